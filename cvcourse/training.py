@@ -1,0 +1,105 @@
+"""Budgets of training cells: the same cell on two CPU cores, on a GPU, and in a smoke test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+NAMES = ("smoke", "cpu", "gpu")
+VARIABLE = "CVCOURSE_BUDGET"
+Item = TypeVar("Item")
+
+
+class BudgetError(ValueError):
+    """A budget that does not exist was asked for; the message is one sentence that says which ones do."""
+
+
+@dataclass
+class Budget:
+    """What one training cell may spend: its name, the device it runs on, and the cell's own settings as attributes."""
+
+    name: str
+    device: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["settings"][name]
+        except KeyError:
+            raise AttributeError(f"this budget sets {', '.join(self.__dict__.get('settings', {}))}, not {name}") from None
+
+    def progress(self, steps: Iterable[Item], every: float = 2.0) -> Iterator[Item]:
+        """Yield `steps`, printing one line every `every` seconds.
+
+        The first interrupt ends the loop after the step that is running, so that the model keeps what it learned; a second one
+        stops at once.
+        """
+        steps = list(steps)
+        start = last = time.monotonic()
+        with interrupt_flag() as interrupted:
+            for done, step in enumerate(steps):
+                yield step
+                now = time.monotonic()
+                if interrupted():
+                    print(f"Stopped after {done + 1} of {len(steps)} steps. What was learned so far is kept.", flush=True)
+                    return
+                if now - last >= every:
+                    last = now
+                    left = (now - start) / (done + 1) * (len(steps) - done - 1)
+                    print(f"step {done + 1} of {len(steps)}, about {left:.0f} s left", flush=True)
+
+
+@contextmanager
+def interrupt_flag() -> Iterator[Callable[[], bool]]:
+    """Turn the first interrupt (Ctrl-C, the stop button) into a flag; restores the usual handling at the end."""
+    seen: list[int] = []
+
+    def note(signum: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(signum)
+
+    # Signals can be handled in the main thread only; elsewhere an interrupt keeps its usual meaning.
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def best_device() -> str:
+    """The fastest device that torch can use here: "cuda", "mps" or "cpu"."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def budget(choice: str | None = None, /, *, expected: str = "", **plans: dict[str, Any]) -> Budget:
+    """Choose one of `smoke`, `cpu` and `gpu` by the hardware, the argument, or the variable CVCOURSE_BUDGET.
+
+    Each plan is a dictionary of settings. A missing `gpu` plan falls back to `cpu`. Prints the choice.
+    Raises BudgetError for a name that is no budget of this cell.
+    """
+    device = best_device()
+    wanted = choice or os.environ.get(VARIABLE) or ("cpu" if device == "cpu" else "gpu")
+    if wanted == "gpu" and "gpu" not in plans:
+        wanted = "cpu"
+    if wanted not in plans:
+        raise BudgetError(f"There is no budget {wanted!r}: this cell has {', '.join(plans)} (set {VARIABLE} to one of them).")
+    if wanted != "gpu":
+        device = "cpu"
+    settings = plans[wanted]
+    shown = ", ".join(f"{name} {value}" for name, value in settings.items())
+    print(f"budget {wanted} on {device}: {shown}" + (f"; {expected}" if expected else ""))
+    return Budget(wanted, device, dict(settings))
