@@ -1,0 +1,1 @@
+"""Everything between a notebook and a grade."""
