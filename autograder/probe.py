@@ -7,8 +7,8 @@ the same numbers on every machine and with every version of torch.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
+import types
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +42,9 @@ class Draw:
 
     def normal(self, *shape: int, grad: bool = False) -> Tensor:
         """Standard normal numbers in the case's dtype."""
-        return self._give(lambda: torch.randn(shape, generator=self._generator, dtype=torch.float64).to(self.dtype), shape, grad)
+        return self._give(
+            lambda: torch.randn(shape, generator=self._generator, dtype=torch.float64).to(self.dtype), shape, grad
+        )
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0, grad: bool = False) -> Tensor:
         """Uniform numbers in [low, high) in the case's dtype."""
@@ -75,7 +77,9 @@ class Draw:
         with torch.no_grad():
             for name, tensor in named:
                 if tensor.is_floating_point():
-                    values = self.uniform(*tensor.shape, low=0.5, high=1.5) if "var" in name else self.normal(*tensor.shape)
+                    values = (
+                        self.uniform(*tensor.shape, low=0.5, high=1.5) if "var" in name else self.normal(*tensor.shape)
+                    )
                     tensor.copy_(values)
         return module
 
@@ -157,13 +161,20 @@ def probe(
         raise CourseError(f"The probe of {exercise} sets a tolerance of its own: say why=... in one sentence.")
     unknown = set(dtypes) - set(DTYPES)
     if unknown:
-        raise CourseError(f"The probe of {exercise} asks for dtype {', '.join(sorted(unknown))}: probes draw {', '.join(DTYPES)}.")
+        raise CourseError(
+            f"The probe of {exercise} asks for dtype {', '.join(sorted(unknown))}: probes draw {', '.join(DTYPES)}."
+        )
 
     def declare(function: Callable[..., Mapping[str, Any]]) -> Probe:
         def number(values: Iterable[CaseValues], is_hidden: bool) -> list[Case]:
             kind = "hidden" if is_hidden else "visible"
             return [
-                Case(value, dtypes[index % len(dtypes)], zlib.crc32(f"{exercise}/{function.__name__}/{kind}/{index}".encode()), is_hidden)
+                Case(
+                    value,
+                    dtypes[index % len(dtypes)],
+                    zlib.crc32(f"{exercise}/{function.__name__}/{kind}/{index}".encode()),
+                    is_hidden,
+                )
                 for index, value in enumerate(values)
             ]
 
@@ -181,11 +192,15 @@ def gradient(scalar: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | tupl
         found: tuple[Tensor | None, ...] = (None,) * len(tensors)
     else:
         found = torch.autograd.grad(scalar, tensors, allow_unused=True)
-    filled = tuple(torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(tensors, found, strict=True))
+    filled = tuple(
+        torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(tensors, found, strict=True)
+    )
     return filled if several else filled[0]
 
 
-def refuses(function: Callable[..., Any], *arguments: Any, error: type[Exception] = ValueError, **keywords: Any) -> bool:
+def refuses(
+    function: Callable[..., Any], *arguments: Any, error: type[Exception] = ValueError, **keywords: Any
+) -> bool:
     """Whether the call raises `error`; other exceptions pass through."""
     try:
         function(*arguments, **keywords)
@@ -216,10 +231,11 @@ def load_probes(path: Path) -> ProbeFile:
     """Read a unit's probes.py. Raises CourseError when it is missing or broken."""
     if not path.exists():
         raise CourseError(f"{path.name} is not in {path.parent.name}/: copy the unit's folder again from the course.")
-    spec = importlib.util.spec_from_file_location(f"probes_{zlib.crc32(str(path).encode()):08x}", path)
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType("probes")
+    module.__file__ = str(path)
     try:
-        spec.loader.exec_module(module)
+        # Not by importlib: that leaves a __pycache__ in the learner's folder.
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
     except CourseError:
         raise
     except Exception as error:

@@ -1,0 +1,319 @@
+"""The judge: compares outcomes with the answer key and gives the verdict. It never runs learner code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, hash_answer, nearby
+from autograder.outcome import NOT_ATTEMPTED, SCALARS, Outcome, Value
+
+ARTICLE = {"tensor": "a tensor", "array": "a numpy array", "nothing (None)": "nothing (None)"}
+
+
+class State(StrEnum):
+    """What became of a case or of a whole exercise."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    NOT_ATTEMPTED = "not attempted"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out of memory"
+    TAMPERING = "tampering suspected"
+    GRADER_FAULT = "grader fault"
+
+
+@dataclass(frozen=True)
+class CaseVerdict:
+    """One row of the report."""
+
+    state: State
+    title: str  # the call, or the answer's name
+    message: str
+    points: float
+    hidden: bool = False
+    printed: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: rows, points, and the mistake where it is known."""
+
+    exercise: str
+    state: State
+    points: float
+    max_points: float
+    cases: tuple[CaseVerdict, ...]
+    diagnosis: Hint | None = None
+    partly: bool = False  # the diagnosis explains the cases that ran, not all of them
+    shortcuts: tuple[tuple[str, str], ...] = ()  # forbidden (name, line)
+    hints: tuple[str, ...] = ()
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every case is right."""
+        return self.state is State.RIGHT
+
+
+def judge(
+    exercise: ExerciseKey,
+    outcomes: Sequence[Outcome],
+    shortcuts: Sequence[tuple[str, str]] = (),
+) -> Verdict:
+    """Judge one outcome a case, in the key's order. `shortcuts`: forbidden (name, line) found in the source."""
+    found = [judge_case(exercise, case, outcome) for case, outcome in zip(exercise.cases, outcomes, strict=True)]
+    shares = case_shares(exercise)
+    has_value = any(
+        verdict.state is State.RIGHT and not exercise.probes[case.probe].law
+        for case, verdict in zip(exercise.cases, found, strict=True)
+    )
+    forbidden = _forbidden(outcomes, shortcuts)
+    rows = []
+    for case, verdict, share in zip(exercise.cases, found, shares, strict=True):
+        counts = verdict.state is State.RIGHT and has_value and not forbidden
+        rows.append(_with_points(verdict, share * exercise.points if counts else 0.0))
+    state = State.WRONG if forbidden and not _all(rows, State.NOT_ATTEMPTED) else _overall(rows)
+    misconception, partly = (None, False) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
+    return Verdict(
+        exercise.name,
+        state,
+        _points(rows, exercise.points, state),
+        exercise.points,
+        tuple(rows),
+        misconception,
+        partly,
+        forbidden,
+        exercise.hints,
+    )
+
+
+def judge_answers(exercise: ExerciseKey, answers: Mapping[str, object]) -> Verdict:
+    """Judge numeric answers by their salted hashes. Missing ones and None are not attempted."""
+    rows, slips = [], []
+    share = exercise.points / len(exercise.answers)
+    for name, key in exercise.answers.items():
+        state, message, slip = judge_answer(key, answers.get(name))
+        slips += [] if slip is None else [slip]
+        rows.append(CaseVerdict(state, name, message, share if state is State.RIGHT else 0.0))
+    state = _overall(rows)
+    slip = exercise.misconceptions[slips[0]] if slips else None
+    return Verdict(
+        exercise.name,
+        state,
+        _points(rows, exercise.points, state),
+        exercise.points,
+        tuple(rows),
+        slip,
+        hints=exercise.hints,
+    )
+
+
+def judge_answer(key: AnswerKey, answer: object) -> tuple[State, str, int | None]:
+    """(state, message, misconception) of one answer."""
+    if answer is None or answer is Ellipsis:
+        return State.NOT_ATTEMPTED, "no answer yet", None
+    value = _number(answer, key.kind)
+    if value is None:
+        return State.WRONG, f"{_a(key.kind)} is expected, not {type(answer).__name__}", None
+    digests = {hash_answer(candidate, key.salt, key.digits) for candidate in nearby(value, key.digits)}
+    if key.digest in digests:
+        return State.RIGHT, "", None
+    slip = next((index for index, digest in key.wrong.items() if digest in digests), None)
+    return State.WRONG, f"{value!r} is not the answer", slip
+
+
+def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVerdict:
+    """State and message of one case; points are given afterwards."""
+    title = "hidden case" if case.hidden else (outcome.call or case.expected.call or case.probe)
+    failure = outcome.failure
+    if failure is not None and failure.kind == NOT_ATTEMPTED:
+        return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, case.hidden)
+    if failure is not None:
+        where = f" (line {failure.number}: {failure.line})" if failure.line else ""
+        return CaseVerdict(
+            State.ERROR, title, f"{failure.kind}: {failure.message}{where}", 0.0, case.hidden, outcome.printed
+        )
+    message = first_difference(exercise, case, case.expected, outcome)
+    if message is None and outcome.changed and not case.expected.changed:
+        message = f"right, but it changes {_listed(outcome.changed)} in place: work on a copy"
+    state = State.RIGHT if message is None else State.WRONG
+    return CaseVerdict(state, title, message or "", 0.0, case.hidden, outcome.printed if message else "")
+
+
+def first_difference(exercise: ExerciseKey, case: CaseKey, expected: Outcome, outcome: Outcome) -> str | None:
+    """What differs first between two outcomes that ran, in words; None when they agree."""
+    rule = exercise.probes[case.probe]
+    for name, value in expected.values.items():
+        if name not in outcome.values:
+            return f"{name} is missing"
+        difference = compare(value, outcome.values[name], rule.rtol[case.dtype], rule.atol[case.dtype])
+        if difference is not None:
+            return f"{name}: {difference}"
+    return None
+
+
+def compare(expected: Value, got: Value, rtol: float, atol: float) -> str | None:
+    """In words, how `got` differs from `expected`; None when it does not.
+
+    rtol counts against the largest finite expected magnitude, so that another order of summation is no mistake.
+    """
+    return _kind_difference(expected, got) or _number_difference(expected.numbers, got.numbers, rtol, atol)
+
+
+def diagnose(
+    exercise: ExerciseKey, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict]
+) -> tuple[Hint | None, bool]:
+    """The misconception that gives exactly these outcomes, and whether only the cases that ran agree with it."""
+    for partly in (False, True):
+        for index, misconception in enumerate(exercise.misconceptions):
+            if _explains(exercise, index, outcomes, verdicts, partly):
+                return misconception, partly
+    return None, False
+
+
+def case_shares(exercise: ExerciseKey) -> list[float]:
+    """Share of the exercise's points of each case: probes by weight, cases within a probe alike."""
+    counts: dict[str, int] = {}
+    for case in exercise.cases:
+        counts[case.probe] = counts.get(case.probe, 0) + 1
+    total = sum(exercise.probes[name].weight for name in counts)
+    return [exercise.probes[case.probe].weight / total / counts[case.probe] for case in exercise.cases]
+
+
+def _explains(
+    exercise: ExerciseKey, index: int, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict], partly: bool
+) -> bool:
+    """Whether misconception `index` gives these outcomes. `partly` passes over cases that ended in an exception."""
+    explained_a_mistake = False
+    for case, outcome, verdict in zip(exercise.cases, outcomes, verdicts, strict=True):
+        if partly and verdict.state is State.ERROR:
+            continue
+        if not _same(exercise, case, case.wrong.get(index, case.expected), outcome):
+            return False
+        explained_a_mistake |= verdict.state is not State.RIGHT
+    return explained_a_mistake
+
+
+def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) -> bool:
+    if one.failure or other.failure:
+        return bool(one.failure and other.failure) and one.failure.kind == other.failure.kind
+    return bool(one.changed) == bool(other.changed) and first_difference(exercise, case, one, other) is None
+
+
+def _kind_difference(expected: Value, got: Value) -> str | None:
+    scalars = set(SCALARS.values())
+    if expected.kind != got.kind and not (_is_single(expected) and _is_single(got) and got.is_comparable):
+        return f"{_a(got.kind)} where {_a(expected.kind)} is expected"
+    if got.device != expected.device:
+        return f"on {got.device}, but the input is on {expected.device}"
+    if {expected.kind, got.kind} <= {"tensor", "array"}:
+        if got.numbers.shape != expected.numbers.shape:
+            return f"shape {tuple(got.numbers.shape)} where {tuple(expected.numbers.shape)} is expected"
+        if got.numbers.dtype != expected.numbers.dtype:
+            return f"dtype {_dtype(got.numbers)} where {_dtype(expected.numbers)} is expected"
+    elif _family(expected.numbers) != _family(got.numbers):
+        wanted = expected.kind if expected.kind in scalars else _dtype(expected.numbers)
+        return f"{_a(got.kind)} of {_dtype(got.numbers)} where {_a(wanted)} is expected"
+    elif got.numbers.numel() != expected.numbers.numel():
+        return f"{got.numbers.numel()} numbers where {expected.numbers.numel()} are expected"
+    return None
+
+
+def _is_single(value: Value) -> bool:
+    return value.kind in SCALARS.values() or (value.kind in {"tensor", "array"} and value.numbers.dim() == 0)
+
+
+def _family(tensor: Tensor) -> str:
+    return "float" if tensor.is_floating_point() else "bool" if tensor.dtype == torch.bool else "int"
+
+
+def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) -> str | None:
+    expected, got = expected.double(), got.double().reshape(expected.shape)
+    if expected.numel() == 0:
+        return None
+    unexpected = torch.isnan(got) & ~torch.isnan(expected)
+    if unexpected.any():
+        return f"NaN in {int(unexpected.sum())} of {got.numel()} places, first at {_place(unexpected.int())}"
+    finite = torch.isfinite(expected)
+    if not torch.equal(torch.nan_to_num(expected[~finite], nan=7.0), torch.nan_to_num(got[~finite], nan=7.0)):
+        return f"infinite or NaN values differ, first at {_place((~finite & (expected != got)).int())}"
+    gap = torch.where(finite, (expected - got).abs(), torch.zeros_like(expected))
+    scale = expected[finite].abs().max().item() if finite.any() else 0.0
+    if gap.max().item() <= atol + rtol * scale:
+        return None
+    if expected.numel() == 1:
+        return f"{_shown(got)} where {_shown(expected)} is expected"
+    wrong = int((gap > atol + rtol * scale).sum())
+    return f"largest difference {gap.max().item():.3g} at {_place(gap)}; {wrong} of {gap.numel()} values differ"
+
+
+def _place(tensor: Tensor) -> list[int]:
+    return [int(index) for index in torch.unravel_index(tensor.argmax(), tensor.shape)]
+
+
+def _shown(tensor: Tensor) -> str:
+    number = tensor.item()
+    return str(int(number)) if math.isfinite(number) and number == int(number) else f"{number:.6g}"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _a(kind: str) -> str:
+    return ARTICLE.get(kind) or (kind if kind.startswith(("a ", "an ")) else f"a {kind}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" if " " not in name else name for name in names)
+
+
+def _number(answer: object, kind: str) -> bool | int | float | None:
+    """The answer as plain Python of the kind that the key holds; None when it is something else."""
+    if isinstance(answer, torch.Tensor) and answer.numel() == 1:
+        answer = answer.item()
+    if hasattr(answer, "item") and type(answer).__module__ == "numpy" and getattr(answer, "size", 0) == 1:
+        answer = answer.item()
+    if kind == "truth value":
+        return answer if type(answer) is bool else None
+    if type(answer) not in (int, float) or not math.isfinite(answer):
+        return None
+    if kind == "whole number":
+        return int(answer) if answer == int(answer) else float(answer)
+    return float(answer)
+
+
+def _forbidden(outcomes: Sequence[Outcome], shortcuts: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Forbidden names with their line; what ran without showing in the source has no line."""
+    named = {name for name, _ in shortcuts}
+    ran = sorted({name for outcome in outcomes for name in outcome.shortcuts} - named)
+    return (*shortcuts, *((name, "") for name in ran)) if not named else tuple(shortcuts)
+
+
+def _with_points(verdict: CaseVerdict, points: float) -> CaseVerdict:
+    return CaseVerdict(verdict.state, verdict.title, verdict.message, points, verdict.hidden, verdict.printed)
+
+
+def _all(rows: Sequence[CaseVerdict], state: State) -> bool:
+    return bool(rows) and all(row.state is state for row in rows)
+
+
+def _overall(rows: Sequence[CaseVerdict]) -> State:
+    for state in (State.RIGHT, State.NOT_ATTEMPTED, State.ERROR):
+        if _all(rows, state):
+            return state
+    return State.WRONG
+
+
+def _points(rows: Sequence[CaseVerdict], max_points: float, state: State) -> float:
+    """Points earned, in hundredths, never full for less than everything right."""
+    if state is State.RIGHT:
+        return float(max_points)
+    earned = math.floor(100 * sum(row.points for row in rows) + 1e-6) / 100
+    return max(0.0, min(earned, max_points - 0.01))

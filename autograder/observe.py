@@ -1,0 +1,138 @@
+"""Run one case of a probe on an answer and write down what came out. Nothing here knows what is right."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import linecache
+import sys
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, describe, plain
+from autograder.probe import CaseValues, Draw, DrawMismatch, Probe
+from autograder.shortcuts import OperatorWatch
+
+PRINTED_LIMIT = 2000
+_OWN_FOLDER = str(Path(__file__).parent)
+_LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+
+class Watched:
+    """Stands in for the learner's function inside a probe: notes the first call and inputs that a call changes."""
+
+    def __init__(self, answer: Callable[..., Any]):
+        self._answer = answer
+        self.call = ""
+        self.returned = ""
+        self.changed: list[str] = []
+        self.__name__ = getattr(answer, "__name__", type(answer).__name__)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        named = bind(self._answer, arguments, keywords)
+        if not self.call:
+            self.call = f"{self.__name__}({', '.join(f'{name} {describe(value)}' for name, value in named)})"
+        before = [(name, value, value.detach().clone()) for name, value in named if isinstance(value, Tensor)]
+        result = self._answer(*arguments, **keywords)
+        self.returned = describe(result)
+        self.changed += [name for name, value, copy in before if differs(value, copy)]
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._answer, name)
+
+
+def bind(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Pair each argument with its parameter's name; unnamed where the call does not fit the signature."""
+    try:
+        bound = inspect.signature(function).bind(*arguments, **keywords).arguments
+    except (TypeError, ValueError):
+        return [*((f"argument {index + 1}", value) for index, value in enumerate(arguments)), *keywords.items()]
+    return list(bound.items())
+
+
+def differs(tensor: Tensor, copy: Tensor) -> bool:
+    """Whether a tensor no longer holds what it held."""
+    if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
+        return True
+    return (
+        not torch.equal(torch.nan_to_num(tensor.detach()), torch.nan_to_num(copy))
+        if tensor.is_floating_point()
+        else not torch.equal(tensor, copy)
+    )
+
+
+def observe(
+    probe: Probe,
+    values: CaseValues,
+    draw: Draw,
+    answer: Callable[..., Any],
+    forbidden: Iterable[str] = (),
+) -> Outcome:
+    """Run `probe` on `answer` with one case's values. Exceptions become failures; prints and warnings are kept, not shown."""
+    watched = Watched(answer)
+    printed = io.StringIO()
+    watch = OperatorWatch(forbidden)
+    try:
+        with quiet(printed), torch.random.fork_rng(devices=[]), torch.enable_grad(), watch:
+            torch.manual_seed(draw.seed)
+            results = {name: plain(value) for name, value in probe.run(watched, draw, values).items()}
+        failure = None
+    except DrawMismatch:
+        raise
+    except (Exception, SystemExit) as error:
+        results, failure = {}, explain(error, probe, watched)
+    changed = () if probe.may_change_inputs else tuple(dict.fromkeys(watched.changed + changed_draws(watched, draw)))
+    return Outcome(
+        results, failure, changed, watched.call, tuple(sorted(watch.seen)), printed.getvalue()[:PRINTED_LIMIT]
+    )
+
+
+@contextlib.contextmanager
+def quiet(printed: io.StringIO):
+    """Keep prints and warnings of learner code out of the cell: nbgrader takes any stderr output for a failure."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def changed_draws(watched: Watched, draw: Draw) -> list[str]:
+    """Changed inputs that no call of the function shows, as when a module was called."""
+    changed = any(differs(given, pristine) for given, pristine in zip(draw.given, draw.drawn, strict=True))
+    return ["an input"] if changed and not watched.changed else []
+
+
+def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
+    """Turn an exception into a failure with the learner's own line."""
+    number, line = learners_line(error.__traceback__, probe)
+    message = str(error).strip().split("\n")[0][:300]
+    if type(error) is NotImplementedError and (not line or "NotImplementedError" in line):
+        return Failure(NOT_ATTEMPTED, message, line, number)
+    if not line and watched.returned:
+        message = f"the check could not use what {watched.__name__} returned: {watched.returned} ({message})"
+    return Failure(type(error).__name__, message, line, number)
+
+
+def learners_line(trace: TracebackType | None, probe: Probe) -> tuple[int, str]:
+    """(line number in its cell, text) of the last line that the learner wrote; (0, "") where none was running."""
+    probe_file = probe.function.__code__.co_filename
+    own = [frame for frame in traceback.extract_tb(trace) if _is_learners_file(frame.filename, probe_file)]
+    if not own:
+        return 0, ""
+    last = own[-1]
+    return last.lineno or 0, (last.line or linecache.getline(last.filename, last.lineno or 0)).strip()
+
+
+def _is_learners_file(file: str, probe_file: str) -> bool:
+    if file == probe_file or file.startswith((_OWN_FOLDER, *_LIBRARY_FOLDERS, "<frozen")):
+        return False
+    return not file.startswith(str(Path(sys.base_prefix) / "lib"))

@@ -1,0 +1,154 @@
+"""What a person reads: a verdict as an HTML table in notebooks and as plain text elsewhere."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from autograder.judge import CaseVerdict, State, Verdict
+
+MIME = "application/vnd.cvcourse.verdict+json"
+MARKS = {State.RIGHT: "✓", State.WRONG: "✗", State.NOT_ATTEMPTED: "–", State.ERROR: "!"}
+
+# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in sign and word, too.
+STYLE = """<style>
+.cv-check{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,currentColor);
+ border:1px solid var(--jp-border-color2,#9995);border-left:4px solid var(--cv);border-radius:4px;margin:4px 0;max-width:62rem}
+.cv-check.right{--cv:#0b8f6a}.cv-check.wrong{--cv:#d1580a}.cv-check.waiting{--cv:#8a8f98}
+.cv-check header{display:flex;gap:1rem;align-items:baseline;padding:6px 12px}
+.cv-check header b{font-family:var(--jp-code-font-family,monospace);font-size:14px}
+.cv-check header span{margin-left:auto;white-space:nowrap;color:var(--cv);font-weight:600}
+.cv-check table{border-collapse:collapse;width:100%;margin:0;font-size:12.5px}
+.cv-check tr{background:none!important;border-top:1px solid var(--jp-border-color3,#9993)}
+.cv-check td{text-align:left!important;vertical-align:top;padding:4px 12px;white-space:normal}
+.cv-check td:first-child{white-space:nowrap;width:7.5rem}
+.cv-check tr.wrong td:first-child,.cv-check tr.error td:first-child{color:#d1580a;font-weight:600}
+.cv-check tr.right td:first-child{color:#0b8f6a}
+.cv-check td:nth-child(2){width:45%}
+.cv-check code{font:12px/1.4 var(--jp-code-font-family,monospace);background:none;color:inherit;padding:0;
+ overflow-wrap:anywhere}
+.cv-check pre{margin:2px 0;font-size:11.5px;white-space:pre-wrap;max-height:9em;overflow:auto}
+.cv-check .cv-why{border-top:1px solid var(--jp-border-color2,#9995);padding:8px 12px}
+.cv-check .cv-why p{margin:2px 0}
+.cv-check details{padding:4px 12px 6px}.cv-check details details{padding:4px 0 0 14px}
+.cv-check summary{cursor:pointer;color:var(--jp-ui-font-color2,inherit)}
+</style>"""
+
+
+class Report:
+    """A verdict as a notebook shows it: plain text is the points earned (nbgrader reads them), HTML is the table."""
+
+    def __init__(self, verdict: Verdict):
+        self.verdict = verdict
+
+    def __repr__(self) -> str:
+        return f"{self.verdict.points:g}"
+
+    def _repr_html_(self) -> str:
+        return html(self.verdict)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {MIME: as_data(self.verdict)}
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain JSON, for programs that read an executed notebook."""
+    return {
+        "exercise": verdict.exercise,
+        "state": str(verdict.state),
+        "points": verdict.points,
+        "max_points": verdict.max_points,
+        "diagnosis": verdict.diagnosis.name if verdict.diagnosis else None,
+        "cases": [{"state": str(case.state), "title": case.title, "message": case.message} for case in verdict.cases],
+    }
+
+
+def headline(verdict: Verdict) -> str:
+    """Points in words."""
+    noun = "point" if verdict.max_points == 1 else "points"
+    return f"{verdict.points:g} of {verdict.max_points:g} {noun}"
+
+
+def explanation(verdict: Verdict) -> list[str]:
+    """The sentences under the table: forbidden shortcut, diagnosis, or what to do next."""
+    if verdict.is_right:
+        return []
+    if verdict.state is State.NOT_ATTEMPTED:
+        return ["Not attempted: replace the line `raise NotImplementedError` by your own code, run the cell, and check again."]
+    if verdict.shortcuts:
+        return [_shortcut(name, line) for name, line in verdict.shortcuts]
+    if verdict.diagnosis and verdict.max_points and not verdict.partly:
+        return [f"This is exactly what {verdict.exercise} gives with {verdict.diagnosis.name}.", verdict.diagnosis.hint]
+    if verdict.diagnosis:
+        return [
+            f"Where it runs, this is exactly what {verdict.exercise} gives with {verdict.diagnosis.name}.",
+            verdict.diagnosis.hint,
+        ]
+    return []
+
+
+def text(verdict: Verdict) -> str:
+    """The report as plain text."""
+    lines = [f"{verdict.exercise}   {headline(verdict)}"]
+    shown = [] if verdict.state is State.NOT_ATTEMPTED else verdict.cases
+    lines += [f"  {case.state:<14} {case.title}" + (f"   {case.message}" if case.message else "") for case in shown]
+    lines += [f"  {sentence}" for sentence in explanation(verdict)]
+    return "\n".join(lines)
+
+
+def html(verdict: Verdict) -> str:
+    """The report as HTML. Everything that a learner wrote is escaped; hints open one at a time and need no kernel."""
+    kind = "right" if verdict.is_right else "waiting" if verdict.state is State.NOT_ATTEMPTED else "wrong"
+    head = f"<header><b>{escape(verdict.exercise)}</b><i>{escape(_summary(verdict))}</i><span>{headline(verdict)}</span></header>"
+    sentences = "".join(f"<p>{_ticks(sentence)}</p>" for sentence in explanation(verdict))
+    why = f'<div class="cv-why">{sentences}</div>' if sentences else ""
+    hints = "" if verdict.is_right else _hints(verdict.hints)
+    return f'{STYLE}<section class="cv-check {kind}">{head}{_table(verdict)}{why}{hints}</section>'
+
+
+def _summary(verdict: Verdict) -> str:
+    if verdict.is_right:
+        return f"all {len(verdict.cases)} cases right" if len(verdict.cases) > 1 else "right"
+    if verdict.state is State.NOT_ATTEMPTED:
+        return "not attempted"
+    right = sum(case.state is State.RIGHT for case in verdict.cases)
+    return f"{right} of {len(verdict.cases)} cases right"
+
+
+def _table(verdict: Verdict) -> str:
+    if verdict.state is State.NOT_ATTEMPTED:
+        return ""
+    rows = "".join(_row(case) for case in verdict.cases)
+    table = f"<table><tbody>{rows}</tbody></table>"
+    return f"<details><summary>Show the cases</summary>{table}</details>" if verdict.is_right else table
+
+
+def _row(case: CaseVerdict) -> str:
+    printed = f"<pre>{escape(case.printed)}</pre>" if case.printed else ""
+    mark = MARKS.get(case.state, "?")
+    return (
+        f'<tr class="{escape(str(case.state)).replace(" ", "-")}"><td>{mark} {escape(str(case.state))}</td>'
+        f"<td><code>{escape(case.title)}</code></td><td>{_ticks(case.message)}{printed}</td></tr>"
+    )
+
+
+def _hints(hints: tuple[str, ...]) -> str:
+    """Nested disclosures: each hint holds the next."""
+    inside = ""
+    for number in range(len(hints), 0, -1):
+        body = f"<p>{_ticks(hints[number - 1])}</p>{inside}"
+        inside = f"<details><summary>Hint {number} of {len(hints)}</summary>{body}</details>"
+    return inside
+
+
+def _shortcut(name: str, line: str) -> str:
+    where = f" (`{line}`)" if line else " (it ran, though the source does not name it)"
+    return f"This exercise is about writing what `{name}` does; it may not be used here{where}."
+
+
+def _ticks(sentence: str) -> str:
+    """Escape a sentence and set what stands between backticks as code."""
+    parts = escape(sentence).split("`")
+    if len(parts) % 2 == 0:
+        return escape(sentence)
+    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))

@@ -1,0 +1,157 @@
+"""Forbidden shortcuts, found in the learner's source and among the operators that ran."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import textwrap
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+LIBRARIES = {"torch", "numpy", "scipy", "skimage", "sklearn", "PIL", "cv2", "kornia", "torchvision", "einops", "timm"}
+
+
+class OperatorWatch:
+    """Collects the names of torch functions and of ATen operators that run inside the block."""
+
+    def __init__(self, forbidden: Iterable[str]):
+        self.forbidden = frozenset(forbidden)
+        self.seen: set[str] = set()
+
+    def __enter__(self) -> OperatorWatch:
+        self._modes = [_Functions(self), _Operators(self)] if self.forbidden else []
+        for mode in self._modes:
+            mode.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for mode in reversed(self._modes):
+            mode.__exit__(*exception)
+
+    def note(self, name: str) -> None:
+        """Remember `name` if it is forbidden; trailing underscores (in-place forms) do not hide it."""
+        for candidate in (name, name.strip("_")):
+            if candidate in self.forbidden:
+                self.seen.add(candidate)
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, watch: OperatorWatch):
+        super().__init__()
+        self.watch = watch
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.watch.note(getattr(function, "__name__", ""))
+        return function(*args, **(kwargs or {}))
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self, watch: OperatorWatch):
+        super().__init__()
+        self.watch = watch
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.watch.note(function.name().removeprefix("aten::").split(".")[0])
+        return function(*args, **(kwargs or {}))
+
+
+def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, line) of every forbidden name in the source of `answer` and of the learner's helpers that it calls."""
+    names = set(forbidden)
+    if not names:
+        return []
+    found: list[tuple[str, str]] = []
+    waiting, visited = [answer], set()
+    while waiting:
+        function = inspect.unwrap(waiting.pop())
+        if id(function) in visited or not (inspect.isfunction(function) or inspect.isclass(function)):
+            continue
+        visited.add(id(function))
+        source = source_of(function)
+        if source is None:
+            continue
+        scope = scope_of(function)
+        for node in ast.walk(source.tree):
+            name = _last_name(node)
+            if name in names and not _is_own(node, scope):
+                found.append((name, source.line(node)))
+            if isinstance(node, ast.Name) and _is_learners(scope.get(node.id)):
+                waiting.append(scope[node.id])
+    return list(dict.fromkeys(found))
+
+
+class Source:
+    """Source text of a function with its syntax tree."""
+
+    def __init__(self, text: str):
+        self.text = textwrap.dedent(text)
+        self.tree = ast.parse(self.text)
+
+    def line(self, node: ast.AST) -> str:
+        """The line of the source that `node` starts on."""
+        return self.text.splitlines()[node.lineno - 1].strip()
+
+
+def source_of(answer: Any) -> Source | None:
+    """The source of a function or class, or None where Python does not know it."""
+    try:
+        return Source(_class_text(answer) if inspect.isclass(answer) else inspect.getsource(answer))
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return None
+
+
+def _class_text(answer: type) -> str:
+    """A class's source, found through a method: Python cannot find classes that were written in a notebook cell."""
+    file = _methods(answer)[0].__code__.co_filename
+    text = "".join(linecache.getlines(file))
+    return next(
+        ast.get_source_segment(text, node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef) and node.name == answer.__name__
+    )
+
+
+def _methods(answer: type) -> list[types.FunctionType]:
+    return [member for member in vars(answer).values() if inspect.isfunction(member)]
+
+
+def scope_of(function: Any) -> dict[str, Any]:
+    """The global names that a function or a class's methods see."""
+    if inspect.isfunction(function):
+        return function.__globals__
+    methods = _methods(function)
+    return methods[0].__globals__ if methods else {}
+
+
+def _last_name(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value  # getattr(F, "conv2d")
+    return node.name.split(".")[-1] if isinstance(node, ast.alias) else None
+
+
+def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:
+    """Whether a bare name is the learner's own: a local, or a function written in the notebook."""
+    if not isinstance(node, ast.Name):
+        return False
+    return node.id not in scope or not _from_library(scope[node.id])
+
+
+def _from_library(value: Any) -> bool:
+    module = getattr(value, "__module__", None) or getattr(value, "__name__", "") or ""
+    return isinstance(value, types.BuiltinFunctionType | types.ModuleType) or str(module).split(".")[0] in LIBRARIES
+
+
+def _is_learners(value: Any) -> bool:
+    if not (inspect.isfunction(value) or inspect.isclass(value)):
+        return False
+    module = str(getattr(value, "__module__", "")).split(".")[0]
+    return module not in LIBRARIES | {"builtins", "autograder", "cvcourse", "math"}
