@@ -1,0 +1,189 @@
+"""Controls of a lab: each checks a value, tells the browser how to draw it, and says the value in words.
+
+A value has two forms: the one `draw` receives, and the JSON one that travels to and from the browser ("wire").
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class Control:
+    """What every control shares. `label` defaults to the control's name with spaces for underscores."""
+
+    kind = "control"
+    label: str
+
+    def check(self, value: Any) -> Any:
+        """The value as `draw` receives it; raises ValueError, in one sentence, when it is not allowed."""
+        raise NotImplementedError
+
+    def wire(self, value: Any) -> Any:
+        """The JSON form of a checked value."""
+        return value
+
+    def say(self, value: Any) -> str:
+        """A checked value in words, for the picture on paper."""
+        return str(value)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What the browser needs to draw the control."""
+        return {"kind": self.kind, "name": name, "label": self.label or name.replace("_", " ")}
+
+
+@dataclass
+class Slider(Control):
+    """A number from `low` to `high`. `draw` receives an int when low, high and step are ints, else a float."""
+
+    kind = "slider"
+    low: float
+    high: float
+    value: float | None = None
+    step: float | None = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"Slider needs low < high, not {self.low} and {self.high}.")
+        self.whole = all(isinstance(bound, int) for bound in (self.low, self.high, self.step or 0))
+        self.step = self.step or (1 if self.whole else (self.high - self.low) / 100)
+        self.decimals = 0 if self.whole else _decimals(self.step)
+        self.value = self.check(self.low if self.value is None else self.value)
+
+    def check(self, value: Any) -> float:
+        """The value on the slider's nearest step: labs driven from Python see what a mouse could have chosen."""
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{value} is outside the slider's range, {self.low} to {self.high}.")
+        stepped = self.low + round((value - self.low) / self.step) * self.step
+        return round(stepped) if self.whole else round(min(stepped, self.high), self.decimals + 2)
+
+    def say(self, value: float) -> str:
+        return f"{value:.{self.decimals}f}"
+
+    def describe(self, name: str) -> dict[str, Any]:
+        bounds = {"low": self.low, "high": self.high, "step": self.step, "decimals": self.decimals}
+        return super().describe(name) | bounds
+
+
+@dataclass
+class Choice(Control):
+    """One of `options`, strings or numbers, or a mapping from what is read to what `draw` receives."""
+
+    kind = "choice"
+    options: Sequence[Any] | Mapping[str, Any]
+    value: Any = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        named = self.options.items() if isinstance(self.options, Mapping) else ((str(o), o) for o in self.options)
+        self.by_name = dict(named)
+        if not self.by_name:
+            raise ValueError("Choice needs at least one option.")
+        self.value = next(iter(self.by_name.values())) if self.value is None else self.check(self.value)
+
+    def check(self, value: Any) -> Any:
+        for name, option in self.by_name.items():
+            if value is option or (isinstance(value, str) and value == name):
+                return option
+            # Options may be tensors, for which == gives a tensor: compare plain values only.
+            if isinstance(value, str | int | float | bool) and isinstance(option, type(value)) and value == option:
+                return option
+        raise ValueError(f"{value!r} is not one of {', '.join(self.by_name)}.")
+
+    def wire(self, value: Any) -> str:
+        return next(name for name, option in self.by_name.items() if option is value)
+
+    def say(self, value: Any) -> str:
+        return self.wire(value)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return super().describe(name) | {"options": list(self.by_name)}
+
+
+@dataclass
+class Toggle(Control):
+    """On or off; `draw` receives a bool."""
+
+    kind = "toggle"
+    value: bool = False
+    label: str = ""
+
+    def check(self, value: Any) -> bool:
+        return bool(value)
+
+    def say(self, value: bool) -> str:
+        return "on" if value else "off"
+
+
+@dataclass
+class Grid(Control):
+    """A table of numbers to edit, such as a kernel; `draw` receives a list of lists of floats."""
+
+    kind = "grid"
+    value: Sequence[Sequence[float]]
+    step: float = 1
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        rows = _rows(self.value)
+        self.shape = (len(rows), len(rows[0]) if rows else 0)
+        self.value = self.check(rows)
+
+    def check(self, value: Any) -> list[list[float]]:
+        rows = _rows(value)
+        if not rows or {len(row) for row in rows} != {self.shape[1]} or len(rows) != self.shape[0]:
+            raise ValueError(f"A grid needs {self.shape[0]} rows of {self.shape[1]} numbers.")
+        return rows
+
+    def say(self, value: list[list[float]]) -> str:
+        return " / ".join(" ".join(f"{cell:g}" for cell in row) for row in value)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return super().describe(name) | {"shape": list(self.shape), "step": self.step}
+
+
+@dataclass
+class Pointer(Control):
+    """A place in an image panel; `draw` receives (row, column), whole numbers in that image's own pixels.
+
+    on: "hover" follows the mouse, "press" waits for a click or tap, "drag" follows while the button is down.
+    The arrow keys move it by one pixel in each case.
+    """
+
+    kind = "pointer"
+    panel: int = 0
+    start: tuple[int, int] = (0, 0)
+    on: str = "hover"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.on not in ("hover", "press", "drag"):
+            raise ValueError(f'Pointer\'s on is "hover", "press" or "drag", not {self.on!r}.')
+        self.value = self.check(self.start)
+
+    def check(self, value: Any) -> tuple[int, int]:
+        row, column = value
+        return max(0, int(row)), max(0, int(column))
+
+    def wire(self, value: tuple[int, int]) -> list[int]:
+        return list(value)
+
+    def say(self, value: tuple[int, int]) -> str:
+        return f"row {value[0]}, column {value[1]}"
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return super().describe(name) | {"panel": self.panel, "on": self.on}
+
+
+def _rows(value: Any) -> list[list[float]]:
+    """A table (lists, array or tensor) as lists of floats, so that `torch.tensor(grid)` is float32."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [[float(cell) for cell in row] for row in value]
+
+
+def _decimals(step: float) -> int:
+    """How many decimals show every step of a slider: 0.25 -> 2."""
+    for decimals in range(6):
+        if abs(step * 10**decimals - round(step * 10**decimals)) < 1e-9 * max(1, step * 10**decimals):
+            return decimals
+    return 3

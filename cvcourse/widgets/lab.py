@@ -1,0 +1,243 @@
+"""`Lab`: a picture of the learner's own function, with controls."""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cvcourse.widgets.controls import Control, Pointer
+from cvcourse.widgets.guard import Guard, Note, describe, name_of, owns, quiet
+from cvcourse.widgets.panels import Image, Panel, Scene
+from cvcourse.widgets.static import figure_of, mode, picture_bundle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cvcourse.widgets.view import View
+
+MOST_PRINTED = 600
+"""Characters kept of what the learner's function prints while drawing."""
+
+
+class Lab:
+    """Draws `draw(*functions, **control values)` again whenever a control moves.
+
+    draw: takes the functions first, then the control values by name; returns a `Scene`.
+    function: the learner's function (or class, or module), or a tuple of several. fallback: what stands in for each
+        when the learner's raises, returns None or another shape; the picture then says so. None where there is none.
+    title, alt: the heading, and what the picture shows in words.
+    controls: name=Slider(...), Choice, Toggle, Grid or Pointer.
+
+    Display it by ending a cell with it. `lab.values` and `lab.set(stride=2)` drive it from Python; `lab.scene` is the
+    last scene, `lab.error` the exception that kept it from being drawn (or None), `lab.notes` the lines under it,
+    `lab.figure()` the picture for paper. While nbgrader executes a notebook nothing is drawn.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., Scene],
+        function: Any = None,
+        fallback: Any = None,
+        *,
+        title: str = "",
+        alt: str = "",
+        **controls: Control,
+    ):
+        self.draw, self.title, self.alt, self.controls = draw, title, alt, controls
+        self.guards = _guards(function, fallback)
+        _check_names(draw, len(self.guards), controls)
+        self.values = {name: control.value for name, control in controls.items()}
+        self.mode = mode()
+        self.scene: Scene | None = None
+        self.error: BaseException | None = None
+        self.notes: list[Note] = []
+        self.printed = ""
+        self._view: View | None = None
+        self._redraw()
+        self._check_pointers()
+
+    def set(self, **values: Any) -> "Lab":
+        """Move controls from Python, and draw. Raises ValueError for a name or value that they do not have."""
+        for name in values:
+            if name not in self.controls:
+                raise ValueError(f"This lab has no control {name!r}; it has {', '.join(self.controls) or 'none'}.")
+        self.values |= {name: self.controls[name].check(value) for name, value in values.items()}
+        self._redraw()
+        return self
+
+    def figure(self) -> "Figure":
+        """The picture as it is now, for paper: a matplotlib Figure."""
+        if self.mode == "off":
+            return figure_of(Scene(), self._off_line())
+        settings = [f"{self._label(name)}: {control.say(self.values[name])}" for name, control in self.controls.items()]
+        notes = [note.text for note in self.notes]
+        return figure_of(self.scene or Scene(), self.title, "   ".join(settings), notes)
+
+    def view(self) -> "View":
+        """The anywidget, made when first displayed."""
+        if self._view is None:
+            from cvcourse.widgets.view import View  # imported when a widget is really shown
+
+            controls = [control.describe(name) for name, control in self.controls.items()]
+            spec = {"title": self.title, "alt": self.alt, "controls": controls}
+            self._view = View(spec=spec, values=self._wire(), scene=self._describe())
+            self._view.observe(self._on_values, "values")
+        return self._view
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self.mode == "off":
+            return {"text/plain": self._off_line()}, {}
+        data, metadata = picture_bundle(self.figure(), self.alt or self.title)
+        if self.mode == "live":
+            model = {"version_major": 2, "version_minor": 0, "model_id": self.view().model_id}
+            data = {"application/vnd.jupyter.widget-view+json": model} | data
+        return data, metadata
+
+    def _on_values(self, change: dict[str, Any]) -> None:
+        """A control moved in the browser."""
+        if change["new"] == self._wire():
+            return
+        moved = {name: value for name, value in change["new"].items() if name in self.controls}
+        try:
+            self.values |= {name: self.controls[name].check(value) for name, value in moved.items()}
+        except (ValueError, TypeError) as error:  # cannot come from our own controls, but must be seen if it does
+            self._fail(error, f"A control sent what it must not: {describe(error)}.")
+            self._send()
+            return
+        self._redraw()
+
+    def _redraw(self) -> None:
+        """Draw the scene for the present values; on failure keep the last one and say what happened."""
+        if self.mode == "off":
+            return
+        with quiet() as printed:
+            scene, error = self._attempt()
+        self.printed = _end_of(printed.getvalue())
+        self.error = error
+        if error is None:
+            self.scene, self.notes = scene, [guard.note() for guard in self.guards]
+        elif any(guard.trouble for guard in self.guards):
+            self.notes = [guard.note() for guard in self.guards if guard.trouble]
+        else:
+            self._fail(error, f"This picture could not be drawn: {describe(error)}.")
+        self._send()
+
+    def _attempt(self) -> tuple[Scene | None, BaseException | None]:
+        """A scene, or the exception that prevented it; tries again while another function can stand in."""
+        for guard in self.guards:
+            guard.forget()
+        first: BaseException | None = None
+        for _ in range(len(self.guards) + 2):
+            try:
+                scene = _as_scene(self.draw(*self.guards, **self.values))
+            except Exception as error:
+                if first is not None:  # drawing itself is at fault: it fails with the course's functions too
+                    for guard in self.guards:
+                        guard.forget()
+                    return None, error
+                first = error
+                if not self._blame(error):
+                    return None, error
+                continue
+            if not any(guard.mixed for guard in self.guards):
+                return scene, None
+            for guard in self.guards:
+                guard.own_calls = 0
+        return scene, None
+
+    def _blame(self, error: BaseException) -> bool:
+        """Let fallbacks stand in after `draw` failed on what the learner's functions gave; False if none can."""
+        ready = [guard for guard in self.guards if guard.can_stand_in]
+        guilty = [guard for guard in ready if owns(guard, error)]
+        for guard in guilty or ready:
+            if isinstance(error, NotImplementedError):
+                guard.give_up("is not written yet", error)
+            elif guilty:
+                guard.give_up(f"raised {describe(error)}", error)
+            else:
+                guard.give_up(f"gave a result that cannot be drawn, {describe(error)}", error)
+            guard.own_calls = 0
+        return bool(ready)
+
+    def _fail(self, error: BaseException, message: str) -> None:
+        self.error, self.notes = error, [Note("error", message)]
+
+    def _send(self) -> None:
+        if self._view is not None:
+            self._view.scene = self._describe()
+            self._view.values = self._wire()
+
+    def _describe(self) -> dict[str, Any]:
+        """The last scene for the browser, with the values it was drawn for."""
+        scene = (self.scene or Scene()).describe()
+        notes = [vars(note) for note in self.notes]
+        return scene | {"notes": notes, "printed": self.printed, "failed": bool(self.error), "values": self._wire()}
+
+    def _wire(self) -> dict[str, Any]:
+        return {name: control.wire(self.values[name]) for name, control in self.controls.items()}
+
+    def _label(self, name: str) -> str:
+        return self.controls[name].describe(name)["label"]
+
+    def _off_line(self) -> str:
+        return f"{self.title or 'A picture'}: not drawn while the notebook is graded."
+
+    def _check_pointers(self) -> None:
+        """A pointer needs an image to point into."""
+        panels = self.scene.panels if self.scene else None
+        for name, control in self.controls.items():
+            if not isinstance(control, Pointer) or panels is None:
+                continue
+            if not (control.panel < len(panels) and isinstance(panels[control.panel], Image)):
+                raise ValueError(f"{name}=Pointer(panel={control.panel}) points at no image: the scene has none there.")
+
+
+def _guards(function: Any, fallback: Any) -> list[Guard]:
+    """One guard for each of the learner's functions."""
+    if function is None and fallback is None:
+        return []
+    functions = list(function) if isinstance(function, list | tuple) else [function]
+    fallbacks = list(fallback) if isinstance(fallback, list | tuple) else [fallback]
+    if fallback is None:
+        fallbacks = [None] * len(functions)
+    if len(functions) != len(fallbacks):
+        raise TypeError(
+            f"Lab got {len(functions)} functions but {len(fallbacks)} fallbacks: give one for each, or None."
+        )
+    return [Guard(*pair) for pair in zip(functions, fallbacks, strict=True)]
+
+
+def _check_names(draw: Callable, functions: int, controls: dict[str, Any]) -> None:
+    """Whether functions and controls fit what `draw` takes; raises TypeError with one clear sentence."""
+    for name, control in controls.items():
+        if not isinstance(control, Control):
+            raise TypeError(f"{name}={control!r} is not a control: use Slider, Choice, Toggle, Grid or Pointer.")
+    parameters = list(inspect.signature(draw).parameters.values())
+    drawer = f"{name_of(draw)}({', '.join(map(str, parameters))})"
+    taken = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(taken) < functions:
+        raise TypeError(f"{drawer} must take the {functions} function(s) first, then the control values by name.")
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    wanted = {p.name: p for p in taken[functions:]}
+    for name in controls:
+        if name not in wanted and not open_ended:
+            raise TypeError(f"{drawer} takes no {name!r}: name its parameters after the functions like the controls.")
+    for name, parameter in wanted.items():
+        if name not in controls and parameter.default is parameter.empty:
+            raise TypeError(f"{drawer} needs a control for {name!r}: give Lab {name}=Slider(...) or another control.")
+
+
+def _as_scene(drawn: Any) -> Scene:
+    """What `draw` returned as a scene; a panel alone, or a list of panels, is fine."""
+    if isinstance(drawn, Scene):
+        return drawn
+    if isinstance(drawn, Panel):
+        return Scene(drawn)
+    if isinstance(drawn, list | tuple):
+        return Scene(*drawn)
+    raise TypeError(f"draw must return a Scene, not {type(drawn).__name__}")
+
+
+def _end_of(printed: str) -> str:
+    """The end of what was printed, where the newest lines are."""
+    printed = printed.strip()
+    return printed if len(printed) <= MOST_PRINTED else "… " + printed[-MOST_PRINTED:]
