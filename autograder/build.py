@@ -1,0 +1,226 @@
+"""Build units: solutions/NN becomes a paired notebook, answer keys, and what a learner opens in course/NN."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from autograder.errors import CourseError
+from autograder.key import HIDDEN, VISIBLE, Key, KeyProblem, read_key, write_key, write_safely
+from autograder.lesson import COURSE, ROOT, SOLUTIONS, Lesson, chosen_units, read_lesson
+from autograder.nbgrader_config import AUTHOR_FILES, configure
+from autograder.record import only, record_key
+
+TABLE_MARKS = ("<!-- units -->", "<!-- end of units -->")
+
+
+@dataclass
+class Built:
+    """What building one unit did."""
+
+    unit: str
+    exercises: int
+    points: float
+    minutes: int
+    kept: list[str] = field(default_factory=list)  # notes about files of a learner or an author that were kept
+
+
+def build_units(names: Iterable[str] = (), root: Path = ROOT) -> list[Built]:
+    """Build the named units, or all. Raises CourseError with what is wrong; a learner's edited notebook is kept beside the new one."""
+    built = [build_unit(unit, root) for unit in chosen_units(names, root)]
+    write_unit_table(root)
+    return built
+
+
+def build_unit(unit: str, root: Path = ROOT) -> Built:
+    """Build one unit: paired notebook and keys beside the source, the release in course/."""
+    lesson = read_lesson(root / SOLUTIONS / unit)
+    source, course = lesson.folder, root / COURSE / unit
+    old = _old_key(source / VISIBLE)
+    paired = paired_notebook(lesson)
+    _refuse_unsynced(lesson, paired, old)
+    release = release_notebook(paired)
+    key = record_key(lesson, release_digest(release), old)
+    course.mkdir(parents=True, exist_ok=True)
+    kept = keep_learners_work(course, unit)
+    write_notebook(paired, source / f"{unit}.ipynb")
+    write_key(only(key, hidden=False), source / VISIBLE)
+    write_key(only(key, hidden=True), source / HIDDEN)
+    write_notebook(release, course / f"{unit}.ipynb")
+    for path in released_files(source):
+        shutil.copyfile(path, course / path.name)
+    points = points_of(paired)
+    return Built(unit, len(lesson.exercises), points, lesson.table["unit"]["minutes"], kept)
+
+
+def check_units(names: Iterable[str] = (), root: Path = ROOT) -> list[str]:
+    """What is out of step with its source, in words; empty when nothing is. Writes nothing."""
+    chosen = chosen_units(names, root)
+    problems = [problem for unit in chosen for problem in check_unit(unit, root)]
+    readme = root / "README.md"
+    if readme.exists() and readme.read_text(encoding="utf-8") != with_unit_table(readme.read_text(encoding="utf-8"), root):
+        problems.append("the unit table of README.md is out of step: run `cvcourse build`")
+    return problems
+
+
+def check_unit(unit: str, root: Path = ROOT) -> list[str]:
+    """What of one unit is out of step."""
+    lesson = read_lesson(root / SOLUTIONS / unit)
+    source, course = lesson.folder, root / COURSE / unit
+    paired = paired_notebook(lesson)
+    release = release_notebook(paired)
+    problems = []
+    for notebook, path in ((paired, source / f"{unit}.ipynb"), (release, course / f"{unit}.ipynb")):
+        if not path.exists():
+            problems.append(f"{path.relative_to(root)} is missing")
+        elif path.read_text(encoding="utf-8") != notebook_text(notebook):
+            problems.append(f"{path.relative_to(root)} differs from what {unit}.py gives")
+    for path in (source / VISIBLE, source / HIDDEN):
+        problems += _key_problems(path, lesson, release_digest(release), root)
+    for path in released_files(source):
+        twin = course / path.name
+        if not twin.exists() or twin.read_bytes() != path.read_bytes():
+            problems.append(f"{twin.relative_to(root)} differs from {path.relative_to(root)}")
+    allowed = {f"{unit}.ipynb", *(path.name for path in released_files(source))}
+    extra = [path.name for path in course.iterdir() if path.is_file() and path.name not in allowed] if course.exists() else []
+    problems += [f"{COURSE}/{unit}/{name} comes from nowhere" for name in sorted(extra)]
+    return [f"{problem}: run `cvcourse build {unit}`" for problem in problems]
+
+
+def paired_notebook(lesson: Lesson) -> NotebookNode:
+    """The lesson as a notebook: no outputs, no author's metadata, cell ids that follow from the content."""
+    cells, seen = [], {}
+    for cell in lesson.notebook.cells:
+        data = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in cell.metadata}
+        make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}.get(cell.cell_type)
+        if make is None:
+            raise CourseError(f"{lesson.unit}.py has a {cell.cell_type} cell; lessons have code and markdown cells.")
+        name = data.get("nbgrader", {}).get("grade_id") or hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+        seen[name] = seen.get(name, 0) + 1
+        cells.append(make(cell.source, metadata=data, id=name if seen[name] == 1 else f"{name}-{seen[name]}"))
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def release_notebook(paired: NotebookNode) -> NotebookNode:
+    """What nbgrader's generate_assignment makes of the notebook: its own steps, without the gradebook."""
+    from nbgrader.converters import GenerateAssignment
+    from nbgrader.preprocessors import SaveCells
+
+    config = configure(Config())
+    notebook, resources = nbformat.from_dict(paired), {"nbgrader": {}}
+    for step in GenerateAssignment(config=config).preprocessors:
+        if step is not SaveCells:
+            notebook, resources = step(config=config).preprocess(notebook, resources)
+    return notebook
+
+
+def notebook_text(notebook: NotebookNode) -> str:
+    """The notebook as it is written to a file."""
+    return nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
+
+
+def write_notebook(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook in one step."""
+    write_safely(path, notebook_text(notebook).encode())
+
+
+def release_digest(notebook: NotebookNode) -> str:
+    """Digest of the cells' sources: changes when a learner (or a new version) changes the notebook."""
+    return hashlib.sha256("\0".join(cell.source for cell in notebook.cells).encode()).hexdigest()[:16]
+
+
+def released_files(source: Path) -> list[Path]:
+    """The files beside the notebook that a learner receives."""
+    ignored = [*AUTHOR_FILES, "*.ipynb", ".*", "*.pyc"]
+    files = (path for path in sorted(source.iterdir()) if path.is_file())
+    return [path for path in files if not any(fnmatch(path.name, pattern) for pattern in ignored)]
+
+
+def keep_learners_work(course: Path, unit: str) -> list[str]:
+    """Move a notebook that somebody worked in aside before it is replaced; says where it went."""
+    path = course / f"{unit}.ipynb"
+    if not path.exists():
+        return []
+    key = _old_key(course / VISIBLE)
+    try:
+        digest = release_digest(nbformat.read(path, as_version=4))
+    except (ValueError, OSError, nbformat.ValidationError):
+        digest = "unreadable"
+    if key is not None and digest == key.release:
+        return []
+    number = next(number for number in range(1, 10_000) if not (course / f"{unit}.mine-{number}.ipynb").exists())
+    aside = course / f"{unit}.mine-{number}.ipynb"
+    path.rename(aside)
+    return [f"{COURSE}/{unit}/{path.name} had been worked in: it is kept as {aside.name}"]
+
+
+def points_of(notebook: NotebookNode) -> float:
+    """Points of all graded cells, written questions included."""
+    return sum(cell.metadata["nbgrader"]["points"] for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade"))
+
+
+def write_unit_table(root: Path = ROOT) -> None:
+    """Bring README.md's unit table up to date."""
+    readme = root / "README.md"
+    if readme.exists():
+        before = readme.read_text(encoding="utf-8")
+        after = with_unit_table(before, root)
+        if after != before:
+            write_safely(readme, after.encode())
+
+
+def with_unit_table(text: str, root: Path = ROOT) -> str:
+    """`text` with the table of units between its marks."""
+    start, end = TABLE_MARKS
+    if start not in text or end not in text:
+        return text
+    rows = ["| unit | about | exercises | points | minutes |", "| --- | --- | --- | --- | --- |"]
+    for unit in chosen_units([], root):
+        lesson = read_lesson(root / SOLUTIONS / unit)
+        about = lesson.table["unit"]
+        points = points_of(lesson.notebook)
+        link = f"[{unit}]({COURSE}/{unit}/{unit}.ipynb)"
+        rows.append(f"| {link} | {about['title']}: {about['summary']} | {len(lesson.exercises)} | {points:g} | {about['minutes']} |")
+    head, rest = text.split(start, 1)
+    return f"{head}{start}\n" + "\n".join(rows) + f"\n{end}{rest.split(end, 1)[1]}"
+
+
+def _old_key(path: Path) -> Key | None:
+    try:
+        return read_key(path)
+    except KeyProblem:
+        return None
+
+
+def _refuse_unsynced(lesson: Lesson, paired: NotebookNode, old: Key | None) -> None:
+    """An instructor may have edited the .ipynb alone; never overwrite that."""
+    path = lesson.folder / f"{lesson.unit}.ipynb"
+    if old is None or not path.exists() or old.source != lesson.source_digest:
+        return
+    if release_digest(nbformat.read(path, as_version=4)) != release_digest(paired):
+        raise CourseError(
+            f"{SOLUTIONS}/{lesson.unit}/{path.name} was edited and its .py was not: run "
+            f"`jupytext --to py:percent {SOLUTIONS}/{lesson.unit}/{path.name}` to take the edits over, or delete the .ipynb."
+        )
+
+
+def _key_problems(path: Path, lesson: Lesson, release: str, root: Path) -> list[str]:
+    where = path.relative_to(root)
+    try:
+        key = read_key(path)
+    except KeyProblem as problem:
+        return [f"{where}: {problem}"]
+    if key.source != lesson.source_digest:
+        return [f"{where} was built from other sources"]
+    return [] if key.release == release else [f"{where} belongs to another release"]
+
+

@@ -1,0 +1,54 @@
+"""Open JupyterLab on the course, with the settings that a newcomer would have to find."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from autograder.errors import CourseError
+
+# JupyterLab asks at its first start whether to fetch news; the course needs no network.
+NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+
+
+def open_lab(folder: Path, options: list[str]) -> None:
+    """Run JupyterLab on `folder` until it is stopped; it prints its address, and opens a browser where there is one."""
+    if not folder.is_dir():
+        raise CourseError(f"There is no folder {folder}: give the course's folder, or go to the one that holds course/.")
+    try:
+        from jupyterlab.labapp import LabApp
+    except ImportError as error:
+        raise CourseError(f"JupyterLab is not installed ({error}): run `make setup`.") from None
+    with tempfile.TemporaryDirectory(prefix="cvcourse-") as settings:
+        turn_news_off(Path(settings))
+        # A terminal and `!cvcourse ...` in a notebook find the same Python as the notebook.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        LabApp.launch_instance(argv=[f"--ServerApp.root_dir={folder.resolve()}", *lab_options(), *options])
+
+
+def turn_news_off(settings: Path) -> None:
+    """Put a configuration folder in front of the reader's own for this one start."""
+    (settings / "labconfig").mkdir()
+    (settings / "labconfig" / "page_config.json").write_text(json.dumps(NO_NEWS), encoding="utf-8")
+    others = os.environ.get("JUPYTER_CONFIG_PATH")
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(settings), *([others] if others else [])])
+
+
+def lab_options() -> list[str]:
+    """What this machine needs: no browser where there is no screen, and the leave to run as root."""
+    options = ["--ServerApp.answer_yes=True"]
+    if not has_screen():
+        options.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--allow-root")
+    return options
+
+
+def has_screen() -> bool:
+    """Whether a browser could open here; without one, JupyterLab would start a text browser in the terminal."""
+    if sys.platform != "linux" or os.environ.get("BROWSER"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("WSL_DISTRO_NAME"))

@@ -1,0 +1,257 @@
+"""A unit as its author wrote it: the lesson's cells, the table of exercises, and the patches that are its misconceptions."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jupytext
+from nbformat import NotebookNode
+
+from autograder.errors import CourseError
+
+ROOT = Path(__file__).resolve().parent.parent
+SOLUTIONS, COURSE = "solutions", "course"
+NAMESPACE_TAGS = frozenset({"setup", "helper"})
+HEADING = re.compile(
+    r"^#+ [\d.]+ `(?P<name>\w+)` · (?P<points>[\d.]+) points? · (?P<difficulty>\w+) · (?P<minutes>\d+) min", re.MULTILINE
+)
+DIFFICULTIES = ("easy", "medium", "hard")
+MARKERS = re.compile(r"^\s*### (BEGIN|END) SOLUTION *\n?", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A wrong solution that a learner would write: edits on the solution, a name, and the hint that it earns."""
+
+    name: str
+    hint: str
+    change: tuple[str, ...]
+    to: tuple[str, ...]
+
+    def apply(self, solution: str, where: str) -> str:
+        """The solution with the edits made. Raises CourseError where one does not apply exactly once."""
+        for change, to in zip(self.change, self.to, strict=True):
+            count = solution.count(change)
+            if count != 1:
+                raise CourseError(
+                    f"{where}: the misconception {self.name!r} no longer applies: its text {change!r} stands {count} times in the "
+                    "solution, and it must stand there once."
+                )
+            solution = solution.replace(change, to)
+        return solution
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: where it stands, what it is worth, and what its author knows about it."""
+
+    name: str
+    cell: int  # index of the solution cell
+    check: int  # index of the check cell
+    points: float
+    solution: str  # source without markers
+    minutes: int
+    difficulty: str
+    hints: tuple[str, ...]
+    forbid: tuple[str, ...]
+    misconceptions: tuple[Misconception, ...]
+    equivalents: tuple[Mapping[str, str], ...]
+    answers: tuple[str, ...] = ()
+    digits: int = 4
+
+
+@dataclass
+class Lesson:
+    """A unit's source folder."""
+
+    folder: Path
+    notebook: NotebookNode
+    table: dict[str, Any]
+    exercises: dict[str, Exercise] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """The unit's name, as its folder's."""
+        return self.folder.name
+
+    @cached_property
+    def source_digest(self) -> str:
+        """Digest of the four source files."""
+        names = (f"{self.unit}.py", "probes.py", "exercises.toml", "wheats.py")
+        texts = [(self.folder / name).read_bytes().replace(b"\r\n", b"\n") for name in names if (self.folder / name).exists()]
+        return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+
+    def namespace(self, replaced: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+        """Run set-up, helper and exercise cells; `replaced` gives other sources for some exercises."""
+        sources = {exercise.cell: replaced.get(exercise.name, exercise.solution) for exercise in self.exercises.values()}
+        cells = [
+            (index, sources.get(index, cell.source))
+            for index, cell in enumerate(self.notebook.cells)
+            if index in sources or (cell.cell_type == "code" and NAMESPACE_TAGS & set(cell.metadata.get("tags", [])))
+        ]
+        return run_cells(self.unit, cells)
+
+
+def run_cells(unit: str, cells: Iterable[tuple[int, str]]) -> dict[str, Any]:
+    """Execute (index, source) cells in one namespace, so that their lines and sources can be looked up later."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for index, source in cells:
+        run_cell(namespace, source, f"<{unit} cell {index}>")
+    return namespace
+
+
+def run_cell(namespace: dict[str, Any], source: str, file: str) -> None:
+    """Execute one cell's source in `namespace` under the file name `file`."""
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), namespace)
+
+
+def solutions(unit: str, root: Path = ROOT) -> dict[str, Any]:
+    """The solutions of a unit by name: functions, classes and answers."""
+    lesson = read_lesson(root / SOLUTIONS / unit)
+    namespace = lesson.namespace()
+    names = [name for exercise in lesson.exercises.values() for name in (exercise.answers or (exercise.name,))]
+    return {name: namespace[name] for name in names}
+
+
+def units(root: Path = ROOT) -> list[str]:
+    """The units that have a lesson, in order."""
+    folders = sorted((root / SOLUTIONS).glob("[0-9][0-9]_*")) if (root / SOLUTIONS).is_dir() else []
+    return [folder.name for folder in folders if (folder / f"{folder.name}.py").exists()]
+
+
+def chosen_units(names: Iterable[str], root: Path = ROOT) -> list[str]:
+    """`names`, or every unit. A number (`01`) stands for its unit. Raises CourseError for a unit that does not exist."""
+    existing = units(root)
+    if not existing:
+        raise CourseError(f"There is no unit in {SOLUTIONS}/: run this from a clone of the course.")
+    chosen = [next((unit for unit in existing if name.strip("/") in (unit, unit[:2])), name) for name in names]
+    unknown = [name for name in chosen if name not in existing]
+    if unknown:
+        raise CourseError(f"There is no unit {', '.join(unknown)}: the units are {', '.join(existing)}.")
+    return chosen or existing
+
+
+def read_lesson(folder: Path) -> Lesson:
+    """Read a unit's source folder. Raises CourseError with all that is wrong with it."""
+    path = folder / f"{folder.name}.py"
+    if not path.exists():
+        raise CourseError(f"{folder.name}/{path.name} is missing.")
+    notebook = jupytext.read(path, fmt="py:percent")
+    lesson = Lesson(folder, notebook, read_table(folder / "exercises.toml"))
+    problems = _collect(lesson)
+    if problems:
+        raise CourseError("; ".join(problems) + ".")
+    return lesson
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read exercises.toml. Raises CourseError with the line and the reason."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CourseError(f"{path.parent.name}/{path.name} is missing.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise CourseError(f"{path.parent.name}/{path.name} is not valid TOML: {error}.") from None
+
+
+def tags(cell: NotebookNode) -> set[str]:
+    """A cell's tags."""
+    return set(cell.metadata.get("tags", []))
+
+
+def grader_id(cell: NotebookNode, kind: str) -> str | None:
+    """The cell's grade_id when nbgrader's flag `kind` ("solution" or "grade") is set, else None."""
+    data = cell.metadata.get("nbgrader", {})
+    return data.get("grade_id") if data.get(kind) else None
+
+
+def _collect(lesson: Lesson) -> list[str]:
+    """Fill `lesson.exercises`; returns what is wrong."""
+    problems: list[str] = []
+    where = f"{lesson.unit}/exercises.toml"
+    cells = lesson.notebook.cells
+    code = [(index, cell) for index, cell in enumerate(cells) if cell.cell_type == "code"]
+    checks = {grader_id(cell, "grade"): index for index, cell in code if grader_id(cell, "grade") and not grader_id(cell, "solution")}
+    headings = {match["name"]: match for cell in cells if cell.cell_type == "markdown" for match in HEADING.finditer(cell.source)}
+    for index, cell in code:
+        name = grader_id(cell, "solution")
+        if name is None:
+            continue
+        entry = lesson.table.get(name)
+        check = checks.get(f"check_{name}")
+        if entry is None:
+            problems.append(f"{where} has no table [{name}]")
+        elif check is None:
+            problems.append(f"{lesson.unit}.py has no check cell check_{name}")
+        else:
+            points = cells[check].metadata["nbgrader"]["points"]
+            problems += _problems_of(where, name, entry)
+            problems += _heading_problems(lesson.unit, name, points, entry, headings.get(name))
+            lesson.exercises[name] = _exercise(name, index, check, points, cell.source, entry)
+    unused = set(lesson.table) - set(lesson.exercises) - {"unit"}
+    problems += [f"{where} has a table [{name}], but the lesson has no such exercise" for name in sorted(unused)]
+    unit = lesson.table.get("unit", {})
+    problems += [f"{where} lacks {key} in [unit]" for key in ("title", "summary", "minutes") if key not in unit]
+    return problems
+
+
+def _problems_of(where: str, name: str, entry: Mapping[str, Any]) -> list[str]:
+    known = {"difficulty", "minutes", "hints", "forbid", "misconceptions", "equivalents", "answers", "digits"}
+    problems = [f"{where}: [{name}] has an unknown key {key!r}" for key in sorted(set(entry) - known)]
+    problems += [f"{where}: [{name}] lacks {key}" for key in ("difficulty", "minutes", "hints") if key not in entry]
+    if entry.get("difficulty") not in (*DIFFICULTIES, None):
+        problems.append(f"{where}: [{name}] has the difficulty {entry['difficulty']!r}; it is one of {', '.join(DIFFICULTIES)}")
+    for item in entry.get("misconceptions", []):
+        missing = [key for key in ("name", "change", "to", "hint") if key not in item]
+        problems += [f"{where}: a misconception of [{name}] lacks {key}" for key in missing]
+        if not missing and len(_several(item["change"])) != len(_several(item["to"])):
+            problems.append(f"{where}: {item['name']!r} of [{name}] has lists `change` and `to` of different lengths")
+    return problems
+
+
+def _heading_problems(unit: str, name: str, points: float, entry: Mapping[str, Any], heading: re.Match | None) -> list[str]:
+    if heading is None:
+        return [f"{unit}.py has no heading like '### 1.2 `{name}` · {points:g} points · easy · 5 min'"]
+    said = (float(heading["points"]), heading["difficulty"], int(heading["minutes"]))
+    meant = (float(points), entry.get("difficulty"), entry.get("minutes"))
+    if said != meant:
+        return [f"{unit}.py: the heading of `{name}` says {said}, the metadata and exercises.toml say {meant}"]
+    return []
+
+
+def _exercise(name: str, index: int, check: int, points: float, source: str, entry: Mapping[str, Any]) -> Exercise:
+    return Exercise(
+        name,
+        index,
+        check,
+        points,
+        MARKERS.sub("", source),
+        entry.get("minutes", 0),
+        entry.get("difficulty", ""),
+        tuple(entry.get("hints", [])),
+        tuple(entry.get("forbid", [])),
+        tuple(
+            Misconception(item["name"], item["hint"], _several(item["change"]), _several(item["to"]))
+            for item in entry.get("misconceptions", [])
+            if {"name", "hint", "change", "to"} <= set(item)
+        ),
+        tuple(entry.get("equivalents", [])),
+        tuple(entry.get("answers", [])),
+        entry.get("digits", 4),
+    )
+
+
+def _several(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+

@@ -1,0 +1,145 @@
+"""Record an answer key: run every probe on the solution and on each misconception."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import cvcourse
+from autograder.check import digest
+from autograder.errors import CourseError
+from autograder.judge import first_difference
+from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, Key, ProbeRule, hash_answer
+from autograder.lesson import Exercise, Lesson, run_cell
+from autograder.limits import TooSlow, deadline
+from autograder.observe import observe
+from autograder.outcome import Failure, Outcome, plain
+from autograder.probe import DTYPES, Case, Draw, Probe, ProbeFile, load_probes
+
+SECONDS_PER_CASE = 10.0
+
+
+def record_key(lesson: Lesson, release: str, old: Key | None = None) -> Key:
+    """The key of a unit with all its cases. `old` lends its salts, so that an unchanged answer keeps its hash."""
+    probes = load_probes(lesson.folder / "probes.py")
+    unknown = set(probes.by_exercise) - set(lesson.exercises)
+    if unknown:
+        raise CourseError(f"{lesson.unit}/probes.py probes {', '.join(sorted(unknown))}, which the lesson does not have.")
+    namespace = lesson.namespace()
+    exercises = {}
+    for exercise in lesson.exercises.values():
+        before = old.exercises.get(exercise.name) if old else None
+        exercises[exercise.name] = (
+            _record_answers(lesson, exercise, namespace, before)
+            if exercise.answers
+            else _record_cases(lesson, exercise, namespace, probes)
+        )
+    probes_digest = digest((lesson.folder / "probes.py").read_bytes())
+    return Key(lesson.unit, cvcourse.__version__, lesson.source_digest, release, probes_digest, exercises)
+
+
+def only(key: Key, hidden: bool) -> Key:
+    """The key with its visible or its hidden cases alone."""
+    exercises = {
+        name: ExerciseKey(**{**vars(exercise), "cases": tuple(case for case in exercise.cases if case.hidden is hidden)})
+        for name, exercise in key.exercises.items()
+    }
+    return Key(**{**vars(key), "exercises": exercises})
+
+
+def variant(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], source: str, label: str) -> dict[str, Any]:
+    """The lesson's names with another source for one exercise; everything else stays the solution."""
+    changed = dict(namespace)
+    run_cell(changed, source, f"<{lesson.unit} {exercise.name} {label}>")
+    return changed
+
+
+def _record_cases(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], probes: ProbeFile) -> ExerciseKey:
+    own = probes.by_exercise.get(exercise.name, [])
+    for hidden, kind in ((False, "visible"), (True, "hidden")):
+        if not any(case.hidden is hidden for probe in own for case in probe.cases):
+            raise CourseError(f"{lesson.unit}/probes.py has no {kind} case for {exercise.name}.")
+    wrong = [
+        variant(lesson, exercise, namespace, item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"), f"misconception {index}")
+        for index, item in enumerate(exercise.misconceptions)
+    ]
+    entry = ExerciseKey(
+        exercise.name,
+        exercise.points,
+        exercise.hints,
+        exercise.forbid,
+        tuple(Hint(item.name, item.hint) for item in exercise.misconceptions),
+        {probe.name: _rule(probe) for probe in own},
+    )
+    answers = [names[exercise.name] for names in wrong]
+    cases = [_record_case(entry, probe, case, namespace[exercise.name], answers) for probe in own for case in probe.cases]
+    return ExerciseKey(**{**vars(entry), "cases": tuple(cases)})
+
+
+def _record_case(entry: ExerciseKey, probe: Probe, case: Case, solution: Any, misconceptions: list[Any]) -> CaseKey:
+    fresh = Draw(case.seed, case.dtype)
+    expected = _run(probe, case, fresh, solution)
+    if expected.failure is not None:
+        raise CourseError(
+            f"The solution of {entry.name} fails in its own probe {probe.name}({case.values}): "
+            f"{expected.failure.kind}: {expected.failure.message} {expected.failure.line}"
+        )
+    odd = [f"{name} is {value.kind}" for name, value in expected.values.items() if not value.is_comparable]
+    if odd or not expected.values:
+        raise CourseError(f"The probe {probe.name} of {entry.name} returns what cannot be compared: {', '.join(odd) or 'nothing'}.")
+    inputs = tuple(fresh.drawn)
+    key = CaseKey(probe.name, case.values, case.dtype, case.seed, case.hidden, inputs, expected, {})
+    wrong = {
+        index: outcome
+        for index, answer in enumerate(misconceptions)
+        if differs_from(entry, key, outcome := _run(probe, case, Draw(case.seed, case.dtype, inputs), answer))
+    }
+    return CaseKey(**{**vars(key), "wrong": wrong})
+
+
+def differs_from(entry: ExerciseKey, case: CaseKey, outcome: Outcome) -> bool:
+    """Whether an outcome is not the expected one."""
+    if outcome.failure or bool(outcome.changed) != bool(case.expected.changed):
+        return True
+    return first_difference(entry, case, case.expected, outcome) is not None
+
+
+def _run(probe: Probe, case: Case, draw: Draw, answer: Any) -> Outcome:
+    try:
+        with deadline(SECONDS_PER_CASE):
+            return observe(probe, case.values, draw, answer)
+    except TooSlow:
+        return Outcome(failure=Failure("TooSlow", f"more than {SECONDS_PER_CASE:g} s"))
+
+
+def _rule(probe: Probe) -> ProbeRule:
+    tolerances = {dtype: probe.tolerance(dtype) for dtype in DTYPES}
+    return ProbeRule(
+        {dtype: rtol for dtype, (rtol, _) in tolerances.items()},
+        {dtype: atol for dtype, (_, atol) in tolerances.items()},
+        probe.law,
+        probe.weight,
+    )
+
+
+def _record_answers(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], before: ExerciseKey | None) -> ExerciseKey:
+    wrong = [
+        variant(lesson, exercise, namespace, item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"), f"misconception {index}")
+        for index, item in enumerate(exercise.misconceptions)
+    ]
+    keys = {}
+    for name in exercise.answers:
+        if name not in namespace:
+            raise CourseError(f"The solution of {exercise.name} does not assign {name}.")
+        value = plain(namespace[name])
+        kind, number = value.kind, value.numbers.item()
+        salt = before.answers[name].salt if before and name in before.answers else secrets.token_hex(8)
+        hashed = {
+            index: hash_answer(type(number)(names[name]), salt, exercise.digits)
+            for index, names in enumerate(wrong)
+            if names[name] != namespace[name]
+        }
+        keys[name] = AnswerKey(kind, exercise.digits, salt, hash_answer(number, salt, exercise.digits), hashed)
+    hints = tuple(Hint(item.name, item.hint) for item in exercise.misconceptions)
+    return ExerciseKey(exercise.name, exercise.points, exercise.hints, exercise.forbid, hints, answers=keys)

@@ -1,0 +1,5 @@
+"""Makes plain `nbgrader` commands work from the root of the course."""
+
+from autograder.nbgrader_config import configure
+
+configure(get_config())  # noqa: F821 (traitlets provides get_config)
