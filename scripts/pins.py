@@ -1,0 +1,75 @@
+"""Write constraints.txt from the packages in .venv: every package that the course and its tests need, at its version.
+
+After `.venv/bin/python -m pip install --upgrade ...` and a passing `make test`, `make pins` makes the new versions the tested ones.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+CONSTRAINTS = ROOT / "constraints.txt"
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+HEAD = """\
+# The versions that the course was tested with, on Linux x86-64: written by `make pins`, used by `make setup` and `make course`.
+# pyproject.toml holds the loose lower bounds.
+"""
+
+
+def closure(requirements: list[Requirement]) -> dict[str, str]:
+    """{name: version} of the requirements and all that they need in turn, on Linux under each Python of PYTHONS."""
+    found: dict[str, str] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = [(requirement, frozenset()) for requirement in requirements]
+    while waiting:
+        requirement, extras = waiting.pop()
+        if not applies(requirement, extras):
+            continue
+        key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if key in seen:
+            continue
+        seen.add(key)
+        package = metadata.distribution(requirement.name)
+        found[key[0]] = Version(package.version).public
+        waiting += [(Requirement(line), key[1]) for line in package.requires or []]
+    return found
+
+
+def applies(requirement: Requirement, extras: frozenset[str]) -> bool:
+    """Whether a requirement counts on Linux x86-64 under some supported Python, with these extras asked for."""
+    if requirement.marker is None:
+        return True
+    return any(requirement.marker.evaluate(environment) for environment in environments(extras))
+
+
+def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
+    """The marker values of each supported Python on Linux, with no extra and with each of `extras`."""
+    for python in PYTHONS:
+        for extra in ("", *extras):
+            yield {**default_environment(), "python_version": python, "python_full_version": f"{python}.0", "extra": extra}
+
+
+def course_requirements() -> list[Requirement]:
+    """What pyproject.toml asks for, the test extra included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["dependencies"] + [line for lines in project["optional-dependencies"].values() for line in lines]
+    return [Requirement(line) for line in lines]
+
+
+def text() -> str:
+    """What constraints.txt should say for the packages that are installed here."""
+    pins = closure(course_requirements())
+    return HEAD + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
+
+
+if __name__ == "__main__":
+    CONSTRAINTS.write_text(text(), encoding="utf-8")
+    print(f"{CONSTRAINTS.name}: {len(text().splitlines()) - HEAD.count(chr(10))} packages")
