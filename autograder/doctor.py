@@ -24,8 +24,24 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
 GIGABYTE = 10**9
 REINSTALL = "run `make setup`; without make: python -m pip install -c constraints.txt -e ."
+IMPORTED = (
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "sklearn",
+    "skimage",
+    "PIL",
+    "safetensors",
+    "pooch",
+    "cvcourse",
+    "autograder",
+)
 SANDBOX_TRY = ("--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true")
-LAB_EXTENSIONS = {"nbgrader": "@jupyter/nbgrader", "ipywidgets": "@jupyter-widgets/jupyterlab-manager", "anywidget": "anywidget"}
+LAB_EXTENSIONS = {
+    "nbgrader": "@jupyter/nbgrader",
+    "ipywidgets": "@jupyter-widgets/jupyterlab-manager",
+    "anywidget": "anywidget",
+}
 SERVER_EXTENSIONS = ("formgrader", "validate_assignment", "assignment_list", "course_list")
 
 
@@ -75,7 +91,9 @@ def python() -> Iterator[Finding]:
     """The interpreter's version."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < OLDEST_PYTHON:
-        yield Finding("Python", "missing", f"{version} is too old", "install 3.11 or newer, then PYTHON=python3.12 make course")
+        yield Finding(
+            "Python", "missing", f"{version} is too old", "install 3.11 or newer, then PYTHON=python3.12 make course"
+        )
     else:
         yield Finding("Python", "ok", f"{version} in {sys.prefix}")
 
@@ -104,14 +122,15 @@ def device(torch) -> Finding:
         return Finding("device", "ok", "mps: this Mac's graphics processor")
     detail = f"cpu, {torch.get_num_threads()} threads: enough for every unit"
     if torch.version.cuda and Path("/proc/driver/nvidia").exists():
-        return Finding("device", "warning", detail, "an NVIDIA card is here, but torch cannot use it: update its driver")
+        return Finding(
+            "device", "warning", detail, "an NVIDIA card is here, but torch cannot use it: update its driver"
+        )
     return Finding("device", "ok", detail)
 
 
 def packages() -> Iterator[Finding]:
     """The course's own two packages, and the libraries that its notebooks import."""
-    names = ("numpy", "scipy", "matplotlib", "sklearn", "skimage", "PIL", "safetensors", "pooch", "cvcourse", "autograder")
-    absent = [name for name in names if not installed(name)]
+    absent = [name for name in IMPORTED if not installed(name)]
     if absent:
         yield Finding("packages", "missing", ", ".join(absent), REINSTALL)
     else:
@@ -145,7 +164,10 @@ def kernel() -> Finding:
     if program in own_names or Path(program).parent.resolve() == Path(sys.executable).parent.resolve():
         return Finding("kernel", "ok", "notebooks run in this Python")
     return Finding(
-        "kernel", "missing", f"notebooks would run in {program}", "python -m ipykernel install --sys-prefix; then open `cvcourse lab`"
+        "kernel",
+        "missing",
+        f"notebooks would run in {program}",
+        "python -m ipykernel install --sys-prefix; then open `cvcourse lab`",
     )
 
 
@@ -163,7 +185,9 @@ def nbgrader() -> Iterator[Finding]:
         if disabled:
             mend = "; ".join(f"jupyter server extension enable --sys-prefix {name}" for name in disabled)
             names = ", ".join(name.rpartition(".")[2] for name in disabled)
-            finding = Finding("nbgrader", "warning", f"{version('nbgrader')}, server extensions off: {names}", mend, needed=False)
+            finding = Finding(
+                "nbgrader", "warning", f"{version('nbgrader')}, server extensions off: {names}", mend, needed=False
+            )
     yield finding
 
 
@@ -179,7 +203,9 @@ def extension_finding(package: str, needed: bool, purpose: str) -> Finding:
         mend = f"python -m pip install --force-reinstall --no-deps -c constraints.txt {extension_owner(package)}"
         return Finding(package, "missing", f"JupyterLab's part of it ({extension}) is not here", mend, needed)
     if not enabled:
-        return Finding(package, "missing", f"{extension} is disabled", f"jupyter labextension enable {extension}", needed)
+        return Finding(
+            package, "missing", f"{extension} is disabled", f"jupyter labextension enable {extension}", needed
+        )
     return Finding(package, "ok", f"{version(package)}, enabled in JupyterLab", needed=needed)
 
 
@@ -206,8 +232,8 @@ def disabled_server_extensions() -> list[str]:
     enabled: dict[str, bool] = {}
     # The folders come with the strongest first, so they are read from the back.
     for folder in reversed(jupyter_config_path()):
-        files = [*sorted(Path(folder, "jupyter_server_config.d").glob("*.json")), Path(folder, "jupyter_server_config.json")]
-        for file in files:
+        files = sorted(Path(folder).glob("jupyter_server_config.d/*.json"))
+        for file in [*files, Path(folder, "jupyter_server_config.json")]:
             try:
                 enabled |= json.loads(file.read_text(encoding="utf-8"))["ServerApp"]["jpserver_extensions"]
             except (OSError, ValueError, KeyError, TypeError):
@@ -240,7 +266,7 @@ def sandbox_try(program: str) -> Finding:
         problem = one_line(error)
     if not problem:
         return Finding("sandbox", "ok", "bubblewrap works", needed=False)
-    mend = "instructors: allow unprivileged user namespaces (man bwrap; in a container, its host decides); learners need none"
+    mend = "instructors: allow unprivileged user namespaces (in a container, its host decides); learners need none"
     return Finding("sandbox", "warning", f"bubblewrap cannot start: {problem}", mend, needed=False)
 
 
@@ -264,12 +290,14 @@ def course() -> Iterator[Finding]:
     folder = course_root() / "course"
     notebooks = sorted(folder.glob("*/*.ipynb"))
     if not notebooks:
-        yield Finding("course folder", "missing", f"no notebooks in {folder}", "git checkout course; or, from solutions/: cvcourse build")
+        yield Finding("course folder", "missing", f"no notebooks in {folder}", "git checkout course, or cvcourse build")
         return
     units = sorted({notebook.parent for notebook in notebooks})
     locked = [unit for unit in [folder, *units] if not writable(unit)]
     if locked:
-        yield Finding("course folder", "missing", f"cannot write in {locked[0]}", "copy the course to a folder of your own")
+        yield Finding(
+            "course folder", "missing", f"cannot write in {locked[0]}", "copy the course to a folder of your own"
+        )
     else:
         yield Finding("course folder", "ok", f"{len(units)} units in {folder}, writable")
     yield from keys(units)

@@ -17,7 +17,7 @@ NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements"
 def open_lab(folder: Path, options: list[str]) -> None:
     """Run JupyterLab on `folder` until it is stopped; it prints its address, and opens a browser where there is one."""
     if not folder.is_dir():
-        raise CourseError(f"There is no folder {folder}: give the course's folder, or go to the one that holds course/.")
+        raise CourseError(f"There is no folder {folder}: name the course's folder, or go where course/ lies.")
     try:
         from jupyterlab.labapp import LabApp
     except ImportError as error:

@@ -1,6 +1,6 @@
 """Write constraints.txt from the packages in .venv: every package that the course and its tests need, at its version.
 
-After `.venv/bin/python -m pip install --upgrade ...` and a passing `make test`, `make pins` makes the new versions the tested ones.
+Upgrade packages in .venv with pip, see `make test` pass, then `make pins` makes the new versions the tested ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 HEAD = """\
-# The versions that the course was tested with, on Linux x86-64: written by `make pins`, used by `make setup` and `make course`.
+# The versions that the course was tested with, on Linux x86-64. Written by `make pins`.
 # pyproject.toml holds the loose lower bounds.
 """
 
@@ -54,7 +54,12 @@ def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
     """The marker values of each supported Python on Linux, with no extra and with each of `extras`."""
     for python in PYTHONS:
         for extra in ("", *extras):
-            yield {**default_environment(), "python_version": python, "python_full_version": f"{python}.0", "extra": extra}
+            yield {
+                **default_environment(),
+                "python_version": python,
+                "python_full_version": f"{python}.0",
+                "extra": extra,
+            }
 
 
 def course_requirements() -> list[Requirement]:

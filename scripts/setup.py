@@ -246,8 +246,8 @@ def pip(*arguments: str) -> None:
         raise SetupError("The disk is full: free about 3 GB and give the same command again.")
     raise SetupError(
         f"pip could not finish `{' '.join(arguments)}`; its own lines above say why.\n"
-        "  Without a network, try again later: what was downloaded is kept. With a Python newer than the pinned packages\n"
-        "  know, choose another one: PYTHON=python3.12 make course"
+        "  Without a network, try again later: what was downloaded is kept.\n"
+        "  Where this Python is newer than the pinned packages, choose another: PYTHON=python3.12 make course"
     )
 
 

@@ -1,0 +1,268 @@
+"""The console command `cvcourse`. Each command imports what it needs when it is called.
+
+Exit codes: 0 all is well, 1 something was examined and found wanting, 2 the command could not do its work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FINE, WANTING, FAILED, INTERRUPTED = 0, 1, 2, 130
+DEBUG = "CVCOURSE_DEBUG"
+
+app = typer.Typer(
+    name="cvcourse",
+    help="Build, check and open the course. Exit codes: 0 all is well, 1 found wanting, 2 could not be done.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="List, fetch and verify the data sets.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Units = Annotated[list[str] | None, typer.Argument(metavar="UNIT", help="Names or numbers; all units by default.")]
+
+
+def main() -> None:
+    """Run the command; an error becomes one line on stderr and exit code 2 (CVCOURSE_DEBUG=1 shows its traceback)."""
+    try:
+        app(prog_name="cvcourse")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        print(f"cvcourse: {explain(error)}", file=sys.stderr)
+        sys.exit(FAILED)
+
+
+def explain(error: Exception) -> str:
+    """One line for an error: its own sentence when it was meant for the reader, else its type and how to see more."""
+    from autograder.errors import CourseError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, (CourseError, data_error())) and text:
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package not in ("", "autograder", "cvcourse"):
+        return f"the package {package} is not installed: run `make setup`, then `cvcourse doctor`"
+    return f"unexpected {type(error).__name__}: {text} ({DEBUG}=1 shows where)"
+
+
+def data_error() -> type[Exception]:
+    """The error of cvcourse.data, without importing it: where it is not loaded, it was not raised."""
+    return getattr(sys.modules.get("cvcourse.data.errors"), "DataError", NeverRaised)
+
+
+class NeverRaised(Exception):
+    """Stands for an error class that is not loaded."""
+
+
+def console() -> Console:
+    """Where tables go."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def finish(fine: bool) -> None:
+    """End the command: 0 when what was examined is fine, 1 when it is not."""
+    raise typer.Exit(FINE if fine else WANTING)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """What stands before a command."""
+    if show_version:
+        from autograder.doctor import version
+
+        print(f"cvcourse {version('cvcourse')}")
+        raise typer.Exit()
+
+
+# The course
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def lab(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FOLDER OPTION", help="Options go to JupyterLab, say --no-browser."),
+    ] = None,
+) -> None:
+    """Open JupyterLab on the course, or on FOLDER."""
+    from autograder.doctor import course_root
+    from autograder.lab import open_lab
+
+    arguments = arguments or []
+    folder = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else course_root() / "course"
+    open_lab(folder, arguments)
+
+
+@app.command()
+def check(notebook: Annotated[Path, typer.Argument(help="The notebook of a learner.")]) -> None:
+    """Run every check of a notebook."""
+    require_notebook(notebook)
+    from autograder.notebook import check_notebook
+
+    report = check_notebook(notebook)
+    console().print(report)
+    finish(report.passed)
+
+
+def require_notebook(path: Path) -> None:
+    """Raise CourseError for what is no notebook."""
+    from autograder.errors import CourseError
+
+    if path.is_dir():
+        notebooks = ", ".join(sorted(file.name for file in path.glob("*.ipynb"))) or "none"
+        raise CourseError(f"{path} is a folder: name a notebook in it (it holds {notebooks}).")
+    if not path.exists():
+        raise CourseError(f"There is no notebook {path}.")
+    if path.suffix != ".ipynb":
+        raise CourseError(f"{path} is not a notebook: its name does not end in .ipynb.")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine lacks for the course and how to mend it."""
+    from autograder import doctor as examination
+
+    raise typer.Exit(examination.main())
+
+
+# The workshop
+
+
+@app.command()
+def build(
+    units: Units = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; say what is out of step.")] = False,
+) -> None:
+    """Write notebooks, answer keys and course/ from solutions/."""
+    if check:
+        from autograder.build import check_units
+
+        problems = check_units(units or [])
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print("Everything is in step with its source.")
+        finish(not problems)
+    from autograder.build import build_units
+
+    for built in build_units(units or []):
+        print(f"{built.unit}: {built.exercises} exercises, {built.points:g} points, {built.minutes} minutes")
+        for note in built.kept:
+            print(f"  {note}")
+
+
+@app.command()
+def quality(
+    units: Units = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object per exercise, for machines.")] = False,
+) -> None:
+    """Put every check to the test.
+
+    Stubs and misconceptions must fail, solutions and other right answers pass, and mutants be caught.
+    """
+    from autograder.quality import run_quality
+
+    report = run_quality(units or [])
+    if as_json:
+        print(json.dumps(report.rows, indent=2))
+    else:
+        console().print(report)
+    finish(report.passed)
+
+
+# The data sets
+
+
+@data_app.callback(invoke_without_command=True)
+def data(context: typer.Context) -> None:
+    """List, fetch and verify the data sets; without a command, list them."""
+    if context.invoked_subcommand is None:
+        list_data()
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """Show every data set, its size, and whether it is on this machine."""
+    from rich.table import Table
+
+    from cvcourse.data import datasets
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "kind", "images", "size", "here", "about"):
+        table.add_column(heading, no_wrap=heading in ("name", "size"))
+    for entry in datasets():
+        here = "yes" if entry.is_present() else "no"
+        images = f"{entry.images:,}" if entry.images else "any"
+        table.add_row(entry.name, entry.kind, images, readable_size(entry.size_bytes), here, entry.summary)
+    console().print(table)
+
+
+@data_app.command("fetch")
+def fetch_data(name: Annotated[str, typer.Argument(help="A name that `cvcourse data list` shows.")]) -> None:
+    """Fetch a data set, going on where an earlier try stopped."""
+    find_dataset(name).fetch()
+    print(f"{name} is here.")
+
+
+@data_app.command("verify")
+def verify_data(
+    name: Annotated[str | None, typer.Argument(help="All that are here by default.")] = None,
+) -> None:
+    """Read a data set and compare it with its checksum."""
+    from cvcourse.data import datasets
+
+    entries = [find_dataset(name)] if name else [entry for entry in datasets() if entry.is_present()]
+    problems = {entry.name: problem for entry in entries if (problem := dataset_problem(entry))}
+    for entry in entries:
+        print(f"{entry.name}: {problems.get(entry.name, 'as it should be')}")
+    finish(not problems)
+
+
+def dataset_problem(entry: Any) -> str:
+    """What is wrong with a data set; empty when nothing is."""
+    from cvcourse.data import DataError
+
+    try:
+        return "is not what it should be" if entry.verify() is False else ""
+    except DataError as error:
+        return " ".join(str(error).split())
+
+
+def find_dataset(name: str) -> Any:
+    """The data set of this name. Raises CourseError that lists the names when there is none."""
+    from autograder.errors import CourseError
+    from cvcourse.data import datasets
+
+    entries = {entry.name: entry for entry in datasets()}
+    if name not in entries:
+        raise CourseError(f"There is no data set {name!r}: there are {', '.join(entries)}.")
+    return entries[name]
+
+
+def readable_size(size: int | None) -> str:
+    """Bytes in megabytes; made in code, a data set has no size."""
+    return f"{size / 1e6:,.0f} MB" if size else "-"
+
+
+if __name__ == "__main__":
+    main()
