@@ -13,7 +13,7 @@ from torch import Tensor
 from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, hash_answer, nearby
 from autograder.outcome import NOT_ATTEMPTED, SCALARS, Outcome, Value
 
-ARTICLE = {"tensor": "a tensor", "array": "a numpy array", "nothing (None)": "nothing (None)"}
+ARTICLE = {"tensor": "a tensor", "array": "a numpy array", "nothing (None)": "nothing (None; is a `return` missing?)"}
 
 
 class State(StrEnum):
@@ -75,7 +75,7 @@ def judge(
     )
     forbidden = _forbidden(outcomes, shortcuts)
     rows = []
-    for case, verdict, share in zip(exercise.cases, found, shares, strict=True):
+    for verdict, share in zip(found, shares, strict=True):
         counts = verdict.state is State.RIGHT and has_value and not forbidden
         rows.append(_with_points(verdict, share * exercise.points if counts else 0.0))
     state = State.WRONG if forbidden and not _all(rows, State.NOT_ATTEMPTED) else _overall(rows)
@@ -140,8 +140,9 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
             State.ERROR, title, f"{failure.kind}: {failure.message}{where}", 0.0, case.hidden, outcome.printed
         )
     message = first_difference(exercise, case, case.expected, outcome)
-    if message is None and outcome.changed and not case.expected.changed:
-        message = f"right, but it changes {_listed(outcome.changed)} in place: work on a copy"
+    if outcome.changed and not case.expected.changed:
+        found = f"{message}; and" if message else "right, but"
+        message = f"{found} it changes {_listed(outcome.changed)} in place: work on a copy"
     state = State.RIGHT if message is None else State.WRONG
     return CaseVerdict(state, title, message or "", 0.0, case.hidden, outcome.printed if message else "")
 

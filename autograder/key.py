@@ -114,7 +114,7 @@ def write_key(key: Key, path: Path) -> None:
     """Write a key; the same key gives the same bytes. An interrupted or failed write leaves the old file."""
     tensors: dict[str, Tensor] = {}
     document = {"format": FORMAT, **_document(key, tensors)}
-    data = save(tensors, metadata={"cvcourse": json.dumps(document, sort_keys=True)})
+    data = save(tensors, metadata={"cvcourse": json.dumps(document)})
     write_safely(path, data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import linecache
 import re
@@ -40,13 +41,15 @@ class Misconception:
     def apply(self, solution: str, where: str) -> str:
         """The solution with the edits made. Raises CourseError where one does not apply exactly once."""
         for change, to in zip(self.change, self.to, strict=True):
-            count = solution.count(change)
+            code = without_docstrings(solution)
+            count = code.count(change)
             if count != 1:
                 raise CourseError(
-                    f"{where}: the misconception {self.name!r} no longer applies: its text {change!r} stands {count} times in the "
-                    "solution, and it must stand there once."
+                    f"{where}: the misconception {self.name!r} no longer applies: its text {change!r} stands {count} times in "
+                    "the solution's code, and it must stand there once."
                 )
-            solution = solution.replace(change, to)
+            start = code.index(change)
+            solution = solution[:start] + to + solution[start + len(change) :]
         return solution
 
 
@@ -99,6 +102,20 @@ class Lesson:
             if index in sources or (cell.cell_type == "code" and NAMESPACE_TAGS & set(cell.metadata.get("tags", [])))
         ]
         return run_cells(self.unit, cells)
+
+
+def without_docstrings(source: str) -> str:
+    """The source with its docstrings blanked out, every other character in its place."""
+    lines = source.splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
+            doc = node.body[0]
+            begin, end = starts[doc.lineno - 1] + doc.col_offset, starts[doc.end_lineno] - 1
+            source = source[:begin] + "\0" * (end - begin) + source[end:]
+    return source
 
 
 def run_cells(unit: str, cells: Iterable[tuple[int, str]]) -> dict[str, Any]:

@@ -205,8 +205,7 @@ def _removals(holder: ast.AST, field: str, bound: set[str], while_loop: ast.Whil
         if _is_removable(statement, holder, bound, while_loop):
             rest = block[:i] + block[i + 1 :]
             yield _Edit(REMOVED, holder, field, rest or _empty(field), removed=statement)
-        if not _is_guard(statement):
-            yield from _inner_removals(statement, bound, while_loop)
+        yield from _inner_removals(statement, bound, while_loop)
         bound |= _bound_names(statement)
 
 
