@@ -243,9 +243,10 @@ def dataset_problem(entry: Any) -> str:
     from cvcourse.data import DataError
 
     try:
-        return "is not what it should be" if entry.verify() is False else ""
+        entry.verify()
     except DataError as error:
         return " ".join(str(error).split())
+    return ""
 
 
 def find_dataset(name: str) -> Any:
