@@ -55,6 +55,10 @@ class _Operators(TorchDispatchMode):
         super().__init__()
         self.watch = watch
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # the other way torch imports its compiler, two seconds long, at the first operator
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.watch.note(function.name().removeprefix("aten::").split(".")[0])
         return function(*args, **(kwargs or {}))
