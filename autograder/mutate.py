@@ -3,8 +3,8 @@
 `mutants` makes them from the solution of one exercise. An edit that a check lets through is a survivor: either the
 check has a hole, or the edit changes nothing that the exercise asks for, and the author marks it as equivalent with a
 reason. Edits that die on any call (a name never assigned, a loop that cannot end) and edits that can change nothing
-are left out where the source alone shows it, since they would only flatter or blur the score. A comparison inside a
-`while` may still never end: run mutants under a time limit.
+are left out where the source alone shows it, since they would only flatter or blur the score. An edited `while` may
+still never end: run mutants under a time limit.
 """
 
 import ast
@@ -581,7 +581,7 @@ def _as_code(line: str) -> str:
     line = line.strip()
     if line.startswith("elif "):
         return "el" + _as_code(line[2:])
-    for suffix in ("", " pass"):
+    for suffix in ("", "\n    pass"):
         try:
             return ast.unparse(ast.parse(line + suffix))
         except SyntaxError:
