@@ -17,8 +17,8 @@
 # where to grasp it. This course is about the way from the one to the other.
 #
 # In this unit you turn an image file into a tensor, write down what four vision tasks ask for, and measure how well
-# two boxes agree. Then you build two kinds of cell that Hubel and Wiesel found in the visual cortex of the cat, put an
-# electrode to them, and let gradient descent find out what an unknown cell likes to see.
+# two boxes agree. Then you build two kinds of cell that Hubel and Wiesel found in the visual cortex of the cat, put
+# an electrode to them, and let gradient descent find out what an unknown cell likes to see.
 #
 # Plan about 70 minutes. You need Python and a first acquaintance with PyTorch tensors: indexing, broadcasting, sums
 # over an axis.
@@ -26,24 +26,25 @@
 # %% [markdown]
 # ## How these notebooks work
 #
-# **Exercises.** Text and short code cells lead to exercises. An exercise's heading says how many points it carries, how
-# hard it is and about how long it takes. Its cell holds a function whose body is `raise NotImplementedError`. Replace that
-# line, keep the name and the arguments, run the cell, then run the check cell below it.
+# **Exercises.** Text and short code cells lead to exercises. An exercise's heading says how many points it carries,
+# how hard it is and about how long it takes. Its cell holds a function whose body is `raise NotImplementedError`.
+# Replace that line, keep the name and the arguments, run the cell, then run the check cell below it.
 #
-# **Checks.** A check calls your function on several inputs, the cases, and shows one line for each. Points are shared
-# over the cases, so half an answer earns a part of them. When your result equals what a known mistake produces, the check
-# says which mistake that is and where to look.
+# **Checks.** A check calls your function on several inputs, the cases, and shows one line for each. Points are
+# shared over the cases, so half an answer earns a part of them. When your result equals what a known mistake
+# produces, the check says which mistake that is and where to look.
 #
-# **Hints.** Under a failed check you find folded hints. Open one, think, open the next only when you need it. Hints cost nothing.
+# **Hints.** Under a failed check you find folded hints. Open one, think, open the next only when you need it. Hints
+# cost nothing.
 #
-# **Grading.** When you hand the notebook in, the same functions meet further cases with other sizes and other numbers.
-# A function that does what its description says passes them too.
+# **Grading.** When you hand the notebook in, the same functions meet further cases with other sizes and other
+# numbers. A function that does what its description says passes them too.
 #
 # **Widgets.** Pictures with sliders draw *your* function. A line under the picture says so, and says when the
 # course's own version had to stand in because yours is missing or failed.
 #
-# **Training cells** print the budget they chose: a small one on a processor, a larger one where there is a GPU. The stop button
-# ends a training early and keeps what was learned so far.
+# **Training cells** print the budget they chose: a small one on a processor, a larger one where there is a GPU. The
+# stop button ends a training early and keeps what was learned so far.
 #
 # **Written questions** have an answer cell for you to edit. A person reads them; two to five sentences are enough.
 #
@@ -60,79 +61,84 @@ from cvcourse.widgets import Lab, Scene, Slider, curves, image, show
 check = Checker("00_seeing")
 
 # %% [markdown]
-# ## An image is a block of numbers
+# ### How to read a failed check
 #
-# An image file is decoded to whole numbers from 0 to 255, one byte each: `uint8`. They are stored pixel by pixel, so
-# the channels of a pixel lie side by side and the shape is (height, width, channels), **HWC** for short. Rows count
-# from the top, columns from the left.
-#
-# The next cell paints a small scene and stores it as a file would. Look at the order of the three axes.
-
-# %% tags=["helper"]
-painted = data.scenes(1, size=(96, 128), objects=3, seed=4)
-planes = (painted.images[0] * 255).round().byte()  # (3, 96, 128)
-pixels = torch.stack(list(planes), dim=-1)  # (96, 128, 3)
+# You will see failed checks, and they are there to help. Here is one on purpose. Suppose that someone was asked for
+# `semantic_from_instances`, your second exercise: given the object number of every pixel and the class of every
+# object, return the class of every pixel. This attempt is wrong.
 
 # %% tags=["figure"]
-row, column = 40, 60
+def semantic_from_instances(instances, classes):
+    return (instances > 0).long()
+
+
+try:
+    check(semantic_from_instances)
+except AssertionError as failed:
+    print(failed)
+
+# %% [markdown]
+# Read the table from the top.
+#
+# 1. The head names the exercise, counts the right cases, and says how many points this attempt would earn.
+# 2. Each line is one case: what the function was called with, by name, shape and type, and what differs. Here shape
+#    and type are right, so the check reports how many values differ and where the largest difference is. Had the
+#    shape been wrong, it would say only that, because there would be no point in comparing numbers.
+# 3. The sentence that begins with "This is exactly what" is the diagnosis: the results equal what a known mistake
+#    gives, in every case. The line below it says where to look. Not every wrong answer is a known one; then the
+#    cases have to do.
+# 4. Hints are folded under the table.
+#
+# In a check cell the last printed line comes as an error, so that the run stops where something is wrong. Nothing
+# is lost by it: mend the function, run its cell, run the check again.
+
+# %% [markdown]
+# ## An image is a block of numbers
+#
+# An image file is decoded to whole numbers from 0 to 255, one byte each: `uint8`. They are stored pixel by pixel,
+# so the channels of a pixel lie side by side and the shape is (height, width, channels), **HWC** for short. Rows
+# count from the top, columns from the left.
+#
+# The next cell takes a photograph of a cup and stores its numbers as a file does. Look at the order of the three
+# axes.
+
+# %% tags=["helper"]
+photograph = data.photographs("coffee", size=(120, 180))["coffee"]
+planes = (photograph * 255).round().byte()  # (3, 120, 180)
+pixels = torch.stack(list(planes), dim=-1)  # (120, 180, 3)
+
+# %% tags=["figure"]
+row, column = 90, 40
 print("shape", tuple(pixels.shape), " type", pixels.dtype)
 print(f"red, green and blue in row {row}, column {column}:", pixels[row, column].tolist())
 show(
-    image(pixels, "96 rows, 128 columns, 3 channels", points=[(row, column)]),
-    alt="A painted scene of three patterned shapes on a mottled background; a dot marks the pixel whose numbers are printed.",
+    image(pixels, "120 rows, 180 columns, 3 channels", points=[(row, column)]),
+    alt="A photograph of a coffee cup on an orange saucer; a dot marks the pixel whose numbers are printed.",
 )
 
 # %% [markdown]
 # Networks want the same numbers in another form, for two reasons.
 #
-# *Arithmetic.* A byte cannot hold more than 255, and it does not complain: it starts again from 0. Twice 200 should be
-# 400.
+# *Arithmetic.* A byte cannot hold more than 255, and it does not complain: it starts again from 0. Twice 200 should
+# be 400.
 
 # %% tags=["figure"]
 bright = torch.tensor(200, dtype=torch.uint8)
 print("as bytes:", (bright + bright).item(), "  as floats:", (bright.float() + bright.float()).item())
 
 # %% [markdown]
-# So images are turned into floating-point numbers, and divided so that black is 0 and white is 1 whatever the number of bits
-# that the file used.
+# So images are turned into floating-point numbers, and divided so that black is 0 and white is 1 whatever the
+# number of bits that the file used.
 #
-# *Layout.* A network treats each channel as a picture of its own: it filters it, weighs it, and adds it to others. PyTorch
-# therefore keeps channels first, as (channels, height, width), **CHW**, with a batch axis in front when there are several images.
-
-# %% [markdown]
-# ### Before your first exercise: how to read a failed check
-#
-# Suppose that someone wrote `to_tensor`, the function that makes this change, and thought of the arithmetic but not of the
-# layout. The cell below is that attempt, followed by its check.
-
-# %% tags=["figure"]
-def to_tensor(image):
-    return image.float() / 255
-
-
-try:
-    check(to_tensor)
-except AssertionError as failed:
-    print(failed)
-
-# %% [markdown]
-# Read it from the top.
-#
-# 1. The first line gives the exercise and the points that this attempt would earn.
-# 2. Then comes one line for every case. It names the probe, the inputs by name and shape, and what differs. Here the *shape*
-#    is wrong, so there is no point in looking at the numbers yet.
-# 3. The sentence that starts with "This is exactly what" is the diagnosis: the result equals what a well-known mistake gives. The line
-#    after it says where to look.
-# 4. The folded hints follow.
-#
-# A check cell of your own would also stop with the last line printed here, so that you, and any program that runs the notebook, notice
-# the failure. Now it is your turn.
+# *Layout.* A network treats each channel as a picture of its own: it filters it, weighs it, and adds it to others.
+# PyTorch therefore keeps channels first, as (channels, height, width), **CHW**, with a batch axis in front when
+# there are several images.
 
 # %% [markdown]
 # ### 0.1 `to_tensor` · 2 points · easy · 5 min
 #
-# Turn a decoded image into a tensor for a network: channels first, floating point, 0 for black and 1 for a full byte. A grey
-# image comes without a channel axis; it gets one. Each pixel must keep its place.
+# Turn a decoded image into a tensor for a network: channels first, floating point, 0 for black and 1 for a full
+# byte. A grey image comes without a channel axis; it gets one. Each pixel must keep its place.
 
 # %% nbgrader={"grade": false, "grade_id": "to_tensor", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def to_tensor(image: torch.Tensor) -> torch.Tensor:
@@ -154,32 +160,33 @@ check(to_tensor, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The right shape alone proves little. `reshape` gives (3, 96, 128) as well, but it only deals the numbers out again in their old
-# order: each of its planes is filled from the top third of the rows, with red, green and blue taking turns along a row.
+# The right shape alone proves little. `reshape` gives (3, 120, 180) as well, but it deals the numbers out again in
+# their old order: the first plane is filled from the top third of the picture, with red, green and blue in turns.
 
 # %% tags=["figure"]
-dealt_out = pixels.reshape(3, 96, 128)
+dealt_out = pixels.reshape(3, 120, 180)
 show(
     image(to_tensor(pixels)[0], "plane 0 of your tensor: red"),
     image(dealt_out[0], "plane 0 after reshape"),
-    alt="Left: the scene's red channel. Right: three squeezed copies of the scene's top third side by side, the result of reshape.",
+    alt="Left: the red channel of the photograph. Right: a grid of dots in which its top third appears in fragments.",
 )
 
 # %% [markdown]
-# Channels first makes work on a colour one line: `picture[0]` is the red plane, and `picture * gains[:, None, None]` weighs the three planes.
+# With channels first, work on colours is one line: `picture[0]` is the red plane, and `picture * gains[:, None,
+# None]` weighs the three planes.
 #
-# **Try it.** Set green and blue to 0: what remains is the red plane on its own. Which object vanishes? Then look for gains that make two
-# objects of different colours look alike. Whatever colour told them apart is gone, and no network behind this point could get it back.
+# **Try it.** Look at the saucer in the three planes: it is nearly white in one and nearly black in another, and
+# this difference is what "orange" means here. Then set red to 0. In what is left, where does the saucer end and the
+# table begin? Two things that were told apart by one channel have become alike, and nothing behind this point could
+# separate them again.
 
 # %% tags=["widget"]
 def mix(to_tensor, red, green, blue):
     gains = torch.tensor([red, green, blue])
-    weighted = to_tensor(pixels) * gains[:, None, None]  # (3, 96, 128)
-    weighted = weighted.clamp(0, 1)
-    names = ("red plane", "green plane", "blue plane")
+    weighted = (to_tensor(pixels) * gains[:, None, None]).clamp(0, 1)  # (3, 120, 180)
     return Scene(
         image(weighted, "mixed"),
-        *(image(plane, name, limits=(0, 1)) for plane, name in zip(weighted, names)),
+        *(image(weighted[k], f"plane {k}: {name}") for k, name in enumerate(("red", "green", "blue"))),
         caption="Gains multiply the planes; what exceeds 1 is cut off at white.",
     )
 
@@ -187,7 +194,7 @@ def mix(to_tensor, red, green, blue):
 Lab(
     mix,
     function=to_tensor,
-    fallback=lambda pixels: painted.images[0],
+    fallback=lambda pixels: photograph,
     title="Channel mixer",
     alt="A colour picture and its red, green and blue planes, each multiplied by the gain of its slider.",
     red=Slider(0.0, 2.0, value=1.0, step=0.1),
@@ -198,8 +205,8 @@ Lab(
 # %% [markdown]
 # ## Channels are not colours
 #
-# A channel is any quantity measured at every pixel. A network does not know what "red" means; it sees plane 0. So the same layout
-# carries very different measurements, and time or depth become one more axis:
+# A channel is any quantity measured at every pixel. A network does not know what "red" means; it sees plane 0. So
+# the same layout carries very different measurements, and time or depth become one more axis:
 #
 # | measurement | layout |
 # | --- | --- |
@@ -209,8 +216,8 @@ Lab(
 # | microscope stack: one channel a dye, one image a focal plane | (dyes, planes, H, W) |
 # | video: one colour image a frame | (frames, 3, H, W) |
 #
-# Two warnings follow. Dividing by 255 is right for bytes only: a 12-bit detector counts to 4095. And the sizes grow quickly, as the
-# next cell computes for typical examples. Float32 takes four times the room of bytes.
+# Two warnings follow. Dividing by 255 is right for bytes only: a 12-bit detector counts to 4095. And the sizes grow
+# quickly, as the next cell computes for typical examples. Float32 takes four times the room of bytes.
 
 # %% tags=["figure"]
 examples = {
@@ -221,12 +228,13 @@ examples = {
 }
 for name, shape in examples.items():
     numbers = math.prod(shape)
-    print(f"{name:36} {str(shape):22} {numbers / 1e6:6.1f} MB as bytes {4 * numbers / 1e6:6.1f} MB as float32")
+    print(f"{name:36} {shape!s:20} {numbers / 1e6:6.1f} MB as bytes {4 * numbers / 1e6:7.1f} MB as float32")
 
 # %% [markdown]
 # ## Four answers to one picture
 #
-# "Understand this picture" is not a task that one can check. These four are, because each says what shape the answer has:
+# "Understand this picture" is not a task that one can check. These four are, because each says what shape the
+# answer has:
 #
 # | task | it asks | the answer for one image with $K$ objects |
 # | --- | --- | --- |
@@ -237,8 +245,9 @@ for name, shape in examples.items():
 #
 # By convention, number 0 means background, both among classes and among objects. Objects are numbered from 1.
 #
-# The answers are not equally rich. Whoever has the instance segmentation can compute the semantic one and the boxes; the way back does not
-# exist. You write both of these computations now. They are what turns one set of annotations into targets for several tasks.
+# The answers are not equally rich. Whoever has the instance segmentation can compute the semantic one and the
+# boxes; the way back does not exist. You write both of these computations now. They are what turns one set of
+# annotations into targets for several tasks.
 #
 # We use painted scenes, where every pixel's object is known. This is what the scene set holds:
 
@@ -262,8 +271,9 @@ print("masks:", tuple(masks.shape), masks.dtype, " pixels in each:", masks.sum(d
 # %% [markdown]
 # ### 0.2 `semantic_from_instances` · 2 points · easy · 5 min
 #
-# Given the object number of every pixel and the class of every object, return the class of every pixel. The class of object 1 stands in
-# `classes[0]`; the background keeps its 0. Some objects may have no pixel at all, because others cover them.
+# Given the object number of every pixel and the class of every object, return the class of every pixel. The class
+# of object 1 stands in `classes[0]`; the background keeps its 0. Some objects may have no pixel at all, because
+# others cover them.
 
 # %% nbgrader={"grade": false, "grade_id": "semantic_from_instances", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def semantic_from_instances(instances: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -285,49 +295,51 @@ check(semantic_from_instances, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Something got lost on the way. Where two objects of one class touch, the semantic answer shows a single region. The next cell
-# counts connected regions of each class and compares them with the objects that are visible.
+# Something got lost on the way. Where two objects of one class touch, the semantic answer shows a single region.
+# The next cell paints 40 scenes full of discs and counts their objects and the connected regions of their semantic
+# answers.
 
 # %% tags=["figure"]
 from scipy.ndimage import label as connected_regions
 
+crowds = data.scenes(40, size=64, objects=6, seed=0, classes=("disc",))
 regions = 0
-for number in range(len(street)):
-    instances, classes, _ = objects_of(number)
+for instances, classes in zip(crowds.instance_masks.long(), crowds.classes + 1, strict=True):
     semantic = semantic_from_instances(instances, classes)
-    regions += sum(connected_regions(semantic == k)[1] for k in (1, 2, 3))
-print(f"visible objects {int(street.visible.sum())}, connected regions in the semantic answer {regions}")
+    regions += connected_regions(semantic)[1]
+print(f"visible objects: {int(crowds.visible.sum())}, connected regions in the semantic answers: {regions}")
 
 # %% [markdown]
-# The two counts differ in both directions at once: touching objects merge, and an object that is cut in two by another counts twice. Counting needs
-# object numbers, or boxes.
+# More than half of the objects disappeared into their neighbours. Counting needs object numbers, or boxes.
 #
 # ## Boxes
 #
-# A box gives an object's extent in four numbers. There are many conventions, and mixing them is one of the commonest
-# errors in detection code. Ours, throughout the course:
+# A box gives an object's extent in four numbers. There are many conventions, and mixing them is one of the
+# commonest errors in detection code. Ours, throughout the course:
 #
 # $$(x_{\min},\; y_{\min},\; x_{\max},\; y_{\max})$$
 #
-# $x$ counts columns, $y$ counts rows, and the maxima are **exclusive**: they name the first column and row that no longer belong. So the width is
-# $x_{\max} - x_{\min}$ without any "+ 1", an object of a single pixel has width 1, and `image[:, y_min:y_max, x_min:x_max]` cuts
-# it out. Note the order: $x$ comes first in a box, but the row, $y$, comes first in an index.
+# $x$ counts columns, $y$ counts rows, and the maxima are **exclusive**: they name the first column and row that no
+# longer belong. So the width is $x_{\max} - x_{\min}$ without any "+ 1", an object of a single pixel has width 1,
+# and `image[:, y_min:y_max, x_min:x_max]` cuts it out. Note the order: $x$ comes first in a box, but the row, $y$,
+# comes first in an index.
 
 # %% [markdown]
 # ### 0.3 `boxes_from_masks` · 3 points · medium · 10 min
 #
-# For each mask, find the smallest box that holds all its true pixels. An object that is wholly hidden has an empty mask; its box is four zeros.
-# A loop over the masks is welcome. `nonzero` and `any` are both good starting points.
+# For each mask, find the smallest box that holds all its true pixels. An object that is wholly hidden has an empty
+# mask; its box is four zeros. A loop over the masks is welcome. `nonzero` and `any` are both good starting points.
 
 # %% nbgrader={"grade": false, "grade_id": "boxes_from_masks", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:
     """Tightest boxes around masks.
 
-    masks: (K, height, width) bool. Returns (K, 4) int64: x_min, y_min, x_max, y_max, maxima exclusive; zeros for an empty mask.
+    masks: (K, height, width) bool.
+    Returns (K, 4) int64: x_min, y_min, x_max, y_max, maxima exclusive; zeros for an empty mask.
     """
     ### BEGIN SOLUTION
     boxes = torch.zeros(len(masks), 4, dtype=torch.int64)
-    for box, mask in zip(boxes, masks):
+    for box, mask in zip(boxes, masks, strict=True):
         rows, columns = mask.nonzero(as_tuple=True)
         if len(rows) > 0:
             box[:2] = torch.stack([columns.min(), rows.min()])
@@ -343,8 +355,9 @@ check(boxes_from_masks, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now all four targets of one scene are at hand. **Try it:** move through the scenes and look for three things. A scene in which two objects share
-# a colour in the second picture but not in the last. A box that reaches over another object. And a box most of which is not the object.
+# Now all four targets of one scene are at hand. **Try it:** move through the scenes and look for three things. A
+# scene in which two objects share a colour in the second picture but not in the last. A box that reaches over
+# another object. And a box most of which is not the object.
 
 # %% tags=["widget"]
 from scipy.ndimage import find_objects
@@ -352,13 +365,13 @@ from scipy.ndimage import find_objects
 
 def four_targets(semantic_from_instances, boxes_from_masks, scene):
     instances, classes, masks = objects_of(scene)
-    names = [street.class_names[label - 1] for label in classes.tolist()]
-    corners = boxes_from_masks(masks).tolist()
-    labelled = [(top, left, bottom - top, right - left, name) for (left, top, right, bottom), name in zip(corners, names)]
+    boxes = []
+    for (left, top, right, bottom), label in zip(boxes_from_masks(masks).tolist(), classes.tolist(), strict=True):
+        boxes.append((top, left, bottom - top, right - left, street.class_names[label - 1]))
     return Scene(
         image(street.images[scene], f"classification: {street.class_names[street.labels[scene]]}"),
         image(semantic_from_instances(instances, classes), "semantic segmentation", colours="labels"),
-        image(street.images[scene], "detection", boxes=labelled),
+        image(street.images[scene], "detection", boxes=boxes),
         image(instances, "instance segmentation", colours="labels"),
         caption="The class of the picture is that of its front object.",
     )
@@ -393,20 +406,23 @@ print(f"On average {sum(share) / len(share):.0%} of a box is the object, at wors
 # %% [markdown]
 # ### How well do two boxes agree?
 #
-# A detector's box is never exactly the annotated one. To say how close it is, divide what two boxes share by what they cover together, the *intersection over
-# union*:
+# A detector's box is never exactly the annotated one. To say how close it is, divide what two boxes share by what
+# they cover together, the *intersection over union*:
 #
 # $$\mathrm{IoU}(A, B) = \frac{|A \cap B|}{|A \cup B|} = \frac{|A \cap B|}{|A| + |B| - |A \cap B|}$$
 #
-# It is 1 for equal boxes, 0 for boxes that share nothing, and it does not change when both are enlarged together. What two boxes share is a box again:
-# it begins at the larger of the two minima and ends at the smaller of the two maxima, along $x$ and along $y$.
+# It is 1 for equal boxes, 0 for boxes that share nothing, and it does not change when both are enlarged together.
+# What two boxes share is a box again: it begins at the larger of the two minima and ends at the smaller of the two
+# maxima, along $x$ and along $y$.
 #
-# A detector proposes many boxes for many objects, so the useful form compares *every* box of one list with *every* box of another, and gives a table.
+# A detector proposes many boxes for many objects, so the useful form compares *every* box of one list with *every*
+# box of another, and gives a table.
 
 # %% [markdown]
 # ### 0.4 `box_iou` · 3 points · medium · 10 min
 #
-# Return the table of all intersections over unions. All boxes have a positive area. Think of boxes that do not meet before you multiply.
+# Return the table of all intersections over unions. All boxes have a positive area. Think of boxes that do not meet
+# before you multiply.
 
 # %% nbgrader={"grade": false, "grade_id": "box_iou", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -431,8 +447,9 @@ check(box_iou, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# IoU is a strict judge. Move a box of width 1 sideways by $s$: it shares $1 - s$ with its old place, and together the two cover $1 + s$. So
-# $\mathrm{IoU} = (1 - s)/(1 + s)$, and a box that is off by half its width scores only 1/3.
+# IoU is a strict judge. Move a box of width 1 sideways by $s$: it shares $1 - s$ with its old place, and together
+# the two cover $1 + s$. So $\mathrm{IoU} = (1 - s)/(1 + s)$, and a box that is off by half its width scores only
+# 1/3.
 
 # %% tags=["figure"]
 shift = torch.linspace(0, 2, 81)
@@ -446,38 +463,43 @@ show(
         x_label="shift s, in widths of the box",
         y_label="IoU",
     ),
-    alt="IoU falls steeply from 1 to 0 while the box moves by its own width, and stays 0 from there on; both curves coincide.",
+    alt="IoU falls steeply from 1 to 0 while the box moves by its width, then stays 0; both curves coincide.",
 )
 
 # %% [markdown]
-# The flat part matters as well: once the boxes have parted, IoU is 0 however far apart they are. It cannot tell a near miss from a far one, and its slope gives no
-# direction in which to improve.
+# The flat part matters as well: once the boxes have parted, IoU is 0 however far apart they are. It cannot tell a
+# near miss from a far one, and its slope gives no direction in which to improve.
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "about_question_targets", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ### Question 1 · 2 points
 #
-# A laboratory photographs cell nuclei under a microscope. Nuclei often touch. It wants two numbers per image: how many nuclei there are, and their mean
-# area. Which of the four targets should it annotate? Say for each of the other three what would go wrong with the count or with the area.
+# A laboratory photographs cell nuclei under a microscope. Nuclei often touch. It wants two numbers per image: how
+# many nuclei there are, and their mean area. Which of the four targets should it annotate? Say for each of the
+# other three what would go wrong with the count or with the area.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_targets", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# Instance segmentation: the number of objects is the number of different object numbers, and each area is a count of pixels. A class for the whole image gives
-# neither number. A semantic mask gives the total area of all nuclei, but touching nuclei merge into one region, so the count is too low and the mean area
-# too high. Boxes give the right count, but an area that is too large, because a box also holds background and parts of neighbours (in our scenes
-# a good part of an average box is not the object).
+# Instance segmentation: the number of objects is the number of different object numbers, and each area is a count
+# of pixels. A class for the whole image gives neither number. A semantic mask gives the total area of all nuclei,
+# but touching nuclei merge into one region, so the count is too low and the mean area too high. Boxes give the
+# right count, but an area that is too large, because a box also holds background and parts of neighbours (in our
+# scenes a good part of an average box is not the object).
 
 # %% [markdown]
 # ## The electrode
 #
-# How does a brain begin? Hubel and Wiesel ("Receptive fields, binocular interaction and functional architecture in the cat's visual cortex", 1962) lowered a fine electrode
-# into the visual cortex of a cat, showed it spots and bars of light on a screen, and listened to single cells.
+# How does a brain begin? Hubel and Wiesel ("Receptive fields, binocular interaction and functional architecture in
+# the cat's visual cortex", 1962) lowered a fine electrode into the visual cortex of a cat, showed it spots and bars
+# of light on a screen, and listened to single cells.
 #
-# The part of the retina within which light can influence a cell is the cell's **receptive field**. In the retina, receptive fields are round: a centre that light excites
-# with a surround that it inhibits, or the reverse. Cells of the cortex were different. Their fields were built of elongated excitatory and
-# inhibitory parts side by side, and what drove such a cell was a bar or an edge at one particular *orientation*. For one large group, which they
+# The part of the retina within which light can influence a cell is the cell's **receptive field**. In the retina,
+# receptive fields are round: a centre that light excites with a surround that it inhibits, or the reverse. Cells of
+# the cortex were different. Their fields were built of elongated excitatory and inhibitory parts side by side, and
+# what drove such a cell was a bar or an edge at one particular *orientation*. For one large group, which they
 # called **simple** cells, the map of the parts already explained how the cell responded to a bar.
 #
-# Jones and Palmer ("An evaluation of the two-dimensional Gabor filter model of simple receptive fields in cat striate cortex", 1987) later measured such maps point by point
-# and fitted a formula to them. What the formula left unexplained could not be told from noise. It is a wave under a Gaussian bell, a **Gabor function**:
+# Jones and Palmer ("An evaluation of the two-dimensional Gabor filter model of simple receptive fields in cat
+# striate cortex", 1987) later measured such maps point by point and fitted a formula to them. What the formula left
+# unexplained could not be told from noise. It is a wave under a Gaussian bell, a **Gabor function**:
 #
 # $$g(x, y) = \exp\left(-\frac{x'^2 + \gamma^2 y'^2}{2\sigma^2}\right)\,\cos\left(\frac{2\pi x'}{\lambda} + \varphi\right)$$
 #
@@ -485,21 +507,25 @@ show(
 #
 # The origin is the middle of the field, $x$ runs to the right and $y$ down, both in pixels. Take the formula apart:
 #
-# - $x'$ and $y'$ are the same axes turned by the angle $\theta$, in radians. Along $x'$ the wave rises and falls; along $y'$ it does not change. So $\theta = 0$ makes
-#   upright stripes, and $\theta$ is the direction *across* the stripes.
+# - $x'$ and $y'$ are the same axes turned by the angle $\theta$, in radians. Along $x'$ the wave rises and falls;
+#   along $y'$ it does not change. So $\theta = 0$ makes upright stripes, and $\theta$ is the direction *across* the
+#   stripes.
 # - $\lambda$ is the wavelength: the distance in pixels from one bright stripe to the next.
-# - $\varphi$, the phase, moves the stripes under the bell. With $\varphi = 0$ the field is *even*: a bright stripe in the middle. With $\varphi = -\pi/2$ the cosine becomes
-#   a sine and the field is *odd*: an edge in the middle.
-# - $\sigma$ is the width of the bell, and $\gamma$ its aspect: below 1, the bell is longer along the stripes than across them.
+# - $\varphi$, the phase, moves the stripes under the bell. With $\varphi = 0$ the field is *even*: a bright stripe
+#   in the middle. With $\varphi = -\pi/2$ the cosine becomes a sine and the field is *odd*: an edge in the middle.
+# - $\sigma$ is the width of the bell, and $\gamma$ its aspect: below 1, the bell is longer along the stripes than
+#   across them.
 
 # %% [markdown]
 # ### 0.5 `gabor` · 4 points · medium · 15 min
 #
-# Write the formula for a square field of `size` by `size` pixels. The middle of the field, $(0, 0)$, lies at position `(size - 1) / 2` along both axes, so for an even `size` it lies between pixels. Row index
-# first, as always: `field[i, j]` is at $y$ of row $i$ and $x$ of column $j$.
+# Write the formula for a square field of `size` by `size` pixels. The middle of the field, $(0, 0)$, lies at
+# position `(size - 1) / 2` along both axes, so for an even `size` it lies between pixels. Row index first, as
+# always: `field[i, j]` is at $y$ of row $i$ and $x$ of column $j$.
 #
-# The parameters may be plain numbers, or tensors with a single number that carry a gradient: we shall train them at the end of the unit. `torch.as_tensor(theta)` makes the first kind a tensor and leaves the
-# second as it is; functions from `math` would cut the gradient off.
+# The parameters may be plain numbers, or tensors with a single number that carry a gradient: we shall train them at
+# the end of the unit. `torch.as_tensor(theta)` makes the first kind a tensor and leaves the second as it is;
+# functions from `math` would cut the gradient off.
 
 # %% nbgrader={"grade": false, "grade_id": "gabor", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gabor(size: int, theta, wavelength, sigma, phase=0.0, aspect=0.5) -> torch.Tensor:
@@ -526,33 +552,37 @@ check(gabor, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Look at what you wrote. In the first row only $\theta$ changes, in the second only $\varphi$. Orange excites, blue inhibits.
+# Look at what you wrote. In the first row only $\theta$ changes, in the second only $\varphi$. Orange excites, blue
+# inhibits.
 
 # %% tags=["figure"]
 size, wavelength, sigma = 31, 8.0, 5.0
-for name, values in {"theta": (0, 45, 90, 135), "phase": (0, -90, 180, 90)}.items():
-    fields = [gabor(size, **{"theta": 0.0, name: math.radians(value)}, wavelength=wavelength, sigma=sigma) for value in values]
-    titles = [f"{name} {value}°" for value in values]
+turned = {f"theta {value}°": gabor(size, math.radians(value), wavelength, sigma) for value in (0, 45, 90, 135)}
+shifted = {f"phase {value}°": gabor(size, 0.0, wavelength, sigma, math.radians(value)) for value in (0, -90, 180, 90)}
+for fields in (turned, shifted):
     show(
-        *(image(field, title, colours="signed", limits=(-1, 1)) for field, title in zip(fields, titles)),
-        alt=f"Four Gabor fields that differ in {name}: stripes under a Gaussian bell, turned or moved sideways.",
+        *(image(field, title, colours="signed", limits=(-1, 1)) for title, field in fields.items()),
+        alt=f"Four Gabor fields, stripes under a Gaussian bell: {', '.join(fields)}.",
     )
 
 # %% [markdown]
 # ### A cell that answers
 #
-# A receptive field is a weight for every pixel. A simple cell multiplies the image by its field, pixel by pixel, and adds up: light on excitatory parts counts for it, light on inhibitory parts against it. We call
-# this sum the cell's drive,
+# A receptive field is a weight for every pixel. A simple cell multiplies the image by its field, pixel by pixel,
+# and adds up: light on excitatory parts counts for it, light on inhibitory parts against it. We call this sum the
+# cell's drive,
 #
 # $$L = \sum_{x, y} g(x, y)\, I(x, y).$$
 #
-# A nerve cell signals by firing, and it cannot fire less than not at all. So its response is the positive part of the drive, $\max(0, L)$: half-wave rectification, which deep learning
-# calls a ReLU. We measure the image $I$ as contrast against a grey screen: 0 is the grey, 1 is white, $-1$ is black.
+# A nerve cell signals by firing, and it cannot fire less than not at all. So its response is the positive part of
+# the drive, $\max(0, L)$: half-wave rectification, which deep learning calls a ReLU. We measure the image $I$ as
+# contrast against a grey screen: 0 is the grey, 1 is white, $-1$ is black.
 
 # %% [markdown]
 # ### 0.6 `simple_cell` · 2 points · easy · 5 min
 #
-# Return the response of one simple cell to each of many images. The images may have any number of axes in front of height and width.
+# Return the response of one simple cell to each of many images. The images may have any number of axes in front of
+# height and width.
 
 # %% nbgrader={"grade": false, "grade_id": "simple_cell", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def simple_cell(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
@@ -573,8 +603,9 @@ check(simple_cell, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now the experiment. `bar` draws a bar of light on a grey screen; like a Gabor field it is turned by $\theta$, measured across the bar, and `offset` moves it sideways. Angles and offsets may be
-# tensors, then there is one image for each.
+# Now the experiment. `bar` draws a bar of light on a grey screen; like a Gabor field it is turned by $\theta$,
+# measured across the bar, and `offset` moves it sideways. Angles and offsets may be tensors, then there is one
+# image for each.
 
 # %% tags=["helper"]
 def bar(size, theta, offset, width=3.0):
@@ -595,12 +626,13 @@ print(f"largest response at {best}°; at a right angle to it, {rates[worst] / ra
 show(
     image(even, "field, theta 30°", colours="signed"),
     image(bar(size, preferred, 0.0), "bar at 30°", limits=(-1, 1)),
-    curves({"simple cell": (angles, rates)}, "tuning curve", x_label="orientation of the bar, degrees", y_label="response"),
-    alt="A Gabor field turned by 30 degrees, a bar with the same turn, and a tuning curve with one narrow peak at 30 degrees.",
+    curves({"simple cell": (angles, rates)}, "tuning curve", x_label="bar's orientation, degrees", y_label="response"),
+    alt="A field turned by 30 degrees, a bar turned alike, and a tuning curve with one narrow peak at 30 degrees.",
 )
 
 # %% [markdown]
-# This is orientation selectivity, from one multiplication and one sum. But look at what else the cell demands. Keep the bar at its best orientation and move it sideways, across the stripes.
+# This is orientation selectivity, from one multiplication and one sum. But look at what else the cell demands. Keep
+# the bar at its best orientation and move it sideways, across the stripes.
 
 # %% tags=["figure"]
 offsets = torch.arange(-12, 12.5, 0.5)  # (49,)
@@ -609,29 +641,35 @@ for offset in (0.0, wavelength / 4, wavelength / 2, wavelength):
     print(f"bar moved by {offset} pixels: response {rates[offsets == offset].item():.2f}")
 show(
     curves({"simple cell": (offsets, rates)}, x_label="bar moved sideways by, pixels", y_label="response"),
-    alt="The simple cell's response has a tall peak at 0, two lower ones one wavelength to either side, and is 0 in between.",
+    alt="The response has a tall peak at 0, a lower one a wavelength to either side, and is 0 in between.",
 )
 
 # %% [markdown]
-# A quarter of a wavelength, two pixels, all but silences the cell. It answers two questions at once, *how is the bar turned* and *where is it*, and nobody who hears only its response can tell which of
-# the two changed.
+# A quarter of a wavelength, two pixels, all but silences the cell. It answers two questions at once, *how is the
+# bar turned* and *where is it*, and nobody who hears only its response can tell which of the two changed.
 #
 # ## Complex cells
 #
-# Hubel and Wiesel found a second group, the **complex** cells. These also want one orientation, but within their receptive field it does not matter where the bar lies. How can that be built?
+# Hubel and Wiesel found a second group, the **complex** cells. These also want one orientation, but within their
+# receptive field it does not matter where the bar lies. How can that be built?
 #
-# Show a grating, $I = \cos(2\pi x'/\lambda - \psi)$, to two linear fields that share everything but their phase: an even one, $\varphi = 0$, and an odd one, $\varphi = -\pi/2$. Here $\psi$ says where the grating's stripes lie. Since
-# $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$, the even field, which correlates with $\cos a$, picks up the first part, and the odd field, which correlates with $\sin a$, the second:
+# Show a grating, $I = \cos(2\pi x'/\lambda - \psi)$, to two linear fields that share everything but their phase: an
+# even one, $\varphi = 0$, and an odd one, $\varphi = -\pi/2$. Here $\psi$ says where the grating's stripes lie.
+# Since $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$, the even field, which correlates with $\cos a$, picks up
+# the first part, and the odd field, which correlates with $\sin a$, the second:
 #
 # $$L_{\text{even}} \approx A\cos\psi, \qquad L_{\text{odd}} \approx A\sin\psi.$$
 #
-# $A$ depends on contrast and orientation, but not on $\psi$. As the grating moves, the pair $(L_{\text{even}}, L_{\text{odd}})$ runs round a circle of radius $A$. When one is zero the other is at its largest. Such fields are called a *quadrature
-# pair*, and the radius is what we want, because it no longer knows the position:
+# $A$ depends on contrast and orientation, but not on $\psi$. As the grating moves, the pair $(L_{\text{even}},
+# L_{\text{odd}})$ runs round a circle of radius $A$. When one is zero the other is at its largest. Such fields are
+# called a *quadrature pair*, and the radius is what we want, because it no longer knows the position:
 #
 # $$C = \sqrt{L_{\text{even}}^2 + L_{\text{odd}}^2} \approx A.$$
 #
-# This is the **energy model**: squaring and summing a quadrature pair, as Adelson and Bergen did for motion ("Spatiotemporal energy models for the perception of motion", 1985). We take the root at the end, so that doubling the contrast
-# doubles the response, as it does for the simple cell. Note that the $L$ are drives *before* rectification: the circle has four quadrants, and a rectified pair sees one.
+# This is the **energy model**: squaring and summing a quadrature pair, as Adelson and Bergen did for motion
+# ("Spatiotemporal energy models for the perception of motion", 1985). We take the root at the end, so that doubling
+# the contrast doubles the response, as it does for the simple cell. Note that the $L$ are drives *before*
+# rectification: the circle has four quadrants, and a rectified pair sees one.
 
 # %% [markdown]
 # ### 0.7 `complex_cell` · 3 points · easy · 8 min
@@ -658,7 +696,8 @@ check(complex_cell, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# First the derivation, on its own stimulus: gratings at 24 positions. If the circle is right, the complex cell's response does not change at all.
+# First the derivation, on its own stimulus: gratings at 24 positions. If the circle is right, the complex cell's
+# response does not change at all.
 
 # %% tags=["figure"]
 odd = gabor(size, preferred, wavelength, sigma, phase=-math.pi / 2)
@@ -670,8 +709,9 @@ for name, rates in {"simple": simple_cell(gratings, even), "complex": complex_ce
     print(f"{name:8} smallest response {rates.min():6.1f}, largest {rates.max():6.1f}")
 
 # %% [markdown]
-# Then a bar, which is no grating and which leaves the field in the end. Compare how much of its range each cell loses when the bar moves from the middle by a quarter of a wavelength. The range is the difference between
-# a cell's largest and smallest response over *all* positions of the bar.
+# Then a bar, which is no grating and which leaves the field in the end. Compare how much of its range each cell
+# loses when the bar moves from the middle by a quarter of a wavelength. The range is the difference between a
+# cell's largest and smallest response over *all* positions of the bar.
 
 # %% tags=["figure"]
 bars = bar(size, preferred, offsets)  # (49, 31, 31)
@@ -680,16 +720,20 @@ before, after = offsets == 0, offsets == wavelength / 4
 for name, rates in cells.items():
     lost = (rates[before] - rates[after]).item() / (rates.max() - rates.min()).item()
     print(f"{name:12} a bar moved by {wavelength / 4:g} pixels costs {lost:4.0%} of its range")
+series = {name: (offsets, rates) for name, rates in cells.items()}
 show(
-    curves({name: (offsets, rates) for name, rates in cells.items()}, x_label="bar moved sideways by, pixels", y_label="response"),
-    alt="The simple cell's response rises and falls in three peaks; the complex cell's is one smooth hill that touches the peaks.",
+    curves(series, x_label="bar moved sideways by, pixels", y_label="response"),
+    alt="The simple cell's response has three peaks; the complex cell's is one smooth hill that touches them.",
 )
 
 # %% [markdown]
-# The small shift takes most of the simple cell's range and little of the complex cell's. The complex cell's curve is one hill: it is the Gaussian bell of its field. Inside the bell it says "a bar at 30°, somewhere here".
+# The small shift takes most of the simple cell's range and little of the complex cell's. The complex cell's curve
+# is one hill: it is the Gaussian bell of its field. Inside the bell it says "a bar at 30°, somewhere here".
 #
-# **Try it.** This is your electrode. Turn the bar and both tuning curves stay where they are: selectivity for orientation is shared. Move the bar and watch the simple cell's tuning curve collapse while the complex cell's barely changes. Then set the cell's
-# phase to −90° and find a position where the two cells have changed places: the simple cell silent in the middle. Can you find a bar that the simple cell answers and the complex cell does not?
+# **Try it.** This is your electrode. Turn the bar and both tuning curves stay where they are: selectivity for
+# orientation is shared. Move the bar and watch the simple cell's tuning curve collapse while the complex cell's
+# barely changes. Then set the cell's phase to −90° and find a position where the two cells have changed places: the
+# simple cell silent in the middle. Can you find a bar that the simple cell answers and the complex cell does not?
 
 # %% tags=["widget"]
 from skimage.filters import gabor_kernel
@@ -700,25 +744,20 @@ def electrode(gabor, simple_cell, complex_cell, orientation, position, phase):
     angles, places = torch.arange(0, 181, 5), torch.arange(-12, 12.5, 0.5)
     shown = bar(31, math.radians(orientation), position)
     turned, moved = bar(31, angles.deg2rad(), position), bar(31, math.radians(orientation), places)
-    answers = {"simple": lambda images: simple_cell(images, even), "complex": lambda images: complex_cell(images, even, odd)}
+
+    def answers(images):
+        return {"simple cell": simple_cell(images, even), "complex cell": complex_cell(images, even, odd)}
+
+    def tuning(title, x, x_label, images, now):
+        lines, dots = {name: (x, rates) for name, rates in answers(images).items()}, answers(shown).values()
+        return curves(lines, title, x_label=x_label, y_limits=(0, 55), marks=[(now, dot) for dot in dots])
+
     return Scene(
-        image(shown, "on the screen", limits=(-1, 1), size=150),
-        image(even, "simple cell's field", colours="signed", limits=(-1, 1), size=150),
-        curves(
-            {name: (angles, cell(turned)) for name, cell in answers.items()},
-            "turning the bar",
-            x_label="orientation, degrees",
-            marks=[(orientation, cell(shown)) for cell in answers.values()],
-            y_limits=(0, 45),
-        ),
-        curves(
-            {name: (places, cell(moved)) for name, cell in answers.items()},
-            "moving the bar",
-            x_label="position, pixels",
-            marks=[(position, cell(shown)) for cell in answers.values()],
-            y_limits=(0, 45),
-        ),
-        caption="Dots: the bar on the screen. The cells prefer 30°.",
+        image(shown, "on the screen", limits=(-1, 1), size=155),
+        image(even, "simple cell's field", colours="signed", limits=(-1, 1), size=155),
+        tuning("turning this bar", angles, "orientation, degrees", turned, orientation),
+        tuning("moving this bar", places, "position, pixels", moved, position),
+        caption="Dots: the responses to the bar on the screen. The cells prefer 30°.",
     )
 
 
@@ -737,23 +776,28 @@ Lab(
         lambda images, even, odd: torch.hypot(torch.tensordot(images, even, 2), torch.tensordot(images, odd, 2)),
     ),
     title="The electrode",
-    alt="A bar on a screen, a cell's receptive field, and the responses of a simple and a complex cell over orientation and position.",
+    alt="A bar, a cell's receptive field, and a simple and a complex cell's response over orientation and position.",
     orientation=Slider(0, 180, value=30, step=5, label="bar's orientation, degrees"),
     position=Slider(-12.0, 12.0, value=0.0, step=0.5, label="bar's position, pixels"),
     phase=Slider(-180, 180, value=0, step=15, label="simple cell's phase, degrees"),
 )
 
 # %% [markdown]
-# You cannot: $C^2 = L_{\text{even}}^2 + L_{\text{odd}}^2$ is never smaller than $L_{\text{even}}^2$, so wherever a simple cell of the pair answers, the complex cell answers at least as strongly. In the figure above its hill touched the simple cell's
-# peaks from above.
+# You cannot: $C^2 = L_{\text{even}}^2 + L_{\text{odd}}^2$ is never smaller than $L_{\text{even}}^2$, so wherever a
+# simple cell of the pair answers, the complex cell answers at least as strongly. In the figure above its hill
+# touched the simple cell's peaks from above.
 #
 # ## From cells to a hierarchy
 #
-# Hubel and Wiesel proposed that complex cells get their input from simple cells that prefer the same orientation at neighbouring places. The plan repeats itself: select, then tolerate; combine into something more specific, then tolerate again. Each round looks at the
-# round below through a small window, and so the receptive field grows with every step although no window does.
+# Hubel and Wiesel proposed that complex cells get their input from simple cells that prefer the same orientation at
+# neighbouring places. The plan repeats itself: select, then tolerate; combine into something more specific, then
+# tolerate again. Each round looks at the round below through a small window, and so the receptive field grows with
+# every step although no window does.
 #
-# How fast? Let a first layer of cells have fields of 9 pixels, spaced 4 pixels apart, and let a second-layer unit add up 3 by 3 of them. Along one axis its outermost cells lie $2 \cdot 4$ pixels apart, so the unit sees $9 + 2\cdot 4 = 17$ pixels. The next cell
-# checks that by experiment: a pixel belongs to the receptive field if the unit's response has a slope with respect to it.
+# How fast? Let a first layer of cells have fields of 9 pixels, spaced 4 pixels apart, and let a second-layer unit
+# add up 3 by 3 of them. Along one axis its outermost cells lie $2 \cdot 4$ pixels apart, so the unit sees $9 +
+# 2\cdot 4 = 17$ pixels. The next cell checks that by experiment: a pixel belongs to the receptive field if the
+# unit's response has a slope with respect to it.
 
 # %% tags=["figure"]
 screen = torch.randn(33, 33, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -768,31 +812,65 @@ for name, slopes in seen.items():
     print(f"{name}: sees {int((slopes != 0).any(dim=0).sum())} pixels along a row")
 show(
     *(image(slopes, name, colours="signed") for name, slopes in seen.items()),
-    alt="Slopes of two units' responses on a 33 by 33 screen: a 9 pixel square for one cell, a 17 pixel square for the unit above.",
+    alt="Slopes on a 33 by 33 screen: a square of 9 pixels for one cell, one of 17 pixels for the unit above.",
 )
 
 # %% [markdown]
-# A convolutional network is this plan with the fields learned instead of designed. Unit 01 makes the sliding of one field over an image precise, unit 02 the tolerance and the growth, and unit 03 meets the Neocognitron, which copied simple and complex
-# cells layer by layer.
+# ### A sheet of cells
+#
+# One cell watches one place. The cortex has such cells for every place in view. Put the same complex cell at every
+# position of a photograph, and its responses form an image again, a *map* of where its orientation occurs. Each
+# cell sees its window as contrast against the window's mean.
+
+# %% tags=["figure"]
+pagoda = data.photographs("china", size=(96, 144))["china"].mean(dim=0)  # (96, 144)
+windows = pagoda.unfold(0, 9, 1).unfold(1, 9, 1)  # (88, 136, 9, 9)
+windows = windows - windows.mean(dim=(-2, -1), keepdim=True)
+maps = {}
+for degrees in (0, 45, 90, 135):
+    pair = [gabor(9, math.radians(degrees), 5.0, 2.5, phase) for phase in (0.0, -math.pi / 2)]
+    maps[f"theta {degrees}°"] = complex_cell(windows, *pair)  # (88, 136)
+show(
+    image(pagoda, "a photograph"),
+    *(image(responses, title, colours="heat", limits=(0, 5)) for title, responses in maps.items()),
+    alt="A pagoda and four maps: upright columns light up at 0 degrees, roof edges at 90, slopes at 45 and 135.",
+)
+
+# %% [markdown]
+# Upright columns light up at 0°, the level edges of the roofs at 90°, and the two slanted maps share the slopes.
+# Each map knows one thing about every place.
+#
+# A convolutional network is this plan with the fields learned instead of designed. Unit 01 makes the sliding of one
+# field over an image precise, unit 02 the tolerance and the growth, and unit 03 meets the Neocognitron, which
+# copied simple and complex cells layer by layer.
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "about_question_tolerance", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ### Question 2 · 2 points
 #
-# A complex cell's response hardly changes when the bar moves by a quarter of a wavelength. What has the cell thrown away that the pair of simple cells still had? Name one of the four tasks above that suffers from this and one that profits, and say how a network could
-# have both.
+# A complex cell's response hardly changes when the bar moves by a quarter of a wavelength. What has the cell thrown
+# away that the pair of simple cells still had? Name one of the four tasks above that suffers from this and one that
+# profits, and say how a network could have both.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_tolerance", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# It has thrown away the phase: the angle of the point $(L_{\text{even}}, L_{\text{odd}})$ on its circle, which says where inside the field the bar lies, and whether it is brighter or darker than its surroundings. Only the radius is left. Tasks that need exact places suffer:
-# segmentation has to draw the border at the right pixel, and boxes need exact edges too. Classification profits, because the class of an object does not depend on where in the field its edge lies. A network can have both
-# by keeping the responses from before the pooling and handing them to the layers that draw masks, or by having many such cells with overlapping fields whose joint responses still tell the place.
+# It has thrown away the phase: the angle of the point $(L_{\text{even}}, L_{\text{odd}})$ on its circle, which says
+# where inside the field the bar lies, and whether it is brighter or darker than its surroundings. Only the radius
+# is left. Tasks that need exact places suffer: segmentation has to draw the border at the right pixel, and boxes
+# need exact edges too. Classification profits, because the class of an object does not depend on where in the field
+# its edge lies. A network can have both by keeping the responses from before the pooling and handing them to the
+# layers that draw masks, or by having many such cells with overlapping fields whose joint responses still tell the
+# place.
 
 # %% [markdown]
 # ## What does this neuron like to see?
 #
-# So far you chose the parameters and watched the cell. An experimenter has it the other way round: a cell is given, its responses are recorded, and the question is what it prefers. Jones and Palmer answered it by fitting the Gabor formula with least squares. You can do the same with your own
-# functions, by gradient descent: that is why `gabor` had to be differentiable.
+# So far you chose the parameters and watched the cell. An experimenter has it the other way round: a cell is given,
+# its responses are recorded, and the question is what it prefers. Jones and Palmer answered it by fitting the Gabor
+# formula with least squares. You can do the same with your own functions, by gradient descent: that is why `gabor`
+# had to be differentiable.
 #
-# Our neuron is simulated. It has an orientation, a wavelength, a width and a phase that are drawn at random, and its responses are disturbed by noise of half their own spread. It is shown images of noise, in which every pixel is drawn independently, so that no orientation is favoured.
+# Our neuron is simulated. It has an orientation, a wavelength, a width and a phase that are drawn at random, and
+# its responses are disturbed by noise of half their own spread. It is shown images of noise, in which every pixel
+# is drawn independently, so that no orientation is favoured.
 
 # %% tags=["training"]
 plan = budget(smoke=dict(steps=40, trials=100), cpu=dict(steps=300, trials=400), gpu=dict(steps=1000, trials=4000))
@@ -803,7 +881,7 @@ def between(low, high):
     return low + (high - low) * torch.rand((), generator=generator)
 
 
-truth = dict(theta=between(0, math.pi), wavelength=between(5, 9), sigma=between(2.5, 4), phase=between(-math.pi, math.pi))
+truth = dict(theta=between(0, math.pi), wavelength=between(5, 9), sigma=between(2.5, 4), phase=between(-3, 3))
 true_field = gabor(17, **truth)
 noise_images = torch.randn(2 * plan.trials, 17, 17, generator=generator)
 clean = simple_cell(noise_images, true_field)
@@ -811,13 +889,19 @@ recorded = clean + 0.5 * clean.std() * torch.randn(2 * plan.trials, generator=ge
 seen, held_out = slice(0, plan.trials), slice(plan.trials, None)
 
 # %% [markdown]
-# The first half of the trials is for fitting. The second half is held out, to test whether what was found predicts responses that it was not fitted to.
+# The first half of the trials is for fitting. The second half is held out, to test whether what was found predicts
+# responses that it was not fitted to.
 #
-# A baseline first. Experimenters often average the images, each weighted by how much more or less than usual the cell responded to it. What excites the cell stays, the rest averages out. This *reverse correlation* assumes nothing about the field: it estimates all $17 \cdot 17 = 289$ weights on their own. The
-# Gabor formula claims that four numbers are enough.
+# A baseline first. Experimenters often average the images, each weighted by how much more or less than usual the
+# cell responded to it. What excites the cell stays, the rest averages out. This *reverse correlation* assumes
+# nothing about the field: it estimates all $17 \cdot 17 = 289$ weights on their own. The Gabor formula claims that
+# four numbers are enough.
 #
-# The loss is the mean squared difference between predicted and recorded responses, as a share of the variance of the recorded ones: 1 is as good as always predicting the mean. It is not convex in $\theta$. A guess at a right angle to the truth overlaps so little with it that the slope says nothing useful. So we start from six
-# orientations at once and keep the one that fits the *seen* trials best. Wavelength and width are kept positive by learning their logarithms.
+# The loss is the mean squared difference between predicted and recorded responses, as a share of the variance of
+# the recorded ones: 1 is as good as always predicting the mean. It is not convex in $\theta$. A guess at a right
+# angle to the truth overlaps so little with it that the slope says nothing useful. So we start from six
+# orientations at once and keep the one that fits the *seen* trials best. Wavelength and width are kept positive by
+# learning their logarithms.
 
 # %% tags=["training"]
 images, target = noise_images[seen].to(plan.device), recorded[seen].to(plan.device)
@@ -836,14 +920,15 @@ def loss_of(guess):
 starts = [torch.tensor([k * math.pi / 6, math.log(7.0), math.log(3.0), 0.0]) for k in range(6)]
 guesses = [start.clone().requires_grad_() for start in starts]
 optimizer = torch.optim.Adam(guesses, lr=0.05)
-for step in plan.progress(range(plan.steps)):
+for _ in plan.progress(range(plan.steps)):
     losses = torch.stack([loss_of(guess) for guess in guesses])  # (6,)
     optimizer.zero_grad()
     losses.sum().backward()
     optimizer.step()
 
 # %% [markdown]
-# The next cell compares every start with its end. A field turned by 180° with its phase mirrored is the same field, so orientations are compared up to half a turn.
+# The next cell compares every start with its end. A field turned by 180° with its phase mirrored is the same field,
+# so orientations are compared up to half a turn.
 
 # %% tags=["training"]
 def degrees_off(guess):
@@ -853,18 +938,20 @@ def degrees_off(guess):
 
 with torch.no_grad():
     before, after = (torch.stack([loss_of(guess) for guess in some]) for some in (starts, guesses))
-print("orientation off by, degrees      loss on seen trials")
-for start, guess, first, last in zip(starts, guesses, before, after):
-    print(f"  start {degrees_off(start):5.1f}   end {degrees_off(guess):5.1f}      start {first:5.2f}   end {last:5.2f}")
+for k, guess in enumerate(guesses):
+    turned = f"orientation off by {degrees_off(starts[k]):4.1f}° at the start, {degrees_off(guess):4.1f}° at the end"
+    print(f"{turned};  loss {before[k]:.2f}, then {after[k]:.2f}")
 best = int(after.argmin())
 for name in ("wavelength", "sigma"):
     at_start, found = parameters(starts[best])[name], parameters(guesses[best])[name]
     print(f"{name:10} true {truth[name]:5.2f}   start {at_start:5.2f}   found {found:5.2f}")
 
 # %% [markdown]
-# Most starts arrive at the same place, and some do not: they sit in a local minimum with a loss near 1 or above, and more steps would not help them. That is why there were six.
+# Most starts arrive at the same place, and some do not: they sit in a local minimum with a loss near 1 or above,
+# and more steps would not help them. That is why there were six.
 #
-# Now the held-out trials. The number is the correlation between predicted and recorded responses. The last line is the true cell without its noise: the noise leaves room for no more than about that.
+# Now the held-out trials. The number is the correlation between predicted and recorded responses. The last line is
+# the true cell without its noise: the noise leaves room for no more than about that.
 
 # %% tags=["training"]
 def correlation(predicted):
@@ -874,25 +961,33 @@ def correlation(predicted):
 weights = recorded[seen] - recorded[seen].mean()
 average = (weights[:, None, None] * noise_images[seen]).mean(dim=0)  # (17, 17)
 start_field, found_field = (gabor(17, **parameters(some[best].detach())) for some in (starts, guesses))
-fields = {"starting guess": start_field, "reverse correlation": average, "fitted Gabor": found_field, "true cell": true_field}
+fields = {"starting guess": start_field, "reverse correlation": average, "fitted Gabor": found_field}
+fields["true cell"] = true_field
 for name, field in fields.items():
     print(f"{name:20} correlation on held-out trials {correlation(simple_cell(noise_images[held_out], field)):5.2f}")
 show(
     *(image(field, name, colours="signed") for name, field in fields.items()),
-    alt="Four fields: the starting guess with wrong stripes, a grainy average of images, the fitted Gabor, and the true one, which look alike.",
+    alt="Four fields: the starting guess, a grainy average, and the fitted and the true Gabor, which look alike.",
 )
 
 # %% [markdown]
-# Both methods saw the same trials. Reverse correlation finds the stripes, but under a grain of noise, because it had 289 numbers to estimate. The fitted Gabor predicts new responses nearly as well as the true cell does. It could,
-# because its four numbers describe the right family of fields. Had the cell been something else than a Gabor, the average would still have shown us, and the fit would have given the best of the wrong family without a word. What one assumes
-# about the answer is worth data when it is true, and misleads when it is not. You will meet this trade again in every unit, from the weight sharing of a convolution to the transformer that does without it.
+# Both methods saw the same trials. Reverse correlation finds the stripes, but under a grain of noise, because it
+# had 289 numbers to estimate. The fitted Gabor predicts new responses nearly as well as the true cell does. It
+# could, because its four numbers describe the right family of fields. Had the cell been something else than a
+# Gabor, the average would still have shown us, and the fit would have given the best of the wrong family without a
+# word. What one assumes about the answer is worth data when it is true, and misleads when it is not. You will meet
+# this trade again in every unit, from the weight sharing of a convolution to the transformer that does without it.
 #
-# **Try it.** Set `trials=100` or `trials=2000` in the `cpu` plan and run the training cells again. Which of the two methods gains more from data?
+# **Try it.** Set `trials=100` or `trials=2000` in the `cpu` plan and run the training cells again. Which of the two
+# methods gains more from data?
 #
 # ## What you have now
 #
 # - An image is a tensor of floats, channels first; the axes have to be moved, not renamed.
-# - Four tasks, four shapes of answer; from instances you can compute semantic masks and boxes, and not the other way round.
+# - Four tasks, four shapes of answer; from instances you can compute semantic masks and boxes, and not the other
+#   way round.
 # - IoU compares boxes, strictly, and is blind once they have parted.
-# - A simple cell is a weighted sum and a ReLU: selective for orientation and for position. A complex cell is the length of a quadrature pair: selective for orientation, tolerant to position.
-# - Selecting and tolerating in turns makes receptive fields grow. A convolutional network learns its fields, as you learned one here, by gradient descent through the function that uses them.
+# - A simple cell is a weighted sum and a ReLU: selective for orientation and for position. A complex cell is the
+#   length of a quadrature pair: selective for orientation, tolerant to position.
+# - Selecting and tolerating in turns makes receptive fields grow. A convolutional network learns its fields, as you
+#   learned one here, by gradient descent through the function that uses them.

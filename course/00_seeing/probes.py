@@ -1,0 +1,217 @@
+"""How each exercise of this unit is put to the test."""
+
+import torch
+
+from autograder.probe import gradient, probe
+
+FLOAT32 = ("float32",)
+
+
+# to_tensor -------------------------------------------------------------------------------------------------------
+
+
+@probe(
+    "to_tensor",
+    cases=[dict(height=4, width=6, channels=3), dict(height=5, width=3, channels=7)],
+    hidden=[dict(height=7, width=2, channels=4), dict(height=3, width=8, channels=3)],
+    dtypes=FLOAT32,
+    weight=2,
+)
+def channels_last(to_tensor, draw, height, width, channels):
+    image = draw.integers(height, width, channels, low=0, high=256, dtype=torch.uint8)
+    return {"tensor": to_tensor(image)}
+
+
+@probe(
+    "to_tensor",
+    cases=[dict(height=5, width=4)],
+    hidden=[dict(height=3, width=7)],
+    dtypes=FLOAT32,
+)
+def grey(to_tensor, draw, height, width):
+    image = draw.integers(height, width, low=0, high=200, dtype=torch.uint8)
+    return {"tensor": to_tensor(image)}
+
+
+# semantic_from_instances -----------------------------------------------------------------------------------------
+
+
+@probe(
+    "semantic_from_instances",
+    cases=[dict(height=4, width=7, objects=3), dict(height=6, width=5, objects=5)],
+    hidden=[dict(height=8, width=3, objects=6), dict(height=5, width=9, objects=2)],
+    dtypes=FLOAT32,
+)
+def label_map(semantic_from_instances, draw, height, width, objects):
+    instances = draw.integers(height, width, low=0, high=objects + 1)
+    classes = draw.integers(objects, low=1, high=objects + 3)
+    return {"classes of the pixels": semantic_from_instances(instances, classes)}
+
+
+@probe(
+    "semantic_from_instances",
+    cases=[dict(height=3, width=5)],
+    hidden=[dict(height=6, width=4)],
+    dtypes=FLOAT32,
+)
+def classes_that_are_also_ids(semantic_from_instances, draw, height, width):
+    """Object 1 is of class 2, object 2 of class 3, object 3 of class 1; object 4 is hidden behind the others."""
+    instances = draw.integers(height, width, low=0, high=4)
+    return {"classes of the pixels": semantic_from_instances(instances, torch.tensor([2, 3, 1, 7]))}
+
+
+# boxes_from_masks ------------------------------------------------------------------------------------------------
+
+
+@probe(
+    "boxes_from_masks",
+    cases=[dict(count=3, height=9, width=14), dict(count=4, height=16, width=7)],
+    hidden=[dict(count=5, height=6, width=19), dict(count=2, height=21, width=8)],
+    dtypes=FLOAT32,
+    weight=2,
+)
+def scattered(boxes_from_masks, draw, count, height, width):
+    masks = draw.mask(count, height, width, share=0.04)
+    rows, columns = draw.integers(count, high=height), draw.integers(count, high=width)
+    masks[torch.arange(count), rows, columns] = True
+    return {"boxes": boxes_from_masks(masks)}
+
+
+@probe(
+    "boxes_from_masks",
+    cases=[dict(height=7, width=10)],
+    hidden=[dict(height=12, width=5)],
+    dtypes=FLOAT32,
+)
+def one_hidden_object(boxes_from_masks, draw, height, width):
+    """The second of three masks is empty."""
+    masks = draw.mask(3, height, width, share=0.15)
+    masks[0, 1, 2] = masks[2, 4, 3] = True
+    masks[1] = False
+    return {"boxes": boxes_from_masks(masks)}
+
+
+# box_iou ---------------------------------------------------------------------------------------------------------
+
+
+def boxes(draw, count, room):
+    """`count` boxes with sides from 2 to 10 and a corner anywhere in a square of `room` pixels."""
+    corner, sides = draw.uniform(count, 2, high=room), draw.uniform(count, 2, low=2, high=10)
+    return torch.cat([corner, corner + sides], dim=1)  # (count, 4)
+
+
+@probe(
+    "box_iou",
+    cases=[dict(first=3, second=5), dict(first=4, second=2)],
+    hidden=[dict(first=6, second=1), dict(first=2, second=7)],
+    weight=2,
+)
+def crowded(box_iou, draw, first, second):
+    return {"iou": box_iou(boxes(draw, first, 5), boxes(draw, second, 5))}
+
+
+@probe("box_iou", cases=[dict(count=2), dict(count=3)], hidden=[dict(count=5), dict(count=4)])
+def apart(box_iou, draw, count):
+    """Boxes beside, below and diagonally across from one another: most pairs share nothing."""
+    first = boxes(draw, count, 4)
+    steps = draw.uniform(3, 1, low=15, high=20) * torch.tensor([[1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 1, 1]])
+    second = torch.cat([first[:1] + steps.to(first), first[1:] + 1])
+    return {"iou": box_iou(first, second)}
+
+
+# gabor -----------------------------------------------------------------------------------------------------------
+
+
+@probe(
+    "gabor",
+    cases=[
+        dict(size=9, theta=0.4, wavelength=5.0, sigma=2.5, phase=0.7, aspect=0.6),
+        dict(size=8, theta=2.2, wavelength=4.0, sigma=3.0, phase=-1.1, aspect=1.3),
+    ],
+    hidden=[
+        dict(size=11, theta=1.1, wavelength=6.5, sigma=3.5, phase=2.0, aspect=0.8),
+        dict(size=6, theta=-0.5, wavelength=3.0, sigma=1.5, phase=-0.4, aspect=0.4),
+    ],
+    dtypes=FLOAT32,
+    rtol=2e-4,
+    why="angles and wavelengths may be computed in another order, in single precision",
+    weight=2,
+)
+def field(gabor, draw, size, theta, wavelength, sigma, phase, aspect):
+    return {"field": gabor(size, theta, wavelength, sigma, phase=phase, aspect=aspect)}
+
+
+@probe(
+    "gabor",
+    cases=[dict(size=7, theta=0.9, wavelength=4.5, sigma=2.0)],
+    hidden=[dict(size=10, theta=2.7, wavelength=7.0, sigma=3.0)],
+    dtypes=FLOAT32,
+    rtol=2e-4,
+    why="angles and wavelengths may be computed in another order, in single precision",
+)
+def with_defaults(gabor, draw, size, theta, wavelength, sigma):
+    return {"field": gabor(size, theta, wavelength, sigma)}
+
+
+@probe(
+    "gabor",
+    cases=[dict(size=7)],
+    hidden=[dict(size=10)],
+    dtypes=FLOAT32,
+    rtol=1e-3,
+    why="gradients in single precision sum over all pixels",
+)
+def slopes(gabor, draw, size):
+    """The slope of a weighted sum of the field with respect to each parameter, which training needs."""
+    theta, wavelength = draw.uniform(grad=True), draw.uniform(low=4, high=6, grad=True)
+    sigma, phase = draw.uniform(low=2, high=3, grad=True), draw.uniform(grad=True)
+    weights = draw.normal(size, size)
+    total = (gabor(size, theta, wavelength, sigma, phase) * weights).sum()
+    names = ("theta", "wavelength", "sigma", "phase")
+    return dict(zip(names, gradient(total, [theta, wavelength, sigma, phase]), strict=True))
+
+
+# simple_cell -----------------------------------------------------------------------------------------------------
+
+
+@probe(
+    "simple_cell",
+    cases=[dict(shape=(6, 5, 7)), dict(shape=(2, 4, 6, 3))],
+    hidden=[dict(shape=(9, 4, 8)), dict(shape=(3, 5, 6, 4))],
+)
+def responses(simple_cell, draw, shape):
+    images, receptive_field = draw.normal(*shape), draw.normal(*shape[-2:])
+    return {"responses": simple_cell(images, receptive_field)}
+
+
+@probe("simple_cell", cases=[dict(size=5)], hidden=[dict(size=7)], dtypes=FLOAT32)
+def one_image(simple_cell, draw, size):
+    receptive_field = draw.normal(size, size + 2)
+    return {
+        "to its own field": simple_cell(receptive_field, receptive_field),
+        "to the negative": simple_cell(-receptive_field, receptive_field),
+    }
+
+
+# complex_cell ----------------------------------------------------------------------------------------------------
+
+
+@probe(
+    "complex_cell",
+    cases=[dict(shape=(6, 5, 7)), dict(shape=(2, 4, 6, 3))],
+    hidden=[dict(shape=(9, 4, 8)), dict(shape=(3, 5, 6, 4))],
+)
+def energies(complex_cell, draw, shape):
+    images, even, odd = draw.normal(*shape), draw.normal(*shape[-2:]), draw.normal(*shape[-2:])
+    return {"responses": complex_cell(images, even, odd)}
+
+
+@probe("complex_cell", cases=[dict(size=6)], hidden=[dict(size=4)], dtypes=FLOAT32)
+def contrast(complex_cell, draw, size):
+    """The same image, its negative, and one of three times the contrast."""
+    picture, even, odd = draw.normal(size, size), draw.normal(size, size), draw.normal(size, size)
+    return {
+        "to the image": complex_cell(picture, even, odd),
+        "to its negative": complex_cell(-picture, even, odd),
+        "to three times the contrast": complex_cell(3 * picture, even, odd),
+    }
