@@ -5,19 +5,23 @@ Upgrade packages in .venv with pip, see `make test` pass, then `make pins` makes
 
 from __future__ import annotations
 
+import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+# Debian 12, Ubuntu 24.04: a release that asks for a later patch of the same Python could not be installed there.
+OLDEST_PYTHONS = ("3.11.2", "3.12.3")
 HEAD = """\
 # The versions that the course was tested with, on Linux x86-64. Written by `make pins`.
 # pyproject.toml holds the loose lower bounds.
@@ -62,6 +66,12 @@ def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
             }
 
 
+def too_new(names: Iterable[str]) -> dict[str, str]:
+    """{name: Requires-Python} of the packages whose installed release refuses one of OLDEST_PYTHONS."""
+    needs = {name: metadata.distribution(name).metadata["Requires-Python"] or "" for name in names}
+    return {name: need for name, need in needs.items() if any(old not in SpecifierSet(need) for old in OLDEST_PYTHONS)}
+
+
 def course_requirements() -> list[Requirement]:
     """What pyproject.toml asks for, the test extra included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -72,6 +82,10 @@ def course_requirements() -> list[Requirement]:
 def text() -> str:
     """What constraints.txt should say for the packages that are installed here."""
     pins = closure(course_requirements())
+    refused = too_new(pins)
+    if refused:
+        needs = ", ".join(f"{name} {pins[name]} needs Python {need}" for name, need in refused.items())
+        sys.exit(f"Install older releases first: {needs}, and the course runs on {' and '.join(OLDEST_PYTHONS)}.")
     return HEAD + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
 
 
