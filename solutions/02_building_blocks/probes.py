@@ -1,0 +1,335 @@
+"""How unit 02's exercises are put to the test."""
+
+import torch
+from autograder.probe import gradient, probe
+from torch import nn
+
+
+def _roll(rows, columns):
+    return lambda x: x.roll((rows, columns), dims=(-2, -1))
+
+
+@probe(
+    "invariance_error",
+    cases=[dict(batch=2, height=5, width=7), dict(batch=1, height=6, width=4), dict(batch=3, height=3, width=8)],
+    hidden=[dict(batch=2, height=7, width=6), dict(batch=4, height=4, width=5)],
+)
+def shifted(invariance_error, draw, batch, height, width):
+    x, weight = draw.normal(batch, height, width), draw.normal(height, width)
+    return {"error": float(invariance_error(lambda image: (weight * image).sum(dim=-1) + image.amax(), x, _roll(1, 2)))}
+
+
+@probe(
+    "invariance_error",
+    cases=[dict(height=4, width=6), dict(height=5, width=3)],
+    hidden=[dict(height=6, width=5)],
+)
+def mirrored_and_stretched(invariance_error, draw, height, width):
+    x = draw.uniform(2, height, width, low=0.5, high=2.0)
+    return {"error": float(invariance_error(lambda image: image**2, x, lambda image: 1.5 * image.flip(-1)))}
+
+
+@probe("invariance_error", cases=[dict(height=4, width=6)], hidden=[dict(height=5, width=7)], law=True)
+def invariant_function(invariance_error, draw, height, width):
+    x = draw.normal(2, height, width)
+    return {"error": float(invariance_error(lambda image: image.amax(dim=(-2, -1)), x, _roll(2, 1)))}
+
+
+@probe(
+    "equivariance_error",
+    cases=[dict(batch=2, height=5, width=7), dict(batch=1, height=6, width=4), dict(batch=3, height=3, width=8)],
+    hidden=[dict(batch=2, height=7, width=6), dict(batch=4, height=4, width=5)],
+)
+def same_transform(equivariance_error, draw, batch, height, width):
+    x, weight = draw.normal(batch, height, width), draw.normal(height, width)
+    error = equivariance_error(lambda image: weight * image + image.mean(), x, lambda image: 1.4 * image.roll(2, -1))
+    return {"error": float(error)}
+
+
+@probe(
+    "equivariance_error",
+    cases=[dict(height=4, width=6), dict(height=6, width=8)],
+    hidden=[dict(height=8, width=4)],
+    weight=2,
+)
+def other_transform_of_the_output(equivariance_error, draw, height, width):
+    x, weight = draw.normal(2, height, width), draw.normal(height // 2, width // 2)
+    error = equivariance_error(
+        lambda image: weight * image[:, ::2, ::2], x, _roll(2, 2), lambda response: 0.7 * response.roll((1, 1), (-2, -1))
+    )
+    return {"error": float(error)}
+
+
+@probe("equivariance_error", cases=[dict(height=4, width=6)], hidden=[dict(height=6, width=8)], law=True)
+def equivariant_function(equivariance_error, draw, height, width):
+    x = draw.normal(2, height, width)
+    error = equivariance_error(lambda image: image[:, ::2, ::2] ** 3, x, _roll(2, 4), _roll(1, 2))
+    return {"error": float(error)}
+
+
+@probe(
+    "max_pool2d",
+    cases=[
+        dict(shape=(2, 3, 6, 8), kernel_size=2),
+        dict(shape=(1, 2, 7, 5), kernel_size=3, stride=2, padding=1),
+        dict(shape=(2, 2, 5, 9), kernel_size=3, stride=1),
+        dict(shape=(1, 2, 9, 6), kernel_size=4, padding=2),
+    ],
+    hidden=[
+        dict(shape=(2, 1, 8, 11), kernel_size=4, stride=3, padding=2),
+        dict(shape=(1, 4, 9, 7), kernel_size=2),
+        dict(shape=(3, 2, 6, 10), kernel_size=5, stride=2, padding=1),
+    ],
+    weight=3,
+)
+def output(max_pool2d, draw, shape, kernel_size, stride=None, padding=0):
+    x = draw.normal(*shape) - 1
+    given = {"stride": stride} if stride else {}
+    values, indices = max_pool2d(x, kernel_size, padding=padding, **given)
+    return {"values": values, "indices": indices}
+
+
+@probe(
+    "max_pool2d",
+    cases=[dict(shape=(2, 2, 6, 7), kernel_size=3, stride=2, padding=1)],
+    hidden=[dict(shape=(1, 3, 8, 5), kernel_size=2)],
+)
+def equal_maxima(max_pool2d, draw, shape, kernel_size, stride=None, padding=0):
+    x = draw.integers(*shape, low=-3, high=0).to(draw.dtype)
+    values, indices = max_pool2d(x, kernel_size, stride, padding)
+    return {"values": values, "indices": indices}
+
+
+@probe(
+    "max_pool2d",
+    cases=[dict(shape=(1, 2, 6, 5), kernel_size=3, stride=2)],
+    hidden=[dict(shape=(2, 1, 7, 4), kernel_size=2, stride=1)],
+)
+def gradient_of_values(max_pool2d, draw, shape, kernel_size, stride):
+    x = draw.normal(*shape, grad=True)
+    return {"gradient": gradient((max_pool2d(x, kernel_size, stride)[0] ** 2).sum(), x)}
+
+
+@probe(
+    "avg_pool2d",
+    cases=[
+        dict(shape=(2, 3, 6, 8), kernel_size=2),
+        dict(shape=(1, 2, 7, 5), kernel_size=3, stride=2, padding=1),
+        dict(shape=(2, 1, 7, 9), kernel_size=3, stride=2, padding=1, count_include_pad=False),
+        dict(shape=(1, 2, 9, 6), kernel_size=4, padding=2, count_include_pad=False),
+        dict(shape=(1, 2, 5, 8), kernel_size=3, stride=1, padding=1, count_include_pad=True),
+    ],
+    hidden=[
+        dict(shape=(2, 1, 8, 11), kernel_size=4, stride=3, padding=2, count_include_pad=False),
+        dict(shape=(1, 4, 9, 7), kernel_size=2),
+        dict(shape=(3, 2, 6, 10), kernel_size=5, stride=2, padding=2),
+    ],
+    weight=3,
+)
+def mean(avg_pool2d, draw, shape, kernel_size, **given):
+    x = draw.normal(*shape) * draw.mask(*shape, share=0.7) + 0.5 * draw.mask(*shape, share=0.2)
+    return {"output": avg_pool2d(x, kernel_size, **given)}
+
+
+@probe(
+    "avg_pool2d",
+    cases=[dict(shape=(1, 2, 6, 5), kernel_size=3, padding=1, count_include_pad=False)],
+    hidden=[dict(shape=(2, 1, 7, 4), kernel_size=2, padding=1)],
+)
+def gradient_of_mean(avg_pool2d, draw, shape, kernel_size, **given):
+    x = draw.normal(*shape, grad=True)
+    return {"gradient": gradient((avg_pool2d(x, kernel_size, **given) ** 2).sum(), x)}
+
+
+@probe(
+    "conv1x1",
+    cases=[
+        dict(batch=2, c_in=3, c_out=5, height=4, width=6),
+        dict(batch=1, c_in=4, c_out=4, height=4, width=4, bias=True),
+        dict(batch=3, c_in=4, c_out=2, height=3, width=5, bias=True),
+        dict(batch=2, c_in=4, c_out=4, height=4, width=4),
+    ],
+    hidden=[
+        dict(batch=2, c_in=6, c_out=3, height=5, width=2, bias=True),
+        dict(batch=1, c_in=2, c_out=7, height=6, width=4),
+        dict(batch=2, c_in=5, c_out=5, height=5, width=5, bias=True),
+    ],
+)
+def mixed(conv1x1, draw, batch, c_in, c_out, height, width, bias=False):
+    x, weight = draw.normal(batch, c_in, height, width), draw.normal(c_out, c_in)
+    given = {"bias": draw.normal(c_out)} if bias else {}
+    return {"output": conv1x1(x, weight, **given)}
+
+
+@probe(
+    "conv1x1",
+    cases=[dict(batch=2, c_in=3, c_out=2, height=4, width=5)],
+    hidden=[dict(batch=1, c_in=4, c_out=3, height=2, width=6)],
+    weight=0.5,
+)
+def gradients_of_mixing(conv1x1, draw, batch, c_in, c_out, height, width):
+    x, weight = draw.normal(batch, c_in, height, width, grad=True), draw.normal(c_out, c_in, grad=True)
+    bias = draw.normal(c_out, grad=True)
+    by_x, by_weight, by_bias = gradient((conv1x1(x, weight, bias) ** 2).sum(), (x, weight, bias))
+    return {"gradient of x": by_x, "gradient of weight": by_weight, "gradient of bias": by_bias}
+
+
+@probe(
+    "receptive_field",
+    cases=[
+        dict(layers=[(3, 2, 1, 1), (5, 1, 2, 1)]),
+        dict(layers=[(3, 1, 1, 1), (3, 2, 2, 2), (3, 1, 4, 4), (2, 2, 0, 1)]),
+        dict(layers=[(7, 2, 3, 1), (3, 2, 1, 1), (1, 1, 0, 1), (3, 3, 2, 3), (4, 1, 1, 2)]),
+        dict(layers=[(4, 3, 2, 1)]),
+        dict(layers=[]),
+    ],
+    hidden=[
+        dict(layers=[(5, 3, 1, 2), (2, 2, 1, 3), (3, 1, 0, 1)]),
+        dict(layers=[(11, 4, 2, 1), (3, 2, 0, 1), (5, 1, 2, 1), (3, 2, 0, 1), (3, 1, 1, 1)]),
+        dict(layers=[(2, 2, 0, 1)] * 4),
+    ],
+)
+def field(receptive_field, draw, layers):
+    size, jump, start = receptive_field([tuple(layer) for layer in layers])
+    return {"size": size, "jump": jump, "start": start}
+
+
+@probe(
+    "upsample_nearest",
+    cases=[
+        dict(shape=(2, 3, 3, 5), factor=2),
+        dict(shape=(1, 2, 4, 2), factor=3),
+        dict(shape=(2, 1, 2, 3), factor=1),
+    ],
+    hidden=[dict(shape=(1, 4, 5, 3), factor=4), dict(shape=(3, 2, 2, 6), factor=2)],
+)
+def duplicated(upsample_nearest, draw, shape, factor):
+    x = draw.normal(*shape, grad=True)
+    larger = upsample_nearest(x, factor)
+    return {"output": larger, "gradient": gradient((larger**2).sum(), x)}
+
+
+@probe(
+    "max_unpool2d",
+    cases=[
+        dict(shape=(2, 3), size=(6, 8), kernel_size=2),
+        dict(shape=(1, 2), size=(7, 5), kernel_size=3),
+        dict(shape=(3, 1), size=(5, 9), kernel_size=2),
+    ],
+    hidden=[dict(shape=(2, 2), size=(9, 6), kernel_size=3), dict(shape=(1, 4), size=(4, 11), kernel_size=2)],
+    weight=2,
+)
+def put_back(max_unpool2d, draw, shape, size, kernel_size):
+    height, width = size
+    rows, columns = height // kernel_size, width // kernel_size
+    inside = draw.integers(2, *shape, rows, columns, low=0, high=kernel_size)
+    row = kernel_size * torch.arange(rows)[:, None] + inside[0]
+    column = kernel_size * torch.arange(columns) + inside[1]
+    values = draw.normal(*shape, rows, columns, grad=True)
+    plane = max_unpool2d(values, row * width + column, tuple(size))
+    return {"output": plane, "gradient": gradient((plane**2).sum(), values)}
+
+
+@probe(
+    "max_unpool2d",
+    cases=[dict(shape=(2, 2), size=(5, 7)), dict(shape=(1, 3), size=(6, 4))],
+    hidden=[dict(shape=(2, 1), size=(7, 8))],
+)
+def overlapping_windows(max_unpool2d, draw, shape, size):
+    plane = draw.normal(*shape, *size)
+    cut = plane.unfold(2, 3, 1).unfold(3, 3, 1).flatten(-2)  # (N, C, rows, columns, 9)
+    values, inside = cut.max(dim=-1)
+    row = torch.arange(values.shape[2])[:, None] + inside // 3
+    column = torch.arange(values.shape[3]) + inside % 3
+    return {"output": max_unpool2d(values, row * size[1] + column, tuple(size))}
+
+
+@probe(
+    "upsample_bilinear",
+    cases=[
+        dict(shape=(2, 3, 3, 5), size=(6, 10)),
+        dict(shape=(1, 2, 4, 3), size=(7, 8), align_corners=True),
+        dict(shape=(2, 1, 5, 4), size=(8, 11), align_corners=False),
+        dict(shape=(1, 2, 9, 7), size=(4, 3)),
+        dict(shape=(1, 1, 3, 6), size=(9, 2), align_corners=True),
+    ],
+    hidden=[
+        dict(shape=(2, 2, 4, 6), size=(10, 9)),
+        dict(shape=(1, 3, 6, 2), size=(5, 8), align_corners=True),
+        dict(shape=(1, 2, 8, 5), size=(3, 12), align_corners=False),
+    ],
+    rtol=1e-5,
+    atol=1e-6,
+    dtypes=("float64", "float32"),
+    why="Positions may be worked out in float32, as torch does for float32 images, or in float64.",
+    weight=3,
+)
+def resized(upsample_bilinear, draw, shape, size, **given):
+    return {"output": upsample_bilinear(draw.normal(*shape), tuple(size), **given)}
+
+
+@probe(
+    "upsample_bilinear",
+    cases=[dict(shape=(1, 2, 3, 4), size=(5, 8))],
+    hidden=[dict(shape=(2, 1, 4, 3), size=(8, 5), align_corners=True)],
+    rtol=1e-4,
+    why="Positions may be worked out in float32 or in float64.",
+)
+def gradient_of_resized(upsample_bilinear, draw, shape, size, **given):
+    x = draw.normal(*shape, grad=True)
+    return {"gradient": gradient((upsample_bilinear(x, tuple(size), **given) ** 2).sum(), x)}
+
+
+@probe(
+    "conv_transpose2d",
+    cases=[
+        dict(shape=(2, 3, 4, 5), c_out=2, k=3),
+        dict(shape=(1, 2, 3, 4), c_out=3, k=3, stride=2, padding=1, output_padding=1, bias=True),
+        dict(shape=(1, 3, 4, 3), c_out=3, k=4, stride=3, padding=1, output_padding=2),
+        dict(shape=(2, 2, 3, 5), c_out=2, k=2, stride=2, padding=0, output_padding=1, bias=True),
+    ],
+    hidden=[
+        dict(shape=(2, 2, 5, 3), c_out=4, k=4, stride=2, padding=1, bias=True),
+        dict(shape=(1, 3, 4, 6), c_out=3, k=5, stride=3, padding=2, output_padding=1, bias=True),
+        dict(shape=(1, 1, 6, 4), c_out=2, k=2, stride=3, output_padding=2),
+    ],
+    weight=3,
+)
+def painted(conv_transpose2d, draw, shape, c_out, k, bias=False, **given):
+    x, weight = draw.normal(*shape), draw.normal(shape[1], c_out, k, k)
+    if bias:
+        given = given | {"bias": draw.normal(c_out)}
+    return {"output": conv_transpose2d(x, weight, **given)}
+
+
+@probe(
+    "conv_transpose2d",
+    cases=[dict(shape=(1, 2, 3, 4), c_out=2, k=3, stride=2, padding=1)],
+    hidden=[dict(shape=(2, 1, 4, 2), c_out=3, k=4, stride=2)],
+)
+def gradients_of_painting(conv_transpose2d, draw, shape, c_out, k, **given):
+    x, weight = draw.normal(*shape, grad=True), draw.normal(shape[1], c_out, k, k, grad=True)
+    by_x, by_weight = gradient((conv_transpose2d(x, weight, **given) ** 2).sum(), (x, weight))
+    return {"gradient of x": by_x, "gradient of weight": by_weight}
+
+
+@probe(
+    "dense_to_conv",
+    cases=[
+        dict(channels=3, height=2, width=4, features=5),
+        dict(channels=2, height=3, width=2, features=4, bias=False),
+        dict(channels=4, height=3, width=3, features=3),
+        dict(channels=5, height=1, width=1, features=2),
+    ],
+    hidden=[
+        dict(channels=2, height=4, width=3, features=6),
+        dict(channels=3, height=1, width=5, features=2, bias=False),
+        dict(channels=3, height=3, width=2, features=4),
+    ],
+)
+def whole_map(dense_to_conv, draw, channels, height, width, features, bias=True):
+    dense = draw.fill(nn.Linear(channels * height * width, features, bias=bias, dtype=draw.dtype))
+    conv = dense_to_conv(dense, channels, height, width)
+    one_place = conv(draw.normal(2, channels, height, width))  # (2, features, 1, 1)
+    larger = conv(draw.normal(1, channels, height + 2, width + 3))  # (1, features, 3, 4)
+    return {"map of the layer's size": one_place, "larger map": larger}
