@@ -1,0 +1,48 @@
+"""Data for the course: scenes painted in code, sets that ship with libraries, and CIFAR-10.
+
+>>> from cvcourse.data import scenes
+>>> train = scenes(1000, size=32, objects=2, seed=0)
+
+Nothing heavy is imported until one of these names is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOME = {
+    "Scenes": "annotated",
+    "PALETTE": "annotated",
+    "color_masks": "annotated",
+    "mask_color": "annotated",
+    "SHAPES": "synthetic",
+    "TEXTURES": "synthetic",
+    "COLOR_NAMES": "synthetic",
+    "scenes": "synthetic",
+    "creatures": "synthetic",
+    "CAMOUFLAGE_PATTERNS": "disguise",
+    "camouflage": "disguise",
+    "Splits": "library",
+    "PHOTOGRAPHS": "library",
+    "digits": "library",
+    "photographs": "library",
+    "CIFAR10": "cifar",
+    "CIFAR10_CLASSES": "cifar",
+    "cifar10": "cifar",
+    "Archive": "download",
+    "cache_folder": "download",
+    "DataSet": "catalogue",
+    "datasets": "catalogue",
+    "DataError": "errors",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

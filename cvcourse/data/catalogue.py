@@ -1,0 +1,136 @@
+"""The data sets the course knows, for a command line to list, fetch and verify. Nothing heavy is imported to list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .cifar import CIFAR10, cifar10
+from .download import cache_folder, fetch
+from .errors import DataError
+from .library import PHOTOGRAPHS, digits, is_installed, photograph_path, photographs
+
+Root = str | Path | None
+IN_CODE, LIBRARY, DOWNLOAD = "made in code", "ships with a library", "download"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One set. `root`, where a method takes it, is the cache folder, by default the same as that of `cifar10`."""
+
+    name: str
+    kind: str  # IN_CODE, LIBRARY or DOWNLOAD
+    summary: str
+    images: int | None  # None: any number
+    size_bytes: int  # to download; 0 if nothing is
+    present: Callable[[Root], bool] = field(repr=False)
+    verifier: Callable[[Root], None] = field(repr=False)
+    fetcher: Callable[[Root], object] = field(repr=False, default=lambda root: None)
+
+    def is_present(self, root: Root = None) -> bool:
+        """Whether it is on this machine. Quick: sizes are looked at, checksums are not."""
+        return self.present(root)
+
+    def fetch(self, root: Root = None) -> None:
+        """Download it if it is not there. Raises DataError if it still is not there then."""
+        self.fetcher(root)
+        if not self.is_present(root):
+            raise DataError(f"{self.name} ships with a library that is not installed here: install the course again.")
+
+    def verify(self, root: Root = None) -> None:
+        """Return if the data are what they should be; raises DataError, which says what is wrong, if not."""
+        self.verifier(root)
+
+
+def datasets() -> list[DataSet]:
+    """All sets, those that need nothing first."""
+    return [
+        DataSet(
+            name="scenes",
+            kind=IN_CODE,
+            summary="shapes on textured backgrounds, with masks, boxes and captions",
+            images=None,
+            size_bytes=0,
+            present=lambda root: True,
+            verifier=lambda root: _verify_painted("scenes", 0.057154),
+        ),
+        DataSet(
+            name="creatures",
+            kind=IN_CODE,
+            summary="scenes in which every shape has a pattern of its own",
+            images=None,
+            size_bytes=0,
+            present=lambda root: True,
+            verifier=lambda root: _verify_painted("creatures", 0.039781),
+        ),
+        DataSet(
+            name="camouflage",
+            kind=IN_CODE,
+            summary="patterned creatures on noise, to be told by pattern alone",
+            images=None,
+            size_bytes=0,
+            present=lambda root: True,
+            verifier=lambda root: _verify_painted("camouflage", 0.156329),
+        ),
+        DataSet(
+            name="digits",
+            kind=LIBRARY,
+            summary="handwritten digits, 8x8, grey (scikit-learn)",
+            images=1797,
+            size_bytes=0,
+            present=lambda root: is_installed("sklearn"),
+            verifier=lambda root: _verify_digits(),
+        ),
+        DataSet(
+            name="photographs",
+            kind=LIBRARY,
+            summary="photographs, colour and grey, any size (scikit-image, scikit-learn)",
+            images=len(PHOTOGRAPHS),
+            size_bytes=0,
+            present=lambda root: all(photograph_path(name) for name in PHOTOGRAPHS),
+            verifier=lambda root: _read_all_photographs(),
+        ),
+        DataSet(
+            name="cifar10",
+            kind=DOWNLOAD,
+            summary="small photographs in ten classes, 32x32 (Krizhevsky 2009)",
+            images=60_000,
+            size_bytes=CIFAR10.size,
+            present=_has_cifar10,
+            verifier=_verify_cifar10,
+            fetcher=lambda root: fetch(CIFAR10, root),
+        ),
+    ]
+
+
+def _verify_painted(name: str, contrast: float) -> None:
+    """Painting is arithmetic, yet on a machine where it came out otherwise, results could not be compared."""
+    from . import disguise, synthetic
+
+    painters = {"scenes": synthetic.scenes, "creatures": synthetic.creatures, "camouflage": disguise.camouflage}
+    images = painters[name](100, size=32).images
+    found = float(images.diff(dim=-1).abs().mean())  # between neighbouring pixels
+    if abs(found - contrast) > 1e-4:
+        raise DataError(f"{name} come out differently here ({found:.6f}, not {contrast}): update torch and NumPy.")
+
+
+def _verify_digits() -> None:
+    images = digits().train_images
+    if images.shape != (1297, 1, 8, 8) or abs(float(images.mean()) - 0.3055) > 1e-4:
+        raise DataError("scikit-learn's digits are not the ones the course was made with: install scikit-learn again.")
+
+
+def _read_all_photographs() -> None:
+    photographs(list(PHOTOGRAPHS))
+
+
+def _has_cifar10(root: Root) -> bool:
+    path = cache_folder(root) / CIFAR10.file_name
+    return path.is_file() and path.stat().st_size == CIFAR10.size
+
+
+def _verify_cifar10(root: Root) -> None:
+    splits = cifar10(root, download=False)
+    if len(splits.train_images) != 50_000 or len(splits.test_images) != 10_000:
+        raise DataError("CIFAR-10 has 50,000 and 10,000 images, and these are not as many: fetch it again.")
