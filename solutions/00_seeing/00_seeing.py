@@ -263,7 +263,7 @@ def objects_of(number):
 
 
 # %% tags=["figure"]
-instances, classes, masks = objects_of(0)
+instances, classes, masks = objects_of(5)
 print("object numbers in the image:", instances.unique().tolist())
 print("their classes:", {k: street.class_names[label - 1] for k, label in enumerate(classes.tolist(), start=1)})
 print("masks:", tuple(masks.shape), masks.dtype, " pixels in each:", masks.sum(dim=(1, 2)).tolist())
@@ -339,11 +339,11 @@ def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:
     """
     ### BEGIN SOLUTION
     boxes = torch.zeros(len(masks), 4, dtype=torch.int64)
-    for box, mask in zip(boxes, masks, strict=True):
+    for k, mask in enumerate(masks):
         rows, columns = mask.nonzero(as_tuple=True)
         if len(rows) > 0:
-            box[:2] = torch.stack([columns.min(), rows.min()])
-            box[2:] = torch.stack([columns.max(), rows.max()]) + 1
+            boxes[k, :2] = torch.stack([columns.min(), rows.min()])
+            boxes[k, 2:] = torch.stack([columns.max(), rows.max()]) + 1
     return boxes
     ### END SOLUTION
 
@@ -456,7 +456,7 @@ shift = torch.linspace(0, 2, 81)
 still = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 moved = still + shift[:, None] * torch.tensor([1.0, 0.0, 1.0, 0.0])  # (81, 4)
 iou = box_iou(still, moved)[0]  # (81,)
-print(f"off by a tenth {iou[4]:.3f}, by half {iou[20]:.3f}, by its width {iou[40]:.3f}, by twice its width {iou[80]:.3f}")
+print(f"off by a tenth {iou[4]:.3f}, by half {iou[20]:.3f}, by its width {iou[40]:.3f}, by twice that {iou[80]:.3f}")
 show(
     curves(
         {"your box_iou": (shift, iou), "(1 − s) / (1 + s)": (shift[:41], (1 - shift[:41]) / (1 + shift[:41]))},
@@ -501,7 +501,8 @@ show(
 # striate cortex", 1987) later measured such maps point by point and fitted a formula to them. What the formula left
 # unexplained could not be told from noise. It is a wave under a Gaussian bell, a **Gabor function**:
 #
-# $$g(x, y) = \exp\left(-\frac{x'^2 + \gamma^2 y'^2}{2\sigma^2}\right)\,\cos\left(\frac{2\pi x'}{\lambda} + \varphi\right)$$
+# $$g(x, y) = \exp\left(-\frac{x'^2 + \gamma^2 y'^2}{2\sigma^2}\right)
+# \cos\left(\frac{2\pi x'}{\lambda} + \varphi\right)$$
 #
 # $$x' = x\cos\theta + y\sin\theta, \qquad y' = -x\sin\theta + y\cos\theta$$
 #
@@ -531,8 +532,8 @@ show(
 def gabor(size: int, theta, wavelength, sigma, phase=0.0, aspect=0.5) -> torch.Tensor:
     """Gabor function on a square field (Jones and Palmer 1987).
 
-    theta, phase: radians; wavelength, sigma: pixels; aspect: the gamma of the formula. Each is a number or a tensor with one number.
-    Returns (size, size) float32, differentiable with respect to theta, wavelength, sigma and phase.
+    theta, phase: radians; wavelength, sigma: pixels; aspect: the gamma of the formula. Each is a number, or a tensor
+    with one number. Returns (size, size) float32, differentiable with respect to theta, wavelength, sigma and phase.
     """
     ### BEGIN SOLUTION
     theta = torch.as_tensor(theta)

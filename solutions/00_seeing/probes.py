@@ -84,10 +84,10 @@ def scattered(boxes_from_masks, draw, count, height, width):
     dtypes=FLOAT32,
 )
 def one_hidden_object(boxes_from_masks, draw, height, width):
-    """The second of three masks is empty."""
+    """The second of three masks is empty, and the third is a single pixel."""
     masks = draw.mask(3, height, width, share=0.15)
+    masks[1:] = False
     masks[0, 1, 2] = masks[2, 4, 3] = True
-    masks[1] = False
     return {"boxes": boxes_from_masks(masks)}
 
 
