@@ -14,7 +14,19 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from autograder.errors import CourseError
-from autograder.key import HIDDEN, VISIBLE, Key, KeyProblem, read_key, write_key, write_safely
+from autograder.judge import first_difference
+from autograder.key import (
+    HIDDEN,
+    VISIBLE,
+    CaseKey,
+    ExerciseKey,
+    Key,
+    KeyProblem,
+    merge,
+    read_key,
+    write_key,
+    write_safely,
+)
 from autograder.lesson import COURSE, ROOT, SOLUTIONS, Lesson, chosen_units, read_lesson
 from autograder.nbgrader_config import AUTHOR_FILES, configure
 from autograder.record import only, record_key
@@ -34,7 +46,10 @@ class Built:
 
 
 def build_units(names: Iterable[str] = (), root: Path = ROOT) -> list[Built]:
-    """Build the named units, or all. Raises CourseError with what is wrong; a learner's edited notebook is kept beside the new one."""
+    """Build the named units, or all; a learner's edited notebook is kept beside the new one.
+
+    Raises CourseError with what is wrong.
+    """
     built = [build_unit(unit, root) for unit in chosen_units(names, root)]
     write_unit_table(root)
     return built
@@ -66,7 +81,9 @@ def check_units(names: Iterable[str] = (), root: Path = ROOT) -> list[str]:
     chosen = chosen_units(names, root)
     problems = [problem for unit in chosen for problem in check_unit(unit, root)]
     readme = root / "README.md"
-    if readme.exists() and readme.read_text(encoding="utf-8") != with_unit_table(readme.read_text(encoding="utf-8"), root):
+    if readme.exists() and readme.read_text(encoding="utf-8") != with_unit_table(
+        readme.read_text(encoding="utf-8"), root
+    ):
         problems.append("the unit table of README.md is out of step: run `cvcourse build`")
     return problems
 
@@ -83,14 +100,22 @@ def check_unit(unit: str, root: Path = ROOT) -> list[str]:
             problems.append(f"{path.relative_to(root)} is missing")
         elif path.read_text(encoding="utf-8") != notebook_text(notebook):
             problems.append(f"{path.relative_to(root)} differs from what {unit}.py gives")
-    for path in (source / VISIBLE, source / HIDDEN):
-        problems += _key_problems(path, lesson, release_digest(release), root)
+    stale = [
+        problem
+        for name in (VISIBLE, HIDDEN)
+        for problem in _key_problems(source / name, lesson, release_digest(release), root)
+    ]
+    problems += stale or _number_problems(source, lesson, release_digest(release), root)
     for path in released_files(source):
         twin = course / path.name
         if not twin.exists() or twin.read_bytes() != path.read_bytes():
             problems.append(f"{twin.relative_to(root)} differs from {path.relative_to(root)}")
     allowed = {f"{unit}.ipynb", *(path.name for path in released_files(source))}
-    extra = [path.name for path in course.iterdir() if path.is_file() and path.name not in allowed] if course.exists() else []
+    extra = (
+        [path.name for path in course.iterdir() if path.is_file() and path.name not in allowed]
+        if course.exists()
+        else []
+    )
     problems += [f"{COURSE}/{unit}/{name} comes from nowhere" for name in sorted(extra)]
     return [f"{problem}: run `cvcourse build {unit}`" for problem in problems]
 
@@ -165,7 +190,9 @@ def keep_learners_work(course: Path, unit: str) -> list[str]:
 
 def points_of(notebook: NotebookNode) -> float:
     """Points of all graded cells, written questions included."""
-    return sum(cell.metadata["nbgrader"]["points"] for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade"))
+    return sum(
+        cell.metadata["nbgrader"]["points"] for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")
+    )
 
 
 def write_unit_table(root: Path = ROOT) -> None:
@@ -189,7 +216,10 @@ def with_unit_table(text: str, root: Path = ROOT) -> str:
         about = lesson.table["unit"]
         points = points_of(lesson.notebook)
         link = f"[{unit}]({COURSE}/{unit}/{unit}.ipynb)"
-        rows.append(f"| {link} | {about['title']}: {about['summary']} | {len(lesson.exercises)} | {points:g} | {about['minutes']} |")
+        rows.append(
+            f"| {link} | {about['title']}: {about['summary']} "
+            f"| {len(lesson.exercises)} | {points:g} | {about['minutes']} |"
+        )
     head, rest = text.split(start, 1)
     return f"{head}{start}\n" + "\n".join(rows) + f"\n{end}{rest.split(end, 1)[1]}"
 
@@ -209,7 +239,7 @@ def _refuse_unsynced(lesson: Lesson, paired: NotebookNode, old: Key | None) -> N
     if release_digest(nbformat.read(path, as_version=4)) != release_digest(paired):
         raise CourseError(
             f"{SOLUTIONS}/{lesson.unit}/{path.name} was edited and its .py was not: run "
-            f"`jupytext --to py:percent {SOLUTIONS}/{lesson.unit}/{path.name}` to take the edits over, or delete the .ipynb."
+            f"`jupytext --to py:percent {SOLUTIONS}/{lesson.unit}/{path.name}` to take the edits over, or delete it."
         )
 
 
@@ -224,3 +254,34 @@ def _key_problems(path: Path, lesson: Lesson, release: str, root: Path) -> list[
     return [] if key.release == release else [f"{where} belongs to another release"]
 
 
+def _number_problems(source: Path, lesson: Lesson, release: str, root: Path) -> list[str]:
+    """Where a fresh recording differs from the stored keys by more than rounding."""
+    visible, hidden = read_key(source / VISIBLE), read_key(source / HIDDEN)
+    stored = merge(visible, hidden)
+    fresh = record_key(lesson, release, old=stored)
+    problems = []
+    for name, exercise in fresh.exercises.items():
+        old = stored.exercises.get(name)
+        if old is None or (old.answers, len(old.cases)) != (exercise.answers, len(exercise.cases)):
+            problems.append(f"the key of {name} in {source.relative_to(root)} has other cases than its probes")
+        elif any(
+            _differ(exercise, case, {item.seed: item for item in old.cases}.get(case.seed)) for case in exercise.cases
+        ):
+            problems.append(
+                f"the key of {name} in {source.relative_to(root)} holds other numbers than its solution gives"
+            )
+    return problems
+
+
+def _differ(exercise: ExerciseKey, fresh: CaseKey, stored: CaseKey | None) -> bool:
+    if stored is None or set(fresh.wrong) != set(stored.wrong):
+        return True
+    outcomes = [
+        (fresh.expected, stored.expected),
+        *((fresh.wrong[index], stored.wrong[index]) for index in fresh.wrong),
+    ]
+    return any(
+        (one.failure and one.failure.kind) != (other.failure and other.failure.kind)
+        or first_difference(exercise, fresh, one, other) is not None
+        for one, other in outcomes
+    )

@@ -22,7 +22,7 @@ from autograder.shortcuts import forbidden_in_source
 class Checker:
     """Checks the exercises of one unit.
 
-    unit: the unit's folder name. folder: where its `key.safetensors` and `probes.py` lie; by default the notebook's own folder.
+    unit: the unit's folder name. folder: where its `key.safetensors` and `probes.py` lie, the notebook's own by default.
     """
 
     def __init__(self, unit: str, folder: str | Path | None = None):
@@ -36,12 +36,16 @@ class Checker:
     def __call__(self, answer: Callable[..., Any] | None = None, /, *, hidden: bool = False, **answers: Any) -> None:
         """Check a function, a class (`check(conv1d)`) or answers (`check(parameters=34944)`); shows a table.
 
-        Hidden cases count wherever their key lies beside the notebook, that is with an instructor; `hidden=True` insists on them.
+        Hidden cases count wherever their key lies beside the notebook, that is with an instructor; `hidden=True` insists
+        on them.
         Raises CheckFailed when something is wrong or not attempted.
         """
         key = self.key()
         if hidden and not (self.find_folder() / HIDDEN).exists():
-            raise KeyProblem(f"Hidden cases are asked for, but {HIDDEN} is not beside the notebook: run `cvcourse build {self.unit}`.")
+            raise KeyProblem(
+                f"Hidden cases are asked for, but {HIDDEN} is not beside the notebook: "
+                f"run `cvcourse build {self.unit}`."
+            )
         scope = sys._getframe(1).f_globals
         name = self._exercise_of(key, answer, answers, scope)
         what = (name, id(answer), *(id(value) for value in answers.values()))
@@ -54,7 +58,9 @@ class Checker:
         if not verdict.is_right:
             raise CheckFailed(f"{name}: {report.headline(verdict)}, see the table above.")
 
-    def verdict(self, exercise: str, answer: Callable[..., Any] | None, answers: Mapping[str, Any] | None = None) -> Verdict:
+    def verdict(
+        self, exercise: str, answer: Callable[..., Any] | None, answers: Mapping[str, Any] | None = None
+    ) -> Verdict:
         """Judge an answer to `exercise` without showing anything."""
         entry = self.key().exercises[exercise]
         if entry.answers:
@@ -101,7 +107,8 @@ class Checker:
             probes = load_probes(path)
             if digest(path.read_bytes()) != self.key().probes:
                 raise KeyProblem(
-                    "probes.py and key.safetensors do not belong together: copy the unit's folder again from the course, "
+                    "probes.py and key.safetensors do not belong together: copy the unit's folder again from the "
+                    "course, "
                     f"or run `cvcourse build {self.unit}` if you wrote the unit. Your notebook can stay as it is."
                 )
             self._probes = probes
@@ -134,17 +141,23 @@ class Checker:
             if set(answers) & set(exercise.answers):
                 unknown = sorted(set(answers) - set(exercise.answers))
                 if unknown:
-                    raise CourseError(f"{exercise.name} asks for {', '.join(exercise.answers)}, not for {', '.join(unknown)}.")
+                    raise CourseError(
+                        f"{exercise.name} asks for {', '.join(exercise.answers)}, not for {', '.join(unknown)}."
+                    )
                 return exercise.name
         names = [name for exercise in key.exercises.values() for name in exercise.answers]
-        raise CourseError(f"No exercise of {self.unit} asks for {', '.join(answers)}: its answers are {', '.join(names) or 'none'}.")
+        raise CourseError(
+            f"No exercise of {self.unit} asks for {', '.join(answers)}: its answers are {', '.join(names) or 'none'}."
+        )
 
     def _entry(self, key: Key, name: str) -> ExerciseKey:
         if name in key.exercises:
             return key.exercises[name]
         close = difflib.get_close_matches(name, key.exercises, 1)
         guess = f" Did you mean {close[0]}?" if close else f" Its exercises are {', '.join(key.exercises)}."
-        raise CourseError(f"{self.unit} has no exercise {name!r}; a renamed function must keep the exercise's name.{guess}")
+        raise CourseError(
+            f"{self.unit} has no exercise {name!r}; a renamed function must keep the exercise's name.{guess}"
+        )
 
 
 def digest(data: bytes) -> str:
@@ -153,7 +166,7 @@ def digest(data: bytes) -> str:
 
 
 def publish(verdict: Verdict) -> None:
-    """Show a verdict: as the cell's result in a notebook (nbgrader reads the points from it), as plain text elsewhere."""
+    """Show a verdict: in a notebook as the cell's result, where nbgrader reads the points, elsewhere as plain text."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and hasattr(shell, "kernel"):
         sys.displayhook(report.Report(verdict))

@@ -1,4 +1,7 @@
-"""Answer keys: inputs, expected outcomes, and what each misconception gives. Data only: no code, no plain answer to a number question."""
+"""Answer keys: inputs, expected outcomes, and what each misconception gives.
+
+Data only: no code, and no plain answer to a question that asks for a number.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +122,7 @@ def write_key(key: Key, path: Path) -> None:
 
 
 def write_safely(path: Path, data: bytes) -> None:
-    """Replace a file in one step. Raises CourseError in one sentence when the folder is read-only or the disk is full."""
+    """Replace a file in one step. Raises CourseError when the folder is read-only or the disk is full."""
     waiting = path.with_name(f".{path.name}.part")
     try:
         waiting.write_bytes(data)
@@ -146,7 +149,8 @@ def read_key(path: Path) -> Key:
         raise KeyProblem(f"{path.name} is damaged: copy the unit's folder again from the course.") from error
     if document.get("format") != FORMAT:
         raise KeyProblem(
-            f"{path.name} was written by another version of the course (format {document.get('format')}, this one reads {FORMAT}): "
+            f"{path.name} was written by another version of the course "
+            f"(format {document.get('format')}, this one reads {FORMAT}): "
             "update the course, or copy the unit's folder that belongs to it."
         )
     try:

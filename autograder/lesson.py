@@ -1,4 +1,4 @@
-"""A unit as its author wrote it: the lesson's cells, the table of exercises, and the patches that are its misconceptions."""
+"""A unit as its author wrote it: the lesson's cells, the table of exercises, and its misconceptions as patches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOLUTIONS, COURSE = "solutions", "course"
 NAMESPACE_TAGS = frozenset({"setup", "helper"})
 HEADING = re.compile(
-    r"^#+ [\d.]+ `(?P<name>\w+)` · (?P<points>[\d.]+) points? · (?P<difficulty>\w+) · (?P<minutes>\d+) min", re.MULTILINE
+    r"^#+ [\d.]+ `(?P<name>\w+)` · (?P<points>[\d.]+) points? · (?P<difficulty>\w+) · (?P<minutes>\d+) min",
+    re.MULTILINE,
 )
 DIFFICULTIES = ("easy", "medium", "hard")
 MARKERS = re.compile(r"^\s*### (BEGIN|END) SOLUTION *\n?", re.MULTILINE)
@@ -45,8 +46,8 @@ class Misconception:
             count = code.count(change)
             if count != 1:
                 raise CourseError(
-                    f"{where}: the misconception {self.name!r} no longer applies: its text {change!r} stands {count} times in "
-                    "the solution's code, and it must stand there once."
+                    f"{where}: the misconception {self.name!r} no longer applies: its text {change!r} stands {count} "
+                    "times in the solution's code, and it must stand there once."
                 )
             start = code.index(change)
             solution = solution[:start] + to + solution[start + len(change) :]
@@ -90,12 +91,16 @@ class Lesson:
     def source_digest(self) -> str:
         """Digest of the four source files."""
         names = (f"{self.unit}.py", "probes.py", "exercises.toml", "wheats.py")
-        texts = [(self.folder / name).read_bytes().replace(b"\r\n", b"\n") for name in names if (self.folder / name).exists()]
+        texts = [
+            (self.folder / name).read_bytes().replace(b"\r\n", b"\n") for name in names if (self.folder / name).exists()
+        ]
         return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
 
     def namespace(self, replaced: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
         """Run set-up, helper and exercise cells; `replaced` gives other sources for some exercises."""
-        sources = {exercise.cell: replaced.get(exercise.name, exercise.solution) for exercise in self.exercises.values()}
+        sources = {
+            exercise.cell: replaced.get(exercise.name, exercise.solution) for exercise in self.exercises.values()
+        }
         cells = [
             (index, sources.get(index, cell.source))
             for index, cell in enumerate(self.notebook.cells)
@@ -147,7 +152,7 @@ def units(root: Path = ROOT) -> list[str]:
 
 
 def chosen_units(names: Iterable[str], root: Path = ROOT) -> list[str]:
-    """`names`, or every unit. A number (`01`) stands for its unit. Raises CourseError for a unit that does not exist."""
+    """`names`, or every unit; a number (`01`) stands for its unit. Raises CourseError for one that does not exist."""
     existing = units(root)
     if not existing:
         raise CourseError(f"There is no unit in {SOLUTIONS}/: run this from a clone of the course.")
@@ -198,8 +203,17 @@ def _collect(lesson: Lesson) -> list[str]:
     where = f"{lesson.unit}/exercises.toml"
     cells = lesson.notebook.cells
     code = [(index, cell) for index, cell in enumerate(cells) if cell.cell_type == "code"]
-    checks = {grader_id(cell, "grade"): index for index, cell in code if grader_id(cell, "grade") and not grader_id(cell, "solution")}
-    headings = {match["name"]: match for cell in cells if cell.cell_type == "markdown" for match in HEADING.finditer(cell.source)}
+    checks = {
+        grader_id(cell, "grade"): index
+        for index, cell in code
+        if grader_id(cell, "grade") and not grader_id(cell, "solution")
+    }
+    headings = {
+        match["name"]: match
+        for cell in cells
+        if cell.cell_type == "markdown"
+        for match in HEADING.finditer(cell.source)
+    }
     for index, cell in code:
         name = grader_id(cell, "solution")
         if name is None:
@@ -227,7 +241,9 @@ def _problems_of(where: str, name: str, entry: Mapping[str, Any]) -> list[str]:
     problems = [f"{where}: [{name}] has an unknown key {key!r}" for key in sorted(set(entry) - known)]
     problems += [f"{where}: [{name}] lacks {key}" for key in ("difficulty", "minutes", "hints") if key not in entry]
     if entry.get("difficulty") not in (*DIFFICULTIES, None):
-        problems.append(f"{where}: [{name}] has the difficulty {entry['difficulty']!r}; it is one of {', '.join(DIFFICULTIES)}")
+        problems.append(
+            f"{where}: [{name}] has the difficulty {entry['difficulty']!r}; it is one of {', '.join(DIFFICULTIES)}"
+        )
     for item in entry.get("misconceptions", []):
         missing = [key for key in ("name", "change", "to", "hint") if key not in item]
         problems += [f"{where}: a misconception of [{name}] lacks {key}" for key in missing]
@@ -236,7 +252,9 @@ def _problems_of(where: str, name: str, entry: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _heading_problems(unit: str, name: str, points: float, entry: Mapping[str, Any], heading: re.Match | None) -> list[str]:
+def _heading_problems(
+    unit: str, name: str, points: float, entry: Mapping[str, Any], heading: re.Match | None
+) -> list[str]:
     if heading is None:
         return [f"{unit}.py has no heading like '### 1.2 `{name}` · {points:g} points · easy · 5 min'"]
     said = (float(heading["points"]), heading["difficulty"], int(heading["minutes"]))
@@ -270,5 +288,3 @@ def _exercise(name: str, index: int, check: int, points: float, source: str, ent
 
 def _several(value: str | list[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
-
-

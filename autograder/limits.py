@@ -23,7 +23,7 @@ def deadline(seconds: float) -> Iterator[None]:
         raise TooSlow(f"more than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again and again: a `finally` in the block may swallow the first
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # repeated: a `finally` may swallow one
     try:
         yield
     finally:

@@ -64,11 +64,9 @@ def differs(tensor: Tensor, copy: Tensor) -> bool:
     """Whether a tensor no longer holds what it held."""
     if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
         return True
-    return (
-        not torch.equal(torch.nan_to_num(tensor.detach()), torch.nan_to_num(copy))
-        if tensor.is_floating_point()
-        else not torch.equal(tensor, copy)
-    )
+    if tensor.is_floating_point():
+        tensor, copy = torch.nan_to_num(tensor.detach()), torch.nan_to_num(copy)
+    return not torch.equal(tensor, copy)
 
 
 def observe(
@@ -78,7 +76,10 @@ def observe(
     answer: Callable[..., Any],
     forbidden: Iterable[str] = (),
 ) -> Outcome:
-    """Run `probe` on `answer` with one case's values. Exceptions become failures; prints and warnings are kept, not shown."""
+    """Run `probe` on `answer` with one case's values.
+
+    Exceptions become failures; prints and warnings are kept, not shown.
+    """
     watched = Watched(answer)
     printed = io.StringIO()
     watch = OperatorWatch(forbidden)

@@ -52,7 +52,7 @@ class Outcome:
 
 
 def plain(value: Any) -> Value:
-    """Turn a result into a Value. Anything that is no tensor, array, number or flat sequence of numbers keeps only its kind."""
+    """Turn a result into a Value; what is no tensor, array, number or flat sequence of numbers keeps only its kind."""
     if isinstance(value, Tensor):
         if value.numel() > MAX_ELEMENTS:
             return Value(torch.zeros(0), f"tensor of {value.numel():,} numbers")

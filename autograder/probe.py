@@ -1,8 +1,8 @@
 """Probes: how an exercise is put to the test.
 
-A probe is a small function in a unit's `probes.py` that calls the learner's function on drawn inputs and returns named results.
-What it draws is recorded when the answer key is built and given back whenever the probe runs again, so that the same case means
-the same numbers on every machine and with every version of torch.
+A probe is a small function in a unit's `probes.py` that calls the learner's function on drawn inputs and returns named
+results. What it draws is recorded when the answer key is built and given back whenever the probe runs again: the same case
+means the same numbers on every machine and with every version of torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DrawMismatch(CourseError):
 
 
 class Draw:
-    """Where a probe's inputs come from: fresh numbers while a key is built (`stored=None`), the stored ones afterwards."""
+    """Where a probe's inputs come from: fresh numbers while a key is built (`stored=None`), then the stored ones."""
 
     def __init__(self, seed: int, dtype: str = "float32", stored: Sequence[Tensor] | None = None):
         self.seed = seed
@@ -72,7 +72,7 @@ class Draw:
         return torch.Generator().manual_seed(self.seed)
 
     def fill(self, module: nn.Module) -> nn.Module:
-        """Fill every floating parameter and buffer by name, so that no default (gamma 1, beta 0) hides a bug. Returns the module."""
+        """Fill every floating parameter and buffer by name and return the module: defaults (gamma 1) hide bugs."""
         named = sorted(itertools.chain(module.named_parameters(), module.named_buffers()), key=lambda pair: pair[0])
         with torch.no_grad():
             for name, tensor in named:
@@ -94,8 +94,8 @@ class Draw:
         position = len(self.drawn)
         if position >= len(self._stored) or tuple(self._stored[position].shape) != shape:
             raise DrawMismatch(
-                "probes.py asks for other inputs than the answer key holds: copy the unit's folder again from the course, "
-                "or run `cvcourse build` if you wrote the unit."
+                "probes.py asks for other inputs than the answer key holds: copy the unit's folder again from the "
+                "course, or run `cvcourse build` if you wrote the unit."
             )
         return self._stored[position]
 
@@ -152,10 +152,10 @@ def probe(
 ) -> Callable[[Callable[..., Mapping[str, Any]]], Probe]:
     """Declare a probe of `exercise`.
 
-    cases, hidden: one mapping (or tuple) of values a case, for released and for hidden cases; they take turns over `dtypes`.
-    rtol, atol: tolerance where the default does not fit, with the reason in `why`. law: right answers are also given by functions
-    that return nothing of use. weight: share of the exercise's points against its other probes. may_change_inputs: the exercise is
-    meant to work in place.
+    cases, hidden: one mapping (or tuple) of values a case, for released and for hidden cases; they take turns over
+    `dtypes`. rtol, atol: tolerance where the default does not fit, with the reason in `why`. law: right answers also come
+    from functions that return nothing of use. weight: share of the exercise's points against its other probes.
+    may_change_inputs: the exercise is meant to work in place.
     """
     if (rtol is not None or atol is not None) and not why:
         raise CourseError(f"The probe of {exercise} sets a tolerance of its own: say why=... in one sentence.")

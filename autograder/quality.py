@@ -1,7 +1,7 @@
-"""The gates on the checks: on the notebook that learners receive, does every check accept what is right and name what is wrong?
+"""The gates on the checks: on the released notebook, does each accept what is right and name what is wrong?
 
-Validity: no right answer (the solution, the wheats) is refused. Thoroughness: every misconception is caught. Diagnosis: each one
-earns its own hint and nobody else's. Mutation score: the share of small automatic edits of the solution that the check refuses.
+Validity: no right answer (the solution, the wheats) is refused. Thoroughness: every misconception is caught and earns
+its own hint and nobody else's. Mutation score: the share of small automatic edits of the solution that it refuses.
 """
 
 from __future__ import annotations
@@ -239,8 +239,10 @@ def _gate_wheats(release: Release, exercise: Exercise, wheats: Sequence[Alternat
             row.problems.append(f"the right solution {item.name} is refused: {_why(verdict)}")
 
 
-def _gate_shortcuts(release: Release, exercise: Exercise, shortcuts: Sequence[Alternative], row: ExerciseQuality) -> None:
-    """Forbidden shortcuts are found in the source, and at least one also by what ran when there is no source to read."""
+def _gate_shortcuts(
+    release: Release, exercise: Exercise, shortcuts: Sequence[Alternative], row: ExerciseQuality
+) -> None:
+    """Forbidden shortcuts are found in the source, and at least one by what ran where there is no source to read."""
     if bool(exercise.forbid) != bool(shortcuts):
         row.problems.append("`forbid` in exercises.toml and @shortcut in wheats.py go together: one of them is missing")
     seen_running = False
@@ -258,7 +260,9 @@ def _gate_misconceptions(release: Release, exercise: Exercise, row: ExerciseQual
         row.problems.append(f"has {row.misconceptions} misconceptions; at least {FEWEST_MISCONCEPTIONS} are asked for")
     for number, item in enumerate(exercise.misconceptions):
         source = item.apply(exercise.solution, f"{release.lesson.unit}/exercises.toml")
-        verdict = _timed(lambda source=source, number=number: release.try_source(exercise.name, source, f"wrong {number}"))
+        verdict = _timed(
+            lambda source=source, number=number: release.try_source(exercise.name, source, f"wrong {number}")
+        )
         caught = verdict is None or not verdict.is_right
         named = verdict.diagnosis.name if verdict is not None and verdict.diagnosis else "nothing"
         row.misconceptions_caught += caught
@@ -358,7 +362,16 @@ def _table(unit: UnitQuality) -> Any:
     from rich.table import Table
 
     table = Table(title=unit.unit, title_justify="left", box=None, pad_edge=False)
-    for heading in ("exercise", "points", "stub fails", "solution passes", "wheats", "misconceptions named", "mutants killed", "check"):
+    for heading in (
+        "exercise",
+        "points",
+        "stub fails",
+        "solution passes",
+        "wheats",
+        "misconceptions named",
+        "mutants killed",
+        "check",
+    ):
         table.add_column(heading, justify="left" if heading == "exercise" else "right")
     for row in unit.exercises:
         table.add_row(

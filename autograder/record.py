@@ -25,7 +25,9 @@ def record_key(lesson: Lesson, release: str, old: Key | None = None) -> Key:
     probes = load_probes(lesson.folder / "probes.py")
     unknown = set(probes.by_exercise) - set(lesson.exercises)
     if unknown:
-        raise CourseError(f"{lesson.unit}/probes.py probes {', '.join(sorted(unknown))}, which the lesson does not have.")
+        raise CourseError(
+            f"{lesson.unit}/probes.py probes {', '.join(sorted(unknown))}, which the lesson does not have."
+        )
     namespace = lesson.namespace()
     exercises = {}
     for exercise in lesson.exercises.values():
@@ -42,13 +44,17 @@ def record_key(lesson: Lesson, release: str, old: Key | None = None) -> Key:
 def only(key: Key, hidden: bool) -> Key:
     """The key with its visible or its hidden cases alone."""
     exercises = {
-        name: ExerciseKey(**{**vars(exercise), "cases": tuple(case for case in exercise.cases if case.hidden is hidden)})
+        name: ExerciseKey(
+            **{**vars(exercise), "cases": tuple(case for case in exercise.cases if case.hidden is hidden)}
+        )
         for name, exercise in key.exercises.items()
     }
     return Key(**{**vars(key), "exercises": exercises})
 
 
-def variant(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], source: str, label: str) -> dict[str, Any]:
+def variant(
+    lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], source: str, label: str
+) -> dict[str, Any]:
     """The lesson's names with another source for one exercise; everything else stays the solution."""
     changed = dict(namespace)
     run_cell(changed, source, f"<{lesson.unit} {exercise.name} {label}>")
@@ -61,7 +67,13 @@ def _record_cases(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, An
         if not any(case.hidden is hidden for probe in own for case in probe.cases):
             raise CourseError(f"{lesson.unit}/probes.py has no {kind} case for {exercise.name}.")
     wrong = [
-        variant(lesson, exercise, namespace, item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"), f"misconception {index}")
+        variant(
+            lesson,
+            exercise,
+            namespace,
+            item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"),
+            f"misconception {index}",
+        )
         for index, item in enumerate(exercise.misconceptions)
     ]
     entry = ExerciseKey(
@@ -73,7 +85,9 @@ def _record_cases(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, An
         {probe.name: _rule(probe) for probe in own},
     )
     answers = [names[exercise.name] for names in wrong]
-    cases = [_record_case(entry, probe, case, namespace[exercise.name], answers) for probe in own for case in probe.cases]
+    cases = [
+        _record_case(entry, probe, case, namespace[exercise.name], answers) for probe in own for case in probe.cases
+    ]
     return ExerciseKey(**{**vars(entry), "cases": tuple(cases)})
 
 
@@ -87,7 +101,9 @@ def _record_case(entry: ExerciseKey, probe: Probe, case: Case, solution: Any, mi
         )
     odd = [f"{name} is {value.kind}" for name, value in expected.values.items() if not value.is_comparable]
     if odd or not expected.values:
-        raise CourseError(f"The probe {probe.name} of {entry.name} returns what cannot be compared: {', '.join(odd) or 'nothing'}.")
+        raise CourseError(
+            f"The probe {probe.name} of {entry.name} returns what cannot be compared: {', '.join(odd) or 'nothing'}."
+        )
     inputs = tuple(fresh.drawn)
     key = CaseKey(probe.name, case.values, case.dtype, case.seed, case.hidden, inputs, expected, {})
     wrong = {
@@ -123,9 +139,17 @@ def _rule(probe: Probe) -> ProbeRule:
     )
 
 
-def _record_answers(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], before: ExerciseKey | None) -> ExerciseKey:
+def _record_answers(
+    lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], before: ExerciseKey | None
+) -> ExerciseKey:
     wrong = [
-        variant(lesson, exercise, namespace, item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"), f"misconception {index}")
+        variant(
+            lesson,
+            exercise,
+            namespace,
+            item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"),
+            f"misconception {index}",
+        )
         for index, item in enumerate(exercise.misconceptions)
     ]
     keys = {}

@@ -10,10 +10,12 @@ from autograder.judge import CaseVerdict, State, Verdict
 MIME = "application/vnd.cvcourse.verdict+json"
 MARKS = {State.RIGHT: "✓", State.WRONG: "✗", State.NOT_ATTEMPTED: "–", State.ERROR: "!"}
 
-# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in sign and word, too.
+# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in sign and
+# word, too.
 STYLE = """<style>
 .cv-check{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,currentColor);
- border:1px solid var(--jp-border-color2,#9995);border-left:4px solid var(--cv);border-radius:4px;margin:4px 0;max-width:62rem}
+ border:1px solid var(--jp-border-color2,#9995);border-left:4px solid var(--cv);
+ border-radius:4px;margin:4px 0;max-width:62rem}
 .cv-check.right{--cv:#0b8f6a}.cv-check.wrong{--cv:#d1580a}.cv-check.waiting{--cv:#8a8f98}
 .cv-check header{display:flex;gap:1rem;align-items:baseline;padding:6px 12px}
 .cv-check header b{font-family:var(--jp-code-font-family,monospace);font-size:14px}
@@ -74,7 +76,9 @@ def explanation(verdict: Verdict) -> list[str]:
     if verdict.is_right:
         return []
     if verdict.state is State.NOT_ATTEMPTED:
-        return ["Not attempted: replace the line `raise NotImplementedError` by your own code, run the cell, and check again."]
+        return [
+            "Not attempted: replace the line `raise NotImplementedError` by your own code, run the cell, check again."
+        ]
     if verdict.shortcuts:
         return [_shortcut(name, line) for name, line in verdict.shortcuts]
     if verdict.diagnosis and verdict.max_points and not verdict.partly:
@@ -99,7 +103,8 @@ def text(verdict: Verdict) -> str:
 def html(verdict: Verdict) -> str:
     """The report as HTML. Everything that a learner wrote is escaped; hints open one at a time and need no kernel."""
     kind = "right" if verdict.is_right else "waiting" if verdict.state is State.NOT_ATTEMPTED else "wrong"
-    head = f"<header><b>{escape(verdict.exercise)}</b><i>{escape(_summary(verdict))}</i><span>{headline(verdict)}</span></header>"
+    title, summary = escape(verdict.exercise), escape(_summary(verdict))
+    head = f"<header><b>{title}</b><i>{summary}</i><span>{headline(verdict)}</span></header>"
     sentences = "".join(f"<p>{_ticks(sentence)}</p>" for sentence in explanation(verdict))
     why = f'<div class="cv-why">{sentences}</div>' if sentences else ""
     hints = "" if verdict.is_right else _hints(verdict.hints)

@@ -32,13 +32,15 @@ class Budget:
         try:
             return self.__dict__["settings"][name]
         except KeyError:
-            raise AttributeError(f"this budget sets {', '.join(self.__dict__.get('settings', {}))}, not {name}") from None
+            raise AttributeError(
+                f"this budget sets {', '.join(self.__dict__.get('settings', {}))}, not {name}"
+            ) from None
 
     def progress(self, steps: Iterable[Item], every: float = 2.0) -> Iterator[Item]:
         """Yield `steps`, printing one line every `every` seconds.
 
-        The first interrupt ends the loop after the step that is running, so that the model keeps what it learned; a second one
-        stops at once.
+        The first interrupt ends the loop after the step that is running, so that the model keeps what it learned; a
+        second one stops at once.
         """
         steps = list(steps)
         start = last = time.monotonic()
@@ -47,7 +49,9 @@ class Budget:
                 yield step
                 now = time.monotonic()
                 if interrupted():
-                    print(f"Stopped after {done + 1} of {len(steps)} steps. What was learned so far is kept.", flush=True)
+                    print(
+                        f"Stopped after {done + 1} of {len(steps)} steps. What was learned so far is kept.", flush=True
+                    )
                     return
                 if now - last >= every:
                     last = now
@@ -96,7 +100,9 @@ def budget(choice: str | None = None, /, *, expected: str = "", **plans: dict[st
     if wanted == "gpu" and "gpu" not in plans:
         wanted = "cpu"
     if wanted not in plans:
-        raise BudgetError(f"There is no budget {wanted!r}: this cell has {', '.join(plans)} (set {VARIABLE} to one of them).")
+        raise BudgetError(
+            f"There is no budget {wanted!r}: this cell has {', '.join(plans)} (set {VARIABLE} to one of them)."
+        )
     if wanted != "gpu":
         device = "cpu"
     settings = plans[wanted]

@@ -1,0 +1,167 @@
+"""The judge names each kind of difference, gives partial credit, and diagnoses only what matches exactly."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from autograder.judge import State, compare, judge, judge_answers
+from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, ProbeRule, hash_answer
+from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
+
+RULE = ProbeRule({"float32": 1e-4, "float64": 1e-8}, {"float32": 1e-6, "float64": 1e-10}, law=False, weight=1.0)
+LAW = ProbeRule(RULE.rtol, RULE.atol, law=True, weight=1.0)
+
+
+def outcome(value, **others):
+    return Outcome({"output": plain(value)}, **others)
+
+
+def case(expected, wrong=None, probe="output", hidden=False):
+    outcomes = {index: outcome(value) for index, value in (wrong or {}).items()}
+    return CaseKey(probe, (), "float32", 0, hidden, (), outcome(expected), outcomes)
+
+
+def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None):
+    hints = tuple(Hint(name, f"hint of {name}") for name in misconceptions)
+    return ExerciseKey("f", points, ("one", "two"), (), hints, probes or {"output": RULE}, tuple(cases))
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "words"),
+    [
+        (torch.zeros(2, 3), torch.zeros(3, 2), "shape (3, 2) where (2, 3) is expected"),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.float64), "dtype float64 where float32 is expected"),
+        (torch.zeros(2), torch.tensor([0.0, math.nan]), "NaN in 1 of 2 places, first at [1]"),
+        (torch.zeros(2), torch.tensor([0.0, math.inf]), "largest difference inf at [1]"),
+        (torch.tensor([math.inf, 1.0]), torch.tensor([2.0, 1.0]), "infinite or NaN values differ, first at [0]"),
+        (torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [3.5]]), "largest difference 0.5 at [1, 0]; 1 of 2"),
+        (torch.zeros(2), None, "nothing (None; is a `return` missing?) where a tensor is expected"),
+        (torch.zeros(2), "text", "a str where a tensor is expected"),
+        (5, 5.0, "a number of float64 where a whole number is expected"),
+        (5, 6, "6 where 5 is expected"),
+        (True, 1, "a whole number of int64 where a truth value is expected"),
+        ((1, 2), (1, 3), "largest difference 1 at [1]"),
+        ((1, 2), (1, 2, 3), "3 numbers where 2 are expected"),
+        (torch.zeros(2), torch.zeros(2, device="meta"), "on meta, but the input is on cpu"),
+    ],
+)
+def test_a_difference_is_named(expected, got, words):
+    if isinstance(got, torch.Tensor) and got.device.type == "meta":
+        got_value = plain(torch.zeros(2))
+        got_value = type(got_value)(got_value.numbers, "tensor", "meta")
+    else:
+        got_value = plain(got)
+    assert words in (compare(plain(expected), got_value, 1e-4, 1e-6) or "no difference")
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        (torch.tensor([1000.0, 0.0]), torch.tensor([1000.0, 0.01])),  # 1e-4 of the largest magnitude
+        (torch.tensor([math.nan, math.inf]), torch.tensor([math.nan, math.inf])),
+        (0.5, torch.tensor(0.5)),
+        ((1, 2), [1, 2]),
+        (torch.zeros(0, 3), torch.zeros(0, 3)),
+    ],
+)
+def test_what_is_right_is_accepted(expected, got):
+    assert compare(plain(expected), plain(got), 1e-4, 1e-6) is None
+
+
+def test_tolerance_is_no_wider_than_said():
+    assert compare(plain(torch.tensor([1000.0, 0.0])), plain(torch.tensor([1000.0, 0.2])), 1e-4, 1e-6) is not None
+
+
+def test_partial_credit_case_by_case():
+    verdict = judge(exercise(case(1), case(2), case(3)), [outcome(1), outcome(2), outcome(0)])
+    assert (verdict.state, verdict.points) == (State.WRONG, 2.0)
+    assert [row.state for row in verdict.cases] == [State.RIGHT, State.RIGHT, State.WRONG]
+
+
+def test_points_are_never_full_for_less_than_everything():
+    many = [case(index) for index in range(1000)]
+    outcomes = [outcome(index) for index in range(999)] + [outcome(0)]
+    assert judge(exercise(*many, points=1.0), outcomes).points < 1.0
+
+
+def test_weights_share_the_points():
+    heavy = ProbeRule(RULE.rtol, RULE.atol, law=False, weight=2.0)
+    key = exercise(case(1), case(2, probe="heavy"), probes={"output": RULE, "heavy": heavy})
+    assert judge(key, [outcome(0), outcome(2)]).points == 2.0
+
+
+def test_a_law_earns_nothing_alone():
+    key = exercise(case(1), case(0, probe="law"), probes={"output": RULE, "law": LAW})
+    assert judge(key, [outcome(5), outcome(0)]).points == 0.0
+    assert judge(key, [outcome(1), outcome(0)]).points == 3.0
+
+
+def test_not_attempted_is_a_state_of_its_own():
+    stub = Outcome(failure=Failure(NOT_ATTEMPTED))
+    verdict = judge(exercise(case(1), case(2)), [stub, stub])
+    assert (verdict.state, verdict.points, verdict.diagnosis) == (State.NOT_ATTEMPTED, 0.0, None)
+
+
+def test_an_exception_shows_the_learners_line():
+    failure = Failure("ValueError", "bad", "return x.view(3)", 4)
+    verdict = judge(exercise(case(1)), [Outcome(failure=failure)])
+    assert verdict.state is State.ERROR
+    assert verdict.cases[0].message == "ValueError: bad (line 4: return x.view(3))"
+
+
+def test_the_misconception_that_gives_exactly_this_is_named():
+    key = exercise(case(1, {0: 10, 1: 10}), case(2, {0: 20, 1: 21}))
+    assert judge(key, [outcome(10), outcome(21)]).diagnosis.name == "second"
+    assert judge(key, [outcome(10), outcome(20)]).diagnosis.name == "first"
+    assert judge(key, [outcome(10), outcome(2)]).diagnosis is None
+
+
+def test_a_misconception_that_is_right_somewhere_must_be_right_there():
+    key = exercise(case(1, {0: 10}), case(2))
+    assert judge(key, [outcome(10), outcome(2)]).diagnosis.name == "first"
+    assert judge(key, [outcome(10), outcome(3)]).diagnosis is None
+
+
+def test_a_diagnosis_may_explain_the_cases_that_ran():
+    key = exercise(case(1, {0: 10}), case(2, {0: 20}))
+    verdict = judge(key, [outcome(10), Outcome(failure=Failure("ValueError"))])
+    assert verdict.diagnosis.name == "first"
+    assert verdict.partly
+
+
+def test_a_changed_input_is_wrong_even_with_the_right_output():
+    verdict = judge(exercise(case(1)), [outcome(1, changed=("x",))])
+    assert verdict.state is State.WRONG
+    assert "`x` in place" in verdict.cases[0].message
+
+
+def test_a_shortcut_earns_nothing():
+    verdict = judge(exercise(case(1)), [outcome(1, shortcuts=("conv2d",))])
+    assert (verdict.state, verdict.points, verdict.shortcuts) == (State.WRONG, 0.0, (("conv2d", ""),))
+
+
+def test_hidden_cases_do_not_show_their_call():
+    verdict = judge(exercise(case(1, hidden=True)), [outcome(2, call="f(x (3,) float32)")])
+    assert verdict.cases[0].title == "hidden case"
+
+
+def answer_key(value, kind, wrong=None, digits=4):
+    hashes = {index: hash_answer(slip, "salt", digits) for index, slip in (wrong or {}).items()}
+    return AnswerKey(kind, digits, "salt", hash_answer(value, "salt", digits), hashes)
+
+
+def test_answers_are_judged_by_hash():
+    answers = {"a": answer_key(34944, "whole number", {1: 34848}), "b": answer_key(0.36, "number")}
+    key = ExerciseKey(**{**vars(exercise(points=2.0)), "answers": answers})
+    right = judge_answers(key, {"a": 34944, "b": 0.36})
+    assert (right.state, right.points) == (State.RIGHT, 2.0)
+    wrong = judge_answers(key, {"a": 34848, "b": 0.36004})
+    assert (wrong.points, wrong.diagnosis.name) == (1.0, "second")
+    assert judge_answers(key, {"a": 34944.0, "b": torch.tensor(0.36, dtype=torch.float64)}).state is State.RIGHT
+    assert judge_answers(key, {"a": None, "b": None}).state is State.NOT_ATTEMPTED
+    assert judge_answers(key, {"a": "34944", "b": math.nan}).points == 0.0
+    assert judge_answers(key, {"a": 34944, "b": 0.37}).points == 1.0
+    assert "34944" not in str(key)

@@ -1,0 +1,129 @@
+"""The gates can fail: each kind of weak check is found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+
+import nbformat
+import pytest
+
+from autograder.build import build_units
+from autograder.lesson import read_lesson
+from autograder.mutate import Mutant
+from autograder.quality import Release, run_quality, survives
+
+
+def quality_after(mini, file, before, after):
+    path = mini / "solutions" / "90_mini" / file
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    build_units([], mini)
+    return problems(mini)
+
+
+def problems(mini):
+    unit = run_quality([], mini).units[0]
+    return {row.exercise: row for row in unit.exercises}, unit
+
+
+def test_the_figures_of_a_sound_unit(mini):
+    rows, unit = problems(mini)
+    assert unit.validity == 1.0
+    assert unit.thoroughness == 1.0
+    assert unit.mutation_score > 0.9
+    assert all(row.stub_fails and row.solution_passes for row in rows.values())
+    assert rows["moving_sum"].mutants > 10
+
+
+def test_json_rows_have_the_promised_names(mini):
+    names = {
+        *("exercise", "points", "stub_fails", "solution_passes", "wheats", "wheats_passed", "misconceptions"),
+        *("misconceptions_caught", "misconceptions_diagnosed", "mutants", "mutants_killed"),
+    }
+    rows = json.loads(json.dumps(run_quality([], mini).rows))
+    assert len(rows) == 3
+    assert all(names <= set(row) for row in rows)
+
+
+def test_a_wheat_that_is_refused_is_found(mini):
+    rows, unit = quality_after(mini, "wheats.py", '"weights": 9', '"weights": 8')
+    assert unit.validity < 1
+    assert "by_hand is refused" in rows["counts"].problems[0]
+
+
+def test_a_misconception_that_is_accepted_is_found(mini):
+    rows, _ = quality_after(mini, "exercises.toml", 'to = ".mean()"', 'to = ".sum(0)"')
+    assert "accepts 'a mean in place of the sum'" in rows["moving_sum"].problems
+
+
+def test_two_misconceptions_that_look_alike_are_found(mini):
+    rows, unit = quality_after(mini, "exercises.toml", 'to = "x + self"', 'to = "(x * 1) + self"')
+    assert rows["Scale"].misconceptions_diagnosed == 2
+    twin = '\n[[Scale.misconceptions]]\nname = "a twin"\nchange = "x * self"\nto = "x + self"\nhint = "h"\n'
+    path = mini / "solutions" / "90_mini" / "exercises.toml"
+    path.write_text(path.read_text() + twin)
+    build_units([], mini)
+    rows, unit = problems(mini)
+    assert "takes 'a twin' for 'the gain added'" in rows["Scale"].problems
+    assert unit.thoroughness < 1
+
+
+def test_a_stub_that_passes_is_found(mini):
+    path = mini / "course" / "90_mini" / "90_mini.ipynb"
+    notebook = json.loads(path.read_text())
+    cell = next(cell for cell in notebook["cells"] if cell["id"] == "moving_sum")
+    body = "    return torch.stack([signal[i : i + width].sum() for i in range(len(signal) - width + 1)])"
+    cell["source"] = [re.sub(r" *raise NotImplementedError", body, line) for line in cell["source"]]
+    path.write_text(json.dumps(notebook))
+    rows, _ = problems(mini)
+    assert not rows["moving_sum"].stub_fails
+
+
+def test_a_shortcut_that_is_not_refused_is_found(mini):
+    rows, _ = quality_after(mini, "exercises.toml", '"unfold", ', "")
+    assert "the shortcut by_unfold is not refused" in rows["moving_sum"].problems
+
+
+def test_a_forbidden_name_without_a_shortcut_is_found(mini):
+    rows, _ = quality_after(mini, "wheats.py", '@shortcut("moving_sum")', "")
+    assert any("go together" in problem for problem in rows["moving_sum"].problems)
+
+
+def test_a_weak_check_shows_in_the_mutation_score(mini):
+    weak = 'return {"output": moving_sum(draw.normal(length), **settings)'
+    rows, unit = quality_after(mini, "probes.py", weak, weak + ".sum() * 0")
+    assert len(rows["moving_sum"].survivors) == 2
+    assert not unit.passes
+
+
+def test_a_marked_mutant_does_not_count_and_a_stale_mark_is_found(mini):
+    mark = """
+[[Scale.equivalents]]
+line = "self.gain = nn.Parameter(torch.ones(channels))"
+becomes = "self.gain = nn.Parameter(torch.zeros(channels))"
+reason = "the probe fills every parameter, and the exercise asks for no start value"
+"""
+    path = mini / "solutions" / "90_mini" / "exercises.toml"
+    path.write_text(path.read_text() + mark)
+    build_units([], mini)
+    rows, _ = problems(mini)
+    assert (rows["Scale"].equivalents, rows["Scale"].survivors) == (1, [])
+    path.write_text(path.read_text().replace("torch.zeros(channels)", "torch.twos(channels)"))
+    build_units([], mini)
+    rows, _ = problems(mini)
+    assert any("remove the mark" in problem for problem in rows["Scale"].problems)
+
+
+@pytest.mark.parametrize("body", ["while True: pass", "raise KeyError", "return [0] * 10**13"])
+def test_endless_failing_and_greedy_answers_are_rejected(mini, body):
+
+
+
+    lesson = read_lesson(mini / "solutions" / "90_mini")
+    with contextlib.chdir(mini / "course" / "90_mini"):
+        release = Release(lesson, nbformat.read("90_mini.ipynb", as_version=4))
+        mutant = Mutant("", "", "", f"def moving_sum(signal, width=2):\n    {body}", "")
+        assert not survives(release, lesson.exercises["moving_sum"], mutant)

@@ -1,0 +1,28 @@
+"""What tests share: a built copy of the miniature unit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def built_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature course, built once. Do not write to it: take `mini` for that."""
+    from autograder.build import build_units
+
+    root = tmp_path_factory.mktemp("built") / "mini"
+    shutil.copytree(FIXTURES / "mini", root)
+    build_units([], root)
+    return root
+
+
+@pytest.fixture
+def mini(built_mini: Path, tmp_path: Path) -> Path:
+    """A copy of the built miniature course that a test may change."""
+    return Path(shutil.copytree(built_mini, tmp_path / "mini"))
