@@ -362,26 +362,19 @@ def _table(unit: UnitQuality) -> Any:
     from rich.table import Table
 
     table = Table(title=unit.unit, title_justify="left", box=None, pad_edge=False)
-    for heading in (
-        "exercise",
-        "points",
-        "stub fails",
-        "solution passes",
-        "wheats",
-        "misconceptions named",
-        "mutants killed",
-        "check",
-    ):
-        table.add_column(heading, justify="left" if heading == "exercise" else "right")
+    headings = ("exercise", "points", "stub", "solution", "wheats", "misconceptions", "mutants", "equivalent", "check")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "exercise" else "right", no_wrap=True)
     for row in unit.exercises:
         table.add_row(
             row.exercise,
             f"{row.points:g}",
-            "yes" if row.stub_fails else "NO",
-            "yes" if row.solution_passes else "NO",
+            "fails" if row.stub_fails else "PASSES",
+            "passes" if row.solution_passes else "FAILS",
             f"{row.wheats_passed}/{row.wheats}",
             f"{row.misconceptions_diagnosed}/{row.misconceptions}",
-            f"{row.mutants_killed}/{row.mutants}" + (f" (+{row.equivalents} equivalent)" if row.equivalents else ""),
+            f"{row.mutants_killed}/{row.mutants}",
+            f"{row.equivalents}",
             f"{1000 * row.check_seconds:.0f} ms",
         )
     return table

@@ -95,6 +95,9 @@ class Source:
     def __init__(self, text: str):
         self.text = textwrap.dedent(text)
         self.tree = ast.parse(self.text)
+        for node in ast.walk(self.tree):
+            if hasattr(node, "decorator_list"):
+                node.decorator_list = []  # what decorates an answer is not part of it
 
     def line(self, node: ast.AST) -> str:
         """The line of the source that `node` starts on."""
