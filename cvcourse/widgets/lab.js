@@ -1,1 +1,457 @@
-export default { render() {} };
+// The browser side of a lab: draws the controls once, and the panels each time the kernel sends a scene.
+// All colours of data come from Python (colours.py); colours of text and lines come from the page's theme (lab.css).
+
+export default {
+  render({ model, el }) {
+    const spec = model.get("spec");
+    const root = append(el, "div", "cvlab");
+    root.setAttribute("role", "group");
+    root.setAttribute("aria-label", spec.title || spec.alt || "interactive picture");
+    if (spec.title) append(root, "div", "cvlab-title", spec.title);
+    const body = append(root, "div", "cvlab-body");
+
+    const send = (name, value) => {
+      model.set("values", { ...model.get("values"), [name]: value });
+      model.save_changes();
+    };
+    const pointers = spec.controls.filter((control) => control.kind === "pointer");
+    const controls = drawControls(body, spec.controls, send);
+    const stage = new Stage(append(body, "div", "cvlab-stage"), spec.alt, pointers, send, () => model.get("values"));
+
+    const showValues = () => controls.forEach(({ name, show }) => show(model.get("values")[name]));
+    const drawScene = () => {
+      const scene = model.get("scene");
+      stage.draw(scene);
+      // For tests: which values this picture was drawn for, how often it was drawn, and whether it failed.
+      root.dataset.values = JSON.stringify(scene.values);
+      root.dataset.failed = String(scene.failed);
+      root.dataset.drawn = String(Number(root.dataset.drawn || 0) + 1);
+    };
+    const repaint = () => requestAnimationFrame(() => stage.paint());
+
+    model.on("change:values", showValues);
+    model.on("change:scene", drawScene);
+    const theme = new MutationObserver(repaint);
+    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });
+    window.addEventListener("resize", repaint); // also comes when the page moves to a screen of another density
+    showValues();
+    drawScene();
+    requestAnimationFrame(repaint); // the style sheet may have arrived after the first drawing
+
+    return () => {
+      model.off("change:values", showValues);
+      model.off("change:scene", drawScene);
+      theme.disconnect();
+      window.removeEventListener("resize", repaint);
+    };
+  },
+};
+
+// Elements --------------------------------------------------------------------------------------------------------
+
+function append(parent, tag, name = "", text = "") {
+  const node = document.createElement(tag);
+  // JupyterLab's one-key commands would swallow arrow keys and letters; it looks for this on the focused element itself.
+  if (["input", "select", "canvas"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
+  if (name) node.className = name;
+  if (text) node.textContent = text;
+  parent.append(node);
+  return node;
+}
+
+/** Text with words between backticks set as code. Only ever as text: nothing a learner prints becomes markup. */
+function setText(node, text) {
+  if (node.dataset.text === text) return;
+  node.dataset.text = text;
+  node.replaceChildren();
+  text.split("`").forEach((part, k) => (k % 2 ? append(node, "code", "", part) : node.append(part)));
+}
+
+// Controls --------------------------------------------------------------------------------------------------------
+
+/** Draws every control that has a place of its own; returns [{name, show(value)}]. */
+function drawControls(body, controls, send) {
+  const makers = { slider: makeSlider, choice: makeChoice, toggle: makeToggle, grid: makeGrid };
+  const placed = controls.filter((control) => control.kind in makers);
+  if (!placed.length) return [];
+  const panel = append(body, "div", "cvlab-controls");
+  return placed.map((control) => {
+    const row = append(panel, control.kind === "grid" ? "div" : "label", `cvlab-control cvlab-${control.kind}`);
+    row.dataset.control = control.name;
+    append(row, "span", "cvlab-label", control.label);
+    return { name: control.name, show: makers[control.kind](row, control, (value) => send(control.name, value)) };
+  });
+}
+
+function makeSlider(row, { low, high, step, decimals, label }, send) {
+  const said = append(row, "output", "cvlab-value");
+  const input = append(row, "input");
+  Object.assign(input, { type: "range", min: low, max: high, step });
+  input.setAttribute("aria-label", label);
+  const show = (value) => {
+    input.value = value;
+    said.textContent = Number(value).toFixed(decimals).replace("-", "−");
+    input.style.setProperty("--share", `${((value - low) / (high - low)) * 100}%`);
+  };
+  input.addEventListener("input", () => {
+    show(Number(input.value));
+    send(Number(input.value));
+  });
+  return show;
+}
+
+function makeChoice(row, { options, label }, send) {
+  const select = append(row, "select");
+  select.setAttribute("aria-label", label);
+  options.forEach((option) => (append(select, "option", "", option).value = option));
+  select.addEventListener("change", () => send(select.value));
+  return (value) => (select.value = value);
+}
+
+function makeToggle(row, { label }, send) {
+  const box = append(row, "input");
+  box.type = "checkbox";
+  box.setAttribute("aria-label", label);
+  box.addEventListener("change", () => send(box.checked));
+  return (value) => (box.checked = value);
+}
+
+function makeGrid(row, { shape: [rows, columns], step, label }, send) {
+  const table = append(row, "div", "cvlab-cells");
+  table.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 3.4em))`;
+  const cells = Array.from({ length: rows * columns }, (_, k) => {
+    const cell = append(table, "input");
+    Object.assign(cell, { type: "number", step: "any" });
+    cell.setAttribute("aria-label", `${label}, row ${Math.floor(k / columns)}, column ${k % columns}`);
+    return cell;
+  });
+  const change = () => {
+    // An empty or half-typed cell is not a number yet: wait for the rest of it.
+    if (cells.some((cell) => !Number.isFinite(cell.valueAsNumber))) return;
+    const numbers = cells.map((cell) => cell.valueAsNumber);
+    send(Array.from({ length: rows }, (_, r) => numbers.slice(r * columns, (r + 1) * columns)));
+  };
+  cells.forEach((cell) => {
+    cell.addEventListener("input", change);
+    cell.addEventListener("keydown", (event) => {
+      const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+      if (!direction || !Number.isFinite(cell.valueAsNumber)) return;
+      event.preventDefault();
+      cell.value = Math.round((cell.valueAsNumber + direction * step) * 1e6) / 1e6;
+      change();
+    });
+  });
+  return (value) =>
+    cells.forEach((cell, k) => {
+      const wanted = value[Math.floor(k / columns)][k % columns];
+      // Not while it says the same: typing "1." must not be corrected to "1" under the reader's fingers.
+      if (cell.valueAsNumber !== wanted && cell !== cell.ownerDocument.activeElement) cell.value = wanted;
+    });
+}
+
+// The stage: panels, caption, notes -------------------------------------------------------------------------------
+
+class Stage {
+  constructor(node, alt, pointers, send, values) {
+    Object.assign(this, { node, alt, pointers, send, values });
+    this.panels = append(node, "div", "cvlab-panels");
+    this.texts = append(node, "div", "cvlab-texts");
+    this.caption = append(node, "div", "cvlab-caption");
+    this.notes = append(node, "div", "cvlab-notes");
+    this.notes.setAttribute("aria-live", "polite");
+    this.printed = append(node, "pre", "cvlab-printed");
+    this.frames = [];
+    this.kinds = "";
+  }
+
+  draw(scene) {
+    this.scene = scene;
+    const kinds = scene.panels.map((panel) => panel.kind).join();
+    if (kinds !== this.kinds) this.build(scene.panels, kinds);
+    this.node.classList.toggle("cvlab-stale", scene.failed);
+    setText(this.caption, scene.caption);
+    setText(this.texts, scene.panels.filter((p) => p.kind === "text").map((p) => p.content).join("\n"));
+    const notes = scene.notes.map((note) => `${note.kind}:${note.text}`).join("\n");
+    if (this.notes.dataset.notes !== notes) {
+      this.notes.dataset.notes = notes;
+      this.notes.replaceChildren();
+      scene.notes.forEach((note) => setText(append(this.notes, "div", `cvlab-note cvlab-${note.kind}`), note.text));
+    }
+    this.printed.textContent = scene.printed && `printed: ${scene.printed}`;
+    this.paint();
+  }
+
+  /** Frames keep the size of the first scene, so that nothing on the page moves while a control does. */
+  build(panels, kinds) {
+    this.kinds = kinds;
+    this.panels.replaceChildren();
+    this.frames = panels.map((panel, index) => (panel.kind === "text" ? null : this.frame(panel, index)));
+  }
+
+  frame(panel, index) {
+    const figure = append(this.panels, "figure", "cvlab-panel");
+    figure.style.width = `${panel.width}px`;
+    const head = append(figure, "figcaption");
+    const frame = { title: append(head, "span", "cvlab-name"), remark: append(head, "span", "cvlab-remark") };
+    if (panel.kind === "curves") frame.names = append(figure, "div", "cvlab-names");
+    const canvas = append(figure, "canvas");
+    canvas.style.aspectRatio = `${panel.width} / ${panel.height}`;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", [panel.title, this.alt].filter(Boolean).join(". "));
+    if (panel.kind === "image") frame.legend = append(figure, "div", "cvlab-legend");
+    this.pointers.filter((p) => p.panel === index).forEach((pointer) => this.listen(canvas, pointer, index));
+    return Object.assign(frame, { canvas, width: panel.width, height: panel.height });
+  }
+
+  /** Sends (row, column) of the image's pixel under the mouse, or one arrow key further. */
+  listen(canvas, pointer, index) {
+    const shape = () => this.scene.panels[index].shape;
+    const clip = (value, size) => Math.min(size - 1, Math.max(0, value));
+    const move = (row, column) => {
+      const at = [clip(row, shape()[0]), clip(column, shape()[1])];
+      const [r, c] = this.values()[pointer.name];
+      if (at[0] !== r || at[1] !== c) this.send(pointer.name, at);
+    };
+    const follow = (event) => {
+      const { left, top, width } = canvas.getBoundingClientRect();
+      const frame = this.frames[index];
+      const place = placeOf(shape(), frame.width, frame.height);
+      const zoom = frame.width / width; // a narrow page shows the canvas smaller
+      const scaled = [(event.clientY - top) * zoom - place.top, (event.clientX - left) * zoom - place.left];
+      move(...scaled.map((pixel) => Math.floor(pixel / place.scale)));
+    };
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    canvas.tabIndex = 0;
+    canvas.classList.add("cvlab-pointed");
+    canvas.addEventListener("keydown", (event) => {
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      const [row, column] = this.values()[pointer.name];
+      move(row + steps[event.key][0], column + steps[event.key][1]);
+    });
+    canvas.addEventListener("pointerdown", (event) => {
+      if (pointer.on === "drag") canvas.setPointerCapture(event.pointerId);
+      follow(event);
+    });
+    if (pointer.on === "press") return;
+    if (pointer.on === "drag") canvas.style.touchAction = "none"; // a finger drags the pointer, not the page
+    canvas.addEventListener("pointermove", (event) => (pointer.on === "hover" || event.buttons) && follow(event));
+  }
+
+  /** All canvases in one go, within one frame of the browser: no flicker. */
+  paint() {
+    const theme = themeOf(this.node);
+    this.frames.forEach((frame, index) => frame && this.paintPanel(frame, this.scene.panels[index], theme));
+  }
+
+  paintPanel(frame, panel, theme) {
+    const { canvas, width, height } = frame;
+    setText(frame.title, panel.title);
+    setText(frame.remark, panel.remark || "");
+    if (frame.names) setNames(frame.names, panel.series);
+    if (frame.legend) setLegend(frame.legend, panel.legend);
+    const density = window.devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * density)) {
+      canvas.width = Math.round(width * density); // also clears it, so only when needed
+      canvas.height = Math.round(height * density);
+    }
+    const ctx = canvas.getContext("2d");
+    ctx.setTransform(density, 0, 0, density, 0, 0);
+    ctx.clearRect(0, 0, width, height);
+    ({ image: paintImage, curves: paintCurves, bars: paintBars })[panel.kind](ctx, panel, width, height, theme);
+  }
+}
+
+function themeOf(node) {
+  const style = getComputedStyle(node);
+  const read = (name, other) => style.getPropertyValue(name).trim() || other;
+  const [ink, muted, line] = [read("--cv-ink", "#222"), read("--cv-muted", "#666"), read("--cv-line", "#ccc")];
+  return { ink, muted, line, ground: read("--cv-ground", "#fff"), font: style.fontFamily || "sans-serif" };
+}
+
+function setNames(node, series) {
+  const key = JSON.stringify(series.map(({ name, colour, dash }) => [name, colour, dash]));
+  if (node.dataset.key === key) return;
+  node.dataset.key = key;
+  node.replaceChildren();
+  for (const { name, colour, dash } of series.filter((line) => line.name)) {
+    const entry = append(node, "span", "cvlab-entry");
+    const [on, off, on2 = on, off2 = off] = dash.length ? dash : [22, 0];
+    const stops = [on, off, on2, off2].reduce((all, part) => [...all, all.at(-1) + part], [0]);
+    const inks = [colour, "transparent", colour, "transparent"];
+    const stripes = inks.map((ink, k) => `${ink} ${stops[k]}px ${stops[k + 1]}px`);
+    append(entry, "i").style.background = `repeating-linear-gradient(to right, ${stripes.join(", ")})`;
+    entry.append(name);
+  }
+}
+
+function setLegend(node, legend) {
+  const key = JSON.stringify(legend);
+  if (node.dataset.key === key) return;
+  node.dataset.key = key;
+  node.replaceChildren();
+  if (!legend) return;
+  append(node, "span", "", legend.low);
+  append(node, "i").style.background = `linear-gradient(to right, ${legend.stops.join(", ")})`;
+  append(node, "span", "", legend.high);
+}
+
+// Drawing on a canvas ---------------------------------------------------------------------------------------------
+
+/** Bytes from the kernel, as float32; copied, because they may lie at an odd address. */
+function floats(view) {
+  return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+/** Where an image of `shape` lies in its canvas: as large as fits, from the upper left corner. */
+function placeOf([rows, columns], width, height) {
+  return { left: 0, top: 0, scale: Math.min(width / columns, height / rows) };
+}
+
+function paintImage(ctx, panel, width, height, theme) {
+  const [rows, columns] = panel.shape;
+  const [sentRows, sentColumns] = panel.sent;
+  const { scale } = placeOf(panel.shape, width, height);
+  const [wide, tall] = [columns * scale, rows * scale];
+  const pixels = new Uint8ClampedArray(panel.data.buffer, panel.data.byteOffset, panel.data.byteLength);
+  const source = document.createElement("canvas");
+  [source.width, source.height] = [sentColumns, sentRows];
+  source.getContext("2d").putImageData(new ImageData(pixels, sentColumns, sentRows), 0, 0);
+  ctx.imageSmoothingEnabled = sentColumns > wide * 2; // sharp pixels, unless there are more than can be shown
+  ctx.drawImage(source, 0, 0, wide, tall);
+  ctx.lineWidth = 1;
+  ctx.strokeStyle = theme.line;
+  ctx.strokeRect(0.5, 0.5, wide - 1, tall - 1);
+  if (panel.numbers && scale >= 20 && sentColumns === columns) paintNumbers(ctx, panel.numbers, pixels, scale, theme);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(0, 0, wide, tall);
+  ctx.clip();
+  for (const { at: [row, column, high, broad], label, colour } of panel.boxes) {
+    for (const [ink, thick] of [["#fff", 4], [colour, 2]]) {
+      [ctx.strokeStyle, ctx.lineWidth] = [ink, thick];
+      ctx.strokeRect(column * scale + 1, row * scale + 1, broad * scale - 2, high * scale - 2);
+    }
+    if (!label) continue;
+    ctx.font = `600 10.5px ${theme.font}`;
+    ctx.fillStyle = colour;
+    ctx.fillRect(column * scale, row * scale, ctx.measureText(label).width + 8, 15);
+    write(ctx, label, column * scale + 4, row * scale + 8, "#fff", "left");
+  }
+  for (const { at: [row, column], colour } of panel.points) {
+    ctx.beginPath();
+    ctx.arc((column + 0.5) * scale, (row + 0.5) * scale, 4.5, 0, 7);
+    [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [colour, "#fff", 1.5];
+    ctx.fill();
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+function paintNumbers(ctx, numbers, pixels, scale, theme) {
+  const longest = Math.max(1, ...numbers.flat().map((number) => number.length));
+  ctx.font = `${Math.min(13, scale * 0.45, (1.5 * scale) / longest)}px ${theme.font}`;
+  numbers.forEach((line, row) =>
+    line.forEach((number, column) => {
+      const k = 4 * (row * line.length + column);
+      const light = 0.299 * pixels[k] + 0.587 * pixels[k + 1] + 0.114 * pixels[k + 2] > 140;
+      write(ctx, number, (column + 0.5) * scale, (row + 0.5) * scale, light ? "#111" : "#fff", "center");
+    }),
+  );
+}
+
+function write(ctx, text, x, y, ink, align) {
+  [ctx.fillStyle, ctx.textAlign, ctx.textBaseline] = [ink, align, "middle"];
+  ctx.fillText(text, x, y);
+}
+
+function line(ctx, x0, y0, x1, y1, ink) {
+  [ctx.strokeStyle, ctx.lineWidth] = [ink, 1];
+  ctx.setLineDash([]);
+  ctx.beginPath();
+  ctx.moveTo(x0, y0);
+  ctx.lineTo(x1, y1);
+  ctx.stroke();
+}
+
+function paintCurves(ctx, panel, width, height, theme) {
+  const { x, y, series, marks } = panel;
+  const [left, right, top, bottom] = [y.label ? 56 : 40, width - 8, 6, height - (x.label ? 40 : 24)];
+  const toX = (value) => left + ((value - x.low) / (x.high - x.low)) * (right - left);
+  const toY = (value) => bottom - ((value - y.low) / (y.high - y.low)) * (bottom - top);
+  const crisp = (value) => Math.round(value) + 0.5;
+  ctx.font = `11px ${theme.font}`;
+  for (const [value, said] of x.ticks) {
+    line(ctx, crisp(toX(value)), top, crisp(toX(value)), bottom, theme.line);
+    write(ctx, said, Math.min(toX(value), width - ctx.measureText(said).width / 2), bottom + 12, theme.muted, "center");
+  }
+  for (const [value, said] of y.ticks) {
+    line(ctx, left, crisp(toY(value)), right, crisp(toY(value)), theme.line);
+    write(ctx, said, left - 6, toY(value), theme.muted, "right");
+  }
+  line(ctx, left, crisp(bottom), right, crisp(bottom), theme.muted);
+  line(ctx, crisp(left), top, crisp(left), bottom, theme.muted);
+  write(ctx, x.label, (left + right) / 2, height - 8, theme.muted, "center");
+  ctx.save();
+  ctx.translate(8, (top + bottom) / 2);
+  ctx.rotate(-Math.PI / 2);
+  write(ctx, y.label, 0, 0, theme.muted, "center");
+  ctx.restore();
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left - 1, top - 3, right - left + 5, bottom - top + 5);
+  ctx.clip();
+  for (const curve of series) paintCurve(ctx, floats(curve.x), floats(curve.y), toX, toY, curve);
+  for (const [markX, markY] of marks) {
+    ctx.beginPath();
+    ctx.arc(toX(markX), toY(markY), 4, 0, 7);
+    [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [theme.ink, theme.ground, 1.5];
+    ctx.fill();
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+function paintCurve(ctx, xs, ys, toX, toY, { colour, dash }) {
+  [ctx.strokeStyle, ctx.lineWidth, ctx.lineJoin] = [colour, 2, "round"];
+  ctx.setLineDash(dash);
+  ctx.beginPath();
+  let down = false; // a value that is no number lifts the pen
+  xs.forEach((x, k) => {
+    const drawable = Number.isFinite(x) && Number.isFinite(ys[k]);
+    if (drawable) ctx[down ? "lineTo" : "moveTo"](toX(x), toY(ys[k]));
+    down = drawable;
+  });
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+function paintBars(ctx, { names, heights, said, y, colour, below }, width, height, theme) {
+  ctx.font = `12px ${theme.font}`;
+  const named = Math.min(width * 0.42, 10 + Math.max(0, ...names.map((name) => ctx.measureText(name).width)));
+  const [left, right, bottom] = [named, width - 44, height - (y.label ? 42 : 26)];
+  const toX = (value) => left + ((Math.min(Math.max(value, y.low), y.high) - y.low) / (y.high - y.low)) * (right - left);
+  const row = bottom / Math.max(1, names.length);
+  ctx.font = `11px ${theme.font}`;
+  for (const [value, text] of y.ticks) {
+    line(ctx, Math.round(toX(value)) + 0.5, 0, Math.round(toX(value)) + 0.5, bottom, theme.line);
+    write(ctx, text, toX(value), bottom + 12, theme.muted, "center");
+  }
+  write(ctx, y.label, (left + right) / 2, height - 8, theme.muted, "center");
+  names.forEach((name, k) => {
+    const middle = (k + 0.5) * row;
+    ctx.font = `12px ${theme.font}`;
+    write(ctx, shortened(ctx, name, left - 8), left - 8, middle, theme.ink, "right");
+    const [from, to] = [toX(0), toX(heights[k] ?? 0)];
+    ctx.fillStyle = heights[k] < 0 ? below : colour;
+    ctx.fillRect(Math.min(from, to), middle - row * 0.34, Math.abs(to - from), row * 0.68);
+    ctx.font = `11px ${theme.font}`;
+    write(ctx, said[k], Math.max(from, to) + 5, middle, theme.ink, "left");
+  });
+}
+
+function shortened(ctx, name, room) {
+  if (ctx.measureText(name).width <= room) return name;
+  while (name.length > 1 && ctx.measureText(`${name}…`).width > room) name = name.slice(0, -1);
+  return `${name}…`;
+}

@@ -19,6 +19,9 @@ LARGEST_SENT = 512
 MOST_NUMBERS = 400
 """Above this many pixels, numbers in the pixels could not be read and are left out."""
 
+MOST_FOR_NUMBERS = 340
+"""Longest side on the screen of an image that grows for the sake of its numbers."""
+
 
 @dataclass(frozen=True)
 class Image:
@@ -35,11 +38,11 @@ class Image:
     kind = "image"
 
     def size(self, side: int) -> tuple[int, int]:
-        """(width, height) when the longest side may take `side`; whole screen pixels per pixel when enlarged."""
+        """(width, height) with the longest side `side`, or more where numbers need the room."""
         rows, columns = self.rgba.shape[:2]
-        longest, side = max(rows, columns), self.side or side
-        scale = side // longest if longest <= side else side / longest
-        return max(24, round(columns * scale)), max(8, round(rows * scale))
+        longest = max(rows, columns)
+        side = self.side or (max(side, min(MOST_FOR_NUMBERS, 27 * longest)) if self.numbers else side)
+        return max(24, round(columns * side / longest)), max(8, round(rows * side / longest))
 
     def describe(self) -> dict[str, Any]:
         pixels = _averaged(self.rgba)
@@ -68,7 +71,7 @@ class Curves:
     kind = "curves"
 
     def size(self, side: int) -> tuple[int, int]:
-        return 340, 230
+        return 320, 224
 
     def describe(self) -> dict[str, Any]:
         lines = [line | {"x": line["x"].tobytes(), "y": line["y"].tobytes()} for line in self.series]
@@ -89,7 +92,7 @@ class Bars:
 
     def size(self, side: int) -> tuple[int, int]:
         row = 26 if len(self.names) <= 12 else 18
-        return 340, 44 + row * len(self.names)
+        return 320, (46 if self.y.label else 30) + row * len(self.names)
 
     def describe(self) -> dict[str, Any]:
         colour, below = colours.BLUE, colours.VERMILLION
@@ -312,7 +315,11 @@ def _legend(values: np.ndarray, name: str, low: float, high: float) -> dict[str,
 
 
 def _numbers(values: np.ndarray) -> list[list[str]] | None:
-    return [[say(float(value)) for value in row] for row in values] if values.size <= MOST_NUMBERS else None
+    """Each value in words, when few enough; what is zero but for rounding reads 0."""
+    if values.size > MOST_NUMBERS:
+        return None
+    zero = 1e-6 * np.abs(values[np.isfinite(values)].astype(float)).max(initial=0)
+    return [[say(0.0 if abs(value) <= zero else value) for value in map(float, row)] for row in values]
 
 
 def _box(k: int, box: Sequence[Any]) -> dict[str, Any]:

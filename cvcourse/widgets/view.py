@@ -18,5 +18,5 @@ class View(anywidget.AnyWidget):
     _esm = _FOLDER / "lab.js"
     _css = _FOLDER / "lab.css"
     spec = traitlets.Dict().tag(sync=True)
-    values = traitlets.Dict().tag(sync=True)
+    values = traitlets.Dict().tag(sync=True, echo_update=False)
     scene = traitlets.Dict().tag(sync=True)

@@ -1,0 +1,275 @@
+"""Drives notebooks in a real JupyterLab and a real, headless Chromium, and measures how fast widgets redraw."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = Path(__file__).parent / "demo" / "00_demo.py"
+LIMIT_MS = 60
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",  # test machines often run as root, where Chromium's sandbox cannot start
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+
+LAB_SETTINGS = {
+    # Neither news nor updates: both ask, and both go out to the network.
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    # Every cell in the page, also those one would have to scroll to.
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+# Notebooks -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WidgetCell:
+    """A cell tagged "widget", by its place in the lesson it belongs to."""
+
+    lesson: Path
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.lesson.stem}-cell{self.index}"
+
+
+def lessons() -> list[Path]:
+    """Every unit's source; its paired notebook where there is no source."""
+    folders = sorted(path for path in (ROOT / "solutions").glob("[0-9]*") if path.is_dir())
+    pairs = [(folder / f"{folder.name}.py", folder / f"{folder.name}.ipynb") for folder in folders]
+    return [source if source.exists() else paired for source, paired in pairs if source.exists() or paired.exists()]
+
+
+def widget_cells(lesson: Path) -> list[WidgetCell]:
+    """The cells of a lesson that are tagged "widget"."""
+    cells = _read(lesson).cells
+    return [WidgetCell(lesson, k) for k, cell in enumerate(cells) if "widget" in _tags(cell)]
+
+
+def notebook_for(widget: WidgetCell) -> Any:
+    """A notebook with the set-up, the solved exercises, the helpers, and this one widget."""
+    notebook = _read(widget.lesson)
+    needed = [cell for cell in notebook.cells[: widget.index] if _is_needed(cell)]
+    notebook.cells = [*needed, notebook.cells[widget.index]]
+    for cell in notebook.cells:
+        cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def _read(lesson: Path) -> Any:
+    import jupytext
+
+    return jupytext.read(lesson)
+
+
+def _tags(cell: Any) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _is_needed(cell: Any) -> bool:
+    solution = cell.metadata.get("nbgrader", {}).get("solution", False)
+    return cell.cell_type == "code" and (solution or bool({"setup", "helper"} & set(_tags(cell))))
+
+
+# JupyterLab ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def jupyter_lab(folder: Path) -> Iterator[str]:
+    """Runs JupyterLab on `folder`/work with settings of its own; gives its address."""
+    settings, work = folder / "settings", folder / "work"
+    work.mkdir(parents=True)
+    for name, values in LAB_SETTINGS.items():
+        file = settings / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    port = _free_port()
+    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
+    places |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+    environment = os.environ | {name: str(folder / place) for name, place in places.items()}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    for name in ("NBGRADER_EXECUTION", "CVCOURSE_WIDGETS"):
+        environment.pop(name, None)
+    options = {
+        "ServerApp.port": port,
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.root_dir": work,
+        "IdentityProvider.token": "",
+        "ServerApp.disable_check_xsrf": True,  # the tests end sessions through its API
+        # What `cvcourse lab` starts with.
+        "ServerApp.jpserver_extensions": "{'cvcourse.widgets.server': True}",
+        "LabApp.expose_app_in_browser": True,
+        "LabApp.news_url": None,
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=work)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(address, server, folder / "server.log")
+            yield address
+        finally:
+            server.terminate()
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/api/status", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+# The browser ---------------------------------------------------------------------------------------------------------
+
+
+def find_chromium() -> str | None:
+    """Path of an installed Chromium or Chrome."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@dataclass
+class Watched:
+    """A page with what it complained about and whom it asked outside this machine."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("websocket", lambda socket: self._note(socket.url))
+
+    def _note(self, address: str) -> None:
+        parts = urlsplit(address)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+            self.outside.append(address)
+
+
+RUN_ALL = """
+async () => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = app.shell.currentWidget;
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await app.commands.execute("notebook:run-all-cells");
+  const cells = panel.content.model.sharedModel.toJSON().cells;
+  return cells.flatMap((cell) => cell.outputs || []).filter((out) => out.output_type === "error");
+}
+"""
+
+
+def run_notebook(page: Any, address: str, path: str) -> None:
+    """Opens a notebook of the server's folder, runs all cells, and raises when one of them did."""
+    page.goto(f"{address}/lab/tree/{path}?reset", wait_until="load", timeout=120_000)
+    page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=120_000)
+    page.set_default_timeout(180_000)
+    errors = page.evaluate(RUN_ALL)
+    if errors:
+        raise AssertionError("\n".join("\n".join(error["traceback"]) for error in errors))
+
+
+def set_theme(page: Any, theme: str) -> None:
+    """ "JupyterLab Light" or "JupyterLab Dark"."""
+    page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    page.wait_for_function("(theme) => document.body.dataset.jpThemeName === theme", arg=theme)
+    page.wait_for_timeout(400)  # the style sheet's colours, and the repainting they cause
+
+
+def labs(page: Any) -> Any:
+    """All labs of the page, once each has been drawn."""
+    page.wait_for_selector(".cvlab[data-drawn]")
+    return page.locator(".cvlab")
+
+
+def slider_labels(page: Any, lab_index: int) -> list[str]:
+    """Labels of a lab's sliders, from top to bottom."""
+    inputs = labs(page).nth(lab_index).locator("input[type=range]")
+    return [inputs.nth(k).get_attribute("aria-label") for k in range(inputs.count())]
+
+
+# One promise for the next redraw with the value that the slider then has. The clock starts with the key event's own time
+# stamp and stops when the frame with the new picture has been handed over: animation frame, then the task after it.
+ARM = """
+([lab, label]) => {
+  const root = document.querySelectorAll(".cvlab")[lab];
+  const input = [...root.querySelectorAll("input[type=range]")].find((one) => one.getAttribute("aria-label") === label);
+  const name = input.closest("[data-control]").dataset.control;
+  input.focus();
+  window.redrawn = new Promise((resolve, reject) => {
+    let start = null, asked = null;
+    const finish = (outcome) => {
+      observer.disconnect();
+      clearTimeout(timer);
+      outcome();
+    };
+    input.addEventListener("keydown", (event) => (start = event.timeStamp), { once: true, capture: true });
+    input.addEventListener("input", () => (asked = Number(input.value)), { once: true });
+    const observer = new MutationObserver(() => {
+      if (root.dataset.failed === "true") return finish(() => reject(new Error(root.innerText)));
+      if (asked === null || JSON.parse(root.dataset.values)[name] !== asked) return;
+      finish(() => requestAnimationFrame(() => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = () => resolve(performance.now() - start);
+        port2.postMessage(null);
+      }));
+    });
+    observer.observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+    const late = () => reject(new Error(`no redraw for ${label} = ${asked}; drawn: ${root.dataset.values}`));
+    const timer = setTimeout(() => finish(late), 20000);
+  });
+  const [value, low, high] = [input.value, input.min, input.max].map(Number);
+  return { share: (value - low) / (high - low) };
+}
+"""
+
+
+def measure_lab(page: Any, lab_index: int, slider_label: str, steps: int = 15) -> list[float]:
+    """Milliseconds from key press to redrawn canvas, for each of `steps` presses of an arrow key on a slider.
+
+    Only a picture drawn for the slider's new value counts. The slider turns round at its ends.
+    """
+    times, key = [], "ArrowRight"
+    for _ in range(steps + 1):
+        share = page.evaluate(ARM, [lab_index, slider_label])["share"]
+        key = "ArrowLeft" if share > 0.999 else "ArrowRight" if share < 0.001 else key
+        page.keyboard.press(key)
+        times.append(page.evaluate("() => window.redrawn"))
+    return times[1:]  # the first press also loads what is loaded on first use
