@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 from traitlets.config import Config
 
 from autograder.lesson import COURSE, SOLUTIONS
@@ -12,20 +16,53 @@ STUB = "raise NotImplementedError"
 
 
 def configure(c: Config) -> Config:
-    """Set the folders, the stub, what is never copied, and the step that brings hidden cases to a submission."""
+    """Set the folders, the stub, what is never copied, and this course's own steps."""
+    find_tools_beside_python()
     c.CourseDirectory.source_directory = SOLUTIONS
     c.CourseDirectory.release_directory = COURSE
     c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", ".pytest_cache", *AUTHOR_FILES]
     c.ClearSolutions.code_stub = {"python": STUB}
     c.ClearSolutions.text_stub = "*Write your answer here.*"
     c.Execute.timeout = 60
+    c.Execute.extra_arguments = [
+        "--IPKernelApp.log_level=ERROR"
+    ]  # a kernel warns of its loopback connection at every start
+    c.GenerateAssignment.preprocessors = release_steps()
     c.Autograde.sanitize_preprocessors = [
         "nbgrader.preprocessors.ClearOutput",
+        "autograder.preprocessors.AlignCells",
         "nbgrader.preprocessors.DeduplicateIds",
         "nbgrader.preprocessors.OverwriteKernelspec",
         "nbgrader.preprocessors.OverwriteCells",
         "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    c.Autograde.autograde_preprocessors = [
         "autograder.preprocessors.BringHiddenCases",
-        "autograder.preprocessors.EmptyCostlyCells",
+        "autograder.preprocessors.SkipCostlyCells",
+        "nbgrader.preprocessors.Execute",
+        "autograder.preprocessors.CountVerdicts",
+        "nbgrader.preprocessors.IgnorePattern",
+        "nbconvert.preprocessors.ClearMetadataPreprocessor",
+        "nbgrader.preprocessors.LimitOutput",
+        "nbgrader.preprocessors.SaveAutoGrades",
+        "nbgrader.preprocessors.AssignLatePenalties",
+        "nbgrader.preprocessors.CheckCellMetadata",
+        "autograder.preprocessors.TakeHiddenCasesAway",
     ]
     return c
+
+
+def release_steps() -> list[type]:
+    """nbgrader's own steps from lesson to release, after one that keeps what a learner wrote."""
+    from nbgrader.converters import GenerateAssignment
+
+    from autograder.preprocessors import KeepLearnersWork
+
+    return [KeepLearnersWork, *GenerateAssignment().preprocessors]
+
+
+def find_tools_beside_python() -> None:
+    """nbgrader calls `alembic` by name when it makes a gradebook; it lies beside Python, whether .venv is activated or not."""
+    here, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    if here not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([here, path])

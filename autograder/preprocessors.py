@@ -2,17 +2,141 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
+from nbgrader.api import Gradebook, Notebook
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import is_grade, is_solution
 
-from autograder.key import HIDDEN
+from autograder.build import release_digest, released_files
+from autograder.key import HIDDEN, VISIBLE, KeyProblem, read_key
 from autograder.lesson import tags
+from autograder.report import MIME
 
 COSTLY_TAGS = frozenset({"training", "widget", "figure"})
+SKIP = "skip-execution"  # nbclient passes over cells with this tag
+CHECK = "check_"
+Resources = dict[str, Any]
+
+
+class KeepLearnersWork(NbGraderPreprocessor):
+    """`generate_assignment --force`, and formgrader's button, delete the release first: keep a copy of what was worked in.
+
+    nbgrader makes its steps before it deletes anything, so the copy is taken when this step is made.
+    """
+
+    def __init__(self, **keywords: Any):
+        super().__init__(**keywords)
+        converter = converter_of(self)
+        if converter is not None and converter.force:
+            course: CourseDirectory = converter.coursedir
+            for source in map(Path, converter.assignments):
+                keep_copy(Path(course.format_path(course.release_directory, ".", source.name)), source, self.log)
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
+        """Leave the notebook as it is."""
+        return nb, resources
+
+
+def keep_copy(release: Path, source: Path, log: Any) -> None:
+    """Copy a release folder aside when it holds a learner's work."""
+    if release.is_dir() and was_worked_in(release, source):
+        number = next(
+            number for number in range(1, 10_000) if not release.with_name(f"{release.name}.mine-{number}").exists()
+        )
+        copy = release.with_name(f"{release.name}.mine-{number}")
+        shutil.copytree(release, copy)
+        log.warning("%s had been worked in: a copy is kept in %s", release, copy)
+
+
+def was_worked_in(release: Path, source: Path) -> bool:
+    """Whether a release folder holds an edited notebook or files that did not come with it."""
+    released = {f"{release.name}.ipynb", *(path.name for path in released_files(source))} if source.is_dir() else set()
+    if any(path.name not in released and not path.name.startswith(".") for path in release.iterdir()):
+        return True
+    notebook = release / f"{release.name}.ipynb"
+    try:
+        return (
+            notebook.exists()
+            and release_digest(nbformat.read(notebook, as_version=4)) != read_key(release / VISIBLE).release
+        )
+    except (KeyProblem, ValueError, OSError, nbformat.ValidationError):
+        return True
+
+
+class AlignCells(NbGraderPreprocessor):
+    """Bring a submission's graded cells back in line with the release, whatever was done to them.
+
+    nbgrader itself stops the whole class at a copied cell, refuses a submission whose flags were changed, and leaves a deleted
+    check waiting for a grade for ever. A cell's flags come from the gradebook here, a copy loses its own, and a missing cell is
+    put back with a line that says so. The sources of locked cells are nbgrader's business (OverwriteCells).
+    """
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
+        """Set the flags of every graded cell; put missing ones back."""
+        names = resources["nbgrader"]
+        with Gradebook(names["db_url"]) as gradebook:
+            flags = released_flags(gradebook.find_notebook(names["notebook"], names["assignment"]))
+        for cell, name in zip(nb.cells, canonical_names(nb.cells, flags), strict=True):
+            cell.metadata.pop("nbgrader", None)
+            if name is not None:
+                cell.metadata["nbgrader"] = NotebookNode(flags[name])
+        for name in flags:
+            if not any(grade_id(cell) == name for cell in nb.cells) and flags[name]["grade"]:
+                self.log.warning("The cell %s is missing; it is put back", name)
+                put_back(nb, flags[name])
+        return nb, resources
+
+
+def released_flags(notebook: Notebook) -> dict[str, dict[str, Any]]:
+    """nbgrader's metadata of every released graded or solution cell, by name, as the gradebook knows it."""
+    points = {cell.name: cell.max_score for cell in notebook.grade_cells}
+    solutions = {cell.name for cell in notebook.solution_cells}
+    tasks = {cell.name: cell.max_score for cell in notebook.task_cells}
+    return {
+        cell.name: {
+            "grade": cell.name in points,
+            "grade_id": cell.name,
+            "locked": bool(cell.locked),
+            "points": points.get(cell.name, tasks.get(cell.name, 0)),
+            "schema_version": 3,
+            "solution": cell.name in solutions,
+            "task": cell.name in tasks,
+            "cell_type": cell.cell_type,
+            "checksum": cell.checksum,
+        }
+        for cell in sorted(notebook.source_cells, key=lambda cell: cell.name)
+    }
+
+
+def canonical_names(cells: Sequence[NotebookNode], known: Sequence[str]) -> list[str | None]:
+    """The released name of each cell; of copies, only the last one keeps it, as what stands last is what a check sees."""
+    names = [grade_id(cell) for cell in cells]
+    return [name if name in known and name not in names[index + 1 :] else None for index, name in enumerate(names)]
+
+
+def grade_id(cell: NotebookNode) -> str | None:
+    """The cell's nbgrader name."""
+    data = cell.metadata.get("nbgrader")
+    return data.get("grade_id") if isinstance(data, dict) else None
+
+
+def put_back(nb: NotebookNode, flags: dict[str, Any]) -> None:
+    """Insert a missing graded cell after its exercise, else at the end. nbgrader fills in the source of a locked one."""
+    name = flags["grade_id"]
+    exercise = [index for index, cell in enumerate(nb.cells) if grade_id(cell) == name.removeprefix(CHECK)]
+    place = exercise[-1] + 1 if exercise else len(nb.cells)
+    make = nbformat.v4.new_code_cell if flags["cell_type"] == "code" else nbformat.v4.new_markdown_cell
+    note = nbformat.v4.new_markdown_cell(f"*The cell `{name}` was missing from the submission; it was put back here.*")
+    nb.cells[place:place] = [note, make(metadata={"nbgrader": flags})]
 
 
 class BringHiddenCases(NbGraderPreprocessor):
@@ -22,23 +146,85 @@ class BringHiddenCases(NbGraderPreprocessor):
     with the source's other files.
     """
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """Leave the notebook as it is."""
-        names = resources["nbgrader"]
-        course = CourseDirectory(parent=self, config=self.config)
-        source = Path(course.format_path(course.source_directory, ".", names["assignment"])) / HIDDEN
-        target = Path(course.format_path(course.autograded_directory, names["student"], names["assignment"]))
+        course = converter_of(self).coursedir
+        source = Path(course.format_path(course.source_directory, ".", resources["nbgrader"]["assignment"])) / HIDDEN
         if source.exists():
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target / HIDDEN)
+            shutil.copyfile(source, hidden_key(resources))
         return nb, resources
 
 
-class EmptyCostlyCells(NbGraderPreprocessor):
+class TakeHiddenCasesAway(NbGraderPreprocessor):
+    """Remove the hidden key after grading: graded folders are given back."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
+        """Leave the notebook as it is."""
+        hidden_key(resources).unlink(missing_ok=True)
+        return nb, resources
+
+
+def hidden_key(resources: Resources) -> Path:
+    """Where the hidden key lies while a submission is graded: beside the notebook."""
+    return Path(resources["metadata"]["path"]) / HIDDEN
+
+
+def converter_of(step: NbGraderPreprocessor) -> Any:
+    """The nbgrader command that a step belongs to: its exporter's parent. None where the step stands alone."""
+    return getattr(step.parent, "parent", None)
+
+
+class SkipCostlyCells(NbGraderPreprocessor):
     """Training, widget and figure cells cost nothing at grading: nothing that is graded depends on them."""
 
-    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
+    def preprocess_cell(self, cell: NotebookNode, resources: Resources, index: int) -> tuple[NotebookNode, Resources]:
         """Mark a costly cell as one that is not run."""
         if cell.cell_type == "code" and COSTLY_TAGS & tags(cell):
-            cell.source = "# Not run at grading.\n" + "\n".join(f"# {line}" for line in cell.source.splitlines())
+            cell.metadata["tags"] = sorted({*tags(cell), SKIP})
         return cell, resources
+
+
+class CountVerdicts(NbGraderPreprocessor):
+    """Let a check's verdict count, and nothing else that its cell printed.
+
+    nbgrader takes a cell's first result for its points, any line on stderr for a failure, and a cell without outputs for full marks.
+    """
+
+    def preprocess_cell(self, cell: NotebookNode, resources: Resources, index: int) -> tuple[NotebookNode, Resources]:
+        """Put the verdict first, or an error where there is none."""
+        name = grade_id(cell) or ""
+        if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell) and name.startswith(CHECK):
+            cell.outputs = counted(cell.outputs, name.removeprefix(CHECK), cell.metadata["nbgrader"]["points"])
+        return cell, resources
+
+
+def counted(outputs: Sequence[NotebookNode], exercise: str, max_points: float) -> list[NotebookNode]:
+    """A check cell's outputs in an order that nbgrader reads rightly."""
+    verdicts = [output for output in outputs if points_of_verdict(output, exercise, max_points) is not None]
+    errors = [output for output in outputs if output.output_type == "error"]
+    if verdicts:
+        first = verdicts[-1]
+        first.data["text/plain"] = f"{points_of_verdict(first, exercise, max_points):g}"
+    else:
+        first = errors[0] if errors else no_verdict(exercise)
+    return [first, *(output for output in outputs if output is not first)]
+
+
+def points_of_verdict(output: NotebookNode, exercise: str, max_points: float) -> float | None:
+    """The points that a verdict on `exercise` gives; None for any other output."""
+    if output.output_type != "execute_result" or not isinstance(output.data.get(MIME), dict):
+        return None
+    data = output.data[MIME]
+    with contextlib.suppress(TypeError, ValueError):
+        points = float(data["points"]) if data.get("exercise") == exercise else math.nan
+        return points if 0 <= points <= max_points else None
+    return None
+
+
+def no_verdict(exercise: str) -> NotebookNode:
+    """What stands in a check cell that ran and said nothing."""
+    message = (
+        f"The check of {exercise} ran without giving a verdict, so it earns no points. "
+        "Does the notebook give another meaning to the name `check`?"
+    )
+    return nbformat.v4.new_output("error", ename="NoVerdict", evalue=message, traceback=[message])
