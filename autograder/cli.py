@@ -74,7 +74,8 @@ def console() -> Console:
     """Where tables go."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    # A pipe has no width of its own; tables need more than the usual 80 columns.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def finish(fine: bool) -> None:
