@@ -62,7 +62,7 @@ def release_steps() -> list[type]:
 
 
 def find_tools_beside_python() -> None:
-    """nbgrader calls `alembic` by name when it makes a gradebook; it lies beside Python, whether .venv is activated or not."""
+    """Let nbgrader find `alembic`, which it calls by name to make a gradebook: it lies beside Python, in .venv."""
     here, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
     if here not in path.split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([here, path])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import shutil
 from collections.abc import Sequence
@@ -28,9 +29,10 @@ Resources = dict[str, Any]
 
 
 class KeepLearnersWork(NbGraderPreprocessor):
-    """`generate_assignment --force`, and formgrader's button, delete the release first: keep a copy of what was worked in.
+    """Keep a copy of a release that a learner worked in before nbgrader deletes it.
 
-    nbgrader makes its steps before it deletes anything, so the copy is taken when this step is made.
+    `generate_assignment --force` and formgrader's button delete the folder first. nbgrader makes its steps before that,
+    so the copy is taken when this step is made.
     """
 
     def __init__(self, **keywords: Any):
@@ -49,25 +51,22 @@ class KeepLearnersWork(NbGraderPreprocessor):
 def keep_copy(release: Path, source: Path, log: Any) -> None:
     """Copy a release folder aside when it holds a learner's work."""
     if release.is_dir() and was_worked_in(release, source):
-        number = next(
-            number for number in range(1, 10_000) if not release.with_name(f"{release.name}.mine-{number}").exists()
-        )
-        copy = release.with_name(f"{release.name}.mine-{number}")
+        copies = (release.with_name(f"{release.name}.mine-{number}") for number in itertools.count(1))
+        copy = next(folder for folder in copies if not folder.exists())
         shutil.copytree(release, copy)
         log.warning("%s had been worked in: a copy is kept in %s", release, copy)
 
 
 def was_worked_in(release: Path, source: Path) -> bool:
     """Whether a release folder holds an edited notebook or files that did not come with it."""
-    released = {f"{release.name}.ipynb", *(path.name for path in released_files(source))} if source.is_dir() else set()
+    released = {f"{release.name}.ipynb", *(path.name for path in released_files(source))}
     if any(path.name not in released and not path.name.startswith(".") for path in release.iterdir()):
         return True
     notebook = release / f"{release.name}.ipynb"
+    if not notebook.exists():
+        return False
     try:
-        return (
-            notebook.exists()
-            and release_digest(nbformat.read(notebook, as_version=4)) != read_key(release / VISIBLE).release
-        )
+        return release_digest(nbformat.read(notebook, as_version=4)) != read_key(release / VISIBLE).release
     except (KeyProblem, ValueError, OSError, nbformat.ValidationError):
         return True
 
@@ -75,9 +74,9 @@ def was_worked_in(release: Path, source: Path) -> bool:
 class AlignCells(NbGraderPreprocessor):
     """Bring a submission's graded cells back in line with the release, whatever was done to them.
 
-    nbgrader itself stops the whole class at a copied cell, refuses a submission whose flags were changed, and leaves a deleted
-    check waiting for a grade for ever. A cell's flags come from the gradebook here, a copy loses its own, and a missing cell is
-    put back with a line that says so. The sources of locked cells are nbgrader's business (OverwriteCells).
+    nbgrader itself stops the whole class at a copied cell, refuses a submission whose flags were changed, and leaves a
+    deleted check waiting for a grade for ever. A cell's flags come from the gradebook here, a copy loses its own, and a
+    missing cell is put back with a line that says so. OverwriteCells, a later step, restores locked sources.
     """
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
@@ -118,7 +117,7 @@ def released_flags(notebook: Notebook) -> dict[str, dict[str, Any]]:
 
 
 def canonical_names(cells: Sequence[NotebookNode], known: Sequence[str]) -> list[str | None]:
-    """The released name of each cell; of copies, only the last one keeps it, as what stands last is what a check sees."""
+    """The released name of each cell. Of copies, the last one keeps it: the check sees what was defined last."""
     names = [grade_id(cell) for cell in cells]
     return [name if name in known and name not in names[index + 1 :] else None for index, name in enumerate(names)]
 
@@ -130,7 +129,7 @@ def grade_id(cell: NotebookNode) -> str | None:
 
 
 def put_back(nb: NotebookNode, flags: dict[str, Any]) -> None:
-    """Insert a missing graded cell after its exercise, else at the end. nbgrader fills in the source of a locked one."""
+    """Insert a missing graded cell after its exercise, else at the end; OverwriteCells fills in its source."""
     name = flags["grade_id"]
     exercise = [index for index, cell in enumerate(nb.cells) if grade_id(cell) == name.removeprefix(CHECK)]
     place = exercise[-1] + 1 if exercise else len(nb.cells)
@@ -142,8 +141,8 @@ def put_back(nb: NotebookNode, flags: dict[str, Any]) -> None:
 class BringHiddenCases(NbGraderPreprocessor):
     """Copy the hidden key beside the submission that is about to be graded.
 
-    nbgrader has one list of files that it never copies, for release and for grading alike, so the hidden key cannot come along
-    with the source's other files.
+    nbgrader has one list of files that it never copies, for release and for grading alike, so the hidden key cannot
+    come along with the source's other files.
     """
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
@@ -187,7 +186,8 @@ class SkipCostlyCells(NbGraderPreprocessor):
 class CountVerdicts(NbGraderPreprocessor):
     """Let a check's verdict count, and nothing else that its cell printed.
 
-    nbgrader takes a cell's first result for its points, any line on stderr for a failure, and a cell without outputs for full marks.
+    nbgrader takes a cell's first result for its points, any line on stderr for a failure, and a cell without outputs
+    for full marks.
     """
 
     def preprocess_cell(self, cell: NotebookNode, resources: Resources, index: int) -> tuple[NotebookNode, Resources]:
