@@ -326,9 +326,9 @@ show(
 #
 # ### 1.4 `convolve2d` · 2 points · easy · 8 min
 #
-# Write the full convolution; your `cross_correlate2d` can do most of the work. `F.pad(x, (left, right, top,
-# bottom))` pads the last two axes. The last axis comes first, which is a frequent source of exchanged heights and
-# widths.
+# Write the full convolution; your `cross_correlate2d` can do most of the work. `tensor.flip(axis)` reverses an
+# axis. `F.pad(x, (left, right, top, bottom))` pads the last two axes; the last axis comes first, which is a
+# frequent source of exchanged heights and widths.
 
 
 # %% nbgrader={"grade": false, "grade_id": "convolve2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -426,8 +426,8 @@ show(
 # %% [markdown]
 # Upright outlines appear in the first map, level ones in the second, and all of them in the third. In unit 0 you
 # met cells of the visual cortex that answer to one orientation; $g_x$ and $g_y$ are two such answers at every place
-# of the picture. Nobody draws these kernels for a network. It finds its own, which is the subject of the rest of
-# this unit.
+# of the picture. In a network no one writes down these kernels. It finds its own, which is the subject of the rest
+# of this unit.
 
 # %% [markdown]
 # ## 6 The layer: channels, batches, and pairs of settings
@@ -510,11 +510,11 @@ check(conv2d, hidden=True)
 
 # %% tags=["widget"]
 digit = data.digits().train_images[0]  # (1, 8, 8)
-weights = torch.tensor([[-1.0, 0, 1, 0], [-2, 1, 2, 0], [0, -1, 1, 1], [1, 0, -1, 0]])
+stencil = torch.tensor([[-1.0, 0, 1, 0], [-2, 1, 2, 0], [0, -1, 1, 1], [1, 0, -1, 0]])
 
 
 def draw_layer(conv2d, place, size, stride, padding, dilation):
-    kernel = weights[:size, :size]
+    kernel = stencil[:size, :size]
     output = conv2d(digit[None], kernel[None, None], stride=stride, padding=padding, dilation=dilation)[0, 0]
     i, j = (min(index, count - 1) for index, count in zip(place, output.shape, strict=True))
     rows, columns = (start * stride + dilation * torch.arange(size) for start in (i, j))
@@ -631,9 +631,9 @@ show(
 )
 
 # %% [markdown]
-# All three give the same numbers. The step from the first bar to the second is the larger one: what matters most is
-# that no Python loop runs over pixels. This way of writing, whole tensors instead of single numbers, is used in all
-# later units.
+# All three give the same numbers. If your `conv2d` loops over the kernel's positions only, the step from the first
+# bar to the second is the larger one: what matters most is that no Python loop runs over pixels. This way of
+# writing, whole tensors instead of single numbers, is used in all later units.
 #
 # ## 7 Counting: what sharing weights saves
 #
@@ -750,9 +750,9 @@ show(
 # **Sharing**: each row repeats the nine numbers of the row above, moved along. A dense layer would fill the whole
 # rectangle with numbers of its own.
 #
-# Nobody computes with this matrix, but it answers one question at once. If $y = Mx$, then a small change of $x$
-# changes $y$ by $M$ times it, and the chain rule sends a gradient back through the transpose: $\partial L /
-# \partial x = M^\top \, \partial L / \partial y$.
+# In practice this matrix is hardly ever built, but it answers one question at once. If $y = Mx$, then a small
+# change of $x$ changes $y$ by $M$ times it, and the chain rule sends a gradient back through the transpose:
+# $\partial L / \partial x = M^\top \, \partial L / \partial y$.
 
 # %% [markdown]
 # ## 9 Backwards
@@ -907,13 +907,21 @@ show(
 # %% [markdown]
 # The found kernels are the true ones. The pictures here were pure noise, which is the easy case: each pixel is
 # independent of its neighbours, so each weight can be told from the next. In real pictures neighbouring pixels are
-# alike. A kernel that takes a little more from one pixel and a little less from its neighbour then gives nearly the
-# same output, and the gradient hardly notices. Repeat the search on blurred noise of the same strength. The
-# learning rate must be lower here: at 0.2 the search diverges.
+# alike, as they are in blurred noise:
 
-# %% tags=["training"]
+# %% tags=["figure"]
 blurred = F.avg_pool2d(noise, 5, stride=1, padding=2)
 blurred = (blurred - blurred.mean()) / blurred.std()
+for name, pictures in {"noise": noise, "photograph": photograph, "blurred noise": blurred}.items():
+    neighbours = torch.stack([pictures[..., :-1].flatten(), pictures[..., 1:].flatten()])
+    print(f"correlation of neighbouring pixels, {name}: {torch.corrcoef(neighbours)[0, 1]:.2f}")
+
+# %% [markdown]
+# A kernel that takes a little more from one pixel and a little less from its neighbour then gives nearly the same
+# output, and the gradient hardly notices. Repeat the search on blurred noise of the same strength. The learning
+# rate must be lower here: at 0.2 the search diverges.
+
+# %% tags=["training"]
 _, _, blurred_errors = recover(blurred, learning_rate=0.1)
 print(f"largest error of a weight: noise {noise_errors[-1]:.1e}, blurred noise {blurred_errors[-1]:.2f}")
 show(
