@@ -6,11 +6,13 @@ import contextlib
 import inspect
 import io
 import linecache
+import logging
+import os
 import sys
 import sysconfig
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -99,11 +101,40 @@ def observe(
 
 
 @contextlib.contextmanager
-def quiet(printed: io.StringIO):
-    """Keep prints and warnings of learner code out of the cell: nbgrader takes any stderr output for a failure."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+def quiet(printed: io.StringIO) -> Iterator[None]:
+    """Keep what learner code prints, warns and logs out of the cell: nbgrader takes any stderr output for a failure."""
+    out, err = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)
+    with out, err, no_raw_stderr(), no_logs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def no_logs() -> Iterator[None]:
+    """Silence logging: a handler made earlier holds the cell's own stderr."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextlib.contextmanager
+def no_raw_stderr() -> Iterator[None]:
+    """Silence what libraries write to file descriptor 2, past Python: a notebook's kernel shows that as stderr, too."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none, as in a program without a console
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def changed_draws(watched: Watched, draw: Draw) -> list[str]:
