@@ -1,0 +1,147 @@
+"""Every unit: in step with its source, checks that are checked, runs from top to bottom in time, and reads well."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from autograder.build import check_unit
+from autograder.check import Checker
+from autograder.lesson import ROOT, read_lesson, tags, units
+from autograder.quality import MUTATION_FLOOR, unit_quality
+
+UNITS = units()
+FULL_SECONDS, SMOKE_SECONDS, CHECK_SECONDS = 180, 40, 0.5
+
+
+def cells_of(unit: str, kind: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read_lesson(ROOT / "solutions" / unit).notebook.cells if cell.cell_type == kind]
+
+
+def lines_of(cell: nbformat.NotebookNode) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def run_notebook(unit: str, budget: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Execute the unit with its solutions in a copy of its folder; returns seconds. A failing cell fails the test."""
+    monkeypatch.setenv("CVCOURSE_BUDGET", budget)
+    work = Path(shutil.copytree(ROOT / "solutions" / unit, folder / unit))
+    notebook = nbformat.read(work / f"{unit}.ipynb", as_version=4)
+    start = time.perf_counter()
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(work)}}).execute()
+    seconds = time.perf_counter() - start
+    record(unit=unit, budget=budget, seconds=round(seconds, 1))
+    return seconds
+
+
+def record(**figures: object) -> None:
+    """Append figures to the file that CVCOURSE_FIGURES names, for docs/figures.md."""
+    if path := os.environ.get("CVCOURSE_FIGURES"):
+        with open(path, "a") as file:
+            print(json.dumps(figures), file=file)
+
+
+def test_there_are_units():
+    assert {"00_seeing", "01_convolution", "02_building_blocks"} <= set(UNITS)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_in_step_with_its_source(unit):
+    assert check_unit(unit) == []
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_gates_hold(unit):
+    quality = unit_quality(unit)
+    problems = [f"{row.exercise} {problem}" for row in quality.exercises for problem in row.problems]
+    assert problems == []
+    assert (quality.validity, quality.thoroughness) == (1.0, 1.0)
+    survivors = [survivor for row in quality.exercises for survivor in row.survivors]
+    assert quality.mutation_score >= MUTATION_FLOOR, "\n".join(survivors)
+    assert statistics.median(row.check_seconds for row in quality.exercises) < CHECK_SECONDS
+    record(unit=unit, mutation_score=quality.mutation_score, median_check_ms=round(1000 * quality.check_seconds, 1))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_runs_in_the_smoke_budget(unit, tmp_path, monkeypatch):
+    assert run_notebook(unit, "smoke", tmp_path, monkeypatch) < SMOKE_SECONDS
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_runs_in_full_on_a_processor(unit, tmp_path, monkeypatch):
+    assert run_notebook(unit, "cpu", tmp_path, monkeypatch) < FULL_SECONDS
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_checks_stand_alone(unit, tmp_path, monkeypatch):
+    """A check needs nothing but its own unit's folder."""
+    folder = Path(shutil.copytree(ROOT / "course" / unit, tmp_path / unit))
+    monkeypatch.chdir(tmp_path)
+    checker = Checker(unit, folder)
+    namespace = read_lesson(ROOT / "solutions" / unit).namespace()
+    for name, exercise in checker.key().exercises.items():
+        answers = {answer: namespace[answer] for answer in exercise.answers}
+        assert checker.verdict(name, None if answers else namespace[name], answers).is_right
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_rhythm(unit):
+    """DESIGN: code cells of 10 lines in the middle, nine in ten under 30; 8 to 12 words of prose a line of code."""
+    code = cells_of(unit, "code")
+    lengths = sorted(lines_of(cell) for cell in code if not cell.metadata.get("nbgrader", {}).get("grade"))
+    assert statistics.median(lengths) <= 10
+    assert lengths[int(0.9 * (len(lengths) - 1))] <= 30
+    [setup] = [cell for cell in code if "setup" in tags(cell)]
+    assert lines_of(setup) <= 8
+    words = sum(len(cell.source.split()) for cell in cells_of(unit, "markdown"))
+    assert 6 <= words / sum(map(lines_of, code)) <= 16
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_unit_is_whole(unit):
+    """5 to 11 exercises, 20 to 30 points, a widget, a training cell, 2 or 3 written questions, 45 to 120 minutes."""
+    lesson = read_lesson(ROOT / "solutions" / unit)
+    every = lesson.notebook.cells
+    graded = [cell for cell in every if cell.metadata.get("nbgrader", {}).get("grade")]
+    written = [cell for cell in graded if cell.cell_type == "markdown"]
+    assert 5 <= len(lesson.exercises) <= 11
+    assert 20 <= sum(cell.metadata["nbgrader"]["points"] for cell in graded) <= 30
+    assert 45 <= lesson.table["unit"]["minutes"] <= 120
+    assert sum(exercise.minutes for exercise in lesson.exercises.values()) <= lesson.table["unit"]["minutes"]
+    assert 2 <= len(written) <= 3
+    assert any("widget" in tags(cell) for cell in every)
+    assert any("training" in tags(cell) for cell in every)
+    assert all(5 <= exercise.minutes <= 25 for exercise in lesson.exercises.values())
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_picture_has_alternative_text(unit):
+    for cell in cells_of(unit, "code"):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"Lab", "show"}:
+                alt = next((keyword.value for keyword in node.keywords if keyword.arg == "alt"), None)
+                assert alt is not None, cell.source
+                assert not isinstance(alt, ast.Constant) or len(alt.value.split()) >= 5
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_exercises_have_shapes_and_types(unit):
+    """Each function says what it takes and gives."""
+    lesson = read_lesson(ROOT / "solutions" / unit)
+    for exercise in lesson.exercises.values():
+        if not exercise.answers:
+            node = next(item for item in ast.parse(exercise.solution).body if hasattr(item, "name"))
+            doc = ast.get_docstring(node) or ""
+            assert len(doc.split()) >= 10, exercise.name
+            assert re.search(r"Returns?\b", doc), exercise.name
+            assert node.returns is not None, exercise.name
