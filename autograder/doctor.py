@@ -299,7 +299,8 @@ def course() -> Iterator[Finding]:
             "course folder", "missing", f"cannot write in {locked[0]}", "copy the course to a folder of your own"
         )
     else:
-        yield Finding("course folder", "ok", f"{len(units)} units in {folder}, writable")
+        counted = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
+        yield Finding("course folder", "ok", f"{counted} in {folder}, writable")
     yield from keys(units)
 
 

@@ -38,8 +38,8 @@ def turn_news_off(settings: Path) -> None:
 
 
 def lab_options() -> list[str]:
-    """What this machine needs: no browser where there is no screen, and the leave to run as root."""
-    options = ["--ServerApp.answer_yes=True"]
+    """No question at the end, no search for language servers, no browser without a screen, and leave to run as root."""
+    options = ["--ServerApp.answer_yes=True", "--LanguageServerManager.autodetect=False"]
     if not has_screen():
         options.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -1,0 +1,109 @@
+"""The Makefile, .ci/run and README.md: what they promise is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGETS = {"help", "setup", "course", "test", "demo", "build", "quality", "lint", "pins", "clean"}
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "PYTHON")
+    }
+    return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_make_alone_lists_every_target() -> None:
+    listed = {line.split()[1] for line in make(ROOT).stdout.splitlines()}
+    assert listed == TARGETS
+    declared = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert set(declared) == TARGETS
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "then"),
+    [
+        ("setup", "test", ""),
+        ("course", "course", "-m autograder.cli lab course"),
+        ("test", "test", "-m pytest -n 2 --ignore=tests/browser"),
+        ("demo", "course", "-m autograder.demo"),
+        ("build", "course", "-m autograder.cli build"),
+        ("quality", "course", "-m autograder.cli quality"),
+        ("lint", "test", "-m ruff check"),
+    ],
+)
+def test_each_target_prepares_venv_first(target: str, kind: str, then: str) -> None:
+    lines = make(ROOT, "--dry-run", target).stdout.splitlines()
+    assert lines[0] == f"scripts/setup.sh {kind}"
+    assert (then in "\n".join(lines[1:])) if then else len(lines) == 1
+
+
+def test_clean_touches_nothing_of_a_learner(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    kept = ["course/01_convolution/01_convolution.ipynb", "course/01_convolution/01_convolution.mine-1.ipynb"]
+    kept += ["submitted/ada/01_convolution/01_convolution.ipynb", "gradebook.db", "feedback/ada.html", "notes.txt"]
+    gone = [".venv/bin/python", ".pytest_cache/x", ".ruff_cache/x", "tests/__pycache__/x.pyc"]
+    for name in kept + gone + ["cvcourse/a.py", "autograder/a.py", "scripts/a.py"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert make(tmp_path, "clean").returncode == 0
+    assert all((tmp_path / name).read_text() == name for name in kept)
+    assert not any((tmp_path / name).exists() for name in gone)
+
+
+def test_ci_runs_the_tests() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    assert script.read_text().splitlines()[-1] == "make test"
+
+
+def test_failure_of_either_part_fails_make_test(tmp_path: Path) -> None:
+    """The browser tests run after the others whatever these gave, and either part's failure counts."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name, text in {
+        "scripts/setup.sh": "exit 0",
+        ".venv/bin/python": 'case "$*" in *--ignore*) exit $MAIN;; *) exit $BROWSER;; esac',
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    (tmp_path / "tests" / "browser").mkdir(parents=True)
+    codes = {
+        (main, browser): make(tmp_path, "test", f"MAIN={main}", f"BROWSER={browser}")
+        for main in "01"
+        for browser in "01"
+    }
+    assert [done.returncode == 0 for done in codes.values()] == [True, False, False, False]
+    assert "browser tests" in codes["1", "0"].stdout
+
+
+# The README
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_links_and_pictures_exist() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert links and not missing
+
+
+def test_readme_names_only_what_exists() -> None:
+    """Every make target and every cvcourse command that README.md names."""
+    assert set(re.findall(r"`make (\w+)`", README)) <= TARGETS
+    commands = set(re.findall(r"\bcvcourse (lab|build|quality|check|doctor|data)\b", README))
+    assert commands == {"lab", "build", "quality", "check", "doctor", "data"}
+    shown = subprocess.run([sys.executable, "-m", "autograder.cli", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert all(re.search(rf"^  {command}  ", shown.stdout, re.MULTILINE) for command in commands)

@@ -1,0 +1,30 @@
+"""The gates of the whole repository: style, and notebooks, keys and course/ in step with solutions/."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ruff check .", "ruff format --check .", "autograder.cli build --check", "autograder.cli quality"],
+)
+def test_gate(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=1200
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+
+
+def test_no_machine_path_is_committed() -> None:
+    """Nothing that is committed names the folder it was written in."""
+    found = subprocess.run(
+        ["git", "grep", "-lIF", "-e", f"{ROOT}/"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    ).stdout.split()
+    assert not found
