@@ -141,15 +141,15 @@ print("as bytes:", (bright + bright).item(), "  as floats:", (bright.float() + b
 # byte. A grey image comes without a channel axis; it gets one. Each pixel must keep its place.
 
 # %% nbgrader={"grade": false, "grade_id": "to_tensor", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def to_tensor(image: torch.Tensor) -> torch.Tensor:
+def to_tensor(picture: torch.Tensor) -> torch.Tensor:
     """Decoded image to network input.
 
-    image: (height, width, channels) or (height, width), uint8. Returns (channels, height, width), float32, in [0, 1].
+    picture: (height, width, channels) or (height, width), uint8. Returns (channels, height, width) float32 in [0, 1].
     """
     ### BEGIN SOLUTION
-    if image.ndim == 2:
-        image = image[:, :, None]
-    return image.permute(2, 0, 1).float() / 255
+    if picture.ndim == 2:
+        picture = picture[:, :, None]
+    return picture.permute(2, 0, 1).float() / 255
     ### END SOLUTION
 
 
@@ -359,10 +359,7 @@ check(boxes_from_masks, hidden=True)
 # scene in which two objects share a colour in the second picture but not in the last. A box that reaches over
 # another object. And a box most of which is not the object.
 
-# %% tags=["widget"]
-from scipy.ndimage import find_objects
-
-
+# %% tags=["helper"]
 def four_targets(semantic_from_instances, boxes_from_masks, scene):
     instances, classes, masks = objects_of(scene)
     boxes = []
@@ -377,6 +374,14 @@ def four_targets(semantic_from_instances, boxes_from_masks, scene):
     )
 
 
+# %% tags=["widget"]
+from scipy.ndimage import find_objects
+
+
+def semantic_by_product(instances, classes):
+    return (torch.nn.functional.one_hot(instances, len(classes) + 1)[..., 1:] * classes).sum(dim=-1)
+
+
 def boxes_by_scipy(masks):
     found = [(find_objects(mask.int().numpy()) or [(slice(0, 0), slice(0, 0))])[0] for mask in masks]
     return torch.tensor([[x.start, y.start, x.stop, y.stop] for y, x in found])
@@ -385,7 +390,7 @@ def boxes_by_scipy(masks):
 Lab(
     four_targets,
     function=(semantic_from_instances, boxes_from_masks),
-    fallback=(lambda i, c: (torch.nn.functional.one_hot(i, len(c) + 1)[..., 1:] * c).sum(-1), boxes_by_scipy),
+    fallback=(semantic_by_product, boxes_by_scipy),
     title="One scene, four targets",
     alt="A painted scene with its class, its semantic mask, its labelled boxes and its instance mask side by side.",
     scene=Slider(0, 59, value=5),
@@ -494,12 +499,12 @@ show(
 # The part of the retina within which light can influence a cell is the cell's **receptive field**. In the retina,
 # receptive fields are round: a centre that light excites with a surround that it inhibits, or the reverse. Cells of
 # the cortex were different. Their fields were built of elongated excitatory and inhibitory parts side by side, and
-# what drove such a cell was a bar or an edge at one particular *orientation*. For one large group, which they
-# called **simple** cells, the map of the parts already explained how the cell responded to a bar.
+# what drove such a cell was a bar or an edge at one particular *orientation*. For one group, which they called
+# **simple** cells, the map of the parts already explained how the cell responded to a bar.
 #
 # Jones and Palmer ("An evaluation of the two-dimensional Gabor filter model of simple receptive fields in cat
-# striate cortex", 1987) later measured such maps point by point and fitted a formula to them. What the formula left
-# unexplained could not be told from noise. It is a wave under a Gaussian bell, a **Gabor function**:
+# striate cortex", 1987) later measured such maps in two dimensions and fitted a formula to them. What the formula
+# left unexplained could not be told from noise. It is a wave under a Gaussian bell, a **Gabor function**:
 #
 # $$g(x, y) = \exp\left(-\frac{x'^2 + \gamma^2 y'^2}{2\sigma^2}\right)
 # \cos\left(\frac{2\pi x'}{\lambda} + \varphi\right)$$
@@ -511,18 +516,20 @@ show(
 # - $x'$ and $y'$ are the same axes turned by the angle $\theta$, in radians. Along $x'$ the wave rises and falls;
 #   along $y'$ it does not change. So $\theta = 0$ makes upright stripes, and $\theta$ is the direction *across* the
 #   stripes.
-# - $\lambda$ is the wavelength: the distance in pixels from one bright stripe to the next.
-# - $\varphi$, the phase, moves the stripes under the bell. With $\varphi = 0$ the field is *even*: a bright stripe
-#   in the middle. With $\varphi = -\pi/2$ the cosine becomes a sine and the field is *odd*: an edge in the middle.
-# - $\sigma$ is the width of the bell, and $\gamma$ its aspect: below 1, the bell is longer along the stripes than
-#   across them.
+# - $\lambda$, in code `wavelength`, is the distance in pixels from one bright stripe to the next.
+# - $\varphi$, in code `phase`, moves the stripes under the bell. With $\varphi = 0$ the field is *even*: a bright
+#   stripe in the middle. With $\varphi = -\pi/2$ the cosine becomes a sine and the field is *odd*: an edge in the
+#   middle.
+# - $\sigma$ is the width of the bell, and $\gamma$, in code `aspect`, its proportions: below 1, the bell is longer
+#   along the stripes than across them.
 
 # %% [markdown]
 # ### 0.5 `gabor` · 4 points · medium · 15 min
 #
 # Write the formula for a square field of `size` by `size` pixels. The middle of the field, $(0, 0)$, lies at
 # position `(size - 1) / 2` along both axes, so for an even `size` it lies between pixels. Row index first, as
-# always: `field[i, j]` is at $y$ of row $i$ and $x$ of column $j$.
+# always: `field[i, j]` is at $y$ of row $i$ and $x$ of column $j$. A row of $x$ and a column of $y$ broadcast to
+# the whole field.
 #
 # The parameters may be plain numbers, or tensors with a single number that carry a gradient: we shall train them at
 # the end of the unit. `torch.as_tensor(theta)` makes the first kind a tensor and leaves the second as it is;
@@ -646,8 +653,8 @@ show(
 )
 
 # %% [markdown]
-# A quarter of a wavelength, two pixels, all but silences the cell. It answers two questions at once, *how is the
-# bar turned* and *where is it*, and nobody who hears only its response can tell which of the two changed.
+# A quarter of a wavelength, two pixels, all but silences the cell. Its response mixes two questions, *how is the
+# bar turned* and *where is it*, and nobody who hears only the response can tell which of the two changed.
 #
 # ## Complex cells
 #
@@ -731,35 +738,38 @@ show(
 # The small shift takes most of the simple cell's range and little of the complex cell's. The complex cell's curve
 # is one hill: it is the Gaussian bell of its field. Inside the bell it says "a bar at 30°, somewhere here".
 #
-# **Try it.** This is your electrode. Turn the bar and both tuning curves stay where they are: selectivity for
-# orientation is shared. Move the bar and watch the simple cell's tuning curve collapse while the complex cell's
-# barely changes. Then set the cell's phase to −90° and find a position where the two cells have changed places: the
-# simple cell silent in the middle. Can you find a bar that the simple cell answers and the complex cell does not?
+# **Try it.** This is your electrode. First move the bar, a little at a time: the simple cell's tuning curve
+# collapses while the complex cell's barely changes. Then put the bar back and turn it: how far may it be turned
+# before both cells fall silent? Now set the simple cell's phase to −90°, which makes its field odd. Where must the
+# bar lie to excite it most? Last, a question: can you find a bar that the simple cell answers and the complex cell
+# does not?
+
+# %% tags=["helper"]
+def electrode(gabor, simple_cell, complex_cell, orientation, position, phase):
+    fields = [gabor(size, preferred, wavelength, sigma, phase=math.radians(turn)) for turn in (phase, phase - 90)]
+    angles, places = torch.arange(0, 181, 5), torch.arange(-12, 12.5, 0.5)
+
+    def answers(images):
+        return {"simple cell": simple_cell(images, fields[0]), "complex cell": complex_cell(images, *fields)}
+
+    def tuning(title, x_label, x, images, now):
+        series = {name: (x, rates) for name, rates in answers(images).items()}
+        dots = [(now, rate) for rate in answers(shown).values()]
+        return curves(series, title, x_label=x_label, y_limits=(0, 55), marks=dots)
+
+    turn = math.radians(orientation)
+    shown = bar(size, turn, position)
+    return Scene(
+        image(shown, "on the screen", limits=(-1, 1), size=155),
+        image(fields[0], "simple cell's field", colours="signed", limits=(-1, 1), size=155),
+        tuning("turning this bar", "orientation, degrees", angles, bar(size, angles.deg2rad(), position), orientation),
+        tuning("moving this bar", "position, pixels", places, bar(size, turn, places), position),
+        caption="Dots: the responses to the bar on the screen. The cells prefer 30°.",
+    )
+
 
 # %% tags=["widget"]
 from skimage.filters import gabor_kernel
-
-
-def electrode(gabor, simple_cell, complex_cell, orientation, position, phase):
-    even, odd = (gabor(31, preferred, 8.0, 5.0, phase=math.radians(turn)) for turn in (phase, phase - 90))
-    angles, places = torch.arange(0, 181, 5), torch.arange(-12, 12.5, 0.5)
-    shown = bar(31, math.radians(orientation), position)
-    turned, moved = bar(31, angles.deg2rad(), position), bar(31, math.radians(orientation), places)
-
-    def answers(images):
-        return {"simple cell": simple_cell(images, even), "complex cell": complex_cell(images, even, odd)}
-
-    def tuning(title, x, x_label, images, now):
-        lines, dots = {name: (x, rates) for name, rates in answers(images).items()}, answers(shown).values()
-        return curves(lines, title, x_label=x_label, y_limits=(0, 55), marks=[(now, dot) for dot in dots])
-
-    return Scene(
-        image(shown, "on the screen", limits=(-1, 1), size=155),
-        image(even, "simple cell's field", colours="signed", limits=(-1, 1), size=155),
-        tuning("turning this bar", angles, "orientation, degrees", turned, orientation),
-        tuning("moving this bar", places, "position, pixels", moved, position),
-        caption="Dots: the responses to the bar on the screen. The cells prefer 30°.",
-    )
 
 
 def gabor_by_skimage(size, theta, wavelength, sigma, phase=0.0, aspect=0.5):
@@ -768,14 +778,18 @@ def gabor_by_skimage(size, theta, wavelength, sigma, phase=0.0, aspect=0.5):
     return torch.from_numpy(kernel[top : top + size, left : left + size] * 2 * math.pi * sigma**2 / aspect).float()
 
 
+def simple_by_torch(images, field):
+    return torch.tensordot(images, field, 2).clamp(min=0)
+
+
+def complex_by_torch(images, even, odd):
+    return torch.hypot(torch.tensordot(images, even, 2), torch.tensordot(images, odd, 2))
+
+
 Lab(
     electrode,
     function=(gabor, simple_cell, complex_cell),
-    fallback=(
-        gabor_by_skimage,
-        lambda images, field: torch.tensordot(images, field, 2).clamp(min=0),
-        lambda images, even, odd: torch.hypot(torch.tensordot(images, even, 2), torch.tensordot(images, odd, 2)),
-    ),
+    fallback=(gabor_by_skimage, simple_by_torch, complex_by_torch),
     title="The electrode",
     alt="A bar, a cell's receptive field, and a simple and a complex cell's response over orientation and position.",
     orientation=Slider(0, 180, value=30, step=5, label="bar's orientation, degrees"),
@@ -784,9 +798,10 @@ Lab(
 )
 
 # %% [markdown]
-# You cannot: $C^2 = L_{\text{even}}^2 + L_{\text{odd}}^2$ is never smaller than $L_{\text{even}}^2$, so wherever a
-# simple cell of the pair answers, the complex cell answers at least as strongly. In the figure above its hill
-# touched the simple cell's peaks from above.
+# The odd field wants the bar a quarter of a wavelength to one side, on its excitatory stripe. As for the last
+# question, you cannot find such a bar: $C^2 = L_{\text{even}}^2 + L_{\text{odd}}^2$ is never smaller than
+# $L_{\text{even}}^2$, so wherever a simple cell of the pair answers, the complex cell answers at least as strongly.
+# In the figure above its hill touches the simple cell's peaks.
 #
 # ## From cells to a hierarchy
 #
@@ -805,23 +820,23 @@ screen = torch.randn(33, 33, generator=torch.Generator().manual_seed(0)).require
 windows = screen.unfold(0, 9, 4).unfold(1, 9, 4)  # (7, 7, 9, 9)
 pair = [gabor(9, preferred, 5.0, 2.5, phase) for phase in (0.0, -math.pi / 2)]
 responses = complex_cell(windows, *pair)  # (7, 7)
-seen = {
+slopes_of = {
     "one complex cell": torch.autograd.grad(responses[3, 3], screen, retain_graph=True)[0],
     "a unit over 3 by 3 of them": torch.autograd.grad(responses[2:5, 2:5].sum(), screen)[0],
 }
-for name, slopes in seen.items():
+for name, slopes in slopes_of.items():
     print(f"{name}: sees {int((slopes != 0).any(dim=0).sum())} pixels along a row")
 show(
-    *(image(slopes, name, colours="signed") for name, slopes in seen.items()),
+    *(image(slopes, name, colours="signed") for name, slopes in slopes_of.items()),
     alt="Slopes on a 33 by 33 screen: a square of 9 pixels for one cell, one of 17 pixels for the unit above.",
 )
 
 # %% [markdown]
 # ### A sheet of cells
 #
-# One cell watches one place. The cortex has such cells for every place in view. Put the same complex cell at every
-# position of a photograph, and its responses form an image again, a *map* of where its orientation occurs. Each
-# cell sees its window as contrast against the window's mean.
+# One cell watches one place. The cortex has such cells for every part of the view. Put the same complex cell at
+# every position of a photograph, and its responses form an image again, a *map* of where its orientation occurs.
+# Each cell sees its window as contrast against the window's mean.
 
 # %% tags=["figure"]
 pagoda = data.photographs("china", size=(96, 144))["china"].mean(dim=0)  # (96, 144)
@@ -940,19 +955,21 @@ def degrees_off(guess):
 with torch.no_grad():
     before, after = (torch.stack([loss_of(guess) for guess in some]) for some in (starts, guesses))
 for k, guess in enumerate(guesses):
-    turned = f"orientation off by {degrees_off(starts[k]):4.1f}° at the start, {degrees_off(guess):4.1f}° at the end"
-    print(f"{turned};  loss {before[k]:.2f}, then {after[k]:.2f}")
+    angles_off = f"{degrees_off(starts[k]):4.1f}° at the start, {degrees_off(guess):4.1f}° at the end"
+    print(f"orientation off by {angles_off};  loss {before[k]:.2f}, then {after[k]:.2f}")
 best = int(after.argmin())
 for name in ("wavelength", "sigma"):
     at_start, found = parameters(starts[best])[name], parameters(guesses[best])[name]
     print(f"{name:10} true {truth[name]:5.2f}   start {at_start:5.2f}   found {found:5.2f}")
 
 # %% [markdown]
-# Most starts arrive at the same place, and some do not: they sit in a local minimum with a loss near 1 or above,
-# and more steps would not help them. That is why there were six.
+# The ends fall into two groups. Some starts reach the same small loss and the same orientation. The others are
+# stuck in a local minimum with a loss of about 1 or more, no better than a constant. Nothing in a stuck run says
+# that a better place exists; several starts do. With fewer steps the groups are less clear.
 #
-# Now the held-out trials. The number is the correlation between predicted and recorded responses. The last line is
-# the true cell without its noise: the noise leaves room for no more than about that.
+# Now the held-out trials. The number is the correlation between predicted and recorded responses. The guess in the
+# first line is the one that the best fit started from. The last line is the true cell without its noise: the noise
+# leaves room for no more than about that.
 
 # %% tags=["training"]
 def correlation(predicted):
@@ -980,7 +997,7 @@ show(
 # this trade again in every unit, from the weight sharing of a convolution to the transformer that does without it.
 #
 # **Try it.** Set `trials=100` or `trials=2000` in the `cpu` plan and run the training cells again. Which of the two
-# methods gains more from data?
+# methods gains more from data? Another seed in `manual_seed` gives you another neuron.
 #
 # ## What you have now
 #

@@ -18,8 +18,8 @@ FLOAT32 = ("float32",)
     weight=2,
 )
 def channels_last(to_tensor, draw, height, width, channels):
-    image = draw.integers(height, width, channels, low=0, high=256, dtype=torch.uint8)
-    return {"tensor": to_tensor(image)}
+    picture = draw.integers(height, width, channels, low=0, high=256, dtype=torch.uint8)
+    return {"tensor": to_tensor(picture)}
 
 
 @probe(
@@ -29,8 +29,8 @@ def channels_last(to_tensor, draw, height, width, channels):
     dtypes=FLOAT32,
 )
 def grey(to_tensor, draw, height, width):
-    image = draw.integers(height, width, low=0, high=200, dtype=torch.uint8)
-    return {"tensor": to_tensor(image)}
+    picture = draw.integers(height, width, low=0, high=200, dtype=torch.uint8)
+    return {"tensor": to_tensor(picture)}
 
 
 # semantic_from_instances -----------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_to_tensor_against_pillow_and_skimage(shape):
 @pytest.mark.parametrize("shape", [(6, 5, 3), (4, 7, 5)])
 def test_to_tensor_against_kornia(shape):
     pixels = torch.randint(0, 256, shape, generator=generator(1)).to(torch.uint8)
-    expected = kornia.image_to_tensor(pixels.numpy()).float() / 255
+    expected = kornia.image.image_to_tensor(pixels.numpy()).float() / 255
     torch.testing.assert_close(unit.to_tensor(pixels), expected)
 
 
