@@ -33,24 +33,24 @@ class Watched:
     """Stands in for the learner's function inside a probe: notes the first call and inputs that a call changes."""
 
     def __init__(self, answer: Callable[..., Any]):
-        self._answer = answer
+        self.answer = answer
         self.call = ""
         self.returned = ""
         self.changed: list[str] = []
         self.__name__ = getattr(answer, "__name__", type(answer).__name__)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        named = bind(self._answer, arguments, keywords)
+        named = bind(self.answer, arguments, keywords)
         if not self.call:
             self.call = f"{self.__name__}({', '.join(f'{name} {describe(value)}' for name, value in named)})"
         before = [(name, value, value.detach().clone()) for name, value in named if isinstance(value, Tensor)]
-        result = self._answer(*arguments, **keywords)
+        result = self.answer(*arguments, **keywords)
         self.returned = describe(result)
         self.changed += [name for name, value, copy in before if differs(value, copy)]
         return result
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._answer, name)
+        return getattr(self.answer, name)
 
 
 def bind(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -88,7 +88,8 @@ def observe(
     try:
         with quiet(printed), torch.random.fork_rng(devices=[]), torch.enable_grad(), watch:
             torch.manual_seed(draw.seed)
-            results = {name: plain(value) for name, value in probe.run(watched, draw, values).items()}
+            returned = probe.run(watched, draw, values)
+        results = {name: plain(value) for name, value in returned.items()}
         failure = None
     except DrawMismatch:
         raise
@@ -145,23 +146,36 @@ def changed_draws(watched: Watched, draw: Draw) -> list[str]:
 
 def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
     """Turn an exception into a failure with the learner's own line."""
-    number, line = learners_line(error.__traceback__, probe)
+    frame = learners_frame(error.__traceback__, probe)
+    number, line = (frame.lineno or 0, frame_line(frame)) if frame else (0, "")
     message = str(error).strip().split("\n")[0][:300]
     if type(error) is NotImplementedError and (not line or "NotImplementedError" in line):
+        if frame and file_of(watched.answer) not in (frame.filename, None):
+            return Failure("NotImplementedError", f"it calls {frame.name}, which is not written yet")
         return Failure(NOT_ATTEMPTED, message, line, number)
     if not line and watched.returned:
         message = f"the check could not use what {watched.__name__} returned: {watched.returned} ({message})"
     return Failure(type(error).__name__, message, line, number)
 
 
-def learners_line(trace: TracebackType | None, probe: Probe) -> tuple[int, str]:
-    """(line number in its cell, text) of the last line that the learner wrote; (0, "") where none was running."""
+def learners_frame(trace: TracebackType | None, probe: Probe) -> traceback.FrameSummary | None:
+    """The last place in code that the learner wrote; None where none was running."""
     probe_file = probe.function.__code__.co_filename
     own = [frame for frame in traceback.extract_tb(trace) if _is_learners_file(frame.filename, probe_file)]
-    if not own:
-        return 0, ""
-    last = own[-1]
-    return last.lineno or 0, (last.line or linecache.getline(last.filename, last.lineno or 0)).strip()
+    return own[-1] if own else None
+
+
+def frame_line(frame: traceback.FrameSummary) -> str:
+    """The source line of a frame."""
+    return (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+
+
+def file_of(answer: Any) -> str | None:
+    """The file (or notebook cell) that a function or class was written in; None where Python does not say."""
+    code = getattr(inspect.unwrap(answer), "__code__", None)
+    if code is None and inspect.isclass(answer):
+        code = next((member.__code__ for member in vars(answer).values() if inspect.isfunction(member)), None)
+    return code.co_filename if code else None
 
 
 def _is_learners_file(file: str, probe_file: str) -> bool:

@@ -87,7 +87,9 @@ show(
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv1d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def conv1d(signal, kernel, stride=1, padding=0, dilation=1):
+def conv1d(
+    signal: torch.Tensor, kernel: torch.Tensor, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> torch.Tensor:
     """Slide a kernel along a signal.
 
     signal: (length,), floating point. kernel: (kernel_size,), same dtype. stride, padding, dilation: whole numbers.
@@ -176,7 +178,7 @@ Lab(
 
 
 # %% nbgrader={"grade": false, "grade_id": "output_size", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def output_size(size, kernel_size, stride=1, padding=0, dilation=1):
+def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """Number of positions of a kernel along one axis (Dumoulin and Visin 2016, chapter 2).
 
     size, kernel_size, stride, padding, dilation: whole numbers. Returns a whole number.
@@ -237,7 +239,7 @@ print("1000 in the last place, stride 2:", conv1d(signal, torch.ones(3), stride=
 
 
 # %% nbgrader={"grade": false, "grade_id": "cross_correlate2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def cross_correlate2d(image, kernel):
+def cross_correlate2d(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Cross-correlate a picture with a kernel wherever the kernel fits.
 
     image: (height, width), floating point. kernel: (kernel_h, kernel_w), same dtype.
@@ -332,7 +334,7 @@ show(
 
 
 # %% nbgrader={"grade": false, "grade_id": "convolve2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def convolve2d(image, kernel):
+def convolve2d(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Full two-dimensional convolution, kernel flipped.
 
     image: (height, width), floating point. kernel: (kernel_h, kernel_w), same dtype.
@@ -394,7 +396,7 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 
 
 # %% nbgrader={"grade": false, "grade_id": "sobel", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def sobel(image):
+def sobel(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sobel responses of a picture: to the right, downwards, and their length.
 
     image: (height, width), floating point. Returns gx, gy, magnitude, each (height - 2, width - 2), same dtype.
@@ -475,7 +477,9 @@ print("every third from the second on:", torch.arange(12)[1::3].tolist())
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def conv2d(images, weight, bias=None, stride=1, padding=0, dilation=1):
+def conv2d(
+    images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride=1, padding=0, dilation=1
+) -> torch.Tensor:
     """A convolutional layer, as deep-learning libraries define it.
 
     images: (B, C, H, W), floating point. weight: (C', C, kernel_h, kernel_w). bias: (C',) or None.
@@ -710,7 +714,7 @@ print(f"as 32-bit numbers: {dense_gib:,.0f} GiB instead of {convolution_kib:,.0f
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv_matrix", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def conv_matrix(kernel, height, width, stride=1):
+def conv_matrix(kernel: torch.Tensor, height: int, width: int, stride: int = 1) -> torch.Tensor:
     """The matrix of a cross-correlation without padding (Dumoulin and Visin 2016, section 4.1).
 
     kernel: (kernel_h, kernel_w). height, width: size of the picture. Pixels and outputs are both counted row after row.
@@ -791,7 +795,9 @@ show(
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d_backward", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def conv2d_backward(grad_output, images, weight, stride=1, padding=0):
+def conv2d_backward(
+    grad_output: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride=1, padding=0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of a loss with respect to what `conv2d` was given.
 
     grad_output: (B, C', out_h, out_w), the loss's gradient with respect to conv2d's output. images: (B, C, H, W).

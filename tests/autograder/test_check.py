@@ -130,6 +130,14 @@ def test_what_the_probe_cannot_use_is_said(check):
     assert "could not use what" in message
 
 
+def test_an_unwritten_helper_is_no_unwritten_answer(check):
+    helpers = {}
+    exec(compile("def other(x): raise NotImplementedError", "another cell", "exec"), helpers)
+    verdict = verdict_of(check, lambda signal, width=2: helpers["other"](signal))
+    assert verdict.state is State.ERROR
+    assert "it calls other, which is not written yet" in verdict.cases[0].message
+
+
 def test_system_exit_is_an_error_and_no_end(check):
     def leaving(signal, width=2):
         raise SystemExit(0)
