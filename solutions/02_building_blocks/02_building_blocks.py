@@ -13,11 +13,11 @@
 # %% [markdown]
 # # Building blocks: invariance, pooling, receptive fields, upsampling
 #
-# Move a cup two centimetres to the left. It is still a cup, and it is now somewhere else. A vision system has to say both:
-# *what* is there should not change, *where* it is should. This unit takes apart the pieces that networks use for the two
-# answers. Pooling shrinks a feature map and forgets a little of the position. Upsampling brings the size back. Receptive
-# fields say which pixels a number deep in the network can know about. At the end you put the pieces together: a classifier
-# trained on small crops becomes a network that reads a whole scene in one pass.
+# Move a cup two centimetres to the left. It is still a cup, and it is now somewhere else. A vision system has to say
+# both: *what* is there should not change, *where* it is should. This unit takes apart the pieces that networks use
+# for the two answers. Pooling shrinks a feature map and forgets a little of the position. Upsampling brings the size
+# back. Receptive fields say which pixels a number deep in the network can know about. At the end you put the pieces
+# together: a classifier trained on small crops becomes a network that reads a whole scene in one pass.
 #
 # You will write eleven functions, and every picture below is drawn with yours.
 #
@@ -45,32 +45,38 @@ check = Checker("02_building_blocks")
 # %% [markdown]
 # ## A shift in, a shift out
 #
-# Here is a scene, the same scene moved eight pixels to the right, and what one small filter makes of both. The filter takes
-# the difference of two neighbouring pixels. Pixels that leave on the right come back on the left: such a *circular* shift
-# loses nothing, so whatever changes is the function's doing.
+# Here is a scene, the same scene moved eight pixels to the right, and what one small filter makes of both. The filter
+# takes the difference of two neighbouring pixels. Pixels that leave on the right come back on the left: such a
+# *circular* shift loses nothing, so whatever changes is the function's doing.
+
 
 # %% tags=["helper"]
-def shift(x, rows, columns):
-    """Move a batch of planes (N, C, H, W) down and to the right; what leaves on one side returns on the other."""
-    return x.roll((rows, columns), dims=(2, 3))
+def shift_by(rows, columns):
+    """A transform of planes (N, C, H, W): down by `rows`, right by `columns`; what leaves on one side returns opposite."""
+
+    def shift(x):
+        return x.roll((rows, columns), dims=(2, 3))
+
+    return shift
 
 
 def edges(x):
-    return x - shift(x, 0, 1)
+    return x - shift_by(0, 1)(x)
 
 
 scene = data.scenes(1, size=64, seed=4).images.mean(dim=1, keepdim=True)  # (1, 1, 64, 64)
 
 # %% tags=["figure"]
-moved = shift(scene, 0, 8)
+t = shift_by(0, 8)
+signed = {"colours": "signed", "limits": (-0.6, 0.6), "size": 200}
 show(
-    image(scene[0], title="x"),
-    image(moved[0], title="t(x)"),
-    image(edges(scene)[0], title="f(x)", colours="signed", limits=(-0.6, 0.6)),
-    image(edges(moved)[0], title="f(t(x))", colours="signed", limits=(-0.6, 0.6)),
-    image(shift(edges(scene), 0, 8)[0], title="t(f(x))", colours="signed", limits=(-0.6, 0.6)),
-    caption="Filter after shifting, and shift after filtering: the last two pictures are the same.",
-    alt="A scene, the shifted scene, and their edge maps. The edge map of the shifted scene equals the shifted edge map.",
+    image(scene[0], title="x", size=200),
+    image(t(scene)[0], title="t(x)", size=200),
+    image(edges(scene)[0], title="f(x)", **signed),
+    image(edges(t(scene))[0], title="f(t(x))", **signed),
+    image(t(edges(scene))[0], title="t(f(x))", **signed),
+    caption="f(t(x)) and t(f(x)) are equal. The upright line is the seam where the left side meets the right.",
+    alt="A scene, the scene moved right, and edge maps: those of filtering after and before the shift are equal.",
 )
 
 # %% [markdown]
@@ -78,23 +84,25 @@ show(
 #
 # $$\text{invariance:}\quad f(t(x)) = f(x) \qquad\qquad \text{equivariance:}\quad f(t(x)) = t(f(x))$$
 #
-# The filter above is equivariant: it does not matter whether you shift first or filter first. The mean over the whole image
-# is invariant: it does not notice the shift at all. "This is a cup" should be invariant; "the cup is here" should be
-# equivariant.
+# The filter above is equivariant: it does not matter whether you shift first or filter first. The mean over the whole
+# image is invariant: it does not notice the shift at all. "This is a cup" should be invariant; "the cup is here"
+# should be equivariant.
 #
-# Few functions obey either law exactly, so a number is more useful than a yes or no. Take the difference of the two sides,
-# measure its length with the Euclidean norm $\lVert a \rVert = \sqrt{\sum_i a_i^2}$ over all elements, and divide by the
-# length of $f(x)$, so that the number does not depend on the units of $f$:
+# Few functions obey either law exactly, so a number is more useful than a yes or no. Take the difference of the two
+# sides, measure its length with the Euclidean norm $\lVert a \rVert = \sqrt{\sum_i a_i^2}$ over all elements, and
+# divide by the length of $f(x)$, so that the number does not depend on the units of $f$:
 #
 # $$e_\text{inv} = \frac{\lVert f(t(x)) - f(x) \rVert}{\lVert f(x) \rVert}$$
 #
-# Zero means that the law holds for this $x$ and this $t$. One means that the difference is as large as the answer itself.
+# Zero means that the law holds for this $x$ and this $t$. One means that the difference is as large as the answer
+# itself.
 
 # %% [markdown]
 # ### 2.1 `invariance_error` · 2 points · easy · 5 min
 #
-# Write $e_\text{inv}$. The arguments `f` and `transform` are functions that you call on tensors. Return one number, as a Python float
-# or as a tensor with one element.
+# Write $e_\text{inv}$. The arguments `f` and `transform` are functions that you call on tensors. Return one number,
+# as a Python float or as a tensor with one element.
+
 
 # %% nbgrader={"grade": false, "grade_id": "invariance_error", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def invariance_error(f, x, transform):
@@ -108,6 +116,7 @@ def invariance_error(f, x, transform):
     return ((f(transform(x)) - response).norm() / response.norm()).item()
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_invariance_error", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check(invariance_error)
 ### BEGIN HIDDEN TESTS
@@ -115,9 +124,9 @@ check(invariance_error, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# For equivariance the right-hand side moves as well. One detail decides whether the idea is of use in practice: the output
-# may have another size than the input. If $f$ keeps every second pixel, an input shifted by two pixels gives an output
-# shifted by **one**. So the transform of the output, $t'$, may differ from the transform of the input, $t$:
+# For equivariance the right-hand side moves as well. One detail decides whether the idea is of use in practice: the
+# output may have another size than the input. If $f$ keeps every second pixel, an input shifted by two pixels gives
+# an output shifted by **one**. So the transform of the output, $t'$, may differ from the transform of the input, $t$:
 #
 # $$e_\text{equi} = \frac{\lVert f(t(x)) - t'(f(x)) \rVert}{\lVert f(x) \rVert}$$
 
@@ -125,6 +134,7 @@ check(invariance_error, hidden=True)
 # ### 2.2 `equivariance_error` · 2 points · easy · 5 min
 #
 # Write $e_\text{equi}$. Without an `output_transform` the same transform acts on both sides.
+
 
 # %% nbgrader={"grade": false, "grade_id": "equivariance_error", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def equivariance_error(f, x, transform, output_transform=None):
@@ -139,6 +149,7 @@ def equivariance_error(f, x, transform, output_transform=None):
     return ((f(transform(x)) - output_transform(response)).norm() / response.norm()).item()
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_equivariance_error", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check(equivariance_error)
 ### BEGIN HIDDEN TESTS
@@ -149,6 +160,7 @@ check(equivariance_error, hidden=True)
 # Now measure. The edge filter, the mean of the image, and a third function that keeps every second pixel: how do they
 # answer to a shift by one pixel, and by two?
 
+
 # %%
 def every_second(x):
     return x[:, :, ::2, ::2]
@@ -158,39 +170,40 @@ def overall_mean(x):
     return x.mean(dim=(2, 3), keepdim=True)
 
 
-for f in (edges, overall_mean, every_second):
+print("                shift   invariance error   equivariance error")
+for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
     for pixels in (1, 2):
-        invariance = invariance_error(f, scene, lambda x: shift(x, 0, pixels))
-        equivariance = equivariance_error(
-            f, scene, lambda x: shift(x, 0, pixels), lambda y: shift(y, 0, pixels * y.shape[-1] // 64)
-        )
-        print(f"{f.__name__:13} shift {pixels}   invariance error {invariance:.3f}   equivariance error {equivariance:.3f}")
+        invariance = invariance_error(f, scene, shift_by(0, pixels))
+        equivariance = equivariance_error(f, scene, shift_by(0, pixels), shift_by(0, pixels // output_step))
+        print(f"{f.__name__:16}{pixels:5}{invariance:19.3f}{equivariance:21.3f}")
 
 # %% [markdown]
-# The filter is equivariant for every shift. The mean is invariant. Keeping every second pixel is equivariant for the shift
-# by two, and for the shift by one it is neither: no shift of its output by whole pixels stands for half a pixel. This is
-# the first sign of a rule that you will meet four times in this unit: **what has a stride $s$ commutes with shifts by
-# multiples of $s$, and with no others.**
+# The filter is equivariant for both shifts. The mean is invariant (and equivariant too: a single value cannot be
+# moved). Keeping every second pixel is equivariant for the shift by two, and for the shift by one it is neither: no
+# shift of its output by whole pixels stands for half a pixel. This is the first sign of a rule that you will meet
+# four times in this unit: **what has a stride $s$ commutes with shifts by multiples of $s$, and with no others.**
 
 # %% [markdown]
 # ## Pooling
 #
-# A feature map says how strongly a pattern is present at each place. For "is it there?" the exact place matters less than
-# the strength. *Max pooling* lays windows over the map and keeps the largest value of each; *average pooling* keeps the mean.
-# With kernel size $k$, stride $s$ and padding $p$, the window of output $(i, j)$ covers
+# A feature map says how strongly a pattern is present at each place. For "is it there?" the exact place matters less
+# than the strength. *Max pooling* lays windows over the map and keeps the largest value of each; *average pooling*
+# keeps the mean. With kernel size $k$, stride $s$ and padding $p$, the window of output $(i, j)$ covers
 #
 # $$\text{rows } s\,i - p,\ \dots,\ s\,i - p + k - 1, \qquad \text{columns } s\,j - p,\ \dots,\ s\,j - p + k - 1 .$$
 #
-# The output has $\lfloor (H + 2p - k)/s \rfloor + 1$ rows: the formula of the previous unit. The stride of pooling is usually
-# the kernel size, so that windows touch without overlapping.
+# The output has $\lfloor (H + 2p - k)/s \rfloor + 1$ rows: the formula of the previous unit. The stride of pooling is
+# usually the kernel size, so that windows touch without overlapping.
 #
-# You need all windows of a plane more than once, so here is a function that returns them. It copies nothing: it looks at the same
-# memory in another order.
+# You need all windows of a plane more than once, so here is a function that returns them. It copies nothing: it looks
+# at the same memory in another order.
+
 
 # %% tags=["helper"]
 def windows(x, kernel_size, stride):
     """Every full window of every plane: (N, C, H, W) -> (N, C, rows, columns, kernel_size, kernel_size)."""
     return x.unfold(2, kernel_size, stride).unfold(3, kernel_size, stride)
+
 
 # %%
 plane = torch.tensor([[3.0, 1, 0, 2], [0, 2, 5, 1], [4, 0, 1, 1], [1, 2, 0, 6]]).view(1, 1, 4, 4)
@@ -199,21 +212,24 @@ print(cut.shape)
 print("top right window:\n", cut[0, 0, 0, 1])
 
 # %% [markdown]
-# Where a maximum came from is worth remembering: later you will put values back in their places. Since each plane is a
-# table of $H$ rows and $W$ columns, one number is enough for a place. Count the pixels in reading order, row by row:
+# Where a maximum came from is worth remembering: later you will put values back in their places. Since each plane is
+# a table of $H$ rows and $W$ columns, one number is enough for a place. Count the pixels in reading order, row by
+# row:
 #
 # $$\text{index} = \text{row} \cdot W + \text{column}.$$
 #
-# In the plane above, the window at the top right holds its maximum, 5, in row 1 and column 2: index $1 \cdot 4 + 2 = 6$. Rows and columns
-# are those of the plane that came in, whatever padding was added on the way.
+# In the plane above, the window at the top right holds its maximum, 5, in row 1 and column 2: index $1 \cdot 4 + 2 =
+# 6$. Rows and columns are those of the plane that came in, whatever padding was added on the way.
 #
-# And the padding? Pooling needs a value that can never win. Zero does win, wherever a window holds negative numbers only.
+# And the padding? Pooling needs a value that can never win. Zero does win, wherever a window holds negative numbers
+# only.
 
 # %% [markdown]
 # ### 2.3 `max_pool2d` · 4 points · medium · 12 min
 #
-# Return the maxima and their indices. `windows` helps, and so do `F.pad(x, (p, p, p, p), value=...)`, `flatten` and `max(dim=...)`, which returns
-# values and positions together. Torch's own pooling functions are not allowed here.
+# Return the maxima and their indices. `windows` helps, and so do `F.pad(x, (p, p, p, p), value=...)`, `flatten` and
+# `max(dim=...)`, which returns values and positions together. Torch's own pooling functions are not allowed here.
+
 
 # %% nbgrader={"grade": false, "grade_id": "max_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def max_pool2d(x, kernel_size, stride=None, padding=0):
@@ -234,6 +250,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     return values, row * x.shape[-1] + column
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_max_pool2d", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
 check(max_pool2d)
 ### BEGIN HIDDEN TESTS
@@ -241,13 +258,14 @@ check(max_pool2d, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Average pooling has a question of its own: does the padding count? At the border a window of nine pixels may hold six
-# pixels of the image and three zeros that you added. Dividing by nine treats the zeros as part of the image and makes borders
-# darker. Dividing by six does not. Libraries offer both, under the name `count_include_pad`.
+# Average pooling has a question of its own: does the padding count? At the border a window of nine pixels may hold
+# six pixels of the image and three zeros that you added. Dividing by nine treats the zeros as part of the image and
+# makes borders darker. Dividing by six does not. Libraries offer both, under the name `count_include_pad`.
 #
 # ### 2.4 `avg_pool2d` · 2 points · medium · 7 min
 #
 # Write it for both answers. Torch's own pooling functions are not allowed here either.
+
 
 # %% nbgrader={"grade": false, "grade_id": "avg_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
@@ -266,6 +284,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     return sums / counts
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_avg_pool2d", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check(avg_pool2d)
 ### BEGIN HIDDEN TESTS
@@ -274,19 +293,19 @@ check(avg_pool2d, hidden=True)
 
 # %% tags=["figure"]
 show(
-    image(scene[0], title="scene"),
-    image(max_pool2d(scene, 4)[0][0], title="max, 4x4 windows"),
-    image(avg_pool2d(scene, 4)[0], title="average, 4x4 windows"),
-    caption="Both are a sixteenth of the size. The maximum keeps bright details, the average keeps the overall brightness.",
-    alt="A scene of 64 by 64 pixels, its max-pooled version, which is brighter, and its average-pooled version, each 16 by 16.",
+    image(scene[0], title="scene", size=200),
+    image(max_pool2d(scene, 4)[0][0], title="max of 4x4", size=200),
+    image(avg_pool2d(scene, 4)[0], title="average of 4x4", size=200),
+    caption="Each has a sixteenth of the pixels. The maximum keeps what is bright, the average keeps the brightness.",
+    alt="A scene of 64 by 64 pixels, its brighter max-pooled version and its average-pooled version, each 16 by 16.",
 )
 
 # %% [markdown]
 # ### What pooling does to shifts
 #
-# It is often said that pooling makes a network invariant to shifts. Try it. Move the scene, and compare three descriptions
-# of it: the pixels, the pooled map, and the maximum of the whole image. Each curve is your `invariance_error` for shifts from
-# 0 to 8 pixels, and the dots mark the shift that you chose.
+# It is often said that pooling makes a network invariant to shifts. Try it. Move the scene, and compare three
+# descriptions of it: the pixels, the pooled map, and the maximum of the whole image. Each curve is your
+# `invariance_error` for shifts from 0 to 8 pixels, and the dots mark the shift that you chose.
 
 # %% tags=["widget"]
 small = avg_pool2d(scene, 2)  # (1, 1, 32, 32)
@@ -299,14 +318,14 @@ def pooling_under_shifts(max_pool2d, invariance_error, pixels, kernel_size, stri
         "maximum of the image": lambda x: max_pool2d(x, 32)[0],
     }
     errors = {
-        name: [invariance_error(f, small, lambda x: shift(x, 0, moved)) for moved in range(9)]
+        name: [float(invariance_error(f, small, shift_by(0, step))) for step in range(9)]
         for name, f in descriptions.items()
     }
-    moved, pooled = shift(small, 0, pixels), descriptions["max pooled"]
+    moved, pooled = shift_by(0, pixels)(small), descriptions["max pooled"]
     return Scene(
-        image(moved[0], title=f"shifted by {pixels}"),
-        image(pooled(moved)[0], title="max pooled"),
-        image(pooled(moved)[0] - pooled(small)[0], title="change of the pooled map", colours="signed", limits=(-0.6, 0.6)),
+        image(moved[0], title=f"shifted by {pixels}", size=200),
+        image(pooled(moved)[0], title="max pooled", size=200),
+        image((pooled(moved) - pooled(small))[0], title="its change", **signed),
         curves(
             errors,
             title="invariance error",
@@ -314,7 +333,7 @@ def pooling_under_shifts(max_pool2d, invariance_error, pixels, kernel_size, stri
             marks=[(pixels, values[pixels]) for values in errors.values()],
             y_limits=(0, 0.6),
         ),
-        caption=f"Invariance error of the pooled map at this shift: {float(errors['max pooled'][pixels]):.3f}",
+        caption=f"Invariance error of the pooled map at this shift: {errors['max pooled'][pixels]:.3f}",
     )
 
 
@@ -326,16 +345,17 @@ Lab(
         lambda f, x, t: (torch.dist(f(t(x)), f(x)) / torch.dist(f(x), 0 * f(x))).item(),
     ),
     title="Pooling under shifts",
-    alt="A shifted scene, its max-pooled map, the change of that map, and curves of invariance error against the shift.",
+    alt="A shifted scene, its max-pooled map, that map's change, and curves of the invariance error against the shift.",
     pixels=Slider(0, 8, value=1, label="shift in pixels"),
     kernel_size=Slider(1, 8, value=2, label="kernel size"),
     stride=Choice([1, 2, 4], value=2),
 )
 
 # %% [markdown]
-# With windows of 2 the pooled curve lies a little below the pixels' curve: pooling once buys little. Larger windows buy more, and
-# only the maximum of the whole image is invariant. What pooling does have is the exact law from above, and the next cell
-# measures it with a stride of 4.
+# With windows of 2 the pooled curve lies a little below the pixels' curve: pooling once buys little. Larger windows
+# buy more, and only the maximum of the whole image is invariant. What pooling does have is the exact law from above,
+# and the next cell measures it with a stride of 4.
+
 
 # %%
 def pool4(x):
@@ -343,21 +363,21 @@ def pool4(x):
 
 
 for pixels in range(1, 9):
-    error = equivariance_error(pool4, scene, lambda x: shift(x, 0, pixels), lambda y: shift(y, 0, pixels // 4))
+    error = equivariance_error(pool4, scene, shift_by(0, pixels), shift_by(0, pixels // 4))
     print(f"input moved {pixels}, output moved {pixels // 4}: equivariance error {error:.3f}")
 
 # %% [markdown]
-# Zero at 4 and at 8, and at no other shift. A network that halves its maps five times commutes with shifts by multiples of
-# $2^5 = 32$ pixels only.
+# Zero at 4 and at 8, and at no other shift. A network that halves its maps five times commutes with shifts by
+# multiples of $2^5 = 32$ pixels only.
 
 # %% [markdown]
 # ### Aliasing
 #
-# Why are the shifts in between so bad? Keeping every second pixel also throws information away in a harmful manner. A wave
-# with $f$ cycles a pixel has $2f$ cycles per *kept* pixel. Samples of $\cos(2\pi \cdot 2f\, n)$ at whole $n$ cannot be told from
-# samples of $\cos(2\pi (1 - 2f)\, n)$, because $\cos(2\pi n - \theta) = \cos\theta$. So every wave with $f > 1/4$ comes back as a slower wave that was
-# never in the image. That is *aliasing*. The next picture holds waves of all frequencies, from 0 in the centre to $1/2$ cycle
-# a pixel at the middle of each side.
+# Why are the shifts in between so bad? Keeping every second pixel also throws information away in a harmful manner. A
+# wave with $f$ cycles a pixel has $2f$ cycles per *kept* pixel. Samples of $\cos(2\pi \cdot 2f\, n)$ at whole $n$
+# cannot be told from samples of $\cos(2\pi (1 - 2f)\, n)$, because $\cos(2\pi n - \theta) = \cos\theta$. So every
+# wave with $f > 1/4$ comes back as a slower wave that was never in the image. That is *aliasing*. The next picture
+# holds waves of all frequencies, from 0 in the centre to $1/2$ cycle a pixel at the middle of each side.
 
 # %% tags=["figure"]
 side = 128
@@ -370,64 +390,74 @@ def blurred_second(x):
 
 
 show(
-    image(waves[0], title="waves"),
-    image(every_second(waves)[0], title="every second pixel"),
-    image(blurred_second(waves)[0], title="averaged, then every second"),
-    caption="The extra rings in the middle picture are aliases. Averaging first removes most of them.",
-    alt="Concentric rings; the subsampled picture has eight false centres of rings around the true one; after averaging these are faint.",
+    image(waves[0], title="waves", size=200),
+    image(every_second(waves)[0], title="every second pixel", size=200),
+    image(blurred_second(waves)[0], title="averaged first", size=200),
+    caption="Every ring that is not around the centre is an alias. Averaging first makes them faint.",
+    alt="Concentric rings; subsampled they have false centres at the sides and corners; after averaging these are faint.",
 )
 for f in (every_second, blurred_second):
-    error = invariance_error(f, waves, lambda x: shift(x, 0, 1))
-    print(f"{f.__name__}: changes by {error:.2f} of itself when the input moves one pixel")
+    error = invariance_error(f, waves, shift_by(0, 1))
+    print(f"{f.__name__}: changes by {error:.2f} of its length when the input moves one pixel")
 
 # %% [markdown]
-# What cannot be represented at the new size has to be removed before the pixels are dropped. Zhang's *Making Convolutional Networks
-# Shift-Invariant Again* (2019) applies the recipe to max pooling: take the maximum with stride 1, blur, and only then keep
-# every second value. With the blur inside your `avg_pool2d` this is one line.
+# What cannot be represented at the new size has to be removed before the pixels are dropped. Zhang's *Making
+# Convolutional Networks Shift-Invariant Again* (2019) applies the recipe to max pooling: take the maximum with stride
+# 1, blur, and only then keep every second value. With your `avg_pool2d` as the blur this is one line. (The blur costs
+# detail as well: a constant answer would have no error at all. Measure what you lose, not only what you gain.)
+
 
 # %%
+def pool2(x):
+    return max_pool2d(x, 2)[0]
+
+
 def max_then_blur(x):
     return avg_pool2d(max_pool2d(x, 2, stride=1)[0], kernel_size=4, stride=2)
 
 
-for f in (lambda x: max_pool2d(x, 2)[0], max_then_blur):
-    error = invariance_error(f, scene, lambda x: shift(x, 0, 1))
-    print(f"change of the pooled scene under a shift by one pixel: {error:.3f}")
+for f in (pool2, max_then_blur):
+    print(f"{f.__name__}: invariance error for one pixel {invariance_error(f, scene, shift_by(0, 1)):.3f}")
 
 # %% [markdown]
-# **Question 1 (2 points, about 5 min).** A colleague writes in a report: "We use max pooling, so our network is invariant to shifts." Correct the
-# sentence with the numbers that you have seen. Which statement about shifts holds exactly for a stack of convolutions and
-# poolings? Which holds only approximately, and what makes the approximation better?
+# **Question 1 (2 points, about 5 min).** A colleague writes in a report: "We use max pooling, so our network is
+# invariant to shifts." Correct the sentence with the numbers that you have seen. Which statement about shifts holds
+# exactly for a stack of convolutions and poolings? Which holds only approximately, and what makes the approximation
+# better?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_invariance", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** Max pooling is not invariant. On the scene the pooled map changes nearly as much under a shift by one pixel as the
-# pixels themselves do (the curve of the widget for windows of 2 lies just below the curve of the pixels). Exact is equivariance for
-# multiples of the total stride: with stride 4 the error is 0 for shifts by 4 and 8 and far from 0 for shifts in between. Exact
-# invariance needs a pooling over the whole map, such as the global maximum or mean, and then only for such shifts (and apart from what
-# enters or leaves at the border). Larger windows and a blur before the stride make the approximate invariance better, because they remove the frequencies that alias;
+# **Model answer.** Max pooling is not invariant. On the scene the pooled map changes nearly as much under a shift by
+# one pixel as the pixels themselves do (the curve of the widget for windows of 2 lies just below the curve of the
+# pixels). Exact is equivariance for multiples of the total stride: with stride 4 the error is 0 for shifts by 4 and 8
+# and far from 0 for shifts in between. Exact invariance needs a pooling over the whole map, such as the global
+# maximum or mean, and then only for such shifts (and apart from what enters or leaves at the border). Larger windows
+# and a blur before the stride make the approximate invariance better, because they remove the frequencies that alias;
 # training on shifted images can add more.
 #
-# One point: no invariance, with a number. One point: exact equivariance for multiples of the total stride, and a remedy.
+# One point: no invariance, with a number. One point: exact equivariance for multiples of the total stride, and a
+# remedy.
 
 # %% [markdown]
 # ## The smallest convolution
 #
-# A 1x1 convolution looks at one pixel. That sounds useless until you count channels: at every pixel it takes the vector
-# of $C$ channel values and multiplies it by a matrix, the same one everywhere.
+# A 1x1 convolution looks at one pixel. That sounds useless until you count channels: at every pixel it takes the
+# vector of $C$ channel values and multiplies it by a matrix, the same one everywhere.
 #
 # $$y_{o}(i, j) = b_o + \sum_{c=1}^{C} W_{oc}\, x_c(i, j)$$
 #
-# It is a dense layer that is applied to every pixel separately. Networks use it to mix features, to reduce 256 channels to 64 before an
-# expensive layer, and as a classifier at each place. *Network In Network* (Lin, Chen and Yan, 2013) made it popular.
+# It is a dense layer that is applied to every pixel separately. Networks use it to mix features, to reduce 256
+# channels to 64 before an expensive layer, and as a classifier at each place. *Network In Network* (Lin, Chen and
+# Yan, 2013) puts small dense networks at every pixel in this way.
 #
 # ### 2.5 `conv1x1` · 2 points · easy · 5 min
 #
-# Write it without a convolution. Which axis of `x` does the matrix act on? `torch.einsum` lets you name the axes; a matrix product
-# works as well, once the channels stand in the right place.
+# Write it without a convolution. Which axis of `x` does the matrix act on? `torch.einsum` lets you name the axes; a
+# matrix product works as well, once the channels stand in the right place.
+
 
 # %% nbgrader={"grade": false, "grade_id": "conv1x1", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conv1x1(x, weight, bias=None):
-    """1x1 convolution: the same matrix at every pixel (Lin, Chen and Yan 2013, section 3.1).
+    """1x1 convolution: the same matrix at every pixel (Lin, Chen and Yan 2013).
 
     x: (N, C_in, H, W). weight: (C_out, C_in). bias: (C_out,) or None. Returns (N, C_out, H, W).
     """
@@ -436,6 +466,7 @@ def conv1x1(x, weight, bias=None):
     return mixed if bias is None else mixed + bias[:, None, None]
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_conv1x1", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check(conv1x1)
 ### BEGIN HIDDEN TESTS
@@ -443,26 +474,27 @@ check(conv1x1, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Colour is a good place to see it. Three numbers a pixel go in, three other mixtures come out: brightness, red against green, and
-# blue against yellow. No neighbouring pixel takes part, so nothing becomes blurred.
+# Colour is a good place to see it. Three numbers a pixel go in, three other mixtures come out: brightness, red
+# against green, and blue against yellow. No neighbouring pixel takes part, so nothing becomes blurred.
 
 # %% tags=["figure"]
 colour_scene = data.scenes(1, size=64, objects=3, seed=9).images  # (1, 3, 64, 64)
 mixtures = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1.0, -1.0, 0.0], [-0.5, -0.5, 1.0]])
 brightness, red_green, blue_yellow = conv1x1(colour_scene, mixtures)[0]  # each (64, 64)
 show(
-    image(colour_scene[0], title="red, green, blue"),
-    image(brightness, title="brightness"),
-    image(red_green, title="red minus green", colours="signed", limits=(-1, 1)),
-    image(blue_yellow, title="blue minus yellow", colours="signed", limits=(-1, 1)),
+    image(colour_scene[0], title="red, green, blue", size=150),
+    image(brightness, title="brightness", size=150),
+    image(red_green, title="red minus green", colours="signed", limits=(-1, 1), size=150),
+    image(blue_yellow, title="blue minus yellow", colours="signed", limits=(-1, 1), size=150),
     alt="A colour scene and three mixtures of its channels: brightness, red minus green, blue minus yellow.",
 )
 
 # %% [markdown]
 # ## Receptive fields
 #
-# Which pixels can change a given number in a network? Those pixels are its *receptive field*. An object that is larger than the receptive
-# field cannot be seen whole, whatever the training. Three numbers describe the field of every unit of a layer, along one axis:
+# Which pixels can change a given number in a network? Those pixels are its *receptive field*. An object that is
+# larger than the receptive field cannot be seen whole, whatever the training. Three numbers describe the field of
+# every unit of a layer, along one axis:
 #
 # - the **size** $r$: how many pixels from the first to the last that matter;
 # - the **jump** $j$: how many pixels the field moves from one unit to the next;
@@ -470,9 +502,9 @@ show(
 #
 # Unit $u$ therefore sees the pixels from $a + u\,j$ to $a + u\,j + r - 1$.
 #
-# The input itself has $r = 1$, $j = 1$, $a = 0$: each pixel sees itself. Now add a layer with kernel size $k$, stride $s$, padding $p$ and dilation $d$.
-# Its first unit looks at the $k$ units of the layer below with numbers $-p,\ -p + d,\ \dots,\ -p + d(k-1)$. The drawing is for $k = 3$ on top of a layer
-# with $r = 3$ and $j = 2$:
+# The input itself has $r = 1$, $j = 1$, $a = 0$: each pixel sees itself. Now add a layer with kernel size $k$, stride
+# $s$, padding $p$ and dilation $d$. Its first unit looks at the $k$ units of the layer below with numbers $-p,\ -p +
+# d,\ \dots,\ -p + d(k-1)$. The drawing is for $k = 3$ on top of a layer with $r = 3$ and $j = 2$:
 #
 # ```
 # pixels              0 1 2 3 4 5 6
@@ -482,17 +514,20 @@ show(
 # all three together  # # # # # # #      size 3 + 2 * 2 = 7
 # ```
 #
-# The last of the $k$ units lies $d(k-1)$ units after the first, and each of these steps is worth the jump **of the layer below**. So
+# The last of the $k$ units lies $d(k-1)$ units after the first, and each of these steps is worth the jump **of the
+# layer below**. So
 #
 # $$r' = r + d\,(k-1)\, j, \qquad a' = a - p\, j, \qquad j' = j\, s .$$
 #
-# The order matters: size and start use the old jump. Pooling layers count like convolutions. The derivation, with many more kinds of networks, is in Araujo, Norris and
-# Sim, *Computing Receptive Fields of Convolutional Neural Networks* (2019).
+# The order matters: size and start use the old jump. Pooling layers count like convolutions. The derivation, with
+# many more kinds of networks, is in Araujo, Norris and Sim, *Computing Receptive Fields of Convolutional Neural
+# Networks* (2019).
 
 # %% [markdown]
 # ### 2.6 `receptive_field` · 3 points · medium · 10 min
 #
 # Go through the layers from the input up.
+
 
 # %% nbgrader={"grade": false, "grade_id": "receptive_field", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def receptive_field(layers):
@@ -511,6 +546,7 @@ def receptive_field(layers):
     return size, jump, start
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_receptive_field", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check(receptive_field)
 ### BEGIN HIDDEN TESTS
@@ -518,8 +554,8 @@ check(receptive_field, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Two networks that you will meet in the next unit, written as lists. In VGG-16 every convolution is 3x3 with padding 1, and every pooling
-# is 2x2 with stride 2. The last line is a stack of three dilated layers without any stride.
+# Two networks that you will meet in the next unit, written as lists. In VGG-16 every convolution is 3x3 with padding
+# 1, and every pooling is 2x2 with stride 2. The last line is a stack of three dilated layers without any stride.
 
 # %%
 convolution, pooling = (3, 1, 1, 1), (2, 2, 0, 1)
@@ -532,15 +568,16 @@ print("AlexNet, last pooling:     ", receptive_field(alexnet))
 print("3x3 with dilation 1, 2, 4: ", receptive_field([(3, 1, 1, 1), (3, 1, 2, 2), (3, 1, 4, 4)]))
 
 # %% [markdown]
-# VGG's last map sees 212 pixels, in jumps of 32. Three dilated layers see 15 pixels without losing any resolution; undilated
-# ones would see 7.
+# VGG's last map sees 212 pixels, in jumps of 32. Three dilated layers see 15 pixels without losing any resolution;
+# undilated ones would see 7.
 #
 # ### The theoretical and the effective field
 #
-# A formula for "which pixels can matter" deserves a measurement. The gradient of one output unit with respect to the input is
-# zero at every pixel that does not matter. The helper below takes that gradient for a stack of averaging kernels. Averages are
-# convenient: no weight is negative, so nothing cancels, and because they are the same along rows and columns, one axis is enough. The picture for
-# both axes is the product of two such profiles.
+# A formula for "which pixels can matter" deserves a measurement. The gradient of one output unit with respect to the
+# input is zero at every pixel that does not matter. The helper below takes that gradient for a stack of averaging
+# kernels. Averages are convenient: no weight is negative, so nothing cancels, and because they are the same along
+# rows and columns, one axis is enough. The picture for both axes is the product of two such profiles.
+
 
 # %% tags=["helper"]
 def gradient_reaching(layers, length, unit):
@@ -560,14 +597,15 @@ def measured_field(layers, length=1201):
     jump = (there[0] - here[0]).item()
     return (here[-1] - here[0]).item() + 1, jump, here[0].item() - unit * jump
 
+
 # %%
 for name, layers in {"VGG-16": vgg16, "AlexNet": alexnet}.items():
     print(f"{name}: formula {receptive_field(layers)}, measured {measured_field(layers)}")
 
 # %% [markdown]
-# They agree. Now build stacks of your own. The box and the two dots are your `receptive_field`; the glow and the curve are the measured gradient. Make the
-# dilation double, or give the first layers a stride, and see what each does to the size of the box and to the glow inside
-# it. With unit 0, find the start.
+# They agree. Now build stacks of your own. The box and the two dots are your `receptive_field`; the glow and the
+# curve are the measured gradient. Make the dilation double, or give the first layers a stride, and see what each does
+# to the size of the box and to the glow inside it. With unit 0, find the start.
 
 # %% tags=["widget"]
 canvas = data.scenes(1, size=96, objects=4, seed=3).images[0]  # (3, 96, 96)
@@ -587,8 +625,8 @@ def stack_builder(receptive_field, depth, kernel_size, strided, doubling, unit):
     profile = gradient_reaching(layers, length, unit)
     seen = profile.nonzero()
     return Scene(
-        image(canvas, title=f"unit ({unit}, {unit})", boxes=[box]),
-        image(profile[:, None] * profile, title="measured gradient", colours="heat", boxes=[box]),
+        image(canvas, title=f"unit ({unit}, {unit})", boxes=[box], size=288),
+        image(profile[:, None] * profile, title="measured gradient", colours="heat", boxes=[box], size=288),
         curves(
             {"gradient along the row": profile},
             title="effective field",
@@ -608,23 +646,25 @@ Lab(
     function=receptive_field,
     fallback=measured_field,
     title="Receptive-field stack builder",
-    alt="A scene and the gradient of one output unit, both with the box that receptive_field gives, and the gradient's profile.",
+    alt="A scene and the gradient of one output unit, each with the box that receptive_field gives, and its profile.",
     depth=Slider(1, 6, value=4, label="layers"),
-    kernel_size=Choice([3, 5], value=3, label="kernel size"),
-    strided=Slider(0, 3, value=0, label="first layers with stride 2"),
+    kernel_size=Choice([3, 5], value=5, label="kernel size"),
+    strided=Slider(0, 3, value=1, label="first layers with stride 2"),
     doubling=Toggle(False, label="dilation doubles"),
-    unit=Slider(0, 95, value=48, label="output unit"),
+    unit=Slider(0, 95, value=24, label="output unit"),
 )
 
 # %% [markdown]
-# The box is right, and most of it is dark. A pixel in the middle reaches the unit along many paths, a pixel at the edge along one.
-# For $n$ layers of averages with stride 1 the gradient is the average kernel convolved with itself $n$ times. Variances add under convolution,
-# and one average over $k$ pixels has the variance $(k^2 - 1)/12$. So the width of the glow, its standard deviation, is
+# The box is right, and most of it is dark. A pixel in the middle reaches the unit along many paths, a pixel at the
+# edge along one. For $n$ layers of averages with stride 1 the gradient is the average kernel convolved with itself
+# $n$ times. Variances add under convolution, and one average over $k$ pixels has the variance $(k^2 - 1)/12$. So the
+# width of the glow, its standard deviation, is
 #
 # $$\sigma = \sqrt{n\,\frac{k^2 - 1}{12}} ,$$
 #
-# while the size of the field is $n(k-1) + 1$. The field grows like $n$, the glow like $\sqrt{n}$. Luo, Li, Urtasun and Zemel call the glow the *effective* receptive
-# field (*Understanding the Effective Receptive Field in Deep Convolutional Neural Networks*, 2016).
+# while the size of the field is $n(k-1) + 1$. The field grows like $n$, the glow like $\sqrt{n}$. Luo, Li, Urtasun
+# and Zemel call the glow the *effective* receptive field (*Understanding the Effective Receptive Field in Deep
+# Convolutional Neural Networks*, 2016).
 
 # %%
 pixels = torch.arange(201)
@@ -637,14 +677,15 @@ for n in (1, 4, 16, 64):
 # %% [markdown]
 # ## Upsampling
 #
-# Classification can end in a small map. Segmentation, depth and generation cannot: they owe an answer to every pixel. There are four common ways back
-# to a larger map. They differ in what they invent.
+# Classification can end in a small map. Segmentation, depth and generation cannot: they owe an answer to every pixel.
+# There are four common ways back to a larger map. They differ in what they invent.
 #
 # **Duplicate.** Each value becomes a block of $s \times s$ equal values. In PyTorch this is the mode *nearest*.
 #
 # ### 2.7 `upsample_nearest` · 1 point · easy · 5 min
 #
 # Every pixel becomes a block. Torch's interpolation functions are not allowed.
+
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_nearest", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def upsample_nearest(x, factor):
@@ -656,6 +697,7 @@ def upsample_nearest(x, factor):
     return x.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_upsample_nearest", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 check(upsample_nearest)
 ### BEGIN HIDDEN TESTS
@@ -663,13 +705,16 @@ check(upsample_nearest, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **Max-unpooling.** Pooling remembered where each maximum was. Unpooling puts each value back exactly there and leaves zero everywhere else. Edges
-# return to the place they came from, which duplication cannot do. Two details to think about: every plane (each image, each channel) has indices of its own; and when pooling windows overlapped, two
+# **Max-unpooling.** Pooling remembered where each maximum was. Unpooling puts each value back exactly there and
+# leaves zero everywhere else. Edges return to the place they came from, which duplication cannot do. Two details to
+# think about: every plane (each image, each channel) has indices of its own; and when pooling windows overlapped, two
 # values may name the same place. They are the same maximum then, so the place holds it once.
 #
-# Long division by $W$ turns an index back into row and column; or treat each plane as one long row and let `scatter` place the values.
+# Long division by $W$ turns an index back into row and column; or treat each plane as one long row and let `scatter`
+# place the values.
 #
 # ### 2.8 `max_unpool2d` · 2 points · medium · 7 min
+
 
 # %% nbgrader={"grade": false, "grade_id": "max_unpool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def max_unpool2d(values, indices, size):
@@ -685,6 +730,7 @@ def max_unpool2d(values, indices, size):
     planes = planes.scatter(2, indices.flatten(2), values.flatten(2))
     return planes.view(batch, channels, height, width)
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "check_max_unpool2d", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check(max_unpool2d)
@@ -703,24 +749,29 @@ print("and the indices:", torch.equal(max_pool2d(restored, 4)[1], indices))
 print(f"share of pixels that are not zero: {(restored != 0).float().mean():.4f}, one in {4 * 4} is {1 / 16:.4f}")
 
 # %% [markdown]
-# **Bilinear.** Draw a straight line between neighbouring values and read it off at the new places. Everything hangs on one question: where do the new pixels lie on the old
-# grid? There are two answers, and mixing them up shifts images by a fraction of a pixel.
+# **Bilinear.** Draw a straight line between neighbouring values and read it off at the new places. Everything hangs
+# on one question: where do the new pixels lie on the old grid? There are two answers, and mixing them up shifts
+# images by a fraction of a pixel.
 #
-# Think of $n$ old pixels as little squares side by side on a ruler of length $n$; pixel $j$ has its centre at $j + \tfrac12$. Divide the same ruler into $m$ new squares.
-# The centre of new pixel $i$ lies at $(i + \tfrac12)\,\tfrac{n}{m}$ on the ruler, which is the old coordinate
+# Think of $n$ old pixels as little squares side by side on a ruler of length $n$; pixel $j$ has its centre at $j +
+# \tfrac12$. Divide the same ruler into $m$ new squares. The centre of new pixel $i$ lies at $(i +
+# \tfrac12)\,\tfrac{n}{m}$ on the ruler, which is the old coordinate
 #
 # $$u_i = \left(i + \tfrac12\right)\frac{n}{m} - \tfrac12 \qquad \text{(\texttt{align\_corners=False})} .$$
 #
-# The other answer puts the centres of the first and of the last pixels on top of each other and spaces the rest evenly:
+# The other answer puts the centres of the first and of the last pixels on top of each other and spaces the rest
+# evenly:
 #
 # $$u_i = i\,\frac{n-1}{m-1} \qquad \text{(\texttt{align\_corners=True})} .$$
 #
-# The first can leave the range of centres, for instance $u_0 = -\tfrac14$ for $m = 2n$. There is no neighbour to draw a line to, so the value of the border
-# pixel continues: clamp $u$ to $[0, n-1]$. After that, old pixel $j$ takes part with the weight
+# The first can leave the range of centres, for instance $u_0 = -\tfrac14$ for $m = 2n$. There is no neighbour to draw
+# a line to, so the value of the border pixel continues: clamp $u$ to $[0, n-1]$. After that, old pixel $j$ takes part
+# with the weight
 #
 # $$w_{ij} = \max(0,\ 1 - |u_i - j|),$$
 #
-# which is not zero for at most two neighbours and always sums to one. Rows and columns are treated one after the other, in either order.
+# which is not zero for at most two neighbours and always sums to one. Rows and columns are treated one after the
+# other, in either order.
 
 # %% tags=["figure"]
 old = torch.tensor([1.0, 3.0, 2.0, 5.0])
@@ -728,10 +779,15 @@ new = torch.arange(8)
 centres, corners = (new + 0.5) * 4 / 8 - 0.5, new * (4 - 1) / (8 - 1)
 show(
     curves(
-        {"old pixels": (torch.arange(4), old), "align_corners=False": (centres, 0 * new + 0.5), "align_corners=True": (corners, 0 * new)},
+        {
+            "old pixels": (torch.arange(4), old),
+            "align_corners=False": (centres, 0 * new + 0.5),
+            "align_corners=True": (corners, 0 * new),
+        },
         title="Where 8 new pixels lie on 4 old ones",
-        x_label="old coordinate",
-        marks=[*zip(range(4), old), *((u, 0.5) for u in centres), *((u, 0) for u in corners)],
+        x_label="old coordinate u",
+        marks=[*enumerate(old), *((u, 0.5) for u in centres), *((u, 0) for u in corners)],
+        x_limits=(-0.6, 3.6),
         y_limits=(-0.5, 5.5),
     ),
     caption="Dots at height 0.5 reach beyond both ends by a quarter pixel; dots at height 0 end exactly at pixels 0 and 3.",
@@ -741,8 +797,10 @@ show(
 # %% [markdown]
 # ### 2.9 `upsample_bilinear` · 3 points · medium · 12 min
 #
-# Write both conventions. The function must also work for other sizes than multiples, and for smaller ones. Torch's interpolation functions
-# and `grid_sample` are not allowed. A tip: one $m \times n$ matrix of weights for each axis turns the whole into two matrix products.
+# Write both conventions. The function must also work for other sizes than multiples, and for smaller ones. Torch's
+# interpolation functions and `grid_sample` are not allowed. A tip: one $m \times n$ matrix of weights for each axis
+# turns the whole into two matrix products.
+
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_bilinear", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def upsample_bilinear(x, size, align_corners=False):
@@ -753,7 +811,7 @@ def upsample_bilinear(x, size, align_corners=False):
     """
     ### BEGIN SOLUTION
     weights = []
-    for n, m in zip(x.shape[2:], size):
+    for n, m in [(x.shape[2], size[0]), (x.shape[3], size[1])]:
         i = torch.arange(m, dtype=x.dtype)
         u = i * (n - 1) / (m - 1) if align_corners else (i + 0.5) * n / m - 0.5
         distance = u.clamp(0, n - 1)[:, None] - torch.arange(n)  # (m, n)
@@ -762,6 +820,7 @@ def upsample_bilinear(x, size, align_corners=False):
     return rows @ x @ columns.T
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_upsample_bilinear", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check(upsample_bilinear)
 ### BEGIN HIDDEN TESTS
@@ -769,26 +828,32 @@ check(upsample_bilinear, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **Transposed convolution.** The three ways so far cannot learn. The fourth can: let every input pixel *paint* a copy of a kernel, scaled by its value, onto a larger
-# canvas. Input pixel $(i, j)$ puts its copy with the top left corner at row $s\,i$, column $s\,j$. Where copies overlap they add up.
+# **Transposed convolution.** The three ways so far cannot learn. The fourth can: let every input pixel *paint* a copy
+# of a kernel, scaled by its value, onto a larger canvas. Input pixel $(i, j)$ puts its copy with the top left corner
+# at row $s\,i$, column $s\,j$. Where copies overlap they add up.
 #
-# The name comes from matrices. In the previous unit a convolution was a matrix, $y = Cx$, with few numbers in $y$ when the stride was large. The transposed
-# matrix goes the other way, from few numbers to many: $C^\top y$. It has the *shape* of an inverse and is not an inverse.
+# The name comes from matrices. In the previous unit a convolution was a matrix, $y = Cx$, with few numbers in $y$
+# when the stride was large. The transposed matrix goes the other way, from few numbers to many: $C^\top y$. It has
+# the *shape* of an inverse and is not an inverse.
 #
-# The canvas has $(H-1)s + k$ rows. *Padding* undoes the padding of the convolution: it cuts $p$ rows from **each** side. One ambiguity is left. With stride 2, a
-# convolution maps 7 rows and 8 rows to the same number of outputs, so the way back has to be told which it was: *output padding* adds rows at the
-# bottom (and columns at the right) before anything is cut. These rows can still be painted on. In total
+# The canvas has $(H-1)s + k$ rows. *Padding* undoes the padding of the convolution: it cuts $p$ rows from **each**
+# side. One ambiguity is left. With stride 2, a convolution maps 7 rows and 8 rows to the same number of outputs, so
+# the way back has to be told which it was: *output padding* adds rows at the bottom (and columns at the right) before
+# anything is cut. These rows can still be painted on. In total
 #
 # $$H' = (H-1)\,s + k - 2p + p_\text{out} .$$
 #
-# The order of axes of the weight follows from "transposed" too: the convolution goes from the second to the first axis, so the way back goes from the first to the second,
-# and the weight is $(C_\text{in}, C_\text{out}, k, k)$. Dumoulin and Visin, *A guide to convolution arithmetic for deep learning* (2016), draw all the cases.
+# The order of axes of the weight follows from "transposed" too: the convolution goes from the second to the first
+# axis, so the way back goes from the first to the second, and the weight is $(C_\text{in}, C_\text{out}, k, k)$.
+# Dumoulin and Visin, *A guide to convolution arithmetic for deep learning* (2016), draw all the cases.
 
 # %% [markdown]
 # ### 2.10 `conv_transpose2d` · 3 points · hard · 12 min
 #
-# Paint, cut, add the bias. Torch's convolutions are not allowed, transposed or not. One way: for each of the $k \times k$ places in the kernel, one
-# strided slice of the canvas receives the whole input times one matrix of weights.
+# Paint, cut, add the bias. Torch's convolutions are not allowed, transposed or not. One way: for each of the $k
+# \times k$ places in the kernel, one strided slice of the canvas receives the whole input times one matrix of
+# weights.
+
 
 # %% nbgrader={"grade": false, "grade_id": "conv_transpose2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0):
@@ -811,6 +876,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     return canvas if bias is None else canvas + bias[:, None, None]
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_conv_transpose2d", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check(conv_transpose2d)
 ### BEGIN HIDDEN TESTS
@@ -818,8 +884,9 @@ check(conv_transpose2d, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Three claims to test. The name: for a transposed matrix, $\langle Cx, y\rangle = \langle x, C^\top y\rangle$ for every $x$ and $y$. The ambiguity: 7 and 8 rows
-# lead to the same size. And a connection: bilinear upsampling by 2 is a transposed convolution with a fixed 4x4 kernel, except at the border.
+# Three claims to test. The name: for a transposed matrix, $\langle Cx, y\rangle = \langle x, C^\top y\rangle$ for
+# every $x$ and $y$. The ambiguity: 7 and 8 rows lead to the same size. And a connection: bilinear upsampling by 2 is
+# a transposed convolution with a fixed 4x4 kernel, except at the border.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -836,47 +903,53 @@ print(f"largest difference to bilinear: inside {gap[:, :, 1:-1, 1:-1].max():.1e}
 # %% [markdown]
 # ### The checkerboard
 #
-# Paint a constant image with a constant kernel. How many copies overlap at each pixel? With $k = 3$ and $s = 2$ a row lies under one copy or under two, in turn. Along both axes
-# together that makes $1 \cdot 1$, $1 \cdot 2$ or $2 \cdot 2$ copies: a checkerboard with the values 1, 2 and 4 that no image contained. With $k = 4$ every pixel away from the border lies
-# under exactly two copies along each axis, so all are equal. A kernel size that is a multiple of the stride treats all pixels alike.
+# Paint a constant image with a constant kernel. How many copies overlap at each pixel? With $k = 3$ and $s = 2$ a row
+# lies under one copy or under two, in turn. Along both axes together that makes $1 \cdot 1$, $1 \cdot 2$ or $2 \cdot
+# 2$ copies: a checkerboard with the values 1, 2 and 4 that no image contained. With $k = 4$ every pixel away from the
+# border lies under exactly two copies along each axis, so all are equal. A kernel size that is a multiple of the
+# stride treats all pixels alike.
 
 # %% tags=["figure"]
-flat = torch.ones(1, 1, 6, 6)
+flat = torch.ones(1, 1, 4, 4)
 uneven = conv_transpose2d(flat, torch.ones(1, 1, 3, 3), stride=2)
 even = conv_transpose2d(flat, torch.ones(1, 1, 4, 4), stride=2)
 print("kernel 3, stride 2:", uneven.unique().tolist(), "  kernel 4, inside:", even[:, :, 2:-2, 2:-2].unique().tolist())
 show(
-    image(flat[0], title="input, all ones", numbers=True, limits=(0, 4)),
-    image(uneven[0], title="kernel 3, stride 2", numbers=True, limits=(0, 4)),
-    image(even[0], title="kernel 4, stride 2", numbers=True, limits=(0, 4)),
-    caption="Every number counts the copies that overlap there.",
-    alt="A constant input; painted with kernel 3 and stride 2 it shows a checkerboard of 1, 2 and 4, with kernel 4 it is 4 inside.",
+    image(flat[0], title="all ones", numbers=True, limits=(0, 4), size=200),
+    image(uneven[0], title="kernel 3, stride 2", numbers=True, limits=(0, 4), size=200),
+    image(even[0], title="kernel 4, stride 2", numbers=True, limits=(0, 4), size=200),
+    caption="Every number counts the copies of the kernel that overlap there.",
+    alt="A constant input; painted with kernel 3 it shows a checkerboard of 1, 2 and 4; with kernel 4 it is 4 inside.",
 )
 
 # %% [markdown]
-# Odena, Dumoulin and Olah describe these marks in the pictures of generative networks (*Deconvolution and Checkerboard Artifacts*, 2016) and propose to duplicate or interpolate first and
-# convolve afterwards.
+# Odena, Dumoulin and Olah describe these marks in the pictures of generative networks (*Deconvolution and
+# Checkerboard Artifacts*, 2016) and propose to duplicate or interpolate first and convolve afterwards.
 #
 # ### Four upsamplings side by side
 #
-# The small map in the middle is the scene, max-pooled by 2. All four pictures return to the original size, with your functions. Look at the outline of an object: who keeps it
-# in place, who blurs it, who leaves gaps? Switch `align_corners`: the difference is small, and it grows towards the sides. Then try the kernel sizes of the transposed convolution.
+# The second picture is the scene, max-pooled by 2. The four after it return to the original size, with your
+# functions. Look at the outline of an object: who keeps it in place, who blurs it, who leaves gaps? Switch
+# `align_corners`: the difference is small, and it grows towards the sides. Then try the kernel sizes of the
+# transposed convolution.
 
 # %% tags=["widget"]
 pictures = {f"scene {k}": data.scenes(1, size=32, objects=k, seed=k).images.mean(1, keepdim=True) for k in (1, 2, 3)}
 
 
-def four_upsamplings(upsample_nearest, max_unpool2d, upsample_bilinear, conv_transpose2d, picture, kernel_size, align_corners):
+def four_upsamplings(nearest, unpool, bilinear, transpose, picture, kernel_size, align_corners):
     pooled, indices = F.max_pool2d(picture, 2, return_indices=True)  # (1, 1, 16, 16)
     kernel = torch.full((1, 1, kernel_size, kernel_size), 4 / kernel_size**2)
+    geometry = {"stride": 2, "padding": (kernel_size - 1) // 2, "output_padding": kernel_size % 2}
     returned = {
-        "duplicated": upsample_nearest(pooled, 2),
-        "max-unpooled": max_unpool2d(pooled, indices, (32, 32)),
-        "bilinear": upsample_bilinear(pooled, (32, 32), align_corners),
-        f"transposed, kernel {kernel_size}": conv_transpose2d(pooled, kernel, stride=2, padding=(kernel_size - 1) // 2)[:, :, :32, :32],
+        "original": picture,
+        "pooled": pooled,
+        "duplicated": nearest(pooled, 2),
+        "max-unpooled": unpool(pooled, indices, (32, 32)),
+        "bilinear": bilinear(pooled, (32, 32), align_corners),
+        f"transposed, k = {kernel_size}": transpose(pooled, kernel, **geometry),
     }
-    panels = [image(result[0], title=title, limits=(0, 1)) for title, result in returned.items()]
-    return Scene(image(picture[0], title="original", limits=(0, 1)), image(pooled[0], title="pooled", limits=(0, 1)), *panels)
+    return Scene(*(image(result[0], title=title, limits=(0, 1), size=200) for title, result in returned.items()))
 
 
 def torch_resize(x, size, corners=False):
@@ -893,7 +966,7 @@ Lab(
         F.conv_transpose2d,
     ),
     title="Four upsamplings",
-    alt="A scene, its pooled version, and four versions upsampled by duplication, unpooling, bilinear and transposed convolution.",
+    alt="A scene, its pooled version, and that upsampled by duplication, unpooling, bilinear and transposed convolution.",
     picture=Choice(pictures),
     kernel_size=Choice([2, 3, 4], value=3, label="kernel size of the transposed convolution"),
     align_corners=Toggle(False, label="align_corners"),
@@ -902,18 +975,23 @@ Lab(
 # %% [markdown]
 # ## From a classifier to a scene reader
 #
-# A classifier for small images usually ends in dense layers: the last feature map, $C \times H \times W$, is flattened to one vector $v$ and multiplied by a matrix. That
-# matrix fixes the size of the image for ever. Or so it seems. Flattening runs through the channels, then the rows, then the columns, so element $(c, i, j)$ of the map is element
+# A classifier for small images usually ends in dense layers: the last feature map, $C \times H \times W$, is
+# flattened to one vector $v$ and multiplied by a matrix. That matrix fixes the size of the image for ever. Or so it
+# seems. Flattening runs through the channels, then the rows, then the columns, so element $(c, i, j)$ of the map is
+# element
 #
 # $$(c \cdot H + i) \cdot W + j$$
 #
-# of $v$. One row of the matrix is therefore a list of weights for the whole map; folded back to $C \times H \times W$, it is a convolution kernel as large as the map. On a map of that
-# size the kernel fits in one place and gives the same number as the dense layer. On a larger map it fits in many places and gives the number **for each of them**. Long, Shelhamer and Darrell made
-# segmentation networks in this way (*Fully Convolutional Networks for Semantic Segmentation*, 2015).
+# of $v$. One row of the matrix is therefore a list of weights for the whole map; folded back to $C \times H \times
+# W$, it is a convolution kernel as large as the map. On a map of that size the kernel fits in one place and gives the
+# same number as the dense layer. On a larger map it fits in many places and gives the number **for each of them**.
+# Long, Shelhamer and Darrell made segmentation networks in this way (*Fully Convolutional Networks for Semantic
+# Segmentation*, 2015).
 #
 # ### 2.11 `dense_to_conv` · 2 points · medium · 6 min
 #
 # Return an `nn.Conv2d` that computes what the dense layer computes. Keep the dense layer's dtype.
+
 
 # %% nbgrader={"grade": false, "grade_id": "dense_to_conv", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def dense_to_conv(dense, channels, height, width):
@@ -932,6 +1010,7 @@ def dense_to_conv(dense, channels, height, width):
     return conv
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "check_dense_to_conv", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 check(dense_to_conv)
 ### BEGIN HIDDEN TESTS
@@ -941,8 +1020,9 @@ check(dense_to_conv, hidden=True)
 # %% [markdown]
 # ### The scenes
 #
-# Time to use it. The training material is scikit-learn's set of real handwritten digits. Your `upsample_bilinear` enlarges them from 8x8 to 12x12. A scene is a
-# sheet of noise with digits strewn over it, at most one in each cell of 24x24 pixels, and about a quarter of the cells are empty.
+# Time to use it. The training material is scikit-learn's set of real handwritten digits. Your `upsample_bilinear`
+# enlarges them from 8x8 to 12x12. A scene is a sheet of noise with digits strewn over it, at most one in each cell of
+# 24x24 pixels, and about a quarter of the cells are empty.
 
 # %% tags=["training"]
 from sklearn.datasets import load_digits
@@ -955,8 +1035,8 @@ digit_labels = torch.tensor(digits.target)[order]
 
 
 def digit_scene(choices, rows, columns, generator, cell=24):
-    """A scene (1, 1, rows * cell, columns * cell) and its digits as a list of (centre row, centre column, label)."""
-    sheet, found = 0.25 * torch.randn(rows * cell, columns * cell, generator=generator), []
+    """A scene (1, 1, rows * cell, columns * cell) and its digits: a list of (centre row, centre column, label)."""
+    sheet, found = 0.15 * torch.randn(rows * cell, columns * cell, generator=generator), []
     for place in range(rows * columns):
         top, left = torch.randint(0, cell - 11, (2,), generator=generator).tolist()
         top, left = top + place // columns * cell, left + place % columns * cell
@@ -966,15 +1046,19 @@ def digit_scene(choices, rows, columns, generator, cell=24):
             found.append((top + 5.5, left + 5.5, digit_labels[digit].item()))
     return sheet[None, None], found
 
+
 # %% [markdown]
 # ### The network
 #
-# Two convolutions with pooling, then two dense layers, for crops of 18x18 pixels. No layer has padding, for a reason that question 2 asks about. It must say one of eleven things: a digit
-# from 0 to 9 in the middle, or 10 for "no digit in the middle". How large must a crop be, and how far apart do neighbouring outputs lie? Your `receptive_field` says it. The dense
-# layer counts as a convolution of 3x3, the size of the map it sees.
+# Two convolutions with pooling, then two dense layers, for crops of 18x18 pixels. No layer has padding, for a reason
+# that question 2 asks about. It must say one of eleven things: a digit from 0 to 9 in the middle, or 10 for "no digit
+# in the middle". How large must a crop be, and how far apart do neighbouring outputs lie? Your `receptive_field` says
+# it. The dense layer counts as a convolution of 3x3, the size of the map it sees.
 
 # %% tags=["training"]
-field_size, total_stride, start = receptive_field([(3, 1, 0, 1), (2, 2, 0, 1), (3, 1, 0, 1), (2, 2, 0, 1), (3, 1, 0, 1)])
+field_size, total_stride, start = receptive_field(
+    [(3, 1, 0, 1), (2, 2, 0, 1), (3, 1, 0, 1), (2, 2, 0, 1), (3, 1, 0, 1)]
+)
 print(f"a unit of the last map sees {field_size} pixels, in steps of {total_stride}, starting at pixel {start}")
 
 
@@ -994,9 +1078,11 @@ def labels_at(found, rows, columns):
         labels[gap <= 2] = label
     return labels
 
+
 # %% [markdown]
-# Crops are cut out with your own steps: `windows` with the field's size and the total stride. A digit that is 3 to 5 pixels off the centre is neither clearly there nor clearly absent, so such crops are left
-# out, of training and of the score. Three in four crops of a batch show a digit.
+# Crops are cut out with your own steps: `windows` with the field's size and the total stride. A digit that is 3 to 5
+# pixels off the centre is neither clearly there nor clearly absent, so such crops are left out, of training and of
+# the score. Three in four crops of a batch show a digit.
 
 # %% tags=["training"]
 from cvcourse.training import budget
@@ -1022,7 +1108,7 @@ print(f"{len(with_digit)} crops with a digit in the middle, {len(without)} witho
 network = crop_network().to(plan.device)
 optimizer = torch.optim.AdamW(network.parameters(), lr=plan.lr)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.steps)
-for step in plan.progress(range(plan.steps)):
+for _ in plan.progress(range(plan.steps)):
     positive = with_digit[torch.randint(len(with_digit), (plan.batch * 3 // 4,), generator=generator)]
     negative = without[torch.randint(len(without), (plan.batch // 4,), generator=generator)]
     batch = torch.cat([positive, negative])
@@ -1037,14 +1123,16 @@ print(f"loss of the last batch: {loss.item():.3f}")
 # %% [markdown]
 # ### One pass instead of thousands
 #
-# Now the change of shape. The first dense layer becomes a 3x3 convolution, the second a 1x1 convolution. No weight changes. Then three ways to read a test scene of digits that the network
-# has never seen: crop by crop, all crops as one batch, and the whole scene at once.
+# Now the change of shape. The first dense layer becomes a 3x3 convolution, the second a 1x1 convolution. No weight
+# changes. Then three ways to read a test scene of digits that the network has never seen: crop by crop, all crops as
+# one batch, and the whole scene at once.
 
 # %% tags=["training"]
 import time
 
 features, dense1, dense2 = network[:6], network[7], network[9]
-fully_convolutional = nn.Sequential(features, dense_to_conv(dense1, 32, 3, 3), nn.ReLU(), dense_to_conv(dense2, 64, 1, 1)).eval()
+head = dense_to_conv(dense1, 32, 3, 3), nn.ReLU(), dense_to_conv(dense2, 64, 1, 1)
+fully_convolutional = nn.Sequential(features, *head).eval()
 sheet, found = digit_scene(torch.arange(1300, 1797), 12, 16, torch.Generator().manual_seed(2))  # (1, 1, 288, 384)
 cut = windows(sheet, field_size, total_stride)[0, 0]  # (68, 92, 18, 18)
 truth = labels_at(found, *cut.shape[:2])
@@ -1078,32 +1166,37 @@ print(f"always saying 'no digit':           right {always:.4f}   right where a d
 print(f"largest difference between the first and the last logits: {gap:.1e}")
 
 # %% [markdown]
-# The last column is the one to look at, because most places hold no digit and always saying "no digit" is right there. All three ways are right equally often, place by place, since they compute
-# the same numbers up to rounding. The single pass is faster because neighbouring crops share most of their pixels: a pixel lies in about $(18/4)^2 \approx 20$ crops, and crop by
-# crop its features are computed that many times.
+# The last column is the one to look at, because most places hold no digit and always saying "no digit" is right
+# there. All three ways are right equally often, place by place, since they compute the same numbers up to rounding.
+# The single pass is faster because neighbouring crops share most of their pixels: a pixel lies in about $(18/4)^2
+# \approx 20$ crops, and crop by crop its features are computed that many times.
 #
-# What does the network read? Several neighbouring places see the same digit. Keep the ones whose score is the largest of their 5x5 neighbourhood: your `max_pool2d` with stride 1 does that.
+# What does the network read? Several neighbouring places see the same digit. Keep the ones whose score is the largest
+# of their 5x5 neighbourhood: your `max_pool2d` with stride 1 does that.
 
 # %% tags=["training"]
 logits = fully_convolutional(sheet).detach()  # (1, 11, 68, 92)
 score, digit = logits.softmax(dim=1)[:, :10].max(dim=1, keepdim=True)  # both (1, 1, 68, 92)
 peaks = (score == max_pool2d(score, 5, stride=1, padding=2)[0]) & (score > 0.5)
-rows, columns = 132, 180
 boxes = [
     (i * total_stride, j * total_stride, field_size, field_size, str(digit[0, 0, i, j].item()))
-    for i, j in peaks[0, 0].nonzero().tolist()
-    if i * total_stride + field_size <= rows and j * total_stride + field_size <= columns
+    for i, j in peaks[0, 0, :28, :38].nonzero().tolist()
 ]
+part = sheet[0, 0, :126, :166]  # what the first 28 x 38 places see
 show(
-    image(sheet[0, 0, :rows, :columns], title="a part of the scene, with what was read", boxes=boxes, limits=(-0.5, 1.2), size=640),
-    alt="Handwritten digits in noise, each with a box of 18 by 18 pixels and the digit that the network read.",
+    image(part, title="a part of the scene, with what was read", boxes=boxes, limits=(-0.5, 1.2), size=664),
+    caption="A box is a receptive field. Digits at the very edge lie in the middle of no field.",
+    alt="Handwritten digits in noise, most with a box of 18 by 18 pixels and the digit that the network read.",
 )
 
 # %% [markdown]
 # ### Which shifts does the network commute with?
 #
-# The rule of this unit says: multiples of the total stride, 4, and no others. To test it with circular shifts the network needs circular borders. A convolution with circular padding continues the image with its own other side. For a stack without
-# padding it is enough to do that once, at the input: append the first 14 rows and columns at the end. Then 288 rows give exactly $288/4 = 72$ outputs.
+# The rule of this unit says: multiples of the total stride, 4, and no others. To test it with circular shifts the
+# network needs circular borders. A convolution with circular padding continues the image with its own other side. For
+# a stack without padding it is enough to do that once, at the input: append the first 14 rows and columns at the end.
+# Then 288 rows give exactly $288/4 = 72$ outputs.
+
 
 # %% tags=["training"]
 def circular_network(x):
@@ -1115,41 +1208,48 @@ def circular_network(x):
 errors = {}
 for pixels in range(9):
     by = pixels // total_stride
-    errors[pixels] = equivariance_error(
-        circular_network, sheet, lambda x: shift(x, pixels, pixels), lambda y: shift(y, by, by)
-    )
+    errors[pixels] = equivariance_error(circular_network, sheet, shift_by(pixels, pixels), shift_by(by, by))
     print(f"scene moved {pixels}, output moved {by}: equivariance error {errors[pixels]:.6f}")
 show(
-    bars({f"{pixels} pixels": error for pixels, error in errors.items()}, title="equivariance error of the trained network"),
-    alt="Bars of the equivariance error for shifts of 0 to 8 pixels: zero at 0, 4 and 8, large elsewhere.",
+    bars({f"moved by {k}": error for k, error in errors.items()}, title="equivariance error of the trained network"),
+    alt="Bars of the equivariance error for shifts of 0 to 8 pixels: zero at 0, 4 and 8, clearly larger elsewhere.",
 )
 
 # %% [markdown]
-# At 0, 4 and 8 the error is zero up to rounding. In between it is not, and no training was asked to change that. The law comes from the architecture alone: an untrained network obeys it
-# just as well.
+# At 0, 4 and 8 the error is zero up to rounding. In between it is not, and no training was asked to change that. The
+# law comes from the architecture alone: an untrained network obeys it just as well.
 #
-# **Question 2 (2 points, about 5 min).** Suppose that every convolution of the network had zero padding of 1, and that it reached the same accuracy on crops. Would its one pass over the scene
-# still equal crop by crop? At which places of the output would the two differ, and why? Which would you trust more at a place in the middle of the scene, and what would you do about
-# it?
+# **Question 2 (2 points, about 5 min).** Suppose that every convolution of the network had zero padding of 1, and
+# that it reached the same accuracy on crops. Would its one pass over the scene still equal crop by crop? At which
+# places of the output would the two differ, and why? Which would you trust more at a place in the middle of the
+# scene, and what would you do about it?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_padding", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** No. In a crop of 18x18 the padded zeros surround the crop; in the scene the zeros surround the scene only. A place in the middle of the scene then sees
-# real neighbours where the same place in its crop saw zeros, so the features near the crop's border differ, and with them the logits, at nearly every place. Only a unit whose field ends
-# at the scene's own border on the same sides would meet the same zeros. (With padding the receptive field is
-# as large as before but reaches beyond the crop: `start` is negative.) The network was trained on crops, so it has learned with zeros at the crop's border, and crop by crop is what its accuracy was measured with; the single pass shows
-# it inputs that it never met in training. Remedies: no padding inside the network, so that both compute the same (as here); or train on larger crops, or on whole scenes, so that training and use
-# agree; or cut the outputs near the border off.
+# **Model answer.** No. In a crop of 18x18 the padded zeros surround the crop; in the scene the zeros surround the
+# scene only. A place in the middle of the scene then sees real neighbours where the same place in its crop saw zeros,
+# so the features near the crop's border differ, and with them the logits, at nearly every place. Only a unit whose
+# field ends at the scene's own border on the same sides would meet the same zeros. (With padding the receptive field
+# is as large as before but reaches beyond the crop: `start` is negative.) The network was trained on crops, so it has
+# learned with zeros at the crop's border, and crop by crop is what its accuracy was measured with; the single pass
+# shows it inputs that it never met in training. Remedies: no padding inside the network, so that both compute the
+# same (as here); or train on larger crops, or on whole scenes, so that training and use agree; or cut the outputs
+# near the border off.
 #
-# One point: they differ, because the zeros lie around each crop and not inside the scene. One point: the mismatch with training and a remedy.
+# One point: they differ, because the zeros lie around each crop and not inside the scene. One point: the mismatch
+# with training and a remedy.
 
 # %% [markdown]
 # ## What to take along
 #
 # - Invariance and equivariance are measurable: two norms and a division.
-# - Max pooling pads with minus infinity, remembers flat indices, and is equivariant for multiples of its stride, not invariant. Blur before you drop pixels.
+# - Max pooling pads with minus infinity, remembers flat indices, and is equivariant for multiples of its stride, not
+#   invariant. Blur before you drop pixels.
 # - A field grows by $d(k-1)$ times the **old** jump; the part of it that counts grows more slowly.
-# - Duplication keeps blocks, unpooling keeps places, bilinear keeps smoothness and asks where the corners are, transposed convolution learns and can leave a checkerboard.
-# - A dense layer on a map is a convolution with a kernel of the map's size. A network without padding therefore reads scenes of any size in one pass.
+# - Duplication keeps blocks, unpooling keeps places, bilinear keeps smoothness and asks where the corners are,
+#   transposed convolution learns and can leave a checkerboard.
+# - A dense layer on a map is a convolution with a kernel of the map's size. A network without padding therefore reads
+#   scenes of any size in one pass.
 #
-# **Further reading.** Zeiler and Fergus, *Visualizing and Understanding Convolutional Networks* (2014), use unpooling to look into a network. Badrinarayanan, Kendall and Cipolla, *SegNet* (2017),
-# build a segmentation network on it. Odena, Dumoulin and Olah (2016) and Araujo, Norris and Sim (2019) have interactive figures of their own.
+# **Further reading.** Zeiler and Fergus, *Visualizing and Understanding Convolutional Networks* (2014), use unpooling
+# to look into a network. Badrinarayanan, Kendall and Cipolla, *SegNet* (2017), build a segmentation network on it.
+# Odena, Dumoulin and Olah (2016) and Araujo, Norris and Sim (2019) have interactive figures of their own.

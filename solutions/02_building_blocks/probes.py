@@ -1,8 +1,9 @@
 """How unit 02's exercises are put to the test."""
 
 import torch
-from autograder.probe import gradient, probe
 from torch import nn
+
+from autograder.probe import gradient, probe
 
 
 def _roll(rows, columns):
@@ -55,7 +56,10 @@ def same_transform(equivariance_error, draw, batch, height, width):
 def other_transform_of_the_output(equivariance_error, draw, height, width):
     x, weight = draw.normal(2, height, width), draw.normal(height // 2, width // 2)
     error = equivariance_error(
-        lambda image: weight * image[:, ::2, ::2], x, _roll(2, 2), lambda response: 0.7 * response.roll((1, 1), (-2, -1))
+        lambda image: weight * image[:, ::2, ::2],
+        x,
+        _roll(2, 2),
+        lambda response: 0.7 * response.roll((1, 1), (-2, -1)),
     )
     return {"error": float(error)}
 

@@ -5,14 +5,15 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from autograder.wheat import shortcut, wheat
 from torch import nn
+
+from autograder.wheat import shortcut, wheat
 
 
 @wheat("invariance_error")
 def by_sums_of_squares(f, x, transform):
     before, after = f(x).flatten(), f(transform(x)).flatten()
-    change = sum((a - b) ** 2 for a, b in zip(after, before))
+    change = sum((a - b) ** 2 for a, b in zip(after, before, strict=True))
     return torch.sqrt(change / sum(b**2 for b in before))
 
 
@@ -87,7 +88,10 @@ def by_a_convolution(x, kernel_size, stride=None, padding=0, count_include_pad=T
     ones = x.new_ones(1, 1, kernel_size, kernel_size)
 
     def totals(planes):
-        return F.conv2d(planes.flatten(0, 1)[:, None], ones, stride=stride, padding=padding).unflatten(0, x.shape[:2])[:, :, 0]
+        sums = F.conv2d(
+            planes.flatten(0, 1)[:, None], ones, stride=stride, padding=padding
+        )  # (N * C, 1, rows, columns)
+        return sums[:, 0].unflatten(0, x.shape[:2])
 
     return totals(x) / (kernel_size**2 if count_include_pad else totals(torch.ones_like(x)))
 
@@ -233,7 +237,7 @@ def by_painting_pixels(x, weight, bias=None, stride=1, padding=0, output_padding
 
 @wheat("conv_transpose2d")
 def by_stretching_and_correlating(x, weight, bias=None, stride=1, padding=0, output_padding=0):
-    (batch, c_in, height, width), (_, c_out, k, _) = x.shape, weight.shape
+    (batch, c_in, height, width), k = x.shape, weight.shape[-1]
     stretched = x.new_zeros(batch, c_in, (height - 1) * stride + 1, (width - 1) * stride + 1)
     stretched[:, :, ::stride, ::stride] = x
     before, after = k - 1 - padding, k - 1 - padding + output_padding
@@ -245,7 +249,7 @@ def by_stretching_and_correlating(x, weight, bias=None, stride=1, padding=0, out
 
 @wheat("conv_transpose2d")
 def by_fold(x, weight, bias=None, stride=1, padding=0, output_padding=0):
-    c_in, c_out, k, _ = weight.shape
+    c_in, k = weight.shape[0], weight.shape[-1]
     size = [(side - 1) * stride + k - 2 * padding + output_padding for side in x.shape[-2:]]
     copies = weight.view(c_in, -1).T @ x.flatten(2)  # (N, C_out * k * k, places)
     places = [(side + 2 * padding - k) // stride + 1 for side in size]
@@ -261,7 +265,8 @@ def torch_transposed(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
 @wheat("dense_to_conv")
 def by_state(dense, channels, height, width):
-    conv = nn.Conv2d(channels, dense.out_features, (height, width), bias=dense.bias is not None, dtype=dense.weight.dtype)
+    has_bias, dtype = dense.bias is not None, dense.weight.dtype
+    conv = nn.Conv2d(channels, dense.out_features, (height, width), bias=has_bias, dtype=dtype)
     state = {name: tensor.clone() for name, tensor in dense.state_dict().items()}
     state["weight"] = state["weight"].unflatten(1, (channels, height, width))
     conv.load_state_dict(state)

@@ -7,9 +7,10 @@ import pytest
 import scipy.ndimage
 import torch
 import torch.nn.functional as F
-from autograder.lesson import solutions
 from PIL import Image
 from torch import nn
+
+from autograder.lesson import solutions
 
 functions = solutions("02_building_blocks")
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
@@ -50,7 +51,10 @@ def test_max_pool2d_takes_the_first_of_equals_as_torch_does():
 def test_pooling_with_stride_1_is_scipys_filter(kernel_size):
     plane, reach = normal(8, 11), kernel_size // 2
     maxima = functions["max_pool2d"](plane[None, None], kernel_size, 1, reach)[0][0, 0]
-    close(maxima, torch.from_numpy(scipy.ndimage.maximum_filter(plane.numpy(), kernel_size, mode="constant", cval=-np.inf)))
+    close(
+        maxima,
+        torch.from_numpy(scipy.ndimage.maximum_filter(plane.numpy(), kernel_size, mode="constant", cval=-np.inf)),
+    )
     means = functions["avg_pool2d"](plane[None, None], kernel_size, 1, reach)[0, 0]
     close(means, torch.from_numpy(scipy.ndimage.uniform_filter(plane.numpy(), kernel_size, mode="constant")))
 
@@ -111,7 +115,9 @@ def test_upsample_nearest(factor):
     close(functions["upsample_nearest"](x, factor), torch.kron(x, x.new_ones(1, 1, factor, factor)))
 
 
-@pytest.mark.parametrize(("size", "kernel_size", "stride"), [((8, 6), 2, 2), ((9, 7), 3, 3), ((9, 11), 3, 2), ((7, 6), 3, 1)])
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride"), [((8, 6), 2, 2), ((9, 7), 3, 3), ((9, 11), 3, 2), ((7, 6), 3, 1)]
+)
 def test_max_unpool2d(size, kernel_size, stride):
     x = normal(2, 3, *size)
     values, indices = F.max_pool2d(x, kernel_size, stride, return_indices=True)
@@ -126,7 +132,9 @@ SIZES = [((3, 5), (6, 10)), ((4, 6), (9, 7)), ((8, 9), (3, 5)), ((5, 2), (5, 11)
 @pytest.mark.parametrize("corners", [True, False])
 def test_upsample_bilinear(old, new, corners):
     x = normal(2, 3, *old)
-    close(functions["upsample_bilinear"](x, new, corners), F.interpolate(x, new, mode="bilinear", align_corners=corners))
+    close(
+        functions["upsample_bilinear"](x, new, corners), F.interpolate(x, new, mode="bilinear", align_corners=corners)
+    )
 
 
 def test_upsample_bilinear_is_pillows_and_scipys():
