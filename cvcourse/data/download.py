@@ -140,8 +140,6 @@ class ResumingDownloader:
         """One connection: ask for what is missing and write it down as it comes."""
         import requests
 
-        if self._bytes_here() > self.archive.size:
-            self.part.unlink()
         start = self._bytes_here()
         if start == self.archive.size:  # only the last step, verification, had not been reached
             self.resumed = True

@@ -56,6 +56,8 @@ def test_an_image_does_not_depend_on_how_many_are_made(hidden, monkeypatch):
     few = camouflage(5, seed=1)
     assert torch.equal(few.images, hidden.images[:5]) and torch.equal(few.labels, hidden.labels[:5])
     assert not torch.equal(camouflage(5, seed=2).images, few.images)
+    monkeypatch.setattr("cvcourse.data.disguise.CHUNK", 7)
+    assert torch.equal(camouflage(20, seed=1).images, hidden.images[:20])
 
 
 def test_sizes():

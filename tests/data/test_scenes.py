@@ -99,11 +99,12 @@ def test_the_principal_object_is_the_last_painted_and_lies_in_front():
 
 
 def test_the_mask_is_where_the_object_differs_from_the_background():
-    known = recipe(64, 1)
+    known = recipe(64, (0, 2))
     layout = draw_layout(known, 2, 0, 20)
     images, _ = paint(layout, known)
     changed = (images - paint_background(layout, known)).abs().amax(1) > 1e-6
-    mask = scenes(20, 64, seed=2).instance_masks.bool()
+    mask = scenes(20, 64, objects=(0, 2), seed=2).instance_masks.bool()
+    assert not mask.flatten(1).any(1).all(), "a scene without objects is among them"
     assert (changed | ~mask).all(), "every masked pixel was painted over"
     fringe = changed & ~mask
     near = torch.nn.functional.max_pool2d(mask[:, None].float(), 3, 1, 1)[:, 0].bool()
@@ -248,12 +249,13 @@ def test_objects_lie_inside_the_image():
         assert (reach <= torch.tensor([width, height]) / min(width, height) + 1e-5).all()
 
 
+@pytest.mark.parametrize("scale", [None, (0.6, 0.9)])
 @pytest.mark.parametrize(("size", "objects"), [(48, 2), (48, 5), ((32, 80), 6), ((80, 32), (1, 7))])
-def test_without_occlusion_nothing_overlaps(size, objects):
-    known = recipe(size, objects, occlusion=False)
+def test_without_occlusion_nothing_overlaps(size, objects, scale):
+    known = recipe(size, objects, occlusion=False, scale=scale)
     whole = paint(draw_layout(known, 1, 0, 60), known)[1]
     assert whole.sum(1).max() == 1
-    made = scenes(60, size, objects, seed=1, occlusion=False)
+    made = scenes(60, size, objects, seed=1, occlusion=False, scale=scale)
     assert torch.equal(made.visible, made.classes >= 0)
 
 
