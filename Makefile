@@ -1,6 +1,8 @@
 # One command each. PYTHON=python3.12 make course chooses another Python; ARGS="-k conv2d" goes to pytest.
 BIN := .venv/bin
 export PYTHON
+# Tests that measure times: nothing else may run beside them.
+ALONE := tests/units tests/browser
 
 .DEFAULT_GOAL := help
 .PHONY: help setup course test demo build quality lint pins clean
@@ -18,11 +20,9 @@ course: ## prepare .venv and open JupyterLab on the course
 test: ## prepare .venv and run the whole test suite
 	@scripts/setup.sh test
 	@failed=0; \
-	$(BIN)/python -m pytest -n 2 --ignore=tests/browser $(ARGS) || failed=1; \
-	if [ -d tests/browser ]; then \
-		[ $$failed = 0 ] || echo 'Tests failed above. The browser tests, which measure times and so run alone, follow.'; \
-		$(BIN)/python -m pytest tests/browser $(ARGS) || failed=1; \
-	fi; \
+	$(BIN)/python -m pytest -n 2 $(ALONE:%=--ignore=%) $(ARGS) || failed=1; \
+	[ $$failed = 0 ] || echo 'Tests failed above. Those that measure times, and so run alone, follow.'; \
+	$(BIN)/python -m pytest $(ALONE) $(ARGS) || failed=1; \
 	exit $$failed
 
 demo: ## play a class through one unit: release, submissions, autograde, feedback, grades

@@ -1,4 +1,4 @@
-"""The gates of the whole repository: style, and notebooks, keys and course/ in step with solutions/."""
+"""The gates of the whole repository: style, and notebooks, keys, course/ and the unit table in step with solutions/."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     "command",
-    ["ruff check .", "ruff format --check .", "autograder.cli build --check", "autograder.cli quality"],
+    ["ruff check .", "ruff format --check .", "autograder.cli build --check"],
 )
 def test_gate(command: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=1200
+        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
 
