@@ -113,7 +113,7 @@ print("shape", tuple(pixels.shape), " type", pixels.dtype)
 print(f"red, green and blue in row {row}, column {column}:", pixels[row, column].tolist())
 show(
     image(pixels, "120 rows, 180 columns, 3 channels", points=[(row, column)]),
-    alt="A photograph of a coffee cup on an orange saucer; a dot marks the pixel whose numbers are printed.",
+    alt="A photograph of a coffee cup on a red-brown saucer; a dot marks the pixel whose numbers are printed.",
 )
 
 # %% [markdown]
@@ -175,10 +175,10 @@ show(
 # With channels first, work on colours is one line: `picture[0]` is the red plane, and `picture * gains[:, None,
 # None]` weighs the three planes.
 #
-# **Try it.** Look at the saucer in the three planes: it is nearly white in one and nearly black in another, and
-# this difference is what "orange" means here. Then set red to 0. In what is left, where does the saucer end and the
-# table begin? Two things that were told apart by one channel have become alike, and nothing behind this point could
-# separate them again.
+# **Try it.** The saucer is pale in the red plane and nearly black in the other two; that is all its colour consists
+# of. Now compare the coffee with the rim of the cup: in the blue plane they differ strongly, in the red one hardly.
+# Turn green and blue down to 0, and the coffee merges with its cup. What told the two apart is gone, and nothing
+# behind this point could get it back.
 
 # %% tags=["widget"]
 def mix(to_tensor, red, green, blue):
@@ -760,9 +760,9 @@ def electrode(gabor, simple_cell, complex_cell, orientation, position, phase):
     turn = math.radians(orientation)
     shown = bar(size, turn, position)
     return Scene(
-        image(shown, "on the screen", limits=(-1, 1), size=155),
-        image(fields[0], "simple cell's field", colours="signed", limits=(-1, 1), size=155),
+        image(shown, "on the screen", limits=(-1, 1), size=217),
         tuning("turning this bar", "orientation, degrees", angles, bar(size, angles.deg2rad(), position), orientation),
+        image(fields[0], "simple cell's field", colours="signed", limits=(-1, 1), size=217),
         tuning("moving this bar", "position, pixels", places, bar(size, turn, places), position),
         caption="Dots: the responses to the bar on the screen. The cells prefer 30°.",
     )
@@ -849,12 +849,12 @@ for degrees in (0, 45, 90, 135):
 show(
     image(pagoda, "a photograph"),
     *(image(responses, title, colours="heat", limits=(0, 5)) for title, responses in maps.items()),
-    alt="A pagoda and four maps: upright columns light up at 0 degrees, roof edges at 90, slopes at 45 and 135.",
+    alt="A pagoda and four maps: upright edges light up at 0 degrees, roofs at 90, slopes at 45 and 135.",
 )
 
 # %% [markdown]
-# Upright columns light up at 0°, the level edges of the roofs at 90°, and the two slanted maps share the slopes.
-# Each map knows one thing about every place.
+# Upright edges light up at 0°, the level edges of the roofs at 90°, and the two slanted maps share the slopes. Each
+# map knows one thing about every place.
 #
 # A convolutional network is this plan with the fields learned instead of designed. Unit 01 makes the sliding of one
 # field over an image precise, unit 02 the tolerance and the growth, and unit 03 meets the Neocognitron, which
