@@ -3,6 +3,8 @@
 The palette is Okabe and Ito's, which readers with any common colour blindness can tell apart.
 """
 
+import functools
+
 import numpy as np
 
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
@@ -33,12 +35,18 @@ def colour(k: int) -> str:
     return PALETTE[k % len(PALETTE)]
 
 
-def look_up(unit: np.ndarray, name: str) -> np.ndarray:
-    """Values in [0, 1], any shape, to colours of the named map: (..., 3) uint8."""
+@functools.cache
+def _table(name: str) -> np.ndarray:
+    """A colour map in 256 steps: (256, 3) uint8."""
     stops = np.array([to_rgb(stop) for stop in MAPS[name]], dtype=float)
     at = np.linspace(0, 1, len(stops))
     table = np.stack([np.interp(np.linspace(0, 1, 256), at, stops[:, channel]) for channel in range(3)], axis=-1)
-    return np.round(table).astype(np.uint8)[np.round(unit * 255).astype(np.uint8)]
+    return np.round(table).astype(np.uint8)
+
+
+def look_up(unit: np.ndarray, name: str) -> np.ndarray:
+    """Values in [0, 1], any shape, to colours of the named map: (..., 3) uint8."""
+    return _table(name)[np.round(unit * 255).astype(np.uint8)]
 
 
 def label_colours(labels: np.ndarray) -> np.ndarray:

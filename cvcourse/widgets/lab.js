@@ -167,7 +167,7 @@ class Stage {
   draw(scene) {
     this.scene = scene;
     const kinds = scene.panels.map((panel) => panel.kind).join();
-    if (kinds !== this.kinds) this.build(scene.panels, kinds);
+    if (kinds !== this.kinds) this.build(scene, kinds);
     this.node.classList.toggle("cvlab-stale", scene.failed);
     setText(this.caption, scene.caption);
     setText(this.texts, scene.panels.filter((p) => p.kind === "text").map((p) => p.content).join("\n"));
@@ -182,9 +182,12 @@ class Stage {
   }
 
   /** Frames keep the size of the first scene, so that nothing on the page moves while a control does. */
-  build(panels, kinds) {
+  build({ panels, columns }, kinds) {
     this.kinds = kinds;
     this.panels.replaceChildren();
+    const widest = Math.max(0, ...panels.map((panel) => panel.width));
+    this.panels.style.maxWidth = columns ? `${columns * (widest + 24)}px` : "";
+    this.panels.classList.toggle("cvlab-untitled", !panels.some((panel) => panel.title || panel.remark));
     this.frames = panels.map((panel, index) => (panel.kind === "text" ? null : this.frame(panel, index)));
   }
 
@@ -247,6 +250,7 @@ class Stage {
   paintPanel(frame, panel, theme) {
     const { canvas, width, height } = frame;
     setText(frame.title, panel.title);
+    frame.title.title = panel.title;
     setText(frame.remark, panel.remark || "");
     if (frame.names) setNames(frame.names, panel.series);
     if (frame.legend) setLegend(frame.legend, panel.legend);
@@ -376,11 +380,12 @@ function line(ctx, x0, y0, x1, y1, ink) {
 
 function paintCurves(ctx, panel, width, height, theme) {
   const { x, y, series, marks } = panel;
-  const [left, right, top, bottom] = [y.label ? 56 : 40, width - 8, 6, height - (x.label ? 40 : 24)];
+  ctx.font = `11px ${theme.font}`;
+  const said = Math.max(0, ...y.ticks.map(([, text]) => ctx.measureText(text).width));
+  const [left, right, top, bottom] = [said + (y.label ? 26 : 8), width - 8, 6, height - (x.label ? 40 : 24)];
   const toX = (value) => left + ((value - x.low) / (x.high - x.low)) * (right - left);
   const toY = (value) => bottom - ((value - y.low) / (y.high - y.low)) * (bottom - top);
   const crisp = (value) => Math.round(value) + 0.5;
-  ctx.font = `11px ${theme.font}`;
   for (const [value, said] of x.ticks) {
     line(ctx, crisp(toX(value)), top, crisp(toX(value)), bottom, theme.line);
     write(ctx, said, Math.min(toX(value), width - ctx.measureText(said).width / 2), bottom + 12, theme.muted, "center");
@@ -402,14 +407,14 @@ function paintCurves(ctx, panel, width, height, theme) {
   ctx.rect(left - 1, top - 3, right - left + 5, bottom - top + 5);
   ctx.clip();
   for (const curve of series) paintCurve(ctx, floats(curve.x), floats(curve.y), toX, toY, curve);
-  for (const [markX, markY] of marks) {
+  ctx.restore();
+  for (const [markX, markY] of marks.filter(([mx, my]) => mx >= x.low && mx <= x.high && my >= y.low && my <= y.high)) {
     ctx.beginPath();
     ctx.arc(toX(markX), toY(markY), 4, 0, 7);
     [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [theme.ink, theme.ground, 1.5];
     ctx.fill();
     ctx.stroke();
   }
-  ctx.restore();
 }
 
 function paintCurve(ctx, xs, ys, toX, toY, { colour, dash }) {

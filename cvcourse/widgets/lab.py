@@ -69,6 +69,7 @@ class Lab:
         if self.mode == "off":
             return figure_of(Scene(), self._off_line())
         settings = [f"{self._label(name)}: {control.say(self.values[name])}" for name, control in self.controls.items()]
+        settings = [setting.replace(" ", "\N{NO-BREAK SPACE}") for setting in settings]
         notes = [note.text for note in self.notes]
         return figure_of(self.scene or Scene(), self.title, "   ".join(settings), notes)
 

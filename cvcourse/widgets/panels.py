@@ -38,11 +38,14 @@ class Image:
     kind = "image"
 
     def size(self, side: int) -> tuple[int, int]:
-        """(width, height) with the longest side `side`, or more where numbers need the room."""
+        """(width, height) with the longest side `side`, or the one asked for."""
         rows, columns = self.rgba.shape[:2]
-        longest = max(rows, columns)
-        side = self.side or (max(side, min(MOST_FOR_NUMBERS, 27 * longest)) if self.numbers else side)
-        return max(24, round(columns * side / longest)), max(8, round(rows * side / longest))
+        scale = (self.side or side) / max(rows, columns)
+        return max(24, round(columns * scale)), max(8, round(rows * scale))
+
+    def side_for_numbers(self) -> int:
+        """How long the longest side has to be for the numbers to be read; 0 without numbers."""
+        return min(MOST_FOR_NUMBERS, 27 * max(self.rgba.shape[:2])) if self.numbers else 0
 
     def describe(self) -> dict[str, Any]:
         pixels = _averaged(self.rgba)
@@ -143,9 +146,10 @@ class Scene:
         object.__setattr__(self, "caption", caption)
 
     def sizes(self) -> list[tuple[int, int]]:
-        """(width, height) of each panel: the more images, the smaller each."""
+        """(width, height) of each panel: the more panels, the smaller the images, and all images alike."""
         pictures = sum(isinstance(panel, Image | Curves | Bars) for panel in self.panels)
         side = {0: 300, 1: 300, 2: 260}.get(pictures, 220)
+        side = max([side, *(panel.side_for_numbers() for panel in self.panels if isinstance(panel, Image))])
         return [panel.size(side) for panel in self.panels]
 
     def describe(self) -> dict[str, Any]:
@@ -154,7 +158,9 @@ class Scene:
             {"kind": panel.kind, "width": width, "height": height} | panel.describe()
             for panel, (width, height) in zip(self.panels, self.sizes(), strict=True)
         ]
-        return {"panels": drawn, "caption": self.caption}
+        # Four panels stand better as two by two than as three and one.
+        columns = 2 if sum(not isinstance(panel, Text) for panel in self.panels) == 4 else 0
+        return {"panels": drawn, "caption": self.caption, "columns": columns}
 
 
 def image(
@@ -228,11 +234,12 @@ def bars(
     """Named numbers as bars from 0. limits: the range of the value axis; without them it always includes 0."""
     heights = [float(value) for value in values.values()]
     finite = [height for height in heights if math.isfinite(height)]
-    low, high = limits or (min([0.0, *finite]), max([0.0, *finite]) or 1.0)
+    low, high = limits or (min([0.0, *finite]), max([0.0, *finite]))
+    high = high if high > low else low + 1
     return Bars(
         names=[str(name) for name in values],
         heights=[height if math.isfinite(height) else None for height in heights],
-        said=[say(height) for height in heights],
+        said=_said_alike(heights),
         title=title,
         y=_axis(low, high, y_label),
     )
@@ -276,6 +283,14 @@ def say(value: float) -> str:
         said = f"{value:.{decimals}f}"
         said = said.rstrip("0").rstrip(".") if decimals else said
     return said.replace("-", "−")
+
+
+def _said_alike(values: list[float]) -> list[str]:
+    """Numbers in words, with as many decimals each as any of them needs."""
+    said = [say(value) for value in values]
+    decimals = max((len(number.partition(".")[2]) for number in said if "e" not in number), default=0)
+    plain = not any("e" in number for number in said) and all(map(math.isfinite, values))
+    return [f"{value:.{decimals}f}".replace("-", "−") for value in values] if plain else said
 
 
 def _auto_limits(values: np.ndarray, name: str) -> tuple[float, float]:

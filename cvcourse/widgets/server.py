@@ -1,7 +1,7 @@
 """A Jupyter server extension of one line: answers of the kernel leave at once.
 
-Jupyter's server leaves Nagle's algorithm on. It then holds a widget's new picture back until the browser has acknowledged
-the message before it (the kernel's "busy"), and the browser's machine delays that by 40 ms.
+Jupyter's server leaves Nagle's algorithm on. It then holds a widget's new picture back until the browser has
+acknowledged the message before it (the kernel's "busy"), and the browser's machine delays that by 40 ms.
 
     jupyter lab --ServerApp.jpserver_extensions="{'cvcourse.widgets.server': True}"
 """

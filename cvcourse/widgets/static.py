@@ -61,14 +61,15 @@ def figure_of(scene: Scene, title: str = "", settings: str = "", notes: list[str
     lines = [(line, colours.INK) for line in below]
     lines += [(line, colours.MUTED) for line in [scene.caption, *(notes or [])] if line]
     lines = [(part, ink) for line, ink in lines for part in _wrapped(line)]
-    head = [line for line in [title, settings] if line]
+    head = [line for line in [title, *_wrapped(settings)] if line]
     tall = sum(_row_height(row) + GAP for row in rows)
-    width, height = PAGE, 2 * 14 + LINE * 1.25 * len(head) + tall + LINE * len(lines)
+    width, height = PAGE, 2 * 14 + (12 + LINE * len(head) if head else 0) + tall + LINE * len(lines)
     figure = Figure(figsize=(width / CSS_INCH, max(height, 40) / CSS_INCH), facecolor="white")
     pen = _Pen(figure, width, max(height, 40))
     for k, line in enumerate(head):
         first = k == 0 and bool(title)
-        pen.write(line, weight="bold" if first else "normal", ink=colours.INK if first else colours.MUTED, tall=1.25)
+        pen.write(line, weight="bold" if first else "normal", ink=colours.INK if first else colours.MUTED, big=first)
+    pen.top += 8 if head else 0
     for row in rows:
         left = 14
         for panel, (panel_width, panel_height) in row:
@@ -99,20 +100,21 @@ class _Pen:
         style = {"fontsize": TEXT, "color": colours.INK, "va": "top", "parse_math": False} | style
         self.figure.text(left / self.width, 1 - top / self.height, content, **style)
 
-    def write(self, line: str, ink: str = colours.INK, weight: str = "normal", tall: float = 1.0) -> None:
+    def write(self, line: str, ink: str = colours.INK, weight: str = "normal", big: bool = False) -> None:
         """One line of running text; moves down."""
-        self.text(14, self.top, line.replace("`", ""), color=ink, weight=weight, fontsize=TEXT * (tall**0.5))
-        self.top += LINE * tall
+        self.text(14, self.top, line.replace("`", ""), color=ink, weight=weight, fontsize=TEXT + 1.5 * big)
+        self.top += LINE + 4 * big
 
 
 def _rows(scene: Scene) -> list[list[tuple[Panel, tuple[int, int]]]]:
     """Panels with their sizes, broken into rows that fit the page."""
     rows, used = [], PAGE
+    most = 2 if sum(not isinstance(panel, Text) for panel in scene.panels) == 4 else len(scene.panels)
     for panel, size in zip(scene.panels, scene.sizes(), strict=True):
         if isinstance(panel, Text):
             continue
         size = (min(size[0], PAGE - 28), size[1])
-        if used + size[0] > PAGE - 28 or not rows:
+        if used + size[0] > PAGE - 28 or not rows or len(rows[-1]) == most:
             rows.append([])
             used = 0
         rows[-1].append((panel, size))
@@ -146,10 +148,11 @@ def _draw(pen: _Pen, panel: Panel, left: float, top: float, width: float, height
         if _named(panel):
             _draw_names(pen, panel, left, top)
             top += LEGEND
-        _draw_curves(pen.axes(left + 46, top + 4, width - 52, height - 46), panel)
+        _draw_curves(pen.axes(left + 52, top + 4, width - 60, height - 46), panel)
     else:
         names = min(140, 12 + 7 * max(map(len, panel.names), default=0))
-        _draw_bars(pen.axes(left + names, top, width - names - 40, height - 40), panel)
+        below = 42 if panel.y.label else 26
+        _draw_bars(pen.axes(left + names, top, width - names - 44, height - below), panel)
 
 
 def _draw_image(axes: "Axes", panel: Image, width: float) -> None:

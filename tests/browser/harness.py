@@ -103,7 +103,11 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
         file.write_text(json.dumps(values))
     port = _free_port()
     places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
-    places |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+    places |= {
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
     environment = os.environ | {name: str(folder / place) for name, place in places.items()}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     for name in ("NBGRADER_EXECUTION", "CVCOURSE_WIDGETS"):
@@ -225,8 +229,8 @@ def slider_labels(page: Any, lab_index: int) -> list[str]:
     return [inputs.nth(k).get_attribute("aria-label") for k in range(inputs.count())]
 
 
-# One promise for the next redraw with the value that the slider then has. The clock starts with the key event's own time
-# stamp and stops when the frame with the new picture has been handed over: animation frame, then the task after it.
+# One promise for the next redraw with the value that the slider then has. The clock starts with the key event's own
+# time stamp and stops when the frame with the new picture has been handed over: animation frame, then the task after.
 ARM = """
 ([lab, label]) => {
   const root = document.querySelectorAll(".cvlab")[lab];

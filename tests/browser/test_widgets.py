@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from . import harness
-from .harness import DEMO, LIMIT_MS, ROOT, WidgetCell, Watched
+from .harness import DEMO, LIMIT_MS, ROOT, Watched, WidgetCell
 
 WIDGETS = [widget for lesson in [DEMO, *harness.lessons()] for widget in harness.widget_cells(lesson)]
 ROUNDS = 3  # a busy machine may spoil a round; a slow widget is slow in all of them

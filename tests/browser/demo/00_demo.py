@@ -16,6 +16,7 @@
 # A small lesson for the browser tests: shaped like a unit, with one widget for each thing a widget can do.
 
 # %% tags=["setup"]
+# ruff: noqa: E501, I001, F841
 import torch
 import torch.nn.functional as F
 from cvcourse.widgets import Choice, Grid, Lab, Pointer, Scene, Slider, Toggle, bars, curves, image, show, text
@@ -29,6 +30,7 @@ kernels = {
     "blur": torch.ones(3, 3) / 9,
     "my own": None,
 }
+
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conv2d(images, kernel, stride=1, dilation=1):
