@@ -889,6 +889,7 @@ show(
 # is drawn independently, so that no orientation is favoured.
 
 # %% tags=["training"]
+torch.set_num_threads(1)  # handing such small tensors to several threads costs more than it saves
 plan = budget(smoke=dict(steps=40, trials=100), cpu=dict(steps=300, trials=400), gpu=dict(steps=1000, trials=4000))
 generator = torch.Generator().manual_seed(0)
 
