@@ -23,12 +23,12 @@ STYLE = """<style>
 .cv-check table{border-collapse:collapse;width:100%;margin:0;font-size:12.5px}
 .cv-check tr{background:none!important;border-top:1px solid var(--jp-border-color3,#9993)}
 .cv-check td{text-align:left!important;vertical-align:top;padding:4px 12px;white-space:normal}
-.cv-check td:first-child{white-space:nowrap;width:7.5rem}
+.cv-check td:first-child{white-space:nowrap;width:6rem}
 .cv-check tr.wrong td:first-child,.cv-check tr.error td:first-child{color:#d1580a;font-weight:600}
 .cv-check tr.right td:first-child{color:#0b8f6a}
-.cv-check td:nth-child(2){width:45%}
-.cv-check code{font:12px/1.4 var(--jp-code-font-family,monospace);background:none;color:inherit;padding:0;
- overflow-wrap:anywhere}
+.cv-check td:nth-child(2){width:50%}
+.cv-check code{font:12px/1.4 var(--jp-code-font-family,monospace);background:none!important;color:inherit!important;
+ padding:0!important;overflow-wrap:anywhere}
 .cv-check pre{margin:2px 0;font-size:11.5px;white-space:pre-wrap;max-height:9em;overflow:auto}
 .cv-check .cv-why{border-top:1px solid var(--jp-border-color2,#9995);padding:8px 12px}
 .cv-check .cv-why p{margin:2px 0}
