@@ -101,6 +101,10 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
         file = settings / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
+    # The course's server extension, by the file that an installation puts among Jupyter's settings.
+    enabled = folder / "config" / "jupyter_server_config.d"
+    enabled.mkdir(parents=True)
+    shutil.copy(ROOT / "cvcourse" / "widgets" / "jupyter_server_config.json", enabled / "cvcourse.json")
     port = _free_port()
     places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
     places |= {
@@ -118,8 +122,6 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
         "ServerApp.root_dir": work,
         "IdentityProvider.token": "",
         "ServerApp.disable_check_xsrf": True,  # the tests end sessions through its API
-        # What `cvcourse lab` starts with.
-        "ServerApp.jpserver_extensions": "{'cvcourse.widgets.server': True}",
         "LabApp.expose_app_in_browser": True,
         "LabApp.news_url": None,
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
