@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,40 +83,34 @@ class AlignCells(NbGraderPreprocessor):
         """Set the flags of every graded cell; put missing ones back."""
         names = resources["nbgrader"]
         with Gradebook(names["db_url"]) as gradebook:
-            flags = released_flags(gradebook.find_notebook(names["notebook"], names["assignment"]))
-        for cell, name in zip(nb.cells, canonical_names(nb.cells, flags), strict=True):
+            released = released_cells(gradebook.find_notebook(names["notebook"], names["assignment"]))
+        for cell, name in zip(nb.cells, canonical_names(nb.cells, released), strict=True):
             cell.metadata.pop("nbgrader", None)
             if name is not None:
-                cell.metadata["nbgrader"] = NotebookNode(flags[name])
-        for name in flags:
-            if not any(grade_id(cell) == name for cell in nb.cells) and flags[name]["grade"]:
+                cell.metadata["nbgrader"] = released[name].metadata["nbgrader"]
+        present = {grade_id(cell) for cell in nb.cells}
+        for name, cell in released.items():
+            if name not in present and is_grade(cell):
                 self.log.warning("The cell %s is missing; it is put back", name)
-                put_back(nb, flags[name])
+                put_back(nb, cell)
         return nb, resources
 
 
-def released_flags(notebook: Notebook) -> dict[str, dict[str, Any]]:
-    """nbgrader's metadata of every released graded or solution cell, by name, as the gradebook knows it."""
-    points = {cell.name: cell.max_score for cell in notebook.grade_cells}
-    solutions = {cell.name for cell in notebook.solution_cells}
-    tasks = {cell.name: cell.max_score for cell in notebook.task_cells}
-    return {
-        cell.name: {
-            "grade": cell.name in points,
-            "grade_id": cell.name,
-            "locked": bool(cell.locked),
-            "points": points.get(cell.name, tasks.get(cell.name, 0)),
-            "schema_version": 3,
-            "solution": cell.name in solutions,
-            "task": cell.name in tasks,
-            "cell_type": cell.cell_type,
-            "checksum": cell.checksum,
-        }
-        for cell in sorted(notebook.source_cells, key=lambda cell: cell.name)
-    }
+def released_cells(notebook: Notebook) -> dict[str, NotebookNode]:
+    """Every released graded or solution cell by name, as the gradebook knows it."""
+    points = {cell.name: cell.max_score for cell in [*notebook.grade_cells, *notebook.task_cells]}
+    kinds = {kind: {cell.name for cell in getattr(notebook, f"{kind}_cells")} for kind in ("grade", "solution", "task")}
+    cells = {}
+    for cell in sorted(notebook.source_cells, key=lambda cell: cell.name):
+        make = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+        flags = {kind: cell.name in names for kind, names in kinds.items()}
+        flags |= {"grade_id": cell.name, "locked": bool(cell.locked), "points": points.get(cell.name, 0)}
+        flags |= {"schema_version": 3, "cell_type": cell.cell_type, "checksum": cell.checksum}
+        cells[cell.name] = make(cell.source, metadata={"nbgrader": flags})
+    return cells
 
 
-def canonical_names(cells: Sequence[NotebookNode], known: Sequence[str]) -> list[str | None]:
+def canonical_names(cells: Sequence[NotebookNode], known: Collection[str]) -> list[str | None]:
     """The released name of each cell. Of copies, the last one keeps it: the check sees what was defined last."""
     names = [grade_id(cell) for cell in cells]
     return [name if name in known and name not in names[index + 1 :] else None for index, name in enumerate(names)]
@@ -128,14 +122,13 @@ def grade_id(cell: NotebookNode) -> str | None:
     return data.get("grade_id") if isinstance(data, dict) else None
 
 
-def put_back(nb: NotebookNode, flags: dict[str, Any]) -> None:
-    """Insert a missing graded cell after its exercise, else at the end; OverwriteCells fills in its source."""
-    name = flags["grade_id"]
+def put_back(nb: NotebookNode, missing: NotebookNode) -> None:
+    """Insert a missing graded cell after its exercise, else at the end."""
+    name = grade_id(missing)
     exercise = [index for index, cell in enumerate(nb.cells) if grade_id(cell) == name.removeprefix(CHECK)]
     place = exercise[-1] + 1 if exercise else len(nb.cells)
-    make = nbformat.v4.new_code_cell if flags["cell_type"] == "code" else nbformat.v4.new_markdown_cell
     note = nbformat.v4.new_markdown_cell(f"*The cell `{name}` was missing from the submission; it was put back here.*")
-    nb.cells[place:place] = [note, make(metadata={"nbgrader": flags})]
+    nb.cells[place:place] = [note, missing]
 
 
 class BringHiddenCases(NbGraderPreprocessor):
