@@ -4,6 +4,7 @@ The page is always white with dark text: it then reads the same in a light and i
 """
 
 import base64
+import html
 import io
 import os
 from typing import TYPE_CHECKING, Any
@@ -44,11 +45,17 @@ def mode() -> str:
 
 
 def picture_bundle(figure: "Figure", alt: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A figure as notebook output (data, metadata): a PNG of twice the screen's usual density, and its words."""
+    """A figure as notebook output (data, metadata): a PNG of twice the screen's usual density, and its words.
+
+    As HTML too: neither JupyterLab nor nbconvert puts a PNG's words where a screen reader finds them.
+    """
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=2 * CSS_INCH)
+    png = base64.b64encode(file.getvalue()).decode()
     width, height = (round(inches * CSS_INCH) for inches in figure.get_size_inches())
-    data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": alt or "a picture"}
+    words = html.escape(alt or "a picture", quote=True)
+    page = f'<img src="data:image/png;base64,{png}" alt="{words}" width="{width}" style="max-width: 100%">'
+    data = {"text/html": page, "image/png": png, "text/plain": alt or "a picture"}
     return data, {"image/png": {"width": width, "height": height, "alt": alt}}
 
 

@@ -259,6 +259,7 @@ def test_the_output_has_the_widget_and_a_picture_with_words():
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == lab.view().model_id
     assert data["image/png"].startswith("iVBOR")
     assert data["text/plain"] == metadata["image/png"]["alt"] == "a grey square"
+    assert 'alt="a grey square"' in data["text/html"]
 
 
 def test_the_picture_on_paper_has_the_panels_and_the_settings():
@@ -283,7 +284,7 @@ def test_nothing_is_drawn_while_grading(monkeypatch, name, value):
 def test_static_gives_the_picture_only(monkeypatch):
     monkeypatch.setenv("CVCOURSE_WIDGETS", "static")
     data, _ = lab_of(double)._repr_mimebundle_()
-    assert set(data) == {"image/png", "text/plain"}
+    assert set(data) == {"text/html", "image/png", "text/plain"}
 
 
 def test_show_displays_a_picture_and_returns_nothing(monkeypatch):
