@@ -563,8 +563,10 @@ check(gabor, hidden=True)
 # Look at what you wrote. In the first row only $\theta$ changes, in the second only $\varphi$. Orange excites, blue
 # inhibits.
 
+# %% tags=["helper"]
+size, wavelength, sigma, preferred = 31, 8.0, 5.0, math.radians(30)
+
 # %% tags=["figure"]
-size, wavelength, sigma = 31, 8.0, 5.0
 turned = {f"theta {value}°": gabor(size, math.radians(value), wavelength, sigma) for value in (0, 45, 90, 135)}
 shifted = {f"phase {value}°": gabor(size, 0.0, wavelength, sigma, math.radians(value)) for value in (0, -90, 180, 90)}
 for fields in (turned, shifted):
@@ -625,7 +627,6 @@ def bar(size, theta, offset, width=3.0):
 
 
 # %% tags=["figure"]
-preferred = math.radians(30)
 even = gabor(size, preferred, wavelength, sigma)
 angles = torch.arange(0, 180, 5)
 rates = simple_cell(bar(size, angles.deg2rad(), 0.0), even)  # (36,)
