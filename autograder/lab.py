@@ -12,6 +12,8 @@ from autograder.errors import CourseError
 
 # JupyterLab asks at its first start whether to fetch news; the course needs no network.
 NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+# Without this server extension, a widget's picture comes 40 ms late.
+PROMPT_WIDGETS = {"ServerApp": {"jpserver_extensions": {"cvcourse.widgets.server": True}}}
 
 
 def open_lab(folder: Path, options: list[str]) -> None:
@@ -23,16 +25,18 @@ def open_lab(folder: Path, options: list[str]) -> None:
     except ImportError as error:
         raise CourseError(f"JupyterLab is not installed ({error}): run `make setup`.") from None
     with tempfile.TemporaryDirectory(prefix="cvcourse-") as settings:
-        turn_news_off(Path(settings))
+        write_settings(Path(settings))
         # A terminal and `!cvcourse ...` in a notebook find the same Python as the notebook.
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         LabApp.launch_instance(argv=[f"--ServerApp.root_dir={folder.resolve()}", *lab_options(), *options])
 
 
-def turn_news_off(settings: Path) -> None:
+def write_settings(settings: Path) -> None:
     """Put a configuration folder in front of the reader's own for this one start."""
-    (settings / "labconfig").mkdir()
-    (settings / "labconfig" / "page_config.json").write_text(json.dumps(NO_NEWS), encoding="utf-8")
+    files = {"labconfig/page_config.json": NO_NEWS, "jupyter_server_config.d/cvcourse.json": PROMPT_WIDGETS}
+    for name, content in files.items():
+        (settings / name).parent.mkdir()
+        (settings / name).write_text(json.dumps(content), encoding="utf-8")
     others = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(settings), *([others] if others else [])])
 

@@ -42,6 +42,16 @@ def test_browser_only_where_there_is_a_screen(monkeypatch: pytest.MonkeyPatch, s
     assert ("--no-browser" in lab.lab_options()) == (screen is None)
 
 
+def test_widgets_answer_without_delay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jupyter_server.extension.config import ExtensionConfigManager
+
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "elsewhere")
+    lab.write_settings(tmp_path)
+    assert os.environ["JUPYTER_CONFIG_PATH"] == os.pathsep.join([str(tmp_path), "elsewhere"])
+    enabled = ExtensionConfigManager(read_config_path=[str(tmp_path)]).get_jpserver_extensions()
+    assert enabled == {"cvcourse.widgets.server": True}
+
+
 def test_opens_prints_its_address_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "course").mkdir()
     (tmp_path / "tmp").mkdir()

@@ -1,4 +1,4 @@
-"""Each widget of each unit without a browser: every control, the learner's function, the stub's stand-in, the picture."""
+"""Each widget of each unit without a browser: its controls, the learner's function, the stub, the static picture."""
 
 from __future__ import annotations
 
