@@ -254,7 +254,7 @@ def test_an_endless_loop_costs_its_own_exercise_only(course, grade, monkeypatch:
 
 
 def test_a_redefinition_of_check_earning_points(course, grade) -> None:
-    """A cell without a verdict earns nothing and says why. (Forging a verdict in the same process is another matter.)"""
+    """A cell without a verdict earns nothing and says why. (A forged verdict is another matter.)"""
     notebook = course.answered(
         moving_sum="def check(*args, **kwargs):\n    'my own helper'\n\ndef moving_sum(signal): pass"
     )
