@@ -181,7 +181,8 @@ for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
 # The filter is equivariant for both shifts. The mean is invariant (and equivariant too: a single value cannot be
 # moved). Keeping every second pixel is equivariant for the shift by two, and for the shift by one it is neither: no
 # shift of its output by whole pixels stands for half a pixel. This is the first sign of a rule that you will meet
-# four times in this unit: **what has a stride $s$ commutes with shifts by multiples of $s$, and with no others.**
+# four times in this unit: **what has a stride $s$ commutes with shifts by multiples of $s$ and, as a rule, with no
+# others.**
 
 # %% [markdown]
 # ## Pooling
@@ -218,8 +219,8 @@ print("top right window:\n", cut[0, 0, 0, 1])
 #
 # $$\text{index} = \text{row} \cdot W + \text{column}.$$
 #
-# In the plane above, the window at the top right holds its maximum, 5, in row 1 and column 2: index $1 \cdot 4 + 2 =
-# 6$. Rows and columns are those of the plane that came in, whatever padding was added on the way.
+# In the plane above, the window at the top right holds its maximum, 5, in row 1 and column 2: index
+# $1 \cdot 4 + 2 = 6$. Rows and columns are those of the plane that came in, whatever padding was added on the way.
 #
 # And the padding? Pooling needs a value that can never win. Zero does win, wherever a window holds negative numbers
 # only.
@@ -308,14 +309,14 @@ show(
 # `invariance_error` for shifts from 0 to 8 pixels, and the dots mark the shift that you chose.
 
 # %% tags=["widget"]
-small = avg_pool2d(scene, 2)  # (1, 1, 32, 32)
+small = data.scenes(1, size=24, seed=4).images.mean(dim=1, keepdim=True)  # (1, 1, 24, 24)
 
 
 def pooling_under_shifts(max_pool2d, invariance_error, pixels, kernel_size, stride):
     descriptions = {
         "pixels": lambda x: x,
         "max pooled": lambda x: max_pool2d(x, kernel_size, stride)[0],
-        "maximum of the image": lambda x: max_pool2d(x, 32)[0],
+        "maximum of the image": lambda x: max_pool2d(x, 24)[0],
     }
     errors = {
         name: [float(invariance_error(f, small, shift_by(0, step))) for step in range(9)]
@@ -352,9 +353,9 @@ Lab(
 )
 
 # %% [markdown]
-# With windows of 2 the pooled curve lies a little below the pixels' curve: pooling once buys little. Larger windows
-# buy more, and only the maximum of the whole image is invariant. What pooling does have is the exact law from above,
-# and the next cell measures it with a stride of 4.
+# With windows of 2 the pooled curve lies below the pixels' curve, and not by much: 0.15 against 0.22 for a shift by
+# one pixel. Larger windows buy more, and only the maximum of the whole image is invariant. What pooling does have is
+# the exact law from above, and the next cell measures it with a stride of 4.
 
 
 # %%
@@ -374,10 +375,10 @@ for pixels in range(1, 9):
 # ### Aliasing
 #
 # Why are the shifts in between so bad? Keeping every second pixel also throws information away in a harmful manner. A
-# wave with $f$ cycles a pixel has $2f$ cycles per *kept* pixel. Samples of $\cos(2\pi \cdot 2f\, n)$ at whole $n$
-# cannot be told from samples of $\cos(2\pi (1 - 2f)\, n)$, because $\cos(2\pi n - \theta) = \cos\theta$. So every
-# wave with $f > 1/4$ comes back as a slower wave that was never in the image. That is *aliasing*. The next picture
-# holds waves of all frequencies, from 0 in the centre to $1/2$ cycle a pixel at the middle of each side.
+# wave with $\nu$ cycles a pixel has $2\nu$ cycles per *kept* pixel. Samples of $\cos(2\pi \cdot 2\nu\, n)$ at whole
+# $n$ cannot be told from samples of $\cos(2\pi (1 - 2\nu)\, n)$, because $\cos(2\pi n - \theta) = \cos\theta$. So
+# every wave with $\nu > 1/4$ comes back as a slower wave that was never in the image. That is *aliasing*. The next
+# picture holds waves of all frequencies, from 0 in the centre to $1/2$ cycle a pixel at the middle of each side.
 
 # %% tags=["figure"]
 side = 128
@@ -426,13 +427,13 @@ for f in (pool2, max_then_blur):
 # better?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_invariance", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** Max pooling is not invariant. On the scene the pooled map changes nearly as much under a shift by
-# one pixel as the pixels themselves do (the curve of the widget for windows of 2 lies just below the curve of the
-# pixels). Exact is equivariance for multiples of the total stride: with stride 4 the error is 0 for shifts by 4 and 8
-# and far from 0 for shifts in between. Exact invariance needs a pooling over the whole map, such as the global
-# maximum or mean, and then only for such shifts (and apart from what enters or leaves at the border). Larger windows
-# and a blur before the stride make the approximate invariance better, because they remove the frequencies that alias;
-# training on shifted images can add more.
+# **Model answer.** Max pooling is not invariant. On the small scene a shift by one pixel changes the map pooled in
+# windows of 2 by 0.15 of its length; the pixels themselves change by 0.22. Exact is equivariance for multiples of the
+# total stride: with stride 4 the error is 0 for shifts by 4 and 8 and clearly above 0 for the shifts in between. (At
+# the border this needs circular shifts; with other padding, what enters and leaves adds an error.) Exact invariance
+# needs a pooling over the whole map at the end, such as the global maximum or mean, and then again only for multiples
+# of the total stride. Approximate invariance improves with larger windows and with a blur before the stride, which
+# removes the frequencies that alias; training on shifted images can add more.
 #
 # One point: no invariance, with a number. One point: exact equivariance for multiples of the total stride, and a
 # remedy.
@@ -482,10 +483,10 @@ colour_scene = data.scenes(1, size=64, objects=3, seed=9).images  # (1, 3, 64, 6
 mixtures = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1.0, -1.0, 0.0], [-0.5, -0.5, 1.0]])
 brightness, red_green, blue_yellow = conv1x1(colour_scene, mixtures)[0]  # each (64, 64)
 show(
-    image(colour_scene[0], title="red, green, blue", size=150),
-    image(brightness, title="brightness", size=150),
-    image(red_green, title="red minus green", colours="signed", limits=(-1, 1), size=150),
-    image(blue_yellow, title="blue minus yellow", colours="signed", limits=(-1, 1), size=150),
+    image(colour_scene[0], title="red, green, blue"),
+    image(brightness, title="brightness"),
+    image(red_green, title="red minus green", colours="signed", limits=(-1, 1)),
+    image(blue_yellow, title="blue minus yellow", colours="signed", limits=(-1, 1)),
     alt="A colour scene and three mixtures of its channels: brightness, red minus green, blue minus yellow.",
 )
 
@@ -503,8 +504,8 @@ show(
 # Unit $u$ therefore sees the pixels from $a + u\,j$ to $a + u\,j + r - 1$.
 #
 # The input itself has $r = 1$, $j = 1$, $a = 0$: each pixel sees itself. Now add a layer with kernel size $k$, stride
-# $s$, padding $p$ and dilation $d$. Its first unit looks at the $k$ units of the layer below with numbers $-p,\ -p +
-# d,\ \dots,\ -p + d(k-1)$. The drawing is for $k = 3$ on top of a layer with $r = 3$ and $j = 2$:
+# $s$, padding $p$ and dilation $d$. Its first unit looks at the $k$ units of the layer below with numbers
+# $-p,\ -p + d,\ \dots,\ -p + d(k-1)$. The drawing is for $k = 3$ on top of a layer with $r = 3$ and $j = 2$:
 #
 # ```
 # pixels              0 1 2 3 4 5 6
@@ -526,7 +527,8 @@ show(
 # %% [markdown]
 # ### 2.6 `receptive_field` · 3 points · medium · 10 min
 #
-# Go through the layers from the input up.
+# Go through the layers from the input up. Whole numbers and the three formulas are enough. Measuring comes
+# afterwards, so convolutions and gradients are not allowed here.
 
 
 # %% nbgrader={"grade": false, "grade_id": "receptive_field", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -605,7 +607,8 @@ for name, layers in {"VGG-16": vgg16, "AlexNet": alexnet}.items():
 # %% [markdown]
 # They agree. Now build stacks of your own. The box and the two dots are your `receptive_field`; the glow and the
 # curve are the measured gradient. Make the dilation double, or give the first layers a stride, and see what each does
-# to the size of the box and to the glow inside it. With unit 0, find the start.
+# to the size of the box and to the glow inside it. A stride combs the glow, because neighbouring pixels are then
+# reached along different numbers of paths. With unit 0, find the start.
 
 # %% tags=["widget"]
 canvas = data.scenes(1, size=96, objects=4, seed=3).images[0]  # (3, 96, 96)
@@ -710,10 +713,10 @@ check(upsample_nearest, hidden=True)
 # think about: every plane (each image, each channel) has indices of its own; and when pooling windows overlapped, two
 # values may name the same place. They are the same maximum then, so the place holds it once.
 #
-# Long division by $W$ turns an index back into row and column; or treat each plane as one long row and let `scatter`
-# place the values.
-#
 # ### 2.8 `max_unpool2d` · 2 points · medium · 7 min
+#
+# Quotient and remainder by $W$ turn an index back into row and column; or treat each plane as one long row and let
+# `scatter` place the values. Torch's own unpooling is not allowed.
 
 
 # %% nbgrader={"grade": false, "grade_id": "max_unpool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -753,16 +756,16 @@ print(f"share of pixels that are not zero: {(restored != 0).float().mean():.4f},
 # on one question: where do the new pixels lie on the old grid? There are two answers, and mixing them up shifts
 # images by a fraction of a pixel.
 #
-# Think of $n$ old pixels as little squares side by side on a ruler of length $n$; pixel $j$ has its centre at $j +
-# \tfrac12$. Divide the same ruler into $m$ new squares. The centre of new pixel $i$ lies at $(i +
-# \tfrac12)\,\tfrac{n}{m}$ on the ruler, which is the old coordinate
+# Think of $n$ old pixels as little squares side by side on a ruler of length $n$; pixel $j$ has its centre at
+# $j + \tfrac12$. Divide the same ruler into $m$ new squares. The centre of new pixel $i$ lies at
+# $(i + \tfrac12)\,\tfrac{n}{m}$ on the ruler. With `align_corners=False` that is the old coordinate
 #
-# $$u_i = \left(i + \tfrac12\right)\frac{n}{m} - \tfrac12 \qquad \text{(\texttt{align\_corners=False})} .$$
+# $$u_i = \left(i + \tfrac12\right)\frac{n}{m} - \tfrac12 .$$
 #
-# The other answer puts the centres of the first and of the last pixels on top of each other and spaces the rest
-# evenly:
+# The other answer, `align_corners=True`, puts the centres of the first and of the last pixels on top of each other
+# and spaces the rest evenly:
 #
-# $$u_i = i\,\frac{n-1}{m-1} \qquad \text{(\texttt{align\_corners=True})} .$$
+# $$u_i = i\,\frac{n-1}{m-1} .$$
 #
 # The first can leave the range of centres, for instance $u_0 = -\tfrac14$ for $m = 2n$. There is no neighbour to draw
 # a line to, so the value of the border pixel continues: clamp $u$ to $[0, n-1]$. After that, old pixel $j$ takes part
@@ -850,8 +853,8 @@ check(upsample_bilinear, hidden=True)
 # %% [markdown]
 # ### 2.10 `conv_transpose2d` · 3 points · hard · 12 min
 #
-# Paint, cut, add the bias. Torch's convolutions are not allowed, transposed or not. One way: for each of the $k
-# \times k$ places in the kernel, one strided slice of the canvas receives the whole input times one matrix of
+# Paint, cut, add the bias. Torch's convolutions are not allowed, transposed or not. One way: for each of the
+# $k \times k$ places in the kernel, one strided slice of the canvas receives the whole input times one matrix of
 # weights.
 
 
@@ -904,10 +907,10 @@ print(f"largest difference to bilinear: inside {gap[:, :, 1:-1, 1:-1].max():.1e}
 # ### The checkerboard
 #
 # Paint a constant image with a constant kernel. How many copies overlap at each pixel? With $k = 3$ and $s = 2$ a row
-# lies under one copy or under two, in turn. Along both axes together that makes $1 \cdot 1$, $1 \cdot 2$ or $2 \cdot
-# 2$ copies: a checkerboard with the values 1, 2 and 4 that no image contained. With $k = 4$ every pixel away from the
-# border lies under exactly two copies along each axis, so all are equal. A kernel size that is a multiple of the
-# stride treats all pixels alike.
+# lies under one copy or under two, in turn. Along both axes together that makes $1 \cdot 1$, $1 \cdot 2$ or
+# $2 \cdot 2$ copies: a checkerboard with the values 1, 2 and 4 that no image contained. With $k = 4$ every pixel away
+# from the border lies under exactly two copies along each axis, so all are equal. A kernel size that is a multiple of
+# the stride treats all pixels alike.
 
 # %% tags=["figure"]
 flat = torch.ones(1, 1, 4, 4)
@@ -982,11 +985,11 @@ Lab(
 #
 # $$(c \cdot H + i) \cdot W + j$$
 #
-# of $v$. One row of the matrix is therefore a list of weights for the whole map; folded back to $C \times H \times
-# W$, it is a convolution kernel as large as the map. On a map of that size the kernel fits in one place and gives the
-# same number as the dense layer. On a larger map it fits in many places and gives the number **for each of them**.
-# Long, Shelhamer and Darrell made segmentation networks in this way (*Fully Convolutional Networks for Semantic
-# Segmentation*, 2015).
+# of $v$. One row of the matrix is therefore a list of weights for the whole map; folded back to
+# $C \times H \times W$, it is a convolution kernel as large as the map. On a map of that size the kernel fits in one
+# place and gives the same number as the dense layer. On a larger map it fits in many places and gives the number
+# **for each of them**. Long, Shelhamer and Darrell made segmentation networks in this way (*Fully Convolutional
+# Networks for Semantic Segmentation*, 2015).
 #
 # ### 2.11 `dense_to_conv` · 2 points · medium · 6 min
 #
@@ -1050,9 +1053,9 @@ def digit_scene(choices, rows, columns, generator, cell=24):
 # %% [markdown]
 # ### The network
 #
-# Two convolutions with pooling, then two dense layers, for crops of 18x18 pixels. No layer has padding, for a reason
-# that question 2 asks about. It must say one of eleven things: a digit from 0 to 9 in the middle, or 10 for "no digit
-# in the middle". How large must a crop be, and how far apart do neighbouring outputs lie? Your `receptive_field` says
+# Two convolutions with pooling, then two dense layers, for small crops. No layer has padding, for a reason that
+# question 2 asks about. It must say one of eleven things: a digit from 0 to 9 in the middle, or 10 for "no digit in
+# the middle". How large must a crop be, and how far apart do neighbouring outputs lie? Your `receptive_field` says
 # it. The dense layer counts as a convolution of 3x3, the size of the map it sees.
 
 # %% tags=["training"]
@@ -1177,8 +1180,8 @@ print(f"largest difference between the first and the last logits: {gap:.1e}")
 
 # %% [markdown]
 # All three ways are right equally often, place by place, since they compute the same numbers up to rounding. The
-# single pass is faster because neighbouring crops share most of their pixels: a pixel lies in about $(18/4)^2 \approx
-# 20$ crops, and crop by crop its features are computed that many times.
+# single pass is faster because neighbouring crops share most of their pixels: a pixel lies in about
+# $(18/4)^2 \approx 20$ crops, and crop by crop its features are computed that many times.
 #
 # What does the network read? Several neighbouring places see the same digit. Keep the ones whose score is the largest
 # of their 5x5 neighbourhood: your `max_pool2d` with stride 1 does that.
@@ -1239,15 +1242,14 @@ show(
 # scene, and what would you do about it?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_padding", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** No. In a crop of 18x18 the padded zeros surround the crop; in the scene the zeros surround the
-# scene only. A place in the middle of the scene then sees real neighbours where the same place in its crop saw zeros,
-# so the features near the crop's border differ, and with them the logits, at nearly every place. Only a unit whose
-# field ends at the scene's own border on the same sides would meet the same zeros. (With padding the receptive field
-# is as large as before but reaches beyond the crop: `start` is negative.) The network was trained on crops, so it has
-# learned with zeros at the crop's border, and crop by crop is what its accuracy was measured with; the single pass
-# shows it inputs that it never met in training. Remedies: no padding inside the network, so that both compute the
-# same (as here); or train on larger crops, or on whole scenes, so that training and use agree; or cut the outputs
-# near the border off.
+# **Model answer.** No. The padded zeros surround each crop; in the scene they surround the scene only. A unit in the
+# middle of the scene sees real neighbours where the same unit in its crop saw zeros, so the features near the crop's
+# border differ, and with them the logits. That happens at every place, because no place of a larger scene has zeros
+# on all four sides of its crop; at the scene's own border some sides agree. (`receptive_field` shows it too: `start`
+# becomes negative.) The network was trained on crops and its accuracy was measured on crops, so crop by crop is the
+# result to trust; the single pass shows it surroundings that it never met in training. Remedies: no padding inside
+# the network, so that both ways compute the same, as here; or training on larger crops or on whole scenes, so that
+# training and use agree.
 #
 # One point: they differ, because the zeros lie around each crop and not inside the scene. One point: the mismatch
 # with training and a remedy.
