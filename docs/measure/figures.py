@@ -1,0 +1,164 @@
+"""Measure what docs/figures.md states, and write it: `python docs/measure/figures.py`.
+
+Takes about ten minutes on two cores; run nothing else beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "figures.md"
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    from autograder.lesson import units
+
+    with tempfile.TemporaryDirectory() as temporary:
+        figures = Path(temporary) / "figures.jsonl"
+        pytest_with(figures, "tests/units", "-k", "runs_in or gates_hold")
+        pytest_with(figures, "tests/browser")
+        lines = [json.loads(line) for line in figures.read_text().splitlines()]
+        sections = [
+            heading(),
+            imports(),
+            builds(units(), Path(temporary)),
+            runs(lines),
+            checks(),
+            widgets(lines),
+            scenes(),
+        ]
+    PAGE.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
+
+
+def pytest_with(figures: Path, *arguments: str) -> None:
+    """Run tests that append what they measure to `figures`."""
+    environment = os.environ | {"CVCOURSE_FIGURES": str(figures)}
+    subprocess.run([sys.executable, "-m", "pytest", "-q", *arguments], cwd=ROOT, env=environment, check=True)
+
+
+def heading() -> str:
+    """Where these figures come from."""
+    import torch
+
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
+    )
+    return (
+        "# Figures\n\n"
+        f"Written by `python docs/measure/figures.py` on {time.strftime('%Y-%m-%d')}: {machine}, no GPU. "
+        "Wall times unless they say CPU."
+    )
+
+
+def imports() -> str:
+    """Start-up of the library."""
+    code = "import time; start = time.perf_counter(); import cvcourse; print(time.perf_counter() - start)"
+    seconds = [float(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT)) for _ in range(5)]
+    return (
+        f"## Import\n\n`import cvcourse`: {1000 * statistics.median(seconds):.0f} ms (median of 5 fresh interpreters)."
+    )
+
+
+def builds(units: Iterable[str], folder: Path) -> str:
+    """Time of `cvcourse build`, a copy of the course each."""
+    from autograder.build import build_unit
+
+    shutil.copytree(ROOT / "solutions", folder / "solutions")
+    build_unit(next(iter(units)), folder)  # pays for nbgrader's imports
+    rows = []
+    for unit in units:
+        start = time.perf_counter()
+        build_unit(unit, folder)
+        seconds = time.perf_counter() - start
+        sizes = [(ROOT / place).stat().st_size / 1000 for place in key_files(unit)]
+        rows.append((unit, f"{seconds:.1f} s", f"{sizes[0]:.0f} kB", f"{sizes[1]:.0f} kB"))
+    return "## Build\n\n`cvcourse build UNIT`\n\n" + table(("unit", "build", "key", "hidden key"), rows)
+
+
+def key_files(unit: str) -> tuple[str, str]:
+    """The two keys of a unit, below the root."""
+    return f"course/{unit}/key.safetensors", f"solutions/{unit}/hidden.safetensors"
+
+
+def runs(lines: list[dict]) -> str:
+    """Time of whole notebooks with their solutions."""
+    seconds = {(line["unit"], line["budget"]): line["seconds"] for line in lines if "budget" in line}
+    rows = [
+        (unit, f"{seconds[unit, 'cpu']} s", f"{seconds[unit, 'smoke']} s")
+        for unit, budget in seconds
+        if budget == "cpu"
+    ]
+    command = "`pytest tests/units -k runs_in` (limits: 180 s and 40 s)"
+    return f"## Notebooks from top to bottom\n\n{command}\n\n" + table(
+        ("unit", "cpu budget", "smoke budget"), sorted(rows)
+    )
+
+
+def checks() -> str:
+    """What the gates print."""
+    from autograder.quality import run_quality
+
+    rows = [
+        (
+            unit.unit,
+            len(unit.exercises),
+            f"{sum(row.points for row in unit.exercises):g}",
+            f"{unit.validity:.0%} ({sum(row.wheats for row in unit.exercises)} wheats)",
+            f"{unit.thoroughness:.0%} ({sum(row.misconceptions for row in unit.exercises)} misconceptions)",
+            f"{unit.mutation_score:.1%} of {sum(row.mutants for row in unit.exercises)}",
+            sum(row.equivalents for row in unit.exercises),
+            f"{1000 * unit.check_seconds:.0f} ms",
+        )
+        for unit in run_quality(workers=1).units
+    ]
+    names = (
+        "unit",
+        "exercises",
+        "points checked",
+        "validity",
+        "thoroughness",
+        "mutation score",
+        "marked equivalent",
+        "median check",
+    )
+    return "## Checks\n\n`cvcourse quality`\n\n" + table(names, rows)
+
+
+def widgets(lines: list[dict]) -> str:
+    """Slider to redraw, in a browser."""
+    found = [line for line in lines if line.get("figure") == "slider to redraw"]
+    rows = [(line["widget"], line["slider"], f"{min(line['medians']):.0f} ms") for line in found]
+    command = (
+        "`pytest tests/browser`: median of 15 key presses to the redrawn canvas, in headless Chromium (limit: 60 ms)"
+    )
+    return f"## Widgets\n\n{command}\n\n" + table(("widget", "slider", "median"), rows)
+
+
+def scenes() -> str:
+    """CPU time of painting scenes."""
+    text = subprocess.check_output([sys.executable, "docs/measure/scenes.py"], cwd=ROOT, text=True)
+    return f"## Scenes\n\n`python docs/measure/scenes.py`\n\n```\n{text.strip()}\n```"
+
+
+def table(names: tuple[str, ...], rows: Iterable[tuple]) -> str:
+    """A Markdown table."""
+    lines = [names, ("---",) * len(names), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
