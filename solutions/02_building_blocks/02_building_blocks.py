@@ -65,10 +65,10 @@ def edges(x):
 
 
 scene = data.scenes(1, size=64, seed=4).images.mean(dim=1, keepdim=True)  # (1, 1, 64, 64)
+signed = {"colours": "signed", "limits": (-0.6, 0.6), "size": 200}
 
 # %% tags=["figure"]
 t = shift_by(0, 8)
-signed = {"colours": "signed", "limits": (-0.6, 0.6), "size": 200}
 show(
     image(scene[0], title="x", size=200),
     image(t(scene)[0], title="t(x)", size=200),
