@@ -116,11 +116,7 @@ class Checker:
 
     def find_folder(self) -> Path:
         """The folder with the unit's key: the given one, the notebook's, or the unit's folder below it."""
-        if self.folder is not None:
-            return self.folder
-        here = Path.cwd()
-        places = [here, here / self.unit, here / "course" / self.unit, here.parent / self.unit]
-        return next((place for place in places if (place / VISIBLE).exists()), here)
+        return self.folder or key_folder(self.unit, Path.cwd())
 
     def _exercise_of(self, key: Key, answer: Any, answers: Mapping[str, Any], scope: Mapping[str, Any]) -> str:
         if answers and answer is None:
@@ -158,6 +154,12 @@ class Checker:
         raise CourseError(
             f"{self.unit} has no exercise {name!r}; a renamed function must keep the exercise's name.{guess}"
         )
+
+
+def key_folder(unit: str, here: Path) -> Path:
+    """Where a notebook that runs in `here` finds its unit's key; `here` itself where there is none."""
+    places = [here, here / unit, here / "course" / unit, here.parent / unit]
+    return next((place for place in places if (place / VISIBLE).exists()), here)
 
 
 def digest(data: bytes) -> str:

@@ -22,6 +22,9 @@ from autograder.errors import CourseError
 ROOT = Path(__file__).resolve().parent.parent
 SOLUTIONS, COURSE = "solutions", "course"
 NAMESPACE_TAGS = frozenset({"setup", "helper"})
+COSTLY_TAGS = frozenset({"training", "widget", "figure"})  # not run where only the checks count
+SKIP = "skip-execution"  # nbclient passes over cells with this tag
+CHECK = "check_"  # a check cell is named so, and after its exercise
 HEADING = re.compile(
     r"^#+ [\d.]+ `(?P<name>\w+)` · (?P<points>[\d.]+) points? · (?P<difficulty>\w+) · (?P<minutes>\d+) min",
     re.MULTILINE,

@@ -19,12 +19,9 @@ from nbgrader.utils import is_grade, is_solution
 
 from autograder.build import release_digest, released_files
 from autograder.key import HIDDEN, VISIBLE, KeyProblem, read_key
-from autograder.lesson import tags
+from autograder.lesson import CHECK, COSTLY_TAGS, SKIP, tags
 from autograder.report import MIME
 
-COSTLY_TAGS = frozenset({"training", "widget", "figure"})
-SKIP = "skip-execution"  # nbclient passes over cells with this tag
-CHECK = "check_"
 Resources = dict[str, Any]
 
 

@@ -61,6 +61,7 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "points": verdict.points,
         "max_points": verdict.max_points,
         "diagnosis": verdict.diagnosis.name if verdict.diagnosis else None,
+        "why": explanation(verdict),
         "cases": [{"state": str(case.state), "title": case.title, "message": case.message} for case in verdict.cases],
     }
 

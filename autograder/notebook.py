@@ -1,0 +1,304 @@
+"""All checks of a learner's notebook at once, for `cvcourse check`. A copy is run; the notebook itself is only read."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from autograder.check import Checker, key_folder
+from autograder.errors import CourseError
+from autograder.judge import State
+from autograder.key import ExerciseKey, Key
+from autograder.lesson import CHECK, COSTLY_TAGS, SKIP, grader_id, tags
+from autograder.report import MIME
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SET_UP = re.compile(r"""\bChecker\(\s*["'](?P<unit>\w+)["']""")
+CELL_FILE = re.compile(r"\(\d+\.py, ")  # what IPython calls a cell in a syntax error
+BY_HAND, NOT_RUN = "graded by hand", "not run"
+MOST_NOTES = 6
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one exercise. points: None where a person grades."""
+
+    exercise: str
+    state: str
+    points: float | None
+    max_points: float
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class NotebookReport:
+    """Every exercise of a notebook, what the checks give in all, and what is odd about the notebook."""
+
+    rows: tuple[Row, ...]
+    total: float
+    max_total: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check is right; written questions wait for a person and do not count."""
+        return all(row.state == State.RIGHT for row in self.rows if row.state != BY_HAND)
+
+    def __rich__(self) -> Any:
+        """The table that a terminal shows."""
+        from rich.console import Group
+        from rich.text import Text
+
+        return Group(_table(self), *map(Text, self.notes))
+
+
+def check_notebook(path: Path, timeout: float = 60) -> NotebookReport:
+    """Run every check of a notebook. timeout: seconds a cell may take.
+
+    Raises CourseError where there is nothing to check: no notebook, none of this course, or no key in its folder.
+    """
+    path = Path(path).resolve()
+    notebook = read_notebook(path)
+    unit = unit_of(notebook, path)
+    key = Checker(unit, key_folder(unit, path.parent)).key()
+    prepared, notes = prepare(notebook, key)
+    died = run(prepared, path.parent, timeout)
+    rows = [_row(prepared, exercise, died) for exercise in key.exercises.values()] + _questions(prepared)
+    checked = [row for row in rows if row.points is not None]
+    total, max_total = sum(row.points for row in checked), sum(row.max_points for row in checked)
+    notes += [died] * bool(died) + _trouble(prepared, key)
+    return NotebookReport(tuple(rows), round(total, 2), max_total, tuple(notes))
+
+
+# Reading
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook. Raises CourseError in one sentence for what is none."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise CourseError(f"There is no notebook {path}.") from None
+    except OSError as error:
+        raise CourseError(f"{path.name} cannot be read ({error.strerror}).") from error
+    except Exception as error:  # nbformat raises its own, json's, unicode's and jsonschema's
+        raise CourseError(
+            f"{path.name} is not a notebook that can be read ({type(error).__name__}): open it in JupyterLab and save "
+            "it again, or take an earlier copy."
+        ) from error
+    return notebook
+
+
+def unit_of(notebook: NotebookNode, path: Path) -> str:
+    """The unit that the notebook's set-up cell names. Raises CourseError where no cell does."""
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    found = next((match["unit"] for source in sources for match in SET_UP.finditer(source)), None)
+    if found is None:
+        raise CourseError(
+            f"{path.name} is no notebook of this course: none of its cells says `check = Checker(...)`. "
+            "If you deleted the set-up cell, copy it back from the course."
+        )
+    return found
+
+
+def prepare(notebook: NotebookNode, key: Key) -> tuple[NotebookNode, list[str]]:
+    """A copy that is ready to run, and notes on checks that are missing or that the key does not know."""
+    prepared = copy.deepcopy(notebook)
+    for cell in _code(prepared):
+        cell.outputs, cell.execution_count = [], None
+        if tags(cell) & COSTLY_TAGS:
+            cell.metadata["tags"] = sorted({*tags(cell), SKIP})
+    names = [name for cell in _code(prepared) if (name := checked_exercise(cell))]
+    missing = [exercise for exercise in key.exercises.values() if exercise.name not in names]
+    prepared.cells += [check_cell(exercise) for exercise in missing]
+    return prepared, _notes_on_version(key, missing, sorted(set(names) - set(key.exercises)))
+
+
+def checked_exercise(cell: NotebookNode) -> str | None:
+    """The exercise that a check cell checks; None for any other cell."""
+    name = grader_id(cell, "grade") or ""
+    return name.removeprefix(CHECK) if name.startswith(CHECK) and not grader_id(cell, "solution") else None
+
+
+def check_cell(exercise: ExerciseKey) -> NotebookNode:
+    """The check cell of an exercise, for a notebook that lacks it."""
+    asked = ", ".join(f"{name}={name}" for name in exercise.answers) or exercise.name
+    flags = {"grade": True, "solution": False, "grade_id": f"{CHECK}{exercise.name}", "points": exercise.points}
+    return nbformat.v4.new_code_cell(f"check({asked})", metadata={"nbgrader": flags})
+
+
+def _notes_on_version(key: Key, missing: Sequence[ExerciseKey], unknown: Sequence[str]) -> list[str]:
+    if unknown:
+        lacking = f" and lacks {', '.join(item.name for item in missing)}" if missing else ""
+        return [
+            f"This notebook is of another version than the key beside it: it checks {', '.join(unknown)}, which the "
+            f"key does not know{lacking}. Keep your notebook, and copy your answers into the current one of {key.unit}."
+        ]
+    return [
+        f"The check cell of {item.name} is missing; it was checked all the same. Copy the cell back from the course "
+        "before you hand the notebook in."
+        for item in missing
+    ]
+
+
+# Running
+
+
+def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
+    """Run the notebook's cells in `folder` with this Python; returns a sentence when the kernel died, else nothing."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
+
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        interrupt_on_timeout=True,
+        error_on_timeout={"ename": "Timeout", "evalue": "", "traceback": []},  # and go on with the next cell
+        allow_errors=True,
+        kernel_manager_class=this_python(),
+        resources={"metadata": {"path": str(folder)}},
+    )
+    try:
+        client.execute(env={**os.environ, "CVCOURSE_WIDGETS": "off"})
+    except DeadKernelError:
+        number = next(index for index, cell in enumerate(notebook.cells) if _is_unfinished(cell))
+        where = f"cell {number + 1} ({_first_line(notebook.cells[number])})"
+        return f"The kernel died in {where}; what stands below was not run."
+    for output in (output for cell in _code(notebook) for output in cell.outputs):
+        if output.output_type == "error" and output.ename == "KeyboardInterrupt":  # how nbclient stops a cell
+            output.update({"ename": "Timeout", "evalue": f"the cell took longer than {timeout:g} s"})
+    return ""
+
+
+def this_python() -> type:
+    """A manager of kernels that run this Python, whatever kernels are installed besides."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class ThisPython(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            # A kernel warns of its loopback connection at every start.
+            spec = get_kernel_dict(extra_arguments=["--IPKernelApp.log_level=ERROR"])
+            return KernelSpec(**{**spec, "argv": [sys.executable, *spec["argv"][1:]]})
+
+    return ThisPython
+
+
+# Reading the verdicts
+
+
+def _row(notebook: NotebookNode, exercise: ExerciseKey, died: str) -> Row:
+    """The row of one exercise, from its check cell's outputs."""
+    cells = [cell for cell in _code(notebook) if checked_exercise(cell) == exercise.name]
+    outputs = [output for cell in cells for output in cell.outputs]
+    verdicts = [
+        output.data[MIME] for output in outputs if output.output_type == "execute_result" and MIME in output.data
+    ]
+    own = [verdict for verdict in verdicts if verdict.get("exercise") == exercise.name]
+    if own:
+        return _row_of_verdict(own[-1], exercise.points)
+    errors = [output for output in outputs if output.output_type == "error"]
+    if errors:
+        return Row(exercise.name, str(State.ERROR), 0.0, exercise.points, _reason(notebook, exercise.name, errors[0]))
+    if died and any(_is_unfinished(cell) for cell in cells):
+        return Row(exercise.name, NOT_RUN, 0.0, exercise.points, "the kernel had died")
+    message = "the check said nothing: does the notebook give another meaning to the name `check`?"
+    return Row(exercise.name, str(State.ERROR), 0.0, exercise.points, message)
+
+
+def _row_of_verdict(verdict: Mapping[str, Any], max_points: float) -> Row:
+    points = min(max(float(verdict["points"]), 0.0), max_points)
+    return Row(verdict["exercise"], verdict["state"], points, max_points, _message(verdict))
+
+
+def _message(verdict: Mapping[str, Any]) -> str:
+    """The diagnosis where there is one, else the first thing that is wrong."""
+    if verdict["state"] in (State.RIGHT, State.NOT_ATTEMPTED):
+        return ""
+    if verdict["why"]:
+        return verdict["why"][0]
+    return next((case["message"] for case in verdict["cases"] if case["state"] != State.RIGHT), "")
+
+
+def _reason(notebook: NotebookNode, exercise: str, error: NotebookNode) -> str:
+    """Why a check did not run: the exercise's own cell, where that failed, else the check's error."""
+    own = [cell for cell in _code(notebook) if grader_id(cell, "solution") == exercise]
+    failures = [output for cell in own for output in cell.outputs if output.output_type == "error"]
+    where = "in the exercise's cell: " if failures else ""
+    return where + _sentence((failures or [error])[0])
+
+
+def _questions(notebook: NotebookNode) -> list[Row]:
+    """Written questions, which a person grades."""
+    cells = [cell for cell in notebook.cells if grader_id(cell, "grade") and grader_id(cell, "solution")]
+    return [Row(grader_id(cell, "grade"), BY_HAND, None, cell.metadata["nbgrader"].get("points", 0)) for cell in cells]
+
+
+def _trouble(notebook: NotebookNode, key: Key) -> list[str]:
+    """Notes on cells that do not run, other than checks, exercises, and what waits for an exercise."""
+    notes = []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or checked_exercise(cell) or grader_id(cell, "solution") in key.exercises:
+            continue
+        errors = [item for item in cell.outputs if item.output_type == "error" and item.ename != "NotImplementedError"]
+        notes += [f"Cell {index + 1} ({_first_line(cell)}) does not run: {_sentence(error)}" for error in errors[:1]]
+    more = len(notes) - MOST_NOTES
+    return notes if more <= 0 else [*notes[:MOST_NOTES], f"So it is with {more} more cells."]
+
+
+def _sentence(error: NotebookNode) -> str:
+    lines = CELL_FILE.sub("(", error.evalue).strip().splitlines()
+    known = error.ename in ("CourseError", "KeyProblem", "DrawMismatch")
+    return (lines[0] if lines else "") if known else f"{error.ename}: {lines[0]}" if lines else error.ename
+
+
+def _first_line(cell: NotebookNode) -> str:
+    line = next((line.strip() for line in cell.source.splitlines() if line.strip()), "empty")
+    return f"`{line}`" if len(line) <= 50 else f"`{line[:47]}...`"
+
+
+def _is_unfinished(cell: NotebookNode) -> bool:
+    return (
+        cell.cell_type == "code"
+        and bool(cell.source.strip())
+        and SKIP not in tags(cell)
+        and cell.execution_count is None
+    )
+
+
+def _code(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    return (cell for cell in notebook.cells if cell.cell_type == "code")
+
+
+# Showing
+
+
+def _table(report: NotebookReport) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    table.add_column("exercise", footer="total")
+    table.add_column("state", footer="")
+    table.add_column("points", footer=f"{report.total:g} of {report.max_total:g}", justify="right", no_wrap=True)
+    table.add_column("what to look at", footer="")
+    colours = {str(State.RIGHT): "green", str(State.NOT_ATTEMPTED): "dim", BY_HAND: "dim"}
+    for row in report.rows:
+        points = f"{row.max_points:g}" if row.points is None else f"{row.points:g} of {row.max_points:g}"
+        state = Text(row.state, style=colours.get(row.state, "yellow"))
+        table.add_row(Text(row.exercise), state, points, Text(row.message))
+    return table
