@@ -33,9 +33,10 @@
 # The unit takes about two hours and is worth 30 points.
 
 # %% tags=["setup"]
+from collections.abc import Callable
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from autograder.check import Checker
 from cvcourse import data
 from cvcourse.widgets import Choice, Lab, Scene, Slider, Toggle, bars, curves, image, show, text
@@ -105,7 +106,7 @@ show(
 
 
 # %% nbgrader={"grade": false, "grade_id": "invariance_error", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def invariance_error(f, x, transform):
+def invariance_error(f: Callable, x: Tensor, transform: Callable) -> float:
     """Relative change of f(x) when x is transformed.
 
     f: function from a tensor to a tensor; x: tensor; transform: function from a tensor like x to a tensor of the same shape.
@@ -137,7 +138,7 @@ check(invariance_error, hidden=True)
 
 
 # %% nbgrader={"grade": false, "grade_id": "equivariance_error", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def equivariance_error(f, x, transform, output_transform=None):
+def equivariance_error(f: Callable, x: Tensor, transform: Callable, output_transform: Callable | None = None) -> float:
     """Relative difference between transforming before f and transforming after f.
 
     f, x, transform: as in invariance_error. output_transform: what the transform becomes on the output's grid; by default
@@ -233,7 +234,7 @@ print("top right window:\n", cut[0, 0, 0, 1])
 
 
 # %% nbgrader={"grade": false, "grade_id": "max_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def max_pool2d(x, kernel_size, stride=None, padding=0):
+def max_pool2d(x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0) -> tuple[Tensor, Tensor]:
     """Max pooling that also says where each maximum was.
 
     x: (N, C, H, W) with values of either sign. kernel_size, stride, padding: whole numbers for both axes; the stride is the
@@ -269,7 +270,9 @@ check(max_pool2d, hidden=True)
 
 
 # %% nbgrader={"grade": false, "grade_id": "avg_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
+def avg_pool2d(
+    x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0, count_include_pad: bool = True
+) -> Tensor:
     """Average pooling over windows of a zero-padded map.
 
     x: (N, C, H, W). kernel_size, stride, padding: as in max_pool2d. count_include_pad: whether padded places count as
@@ -397,6 +400,11 @@ show(
     caption="Every ring that is not around the centre is an alias. Averaging first makes them faint.",
     alt="Concentric rings; subsampled they have false centres at the sides and corners; after averaging these are faint.",
 )
+
+# %% [markdown]
+# The measure agrees with the eye. Move the waves by one pixel and compare how much the small pictures change.
+
+# %%
 for f in (every_second, blurred_second):
     error = invariance_error(f, waves, shift_by(0, 1))
     print(f"{f.__name__}: changes by {error:.2f} of its length when the input moves one pixel")
@@ -457,7 +465,7 @@ for f in (pool2, max_then_blur):
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv1x1", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def conv1x1(x, weight, bias=None):
+def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """1x1 convolution: the same matrix at every pixel (Lin, Chen and Yan 2013).
 
     x: (N, C_in, H, W). weight: (C_out, C_in). bias: (C_out,) or None. Returns (N, C_out, H, W).
@@ -532,7 +540,7 @@ show(
 
 
 # %% nbgrader={"grade": false, "grade_id": "receptive_field", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def receptive_field(layers):
+def receptive_field(layers: list[tuple[int, int, int, int]]) -> tuple[int, int, int]:
     """Receptive field of a stack of layers along one axis.
 
     layers: list of (kernel_size, stride, padding, dilation), the layer next to the input first; may be empty.
@@ -691,7 +699,7 @@ for n in (1, 4, 16, 64):
 
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_nearest", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def upsample_nearest(x, factor):
+def upsample_nearest(x: Tensor, factor: int) -> Tensor:
     """Duplicate every pixel into a block of factor x factor pixels.
 
     x: (N, C, H, W). factor: whole number from 1 up. Returns (N, C, H * factor, W * factor).
@@ -720,7 +728,7 @@ check(upsample_nearest, hidden=True)
 
 
 # %% nbgrader={"grade": false, "grade_id": "max_unpool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def max_unpool2d(values, indices, size):
+def max_unpool2d(values: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
     """Put pooled maxima back where they came from.
 
     values: (N, C, rows, columns). indices: int64 of the same shape, flat over the plane, as max_pool2d returns them.
@@ -806,7 +814,7 @@ show(
 
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_bilinear", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def upsample_bilinear(x, size, align_corners=False):
+def upsample_bilinear(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Bilinear interpolation to a new size.
 
     x: (N, C, H, W). size: (new height, new width), both from 2 up. align_corners: whether the centres of the corner
@@ -859,7 +867,9 @@ check(upsample_bilinear, hidden=True)
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv_transpose2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0):
+def conv_transpose2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0, output_padding: int = 0
+) -> Tensor:
     """Transposed convolution (Dumoulin and Visin 2016, section 4).
 
     x: (N, C_in, H, W). weight: (C_in, C_out, k, k). bias: (C_out,) or None. stride, padding, output_padding: whole numbers
@@ -887,9 +897,8 @@ check(conv_transpose2d, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Three claims to test. The name: for a transposed matrix, $\langle Cx, y\rangle = \langle x, C^\top y\rangle$ for
-# every $x$ and $y$. The ambiguity: 7 and 8 rows lead to the same size. And a connection: bilinear upsampling by 2 is
-# a transposed convolution with a fixed 4x4 kernel, except at the border.
+# Two claims to test. The name: for a transposed matrix, $\langle Cx, y\rangle = \langle x, C^\top y\rangle$ for every
+# $x$ and $y$. The ambiguity: 7 and 8 rows lead to the same size.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -898,6 +907,13 @@ y = F.conv2d(x, weight, stride=2, padding=1)
 back = conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1)[:, :, :, :7]
 print(f"<Cx, Cx> = {(y * y).sum():.3f}, <x, C'Cx> = {(x * back).sum():.3f}")
 print("from 7 rows:", F.conv2d(x[:, :, :7], weight, stride=2, padding=1).shape[2], "  from 8 rows:", y.shape[2])
+
+# %% [markdown]
+# And a connection. With $m = 2n$ every bilinear weight is $\tfrac14$ or $\tfrac34$, and each old pixel reaches four
+# new ones along an axis. So bilinear upsampling by 2 is a transposed convolution with a fixed 4x4 kernel, except at
+# the border, where one of them continues the image and the other paints nothing.
+
+# %%
 hat = torch.tensor([0.25, 0.75, 0.75, 0.25])
 twice = conv_transpose2d(scene, torch.outer(hat, hat).view(1, 1, 4, 4), stride=2, padding=1)
 gap = (twice - upsample_bilinear(scene, (128, 128))).abs()
@@ -997,7 +1013,7 @@ Lab(
 
 
 # %% nbgrader={"grade": false, "grade_id": "dense_to_conv", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def dense_to_conv(dense, channels, height, width):
+def dense_to_conv(dense: nn.Linear, channels: int, height: int, width: int) -> nn.Conv2d:
     """A convolution that does at every place what a dense layer does to one flattened map (Long et al. 2015, section 3.1).
 
     dense: nn.Linear, with or without bias, for maps (channels, height, width) flattened by nn.Flatten.
@@ -1036,7 +1052,11 @@ small_digits = torch.tensor(digits.images, dtype=torch.float32)[order, None] / 1
 digit_images = upsample_bilinear(small_digits, (12, 12))[:, 0]  # (1797, 12, 12)
 digit_labels = torch.tensor(digits.target)[order]
 
+# %% [markdown]
+# Because the course knows where it put each digit, every place of a scene has a right answer.
 
+
+# %% tags=["training"]
 def digit_scene(choices, rows, columns, generator, cell=24):
     """A scene (1, 1, rows * cell, columns * cell) and its digits: a list of (centre row, centre column, label)."""
     sheet, found = 0.15 * torch.randn(rows * cell, columns * cell, generator=generator), []
