@@ -255,9 +255,9 @@ class Stage {
     if (frame.names) setNames(frame.names, panel.series);
     if (frame.legend) setLegend(frame.legend, panel.legend);
     const density = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(width * density)) {
-      canvas.width = Math.round(width * density); // also clears it, so only when needed
-      canvas.height = Math.round(height * density);
+    const [wide, tall] = [width, height].map((side) => Math.round(side * density));
+    if (canvas.width !== wide || canvas.height !== tall) {
+      [canvas.width, canvas.height] = [wide, tall]; // also clears it, so only when needed
     }
     const ctx = canvas.getContext("2d");
     ctx.setTransform(density, 0, 0, density, 0, 0);

@@ -138,13 +138,13 @@ def checks() -> str:
 
 
 def widgets(lines: list[dict]) -> str:
-    """Slider to redraw, in a browser."""
-    found = [line for line in lines if line.get("figure") == "slider to redraw"]
-    rows = [(line["widget"], line["slider"], f"{min(line['medians']):.0f} ms") for line in found]
+    """Control to redraw, in a browser."""
+    found = [line for line in lines if line.get("figure") == "control to redraw"]
+    rows = [(line["widget"], line["control"], f"{min(line['medians']):.0f} ms") for line in found]
     command = (
         "`pytest tests/browser`: median of 15 key presses to the redrawn canvas, in headless Chromium (limit: 60 ms)"
     )
-    return f"## Widgets\n\n{command}\n\n" + table(("widget", "slider", "median"), rows)
+    return f"## Widgets\n\n{command}\n\n" + table(("widget", "control", "median"), rows)
 
 
 def scenes() -> str:

@@ -225,32 +225,38 @@ def labs(page: Any) -> Any:
     return page.locator(".cvlab")
 
 
-def slider_labels(page: Any, lab_index: int) -> list[str]:
-    """Labels of a lab's sliders, from top to bottom."""
-    inputs = labs(page).nth(lab_index).locator("input[type=range]")
-    return [inputs.nth(k).get_attribute("aria-label") for k in range(inputs.count())]
+MEASURED = "input[type=range], select, input[type=number]"
 
 
-# One promise for the next redraw with the value that the slider then has. The clock starts with the key event's own
-# time stamp and stops when the frame with the new picture has been handed over: animation frame, then the task after.
+def control_labels(page: Any, lab_index: int) -> list[str]:
+    """Labels of what a lab is measured by: each slider and choice, and the first number of each grid."""
+    inputs = labs(page).nth(lab_index).locator("[data-control]")
+    found = [inputs.nth(k).locator(MEASURED).first for k in range(inputs.count())]
+    return [one.get_attribute("aria-label") for one in found if one.count()]
+
+
+# One promise for the next redraw with another value of this control. The clock starts with the key event's own time
+# stamp and stops when the frame with the new picture has been handed over: animation frame, then the task after.
 ARM = """
-([lab, label]) => {
+([lab, label, measured]) => {
   const root = document.querySelectorAll(".cvlab")[lab];
-  const input = [...root.querySelectorAll("input[type=range]")].find((one) => one.getAttribute("aria-label") === label);
+  const input = [...root.querySelectorAll(measured)].find((one) => one.getAttribute("aria-label") === label);
   const name = input.closest("[data-control]").dataset.control;
+  const drawn = () => JSON.stringify(JSON.parse(root.dataset.values)[name]);
+  const before = drawn();
   input.focus();
   window.redrawn = new Promise((resolve, reject) => {
-    let start = null, asked = null;
+    let start = null;
     const finish = (outcome) => {
       observer.disconnect();
       clearTimeout(timer);
       outcome();
     };
     input.addEventListener("keydown", (event) => (start = event.timeStamp), { once: true, capture: true });
-    input.addEventListener("input", () => (asked = Number(input.value)), { once: true });
     const observer = new MutationObserver(() => {
       if (root.dataset.failed === "true") return finish(() => reject(new Error(root.innerText)));
-      if (asked === null || JSON.parse(root.dataset.values)[name] !== asked) return;
+      if (start === null || drawn() === before) return;
+      if (input.type === "range" && drawn() !== JSON.stringify(Number(input.value))) return;
       finish(() => requestAnimationFrame(() => {
         const { port1, port2 } = new MessageChannel();
         port1.onmessage = () => resolve(performance.now() - start);
@@ -258,24 +264,34 @@ ARM = """
       }));
     });
     observer.observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
-    const late = () => reject(new Error(`no redraw for ${label} = ${asked}; drawn: ${root.dataset.values}`));
+    const late = () => reject(new Error(`no redraw for ${label}; drawn: ${root.dataset.values}`));
     const timer = setTimeout(() => finish(late), 20000);
   });
+  if (input.tagName === "SELECT") return { share: input.selectedIndex / (input.options.length - 1), up: "ArrowDown" };
   const [value, low, high] = [input.value, input.min, input.max].map(Number);
-  return { share: (value - low) / (high - low) };
+  return { share: input.type === "range" ? (value - low) / (high - low) : 0.5, up: "ArrowUp" };
 }
 """
+OPPOSITE = {"ArrowUp": "ArrowDown", "ArrowDown": "ArrowUp"}
 
 
-def measure_lab(page: Any, lab_index: int, slider_label: str, steps: int = 15) -> list[float]:
-    """Milliseconds from key press to redrawn canvas, for each of `steps` presses of an arrow key on a slider.
+def measure_lab(page: Any, lab_index: int, label: str, steps: int = 15) -> list[float]:
+    """Milliseconds from key press to redrawn canvas, for each of `steps` presses of an arrow key on a control.
 
-    Only a picture drawn for the slider's new value counts. The slider turns round at its ends.
+    Only a picture drawn for the control's new value counts. Sliders and choices turn round at their ends.
     """
-    times, key = [], "ArrowRight"
+    times, rising = [], True
     for _ in range(steps + 1):
-        share = page.evaluate(ARM, [lab_index, slider_label])["share"]
-        key = "ArrowLeft" if share > 0.999 else "ArrowRight" if share < 0.001 else key
-        page.keyboard.press(key)
+        state = page.evaluate(ARM, [lab_index, label, MEASURED])
+        rising = state["share"] < 0.999 if rising else state["share"] < 0.001
+        page.keyboard.press(state["up"] if rising else OPPOSITE[state["up"]])
         times.append(page.evaluate("() => window.redrawn"))
     return times[1:]  # the first press also loads what is loaded on first use
+
+
+# [drawn, shown] aspect of every canvas of the page: equal unless a picture is stretched.
+ASPECTS = """
+() => [...document.querySelectorAll(".cvlab canvas")].map((canvas) => [
+  canvas.width / canvas.height, canvas.clientWidth / canvas.clientHeight,
+])
+"""
