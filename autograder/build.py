@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -71,7 +70,7 @@ def build_unit(unit: str, root: Path = ROOT) -> Built:
     write_key(only(key, hidden=True), source / HIDDEN)
     write_notebook(release, course / f"{unit}.ipynb")
     for path in released_files(source):
-        shutil.copyfile(path, course / path.name)
+        write_safely(course / path.name, path.read_bytes())
     points = points_of(paired)
     return Built(unit, len(lesson.exercises), points, lesson.table["unit"]["minutes"], kept)
 
@@ -171,7 +170,7 @@ def released_files(source: Path) -> list[Path]:
 
 
 def keep_learners_work(course: Path, unit: str) -> list[str]:
-    """Move a notebook that somebody worked in aside before it is replaced; says where it went."""
+    """Copy a notebook that somebody worked in before it is replaced; says where to."""
     path = course / f"{unit}.ipynb"
     if not path.exists():
         return []
@@ -184,7 +183,7 @@ def keep_learners_work(course: Path, unit: str) -> list[str]:
         return []
     number = next(number for number in range(1, 10_000) if not (course / f"{unit}.mine-{number}.ipynb").exists())
     aside = course / f"{unit}.mine-{number}.ipynb"
-    path.rename(aside)
+    write_safely(aside, path.read_bytes())
     return [f"{COURSE}/{unit}/{path.name} had been worked in: it is kept as {aside.name}"]
 
 

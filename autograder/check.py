@@ -9,8 +9,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autograder import report
 from autograder.errors import CheckFailed, CourseError
+
+try:
+    import torch
+except (ImportError, OSError) as problem:
+    raise CourseError(
+        f"torch cannot be loaded by this kernel's Python, {sys.executable} ({problem}): run `make setup` in the "
+        "course's folder and choose the kernel of its .venv, or install torch for this Python."
+    ) from None
+
+from autograder import report
 from autograder.judge import Verdict, judge, judge_answers
 from autograder.key import HIDDEN, VISIBLE, ExerciseKey, Key, KeyProblem, merge, read_key
 from autograder.observe import observe
@@ -22,7 +31,7 @@ from autograder.shortcuts import forbidden_in_source
 class Checker:
     """Checks the exercises of one unit.
 
-    unit: the unit's folder name. folder: where its `key.safetensors` and `probes.py` lie, the notebook's own by default.
+    unit: the unit's folder name. folder: where its `key.safetensors` and `probes.py` lie, by default the notebook's.
     """
 
     def __init__(self, unit: str, folder: str | Path | None = None):
@@ -36,9 +45,8 @@ class Checker:
     def __call__(self, answer: Callable[..., Any] | None = None, /, *, hidden: bool = False, **answers: Any) -> None:
         """Check a function, a class (`check(conv1d)`) or answers (`check(parameters=34944)`); shows a table.
 
-        Hidden cases count wherever their key lies beside the notebook, that is with an instructor; `hidden=True` insists
-        on them.
-        Raises CheckFailed when something is wrong or not attempted.
+        Hidden cases count wherever their key lies beside the notebook, that is with an instructor; `hidden=True`
+        insists on them. Raises CheckFailed when something is wrong or not attempted.
         """
         key = self.key()
         if hidden and not (self.find_folder() / HIDDEN).exists():
@@ -121,6 +129,13 @@ class Checker:
     def _exercise_of(self, key: Key, answer: Any, answers: Mapping[str, Any], scope: Mapping[str, Any]) -> str:
         if answers and answer is None:
             return self._exercise_of_answers(key, answers)
+        if answers:
+            raise CourseError(f"check() takes a function or named answers, not both: leave out {', '.join(answers)}.")
+        if isinstance(answer, torch.nn.Module) and type(answer).__name__ in key.exercises:
+            name = type(answer).__name__
+            raise CourseError(
+                f"check() takes the class {name} itself, and this is an object made from it: write check({name})."
+            )
         if not callable(answer):
             raise CourseError(
                 f"check() takes the function or class of an exercise, and this is {_a(answer)}: "
@@ -179,4 +194,5 @@ def publish(verdict: Verdict) -> None:
 def _a(value: Any) -> str:
     if value is None:
         return "nothing (None)"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -145,6 +145,8 @@ def read_key(path: Path) -> Key:
         with safe_open(str(path), framework="pt") as file:
             document = json.loads((file.metadata() or {})["cvcourse"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        if any(tensor_digest(tensor) != name for name, tensor in tensors.items()):
+            raise ValueError("some numbers are not those that were written")
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise KeyProblem(f"{path.name} is damaged: copy the unit's folder again from the course.") from error
     if document.get("format") != FORMAT:
@@ -172,6 +174,12 @@ def merge(visible: Key, hidden: Key) -> Key:
     return Key(**{**vars(visible), "exercises": exercises})
 
 
+def tensor_digest(tensor: Tensor) -> str:
+    """The name of a tensor in a key: the same numbers have the same name."""
+    kind = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    return hashlib.sha256(kind + tensor.numpy().tobytes()).hexdigest()[:16]
+
+
 def _pack(value: Any) -> Any:
     """Case values as JSON that remembers which sequences were tuples."""
     if isinstance(value, tuple):
@@ -194,7 +202,7 @@ def _unpack(value: Any) -> Any:
 def _document(key: Key, tensors: dict[str, Tensor]) -> dict[str, Any]:
     def store(tensor: Tensor) -> str:
         data = tensor.contiguous()
-        digest = hashlib.sha256(f"{data.dtype}{tuple(data.shape)}".encode() + data.numpy().tobytes()).hexdigest()[:16]
+        digest = tensor_digest(data)
         tensors[digest] = data
         return digest
 

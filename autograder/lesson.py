@@ -127,10 +127,19 @@ def without_docstrings(source: str) -> str:
 
 
 def run_cells(unit: str, cells: Iterable[tuple[int, str]]) -> dict[str, Any]:
-    """Execute (index, source) cells in one namespace, so that their lines and sources can be looked up later."""
+    """Execute (index, source) cells in one namespace, so that their lines and sources can be looked up later.
+
+    Raises CourseError that names a cell which does not run.
+    """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for index, source in cells:
-        run_cell(namespace, source, f"<{unit} cell {index}>")
+        try:
+            run_cell(namespace, source, f"<{unit} cell {index}>")
+        except Exception as error:
+            first = next((line for line in source.splitlines() if line.strip()), "")
+            raise CourseError(
+                f"{unit}.py: the cell that starts with {first!r} does not run: {type(error).__name__}: {error}."
+            ) from error
     return namespace
 
 
@@ -171,7 +180,10 @@ def read_lesson(folder: Path) -> Lesson:
     path = folder / f"{folder.name}.py"
     if not path.exists():
         raise CourseError(f"{folder.name}/{path.name} is missing.")
-    notebook = jupytext.read(path, fmt="py:percent")
+    try:
+        notebook = jupytext.read(path, fmt="py:percent")
+    except UnicodeDecodeError as error:
+        raise CourseError(f"{folder.name}/{path.name} is not UTF-8: save it in that encoding ({error}).") from None
     lesson = Lesson(folder, notebook, read_table(folder / "exercises.toml"))
     problems = _collect(lesson)
     if problems:
@@ -185,6 +197,8 @@ def read_table(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CourseError(f"{path.parent.name}/{path.name} is missing.") from None
+    except UnicodeDecodeError as error:
+        raise CourseError(f"{path.parent.name}/{path.name} is not UTF-8: save it in that encoding ({error}).") from None
     except tomllib.TOMLDecodeError as error:
         raise CourseError(f"{path.parent.name}/{path.name} is not valid TOML: {error}.") from None
 

@@ -57,7 +57,13 @@ def variant(
 ) -> dict[str, Any]:
     """The lesson's names with another source for one exercise; everything else stays the solution."""
     changed = dict(namespace)
-    run_cell(changed, source, f"<{lesson.unit} {exercise.name} {label}>")
+    try:
+        run_cell(changed, source, f"<{lesson.unit} {exercise.name} {label}>")
+    except Exception as error:
+        raise CourseError(
+            f"{lesson.unit}/exercises.toml: the {label} of {exercise.name} does not run after its change: "
+            f"{type(error).__name__}: {error}."
+        ) from error
     return changed
 
 
