@@ -109,13 +109,9 @@ def check_unit(unit: str, root: Path = ROOT) -> list[str]:
         twin = course / path.name
         if not twin.exists() or twin.read_bytes() != path.read_bytes():
             problems.append(f"{twin.relative_to(root)} differs from {path.relative_to(root)}")
-    allowed = {f"{unit}.ipynb", *(path.name for path in released_files(source))}
-    extra = (
-        [path.name for path in course.iterdir() if path.is_file() and path.name not in allowed]
-        if course.exists()
-        else []
-    )
-    problems += [f"{COURSE}/{unit}/{name} comes from nowhere" for name in sorted(extra)]
+    present = course.iterdir() if course.exists() else []
+    leaked = sorted(path.name for path in present if any(fnmatch(path.name, pattern) for pattern in AUTHOR_FILES))
+    problems += [f"{COURSE}/{unit}/{name} is the author's and must not be there" for name in leaked]
     return [f"{problem}: run `cvcourse build {unit}`" for problem in problems]
 
 
