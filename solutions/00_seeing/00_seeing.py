@@ -20,7 +20,7 @@
 # two boxes agree. Then you build two kinds of cell that Hubel and Wiesel found in the visual cortex of the cat, put
 # an electrode to them, and let gradient descent find out what an unknown cell likes to see.
 #
-# Plan about 70 minutes. You need Python and a first acquaintance with PyTorch tensors: indexing, broadcasting, sums
+# Plan about 90 minutes. You need Python and a first acquaintance with PyTorch tensors: indexing, broadcasting, sums
 # over an axis.
 
 # %% [markdown]
@@ -175,10 +175,10 @@ show(
 # With channels first, work on colours is one line: `picture[0]` is the red plane, and `picture * gains[:, None,
 # None]` weighs the three planes.
 #
-# **Try it.** The saucer is pale in the red plane and nearly black in the other two; that is all its colour consists
-# of. Now compare the coffee with the rim of the cup: in the blue plane they differ strongly, in the red one hardly.
-# Turn green and blue down to 0, and the coffee merges with its cup. What told the two apart is gone, and nothing
-# behind this point could get it back.
+# **Try it.** The saucer is light grey in the red plane and nearly black in the other two; that is all its colour
+# consists of. Now compare the coffee with the rim of the cup: in the blue plane they differ strongly, in the red one
+# hardly. Turn green and blue down to 0, and the coffee merges with its cup. What told the two apart is gone, and
+# nothing behind this point could get it back.
 
 # %% tags=["widget"]
 def mix(to_tensor, red, green, blue):
@@ -356,8 +356,8 @@ check(boxes_from_masks, hidden=True)
 
 # %% [markdown]
 # Now all four targets of one scene are at hand. **Try it:** move through the scenes and look for three things. A
-# scene in which two objects share a colour in the second picture but not in the last. A box that reaches over
-# another object. And a box most of which is not the object.
+# scene in which two objects share a colour in the semantic segmentation but not in the instance segmentation. A box
+# that reaches over another object. And a box most of which is not the object.
 
 # %% tags=["helper"]
 def four_targets(semantic_from_instances, boxes_from_masks, scene):
@@ -433,7 +433,8 @@ print(f"On average {sum(share) / len(share):.0%} of a box is the object, at wors
 def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Intersection over union of every pair of boxes.
 
-    first: (N, 4), second: (M, 4), floating point; x_min, y_min, x_max, y_max, maxima exclusive. Returns (N, M).
+    first: (N, 4), second: (M, 4), floating point; x_min, y_min, x_max, y_max, maxima exclusive.
+    Returns (N, M), of the type that the boxes have.
     """
     ### BEGIN SOLUTION
     starts = torch.maximum(first[:, None, :2], second[:, :2])  # (N, M, 2)
@@ -515,7 +516,7 @@ show(
 #
 # - $x'$ and $y'$ are the same axes turned by the angle $\theta$, in radians. Along $x'$ the wave rises and falls;
 #   along $y'$ it does not change. So $\theta = 0$ makes upright stripes, and $\theta$ is the direction *across* the
-#   stripes.
+#   stripes. Because $y$ runs down, a growing $\theta$ turns them clockwise.
 # - $\lambda$, in code `wavelength`, is the distance in pixels from one bright stripe to the next.
 # - $\varphi$, in code `phase`, moves the stripes under the bell. With $\varphi = 0$ the field is *even*: a bright
 #   stripe in the middle. With $\varphi = -\pi/2$ the cosine becomes a sine and the field is *odd*: an edge in the
@@ -536,7 +537,14 @@ show(
 # functions from `math` would cut the gradient off.
 
 # %% nbgrader={"grade": false, "grade_id": "gabor", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def gabor(size: int, theta, wavelength, sigma, phase=0.0, aspect=0.5) -> torch.Tensor:
+def gabor(
+    size: int,
+    theta: float | torch.Tensor,
+    wavelength: float | torch.Tensor,
+    sigma: float | torch.Tensor,
+    phase: float | torch.Tensor = 0.0,
+    aspect: float | torch.Tensor = 0.5,
+) -> torch.Tensor:
     """Gabor function on a square field (Jones and Palmer 1987).
 
     theta, phase: radians; wavelength, sigma: pixels; aspect: the gamma of the formula. Each is a number, or a tensor
@@ -560,8 +568,8 @@ check(gabor, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Look at what you wrote. In the first row only $\theta$ changes, in the second only $\varphi$. Orange excites, blue
-# inhibits.
+# Look at what you wrote. In the first four pictures only $\theta$ changes, in the other four only $\varphi$. Orange
+# excites, blue inhibits.
 
 # %% tags=["helper"]
 size, wavelength, sigma, preferred = 31, 8.0, 5.0, math.radians(30)
@@ -592,13 +600,13 @@ for fields in (turned, shifted):
 # ### 0.6 `simple_cell` · 2 points · easy · 5 min
 #
 # Return the response of one simple cell to each of many images. The images may have any number of axes in front of
-# height and width.
+# height and width, or none: a single image gives a single response. In the description, `...` stands for these axes.
 
 # %% nbgrader={"grade": false, "grade_id": "simple_cell", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def simple_cell(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     """Rectified sum of an image under a receptive field.
 
-    images: (..., height, width), field: (height, width), floating point. Returns (...).
+    images: (..., height, width), field: (height, width), floating point. Returns (...), of the type that both have.
     """
     ### BEGIN SOLUTION
     drive = (images * field).sum(dim=(-2, -1))
@@ -664,8 +672,8 @@ show(
 #
 # Show a grating, $I = \cos(2\pi x'/\lambda - \psi)$, to two linear fields that share everything but their phase: an
 # even one, $\varphi = 0$, and an odd one, $\varphi = -\pi/2$. Here $\psi$ says where the grating's stripes lie.
-# Since $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$, the even field, which correlates with $\cos a$, picks up
-# the first part, and the odd field, which correlates with $\sin a$, the second:
+# Write $a$ for $2\pi x'/\lambda$. Since $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$, the even field, which
+# correlates with $\cos a$, picks up the first part, and the odd field, which correlates with $\sin a$, the second:
 #
 # $$L_{\text{even}} \approx A\cos\psi, \qquad L_{\text{odd}} \approx A\sin\psi.$$
 #
@@ -689,7 +697,7 @@ show(
 def complex_cell(images: torch.Tensor, even: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
     """Root of the energy in a quadrature pair (Adelson and Bergen 1985).
 
-    images: (..., height, width); even, odd: (height, width); floating point. Returns (...).
+    images: (..., height, width); even, odd: (height, width); floating point. Returns (...), of the type that all have.
     """
     ### BEGIN SOLUTION
     even_drive = (images * even).sum(dim=(-2, -1))
@@ -913,7 +921,7 @@ seen, held_out = slice(0, plan.trials), slice(plan.trials, None)
 # A baseline first. Experimenters often average the images, each weighted by how much more or less than usual the
 # cell responded to it. What excites the cell stays, the rest averages out. This *reverse correlation* assumes
 # nothing about the field: it estimates all $17 \cdot 17 = 289$ weights on their own. The Gabor formula claims that
-# four numbers are enough.
+# four numbers are enough. (We take the middle of the field, its aspect and its strength as known.)
 #
 # The loss is the mean squared difference between predicted and recorded responses, as a share of the variance of
 # the recorded ones: 1 is as good as always predicting the mean. It is not convex in $\theta$. A guess at a right
@@ -966,8 +974,8 @@ for name in ("wavelength", "sigma"):
 
 # %% [markdown]
 # The ends fall into two groups. Some starts reach the same small loss and the same orientation. The others are
-# stuck in a local minimum with a loss of about 1 or more, no better than a constant. Nothing in a stuck run says
-# that a better place exists; several starts do. With fewer steps the groups are less clear.
+# stuck in a local minimum with a loss of more than 1, worse than a constant. No slope leads out of it; another start
+# does. With fewer steps the groups are less clear.
 #
 # Now the held-out trials. The number is the correlation between predicted and recorded responses. The guess in the
 # first line is the one that the best fit started from. The last line is the true cell without its noise: the noise
@@ -998,8 +1006,9 @@ show(
 # word. What one assumes about the answer is worth data when it is true, and misleads when it is not. You will meet
 # this trade again in every unit, from the weight sharing of a convolution to the transformer that does without it.
 #
-# **Try it.** Set `trials=100` or `trials=2000` in the `cpu` plan and run the training cells again. Which of the two
-# methods gains more from data? Another seed in `manual_seed` gives you another neuron.
+# **Try it.** Set `trials=100` or `trials=2000` in the plan that the training cell named (`cpu` or `gpu`) and run the
+# training cells again. Which of the two methods gains more from data? Another seed in `manual_seed` gives you
+# another neuron.
 #
 # ## What you have now
 #

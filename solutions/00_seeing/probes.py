@@ -55,9 +55,9 @@ def label_map(semantic_from_instances, draw, height, width, objects):
     dtypes=FLOAT32,
 )
 def classes_that_are_also_ids(semantic_from_instances, draw, height, width):
-    """Object 1 is of class 2, object 2 of class 3, object 3 of class 1; object 4 is hidden behind the others."""
-    instances = draw.integers(height, width, low=0, high=4)
-    return {"classes of the pixels": semantic_from_instances(instances, torch.tensor([2, 3, 1, 7]))}
+    """Object 1 is of class 3, object 3 of class 4, object 4 of class 1; objects 2 and 5 are hidden behind them."""
+    instances = torch.tensor([0, 1, 3, 4])[draw.integers(height, width, low=0, high=4)]
+    return {"classes of the pixels": semantic_from_instances(instances, torch.tensor([3, 7, 4, 1, 6]))}
 
 
 # boxes_from_masks ------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def slopes(gabor, draw, size):
     sigma, phase = draw.uniform(low=2, high=3, grad=True), draw.uniform(grad=True)
     weights = draw.normal(size, size)
     total = (gabor(size, theta, wavelength, sigma, phase) * weights).sum()
-    names = ("theta", "wavelength", "sigma", "phase")
+    names = ("slope in theta", "slope in wavelength", "slope in sigma", "slope in phase")
     return dict(zip(names, gradient(total, [theta, wavelength, sigma, phase]), strict=True))
 
 
@@ -176,7 +176,7 @@ def slopes(gabor, draw, size):
 
 @probe(
     "simple_cell",
-    cases=[dict(shape=(6, 5, 7)), dict(shape=(2, 4, 6, 3))],
+    cases=[dict(shape=(6, 5, 7)), dict(shape=(2, 5, 6, 3))],
     hidden=[dict(shape=(9, 4, 8)), dict(shape=(3, 5, 6, 4))],
 )
 def responses(simple_cell, draw, shape):
