@@ -135,7 +135,7 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
     if failure is not None and failure.kind == NOT_ATTEMPTED:
         return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, case.hidden)
     if failure is not None:
-        where = f" (line {failure.number}: {failure.line})" if failure.line else ""
+        where = f" (line {failure.number}: `{failure.line}`)" if failure.line else ""
         return CaseVerdict(
             State.ERROR, title, f"{failure.kind}: {failure.message}{where}", 0.0, case.hidden, outcome.printed
         )

@@ -10,12 +10,12 @@ from autograder.judge import CaseVerdict, State, Verdict
 MIME = "application/vnd.cvcourse.verdict+json"
 MARKS = {State.RIGHT: "✓", State.WRONG: "✗", State.NOT_ATTEMPTED: "–", State.ERROR: "!"}
 
-# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in sign and
-# word, too.
+# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong also differ in sign
+# and word. Sizes are in pixels: nbgrader's feedback pages change what a rem is.
 STYLE = """<style>
 .cv-check{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,currentColor);
  border:1px solid var(--jp-border-color2,#9995);border-left:4px solid var(--cv);
- border-radius:4px;margin:4px 0;max-width:62rem}
+ border-radius:4px;margin:4px 0;max-width:960px;background:none}
 .cv-check.right{--cv:#0b8f6a}.cv-check.wrong{--cv:#d1580a}.cv-check.waiting{--cv:#8a8f98}
 .cv-check header{display:flex;gap:1rem;align-items:baseline;padding:6px 12px}
 .cv-check header b{font-family:var(--jp-code-font-family,monospace);font-size:14px}
@@ -26,14 +26,14 @@ STYLE = """<style>
 .cv-check td:first-child{white-space:nowrap;width:6rem}
 .cv-check tr.wrong td:first-child,.cv-check tr.error td:first-child{color:#d1580a;font-weight:600}
 .cv-check tr.right td:first-child{color:#0b8f6a}
-.cv-check td:nth-child(2){width:50%}
+.cv-check td:nth-child(2){width:45%}
 .cv-check code{font:12px/1.4 var(--jp-code-font-family,monospace);background:none!important;color:inherit!important;
  padding:0!important;overflow-wrap:anywhere}
 .cv-check pre{margin:2px 0;font-size:11.5px;white-space:pre-wrap;max-height:9em;overflow:auto}
 .cv-check .cv-why{border-top:1px solid var(--jp-border-color2,#9995);padding:8px 12px}
 .cv-check .cv-why p{margin:2px 0}
 .cv-check details{padding:4px 12px 6px}.cv-check details details{padding:4px 0 0 14px}
-.cv-check summary{cursor:pointer;color:var(--jp-ui-font-color2,inherit)}
+.cv-check summary{display:list-item;cursor:pointer;color:var(--jp-ui-font-color2,inherit)}
 </style>"""
 
 
@@ -117,6 +117,8 @@ def _summary(verdict: Verdict) -> str:
         return f"all {len(verdict.cases)} cases right" if len(verdict.cases) > 1 else "right"
     if verdict.state is State.NOT_ATTEMPTED:
         return "not attempted"
+    if verdict.shortcuts:
+        return "a shortcut that this exercise forbids"
     right = sum(case.state is State.RIGHT for case in verdict.cases)
     return f"{right} of {len(verdict.cases)} cases right"
 
@@ -124,9 +126,10 @@ def _summary(verdict: Verdict) -> str:
 def _table(verdict: Verdict) -> str:
     if verdict.state is State.NOT_ATTEMPTED:
         return ""
+    folded = all(case.state is State.RIGHT for case in verdict.cases)
     rows = "".join(_row(case) for case in verdict.cases)
     table = f"<table><tbody>{rows}</tbody></table>"
-    return f"<details><summary>Show the cases</summary>{table}</details>" if verdict.is_right else table
+    return f"<details><summary>Show the cases</summary>{table}</details>" if folded else table
 
 
 def _row(case: CaseVerdict) -> str:

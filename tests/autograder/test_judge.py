@@ -109,7 +109,7 @@ def test_an_exception_shows_the_learners_line():
     failure = Failure("ValueError", "bad", "return x.view(3)", 4)
     verdict = judge(exercise(case(1)), [Outcome(failure=failure)])
     assert verdict.state is State.ERROR
-    assert verdict.cases[0].message == "ValueError: bad (line 4: return x.view(3))"
+    assert verdict.cases[0].message == "ValueError: bad (line 4: `return x.view(3)`)"
 
 
 def test_the_misconception_that_gives_exactly_this_is_named():
