@@ -2,4 +2,4 @@
 
 from autograder.nbgrader_config import configure
 
-configure(get_config())  # noqa: F821 (traitlets provides get_config)
+configure(get_config())  # traitlets provides get_config

@@ -208,7 +208,6 @@ def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) ->
 
 
 def _kind_difference(expected: Value, got: Value) -> str | None:
-    scalars = set(SCALARS.values())
     if expected.kind != got.kind and not (_is_single(expected) and _is_single(got) and got.is_comparable):
         return f"{_a(got.kind)} where {_a(expected.kind)} is expected"
     if got.device != expected.device:
@@ -219,8 +218,7 @@ def _kind_difference(expected: Value, got: Value) -> str | None:
         if got.numbers.dtype != expected.numbers.dtype:
             return f"dtype {_dtype(got.numbers)} where {_dtype(expected.numbers)} is expected"
     elif _family(expected.numbers) != _family(got.numbers):
-        wanted = expected.kind if expected.kind in scalars else _dtype(expected.numbers)
-        return f"{_a(got.kind)} of {_dtype(got.numbers)} where {_a(wanted)} is expected"
+        return f"{_single(got)} where {_single(expected)} is expected"
     elif got.numbers.numel() != expected.numbers.numel():
         return f"{got.numbers.numel()} numbers where {expected.numbers.numel()} are expected"
     return None
@@ -228,6 +226,11 @@ def _kind_difference(expected: Value, got: Value) -> str | None:
 
 def _is_single(value: Value) -> bool:
     return value.kind in SCALARS.values() or (value.kind in {"tensor", "array"} and value.numbers.dim() == 0)
+
+
+def _single(value: Value) -> str:
+    """A single number in words: `a whole number`, `a float32 number`."""
+    return _a(value.kind if value.kind in SCALARS.values() else f"{_dtype(value.numbers)} number")
 
 
 def _family(tensor: Tensor) -> str:
@@ -239,6 +242,8 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
     if expected.numel() == 0:
         return None
     unexpected = torch.isnan(got) & ~torch.isnan(expected)
+    if unexpected.any() and got.numel() == 1:
+        return f"NaN where {_shown(expected)} is expected"
     if unexpected.any():
         return f"NaN in {int(unexpected.sum())} of {got.numel()} places, first at {_place(unexpected.int())}"
     finite = torch.isfinite(expected)

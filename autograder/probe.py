@@ -1,8 +1,8 @@
 """Probes: how an exercise is put to the test.
 
 A probe is a small function in a unit's `probes.py` that calls the learner's function on drawn inputs and returns named
-results. What it draws is recorded when the answer key is built and given back whenever the probe runs again: the same case
-means the same numbers on every machine and with every version of torch.
+results. What it draws is recorded when the answer key is built and given back whenever the probe runs again: the same
+case means the same numbers on every machine and with every version of torch.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def probe(
     """Declare a probe of `exercise`.
 
     cases, hidden: one mapping (or tuple) of values a case, for released and for hidden cases; they take turns over
-    `dtypes`. rtol, atol: tolerance where the default does not fit, with the reason in `why`. law: right answers also come
+    `dtypes`. rtol, atol: tolerance where the default does not fit, for the reason `why`. law: right answers also come
     from functions that return nothing of use. weight: share of the exercise's points against its other probes.
     may_change_inputs: the exercise is meant to work in place.
     """

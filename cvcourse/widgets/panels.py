@@ -196,7 +196,7 @@ def image(
         rgba=_to_rgba(values, finite, colours, low, high),
         title=title,
         numbers=_numbers(values) if numbers and values.ndim == 2 else None,
-        boxes=[_box(k, box) for k, box in enumerate(boxes)],
+        boxes=[_box(k if len(boxes) > 1 else 1, box) for k, box in enumerate(boxes)],
         points=[_point(point) for point in points],
         legend=_legend(values, colours, low, high),
         remark=remark,
@@ -338,9 +338,10 @@ def _numbers(values: np.ndarray) -> list[list[str]] | None:
 
 
 def _box(k: int, box: Sequence[Any]) -> dict[str, Any]:
+    """Box k of several has the colour of label k + 1; one alone has the colour that stands out most."""
     row, column, height, width, *label = box
     at = [float(edge) for edge in (row, column, height, width)]
-    return {"at": at, "label": str(label[0]) if label else "", "colour": colours.colour(k + 1)}
+    return {"at": at, "label": str(label[0]) if label else "", "colour": colours.colour(k)}
 
 
 def _point(point: Sequence[float]) -> dict[str, Any]:

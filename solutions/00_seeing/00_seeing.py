@@ -67,6 +67,7 @@ check = Checker("00_seeing")
 # `semantic_from_instances`, your second exercise: given the object number of every pixel and the class of every
 # object, return the class of every pixel. This attempt is wrong.
 
+
 # %% tags=["figure"]
 def semantic_from_instances(instances, classes):
     return (instances > 0).long()
@@ -140,6 +141,7 @@ print("as bytes:", (bright + bright).item(), "  as floats:", (bright.float() + b
 # Turn a decoded image into a tensor for a network: channels first, floating point, 0 for black and 1 for a full
 # byte. A grey image comes without a channel axis; it gets one. Each pixel must keep its place.
 
+
 # %% nbgrader={"grade": false, "grade_id": "to_tensor", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def to_tensor(picture: torch.Tensor) -> torch.Tensor:
     """Decoded image to network input.
@@ -179,6 +181,7 @@ show(
 # consists of. Now compare the coffee with the rim of the cup: in the blue plane they differ strongly, in the red one
 # hardly. Turn green and blue down to 0, and the coffee merges with its cup. What told the two apart is gone, and
 # nothing behind this point could get it back.
+
 
 # %% tags=["widget"]
 def mix(to_tensor, red, green, blue):
@@ -275,6 +278,7 @@ print("masks:", tuple(masks.shape), masks.dtype, " pixels in each:", masks.sum(d
 # of object 1 stands in `classes[0]`; the background keeps its 0. Some objects may have no pixel at all, because
 # others cover them.
 
+
 # %% nbgrader={"grade": false, "grade_id": "semantic_from_instances", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def semantic_from_instances(instances: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Class of every pixel, from the object that it belongs to.
@@ -330,6 +334,7 @@ print(f"visible objects: {int(crowds.visible.sum())}, connected regions in the s
 # For each mask, find the smallest box that holds all its true pixels. An object that is wholly hidden has an empty
 # mask; its box is four zeros. A loop over the masks is welcome. `nonzero` and `any` are both good starting points.
 
+
 # %% nbgrader={"grade": false, "grade_id": "boxes_from_masks", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:
     """Tightest boxes around masks.
@@ -358,6 +363,7 @@ check(boxes_from_masks, hidden=True)
 # Now all four targets of one scene are at hand. **Try it:** move through the scenes and look for three things. A
 # scene in which two objects share a colour in the semantic segmentation but not in the instance segmentation. A box
 # that reaches over another object. And a box most of which is not the object.
+
 
 # %% tags=["helper"]
 def four_targets(semantic_from_instances, boxes_from_masks, scene):
@@ -428,6 +434,7 @@ print(f"On average {sum(share) / len(share):.0%} of a box is the object, at wors
 #
 # Return the table of all intersections over unions. All boxes have a positive area. Think of boxes that do not meet
 # before you multiply.
+
 
 # %% nbgrader={"grade": false, "grade_id": "box_iou", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -536,6 +543,7 @@ show(
 # the end of the unit. `torch.as_tensor(theta)` makes the first kind a tensor and leaves the second as it is;
 # functions from `math` would cut the gradient off.
 
+
 # %% nbgrader={"grade": false, "grade_id": "gabor", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gabor(
     size: int,
@@ -602,6 +610,7 @@ for fields in (turned, shifted):
 # Return the response of one simple cell to each of many images. The images may have any number of axes in front of
 # height and width, or none: a single image gives a single response. In the description, `...` stands for these axes.
 
+
 # %% nbgrader={"grade": false, "grade_id": "simple_cell", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def simple_cell(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     """Rectified sum of an image under a receptive field.
@@ -624,6 +633,7 @@ check(simple_cell, hidden=True)
 # Now the experiment. `bar` draws a bar of light on a grey screen; like a Gabor field it is turned by $\theta$,
 # measured across the bar, and `offset` moves it sideways. Angles and offsets may be tensors, then there is one
 # image for each.
+
 
 # %% tags=["helper"]
 def bar(size, theta, offset, width=3.0):
@@ -693,6 +703,7 @@ show(
 #
 # Return the response of one complex cell to each of many images, from the drives of its two fields.
 
+
 # %% nbgrader={"grade": false, "grade_id": "complex_cell", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def complex_cell(images: torch.Tensor, even: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
     """Root of the energy in a quadrature pair (Adelson and Bergen 1985).
@@ -752,6 +763,7 @@ show(
 # before both cells fall silent? Now set the simple cell's phase to −90°, which makes its field odd. Where must the
 # bar lie to excite it most? Last, a question: can you find a bar that the simple cell answers and the complex cell
 # does not?
+
 
 # %% tags=["helper"]
 def electrode(gabor, simple_cell, complex_cell, orientation, position, phase):
@@ -956,6 +968,7 @@ for _ in plan.progress(range(plan.steps)):
 # The next cell compares every start with its end. A field turned by 180° with its phase mirrored is the same field,
 # so orientations are compared up to half a turn.
 
+
 # %% tags=["training"]
 def degrees_off(guess):
     off = (guess[0] - truth["theta"]).item()
@@ -980,6 +993,7 @@ for name in ("wavelength", "sigma"):
 # Now the held-out trials. The number is the correlation between predicted and recorded responses. The guess in the
 # first line is the one that the best fit started from. The last line is the true cell without its noise: the noise
 # leaves room for no more than about that.
+
 
 # %% tags=["training"]
 def correlation(predicted):

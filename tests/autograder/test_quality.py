@@ -120,8 +120,6 @@ reason = "the probe fills every parameter, and the exercise asks for no start va
 @pytest.mark.parametrize("body", ["while True: pass", "raise KeyError", "return [0] * 10**13"])
 def test_endless_failing_and_greedy_answers_are_rejected(mini, body):
 
-
-
     lesson = read_lesson(mini / "solutions" / "90_mini")
     with contextlib.chdir(mini / "course" / "90_mini"):
         release = Release(lesson, nbformat.read("90_mini.ipynb", as_version=4))
