@@ -10,8 +10,8 @@ from autograder.judge import CaseVerdict, State, Verdict
 MIME = "application/vnd.cvcourse.verdict+json"
 MARKS = {State.RIGHT: "✓", State.WRONG: "✗", State.NOT_ATTEMPTED: "–", State.ERROR: "!"}
 
-# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in sign, too,
-# and in word. Sizes are in pixels: nbgrader's feedback pages change what a rem is.
+# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in
+# sign and word, too. Sizes are in pixels: nbgrader's feedback pages change what a rem is.
 STYLE = """<style>
 .cv-check{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,currentColor);
  border:1px solid var(--jp-border-color2,#9995);border-left:4px solid var(--cv);
