@@ -18,8 +18,9 @@
 # you write that operation in one dimension and in two, with channels and batches, as a matrix, and backwards. At
 # the end your own code learns a filter that it has never seen.
 #
-# There are nine exercises and two written questions, 30 points together. Plan two hours. `check(f)` tells you what
-# your `f` gets right and, where it knows, which mistake it made; `check.hint(f)` gives the next hint.
+# There are nine exercises and two written questions, 30 points together. Plan two hours, and more if sums and
+# indices are new to you. `check(f)` tells you what your `f` gets right and, where it knows, which mistake it made;
+# `check.hint(f)` gives the next hint.
 #
 # The same few letters are used throughout:
 #
@@ -170,7 +171,7 @@ Lab(
 # $$O = \left\lfloor \frac{W - D(F - 1) - 1 + 2P}{S} \right\rfloor + 1$$
 #
 # With $D = 1$ this is the relation that Dumoulin and Visin (2016, section 2.4) give for zero padding and any
-# stride.
+# stride; their section 5.1 adds the dilation.
 #
 # ### 1.2 `output_size` · 2 points · easy · 5 min
 #
@@ -179,7 +180,7 @@ Lab(
 
 # %% nbgrader={"grade": false, "grade_id": "output_size", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Number of positions of a kernel along one axis (Dumoulin and Visin 2016, chapter 2).
+    """Number of positions of a kernel along one axis (Dumoulin and Visin 2016, sections 2.4 and 5.1).
 
     size, kernel_size, stride, padding, dilation: whole numbers. Returns a whole number.
     """
@@ -235,7 +236,8 @@ print("1000 in the last place, stride 2:", conv1d(signal, torch.ones(3), stride=
 #
 # ### 1.3 `cross_correlate2d` · 2 points · easy · 10 min
 #
-# Write it without padding and with stride 1, with loops over the kernel's positions only.
+# Write it without padding and with stride 1, with loops over the kernel's positions only. Keep every number in a
+# tensor: one row of the check has torch differentiate your result, as training will, and compares the gradients.
 
 
 # %% nbgrader={"grade": false, "grade_id": "cross_correlate2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -379,7 +381,8 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 # An edge is a place where brightness changes. The change from left to right is a difference of neighbours, the
 # kernel row $(-1, 0, 1)$. A difference also answers to noise, so average a little along the edge, across the
 # direction of the difference, with weights $(1, 2, 1)$. Difference in one direction, average in the other, and by
-# the grouping law both together are one $3 \times 3$ kernel: the outer product of the two.
+# the grouping law both together are one $3 \times 3$ kernel, the **outer product** of the two: each of its nine
+# weights is a weight of the average times a weight of the difference.
 #
 # Applied as a cross-correlation, the **Sobel filter** $g_x$ is positive where the picture gets brighter to the
 # right, and $g_y$ is positive where it gets brighter downwards. They are the two components of one arrow, whose
@@ -396,7 +399,7 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 
 
 # %% nbgrader={"grade": false, "grade_id": "sobel", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def sobel(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def sobel(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Sobel responses of a picture: to the right, downwards, and their length.
 
     image: (height, width), floating point. Returns gx, gy, magnitude, each (height - 2, width - 2), same dtype.
@@ -437,9 +440,9 @@ show(
 # A colour picture has three channels, and a layer inside a network may have hundreds. A convolutional layer maps
 # $C$ input channels to $C'$ output channels, each called a **feature map**. For output channel $o$ there is one
 # kernel **per input channel**; their responses are summed, and one number $\beta_o$, the bias, is added to the
-# whole map. With a batch index $b$,
+# whole map. With a batch index $b$ and $\tilde x$ for the padded pictures,
 #
-# $$y_{b,o,i,j} = \beta_o + \sum_{c=1}^{C} \sum_{m=0}^{F_h-1} \sum_{n=0}^{F_w-1} w_{o,c,m,n} \; \tilde x_{b,c,\; i S_h + m D_h,\; j S_w + n D_w}$$
+# $$y_{b,o,i,j} = \beta_o + \sum_{c=0}^{C-1} \sum_{m=0}^{F_h-1} \sum_{n=0}^{F_w-1} w_{o,c,m,n} \; \tilde x_{b,c,\; i S_h + m D_h,\; j S_w + n D_w}$$
 #
 # The shapes, as torch orders them: pictures $(B, C, H, W)$, weights $(C', C, F_h, F_w)$, bias $(C')$, output $(B,
 # C', O_h, O_w)$. Pictures of a batch never mix: $b$ stands on both sides. Channels do mix: $c$ is summed over.
@@ -478,7 +481,12 @@ print("every third from the second on:", torch.arange(12)[1::3].tolist())
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conv2d(
-    images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride=1, padding=0, dilation=1
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
 ) -> torch.Tensor:
     """A convolutional layer, as deep-learning libraries define it.
 
@@ -507,10 +515,10 @@ check(conv2d, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Point at a number of the output. The dots on the left mark the pixels it came from; in the middle are their
-# products with the weights. With a stride of 2 neighbouring outputs read windows two pixels apart. With a dilation
-# of 2 the dots spread, and a kernel of $3 \times 3$ looks at an area of $5 \times 5$. With padding the frame
-# reaches into a border of zeros.
+# Point at a number of the output. The dots in the padded input mark the pixels it came from; under "pixels ×
+# weights" are their products with the kernel. With a stride of 2 neighbouring outputs read windows two pixels
+# apart. With a dilation of 2 the dots spread, and a kernel of $3 \times 3$ looks at an area of $5 \times 5$. With
+# padding the frame reaches into a border of zeros.
 
 # %% tags=["widget"]
 digit = data.digits().train_images[0]  # (1, 8, 8)
@@ -551,8 +559,8 @@ Lab(
 # ### Moving the input moves the output
 #
 # The same weights are used at every place. So if the picture moves, the feature map moves with it and is otherwise
-# unchanged. This property is called **translation equivariance**, $f(t(x)) = t(f(x))$, and it is the reason for
-# convolution in vision: what was learned in one corner is known in all others.
+# unchanged. This property is called **translation equivariance**, $f(t(x)) = t(f(x))$ for a layer $f$ and a
+# move $t$. It is the reason for convolution in vision: what was learned in one corner is known in all others.
 #
 # Moving by $k$ pixels to the left without inventing any new pixels means dropping the first $k$ columns. Test the
 # claim, and where it ends.
@@ -635,9 +643,9 @@ show(
 )
 
 # %% [markdown]
-# All three give the same numbers. If your `conv2d` loops over the kernel's positions only, the step from the first
-# bar to the second is the larger one: what matters most is that no Python loop runs over pixels. This way of
-# writing, whole tensors instead of single numbers, is used in all later units.
+# All three give the same numbers, up to rounding. If your `conv2d` loops over the kernel's positions only, the step
+# from the first bar to the second is the larger one: what matters most is that no Python loop runs over pixels.
+# This way of writing, whole tensors instead of single numbers, is used in all later units.
 #
 # ## 7 Counting: what sharing weights saves
 #
@@ -663,7 +671,7 @@ show(
 # Work out four whole numbers. `first_layer_size` is the height (and width) of the layer's feature maps;
 # `first_layer_parameters` and `first_layer_multiply_adds` are the layer's parameters, biases included, and its
 # multiply-adds for one picture, biases not counted; `dense_parameters` is what a dense layer from the same picture
-# to the same feature maps would have, biases included.
+# to the same feature maps would have, biases included. Hints come from `check.hint("parameter_counts")`.
 
 # %% nbgrader={"grade": false, "grade_id": "parameter_counts", "locked": false, "schema_version": 3, "solution": true, "task": false}
 first_layer_size = None
@@ -754,9 +762,11 @@ show(
 # **Sharing**: each row repeats the nine numbers of the row above, moved along. A dense layer would fill the whole
 # rectangle with numbers of its own.
 #
-# In practice this matrix is hardly ever built, but it answers one question at once. If $y = Mx$, then a small
-# change of $x$ changes $y$ by $M$ times it, and the chain rule sends a gradient back through the transpose:
-# $\partial L / \partial x = M^\top \, \partial L / \partial y$.
+# In practice this matrix is hardly ever built, but it answers one question at once: how a change of the picture
+# reaches a loss $L$. Let $\partial L / \partial y_r$ say how $L$ changes with output $r$. Pixel $k$ enters output $r$
+# with weight $M_{r,k}$, so $L$ changes with it by $\sum_r M_{r,k} \, \partial L / \partial y_r$. This sum runs down a
+# column of $M$, which makes it a product with the transpose: $\partial L / \partial x = M^\top \, \partial L /
+# \partial y$.
 
 # %% [markdown]
 # ## 9 Backwards
@@ -796,7 +806,11 @@ show(
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d_backward", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conv2d_backward(
-    grad_output: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride=1, padding=0
+    grad_output: torch.Tensor,
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of a loss with respect to what `conv2d` was given.
 
@@ -855,7 +869,7 @@ print("v the matrix, input:  ", (by_you.flatten() - by_matrix).abs().max().item(
 # 2. Run your `conv2d` on a few pictures and compare: $L$ is the mean of $(\hat y - y)^2$ over all $N$ output
 #    numbers, so $G = 2(\hat y - y)/N$.
 # 3. Your `conv2d_backward` turns $G$ into gradients. Take a step against them, $\hat w \leftarrow \hat w - \eta \,
-#    \partial L / \partial \hat w$.
+#    \partial L / \partial \hat w$ and likewise for $\hat\beta$. The **learning rate** $\eta$ sets the step's length.
 #
 # No part of torch's learning machinery is used. The number to watch is the largest error of any weight. The
 # baseline is its value at the start, where all weights are still zero.
@@ -913,7 +927,7 @@ show(
 # %% [markdown]
 # The found kernels are the true ones. The pictures here were pure noise, which is the easy case: each pixel is
 # independent of its neighbours, so each weight can be told from the next. In real pictures neighbouring pixels are
-# alike, as they are in blurred noise:
+# alike, as they are in blurred noise. Their correlation says how much: 0 is not at all, 1 is perfectly.
 
 # %% tags=["figure"]
 blurred = F.avg_pool2d(noise, 5, stride=1, padding=2)
