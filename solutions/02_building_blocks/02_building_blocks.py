@@ -19,7 +19,7 @@
 # back. Receptive fields say which pixels a number deep in the network can know about. At the end you put the pieces
 # together: a classifier trained on small crops becomes a network that reads a whole scene in one pass.
 #
-# You will write eleven functions, and every picture below is drawn with yours.
+# You will write eleven functions; the figures, the widgets and the network at the end are made of them.
 #
 # | you will be able to | where |
 # | --- | --- |
@@ -181,8 +181,8 @@ for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
 # %% [markdown]
 # The filter is equivariant for both shifts. The mean is invariant (and equivariant too: a single value cannot be
 # moved). Keeping every second pixel is equivariant for the shift by two, and for the shift by one it is neither: no
-# shift of its output by whole pixels stands for half a pixel. This is the first sign of a rule that you will meet
-# four times in this unit: **what has a stride $s$ commutes with shifts by multiples of $s$ and, as a rule, with no
+# shift of its output by whole pixels stands for half a pixel. This is the first sign of a rule that comes
+# back in this unit: **what has a stride $s$ commutes with shifts by multiples of $s$ and, as a rule, with no
 # others.**
 
 # %% [markdown]
@@ -732,7 +732,7 @@ def max_unpool2d(values: Tensor, indices: Tensor, size: tuple[int, int]) -> Tens
     """Put pooled maxima back where they came from.
 
     values: (N, C, rows, columns). indices: int64 of the same shape, flat over the plane, as max_pool2d returns them.
-    size: (H, W) of the plane. Returns (N, C, H, W) with zeros where no maximum was.
+    size: (H, W) of the plane. Returns (N, C, H, W) in values' dtype, with zeros where no maximum was.
     """
     ### BEGIN SOLUTION
     batch, channels = values.shape[:2]
@@ -874,7 +874,7 @@ def conv_transpose2d(
 
     x: (N, C_in, H, W). weight: (C_in, C_out, k, k). bias: (C_out,) or None. stride, padding, output_padding: whole numbers
     for both axes; output_padding is smaller than the stride.
-    Returns (N, C_out, (H - 1) * stride + k - 2 * padding + output_padding, the same for W).
+    Returns (N, C_out, (H - 1) * stride + k - 2 * padding + output_padding, the same for W) in x's dtype.
     """
     ### BEGIN SOLUTION
     (batch, _, height, width), (out_channels, k) = x.shape, weight.shape[1:3]
@@ -898,13 +898,14 @@ check(conv_transpose2d, hidden=True)
 
 # %% [markdown]
 # Two claims to test. The name: for a transposed matrix, $\langle Cx, y\rangle = \langle x, C^\top y\rangle$ for every
-# $x$ and $y$. The ambiguity: 7 and 8 rows lead to the same size.
+# $x$ and $y$; here $y = Cx$. The ambiguity: 7 and 8 rows lead to the same size. The input below has 8 rows, so its way
+# back needs the output padding, and 7 columns, so the column too many is cut off.
 
 # %%
 generator = torch.Generator().manual_seed(0)
 x, weight = torch.randn(1, 3, 8, 7, generator=generator), torch.randn(5, 3, 3, 3, generator=generator)
 y = F.conv2d(x, weight, stride=2, padding=1)
-back = conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1)[:, :, :, :7]
+back = conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1)[:, :, :, :7]  # (1, 3, 8, 7)
 print(f"<Cx, Cx> = {(y * y).sum():.3f}, <x, C'Cx> = {(x * back).sum():.3f}")
 print("from 7 rows:", F.conv2d(x[:, :, :7], weight, stride=2, padding=1).shape[2], "  from 8 rows:", y.shape[2])
 
@@ -1009,7 +1010,9 @@ Lab(
 #
 # ### 2.11 `dense_to_conv` · 2 points · medium · 6 min
 #
-# Return an `nn.Conv2d` that computes what the dense layer computes. Keep the dense layer's dtype.
+# Return an `nn.Conv2d` that computes what the dense layer computes. Keep the dense layer's dtype. The convolution gets
+# weights of its own: whoever trains one of the two layers later leaves the other as it is. PyTorch lets you write
+# into a parameter inside `with torch.no_grad():`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "dense_to_conv", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1039,9 +1042,12 @@ check(dense_to_conv, hidden=True)
 # %% [markdown]
 # ### The scenes
 #
-# Time to use it. The training material is scikit-learn's set of real handwritten digits. Your `upsample_bilinear`
-# enlarges them from 8x8 to 12x12. A scene is a sheet of noise with digits strewn over it, at most one in each cell of
-# 24x24 pixels, and about a quarter of the cells are empty.
+# Time to use it. Should an exercise still be open: the training needs none of yours, the pass over a whole scene needs
+# `dense_to_conv` (2.11), and the last measurement needs `equivariance_error` (2.2).
+#
+# The training material is scikit-learn's set of real handwritten digits, enlarged from 8x8 to 12x12 by bilinear
+# interpolation (torch's, which gives what yours gives). A scene is a sheet of noise with digits strewn over it, at
+# most one in each cell of 24x24 pixels, and about a quarter of the cells are empty.
 
 # %% tags=["training"]
 from sklearn.datasets import load_digits
@@ -1049,7 +1055,7 @@ from sklearn.datasets import load_digits
 digits = load_digits()
 order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
 small_digits = torch.tensor(digits.images, dtype=torch.float32)[order, None] / 16  # (1797, 1, 8, 8)
-digit_images = upsample_bilinear(small_digits, (12, 12))[:, 0]  # (1797, 12, 12)
+digit_images = F.interpolate(small_digits, (12, 12), mode="bilinear")[:, 0]  # (1797, 12, 12)
 digit_labels = torch.tensor(digits.target)[order]
 
 # %% [markdown]
@@ -1078,11 +1084,15 @@ def digit_scene(choices, rows, columns, generator, cell=24):
 # the middle". How large must a crop be, and how far apart do neighbouring outputs lie? Your `receptive_field` says
 # it. The dense layer counts as a convolution of 3x3, the size of the map it sees.
 
+# %%
+size, jump, start = receptive_field([(3, 1, 0, 1), (2, 2, 0, 1)] * 2 + [(3, 1, 0, 1)])
+print(f"a unit of the last map sees {size} pixels, in steps of {jump}, starting at pixel {start}")
+
+# %% [markdown]
+# So a crop has 18x18 pixels, and a step is 4 pixels long. The labels follow from that.
+
 # %% tags=["training"]
-field_size, total_stride, start = receptive_field(
-    [(3, 1, 0, 1), (2, 2, 0, 1), (3, 1, 0, 1), (2, 2, 0, 1), (3, 1, 0, 1)]
-)
-print(f"a unit of the last map sees {field_size} pixels, in steps of {total_stride}, starting at pixel {start}")
+field_size, total_stride = 18, 4
 
 
 def crop_network():
@@ -1204,12 +1214,12 @@ print(f"largest difference between the first and the last logits: {gap:.1e}")
 # $(18/4)^2 \approx 20$ crops, and crop by crop its features are computed that many times.
 #
 # What does the network read? Several neighbouring places see the same digit. Keep the ones whose score is the largest
-# of their 5x5 neighbourhood: your `max_pool2d` with stride 1 does that.
+# of their 5x5 neighbourhood: max pooling with stride 1 finds them, torch's here, which agrees with yours.
 
 # %% tags=["training"]
 logits = fully_convolutional(sheet).detach()  # (1, 11, rows, columns)
 score, digit = logits.softmax(dim=1)[:, :10].max(dim=1, keepdim=True)  # both (1, 1, rows, columns)
-peaks = (score == max_pool2d(score, 5, stride=1, padding=2)[0]) & (score > 0.5)
+peaks = (score == F.max_pool2d(score, 5, stride=1, padding=2)) & (score > 0.5)
 boxes = [
     (i * total_stride, j * total_stride, field_size, field_size, str(digit[0, 0, i, j].item()))
     for i, j in peaks[0, 0, :28, :38].nonzero().tolist()
@@ -1258,8 +1268,8 @@ show(
 #
 # **Question 2 (2 points, about 5 min).** Suppose that every convolution of the network had zero padding of 1, and
 # that it reached the same accuracy on crops. Would its one pass over the scene still equal crop by crop? At which
-# places of the output would the two differ, and why? Which would you trust more at a place in the middle of the
-# scene, and what would you do about it?
+# places of the output would the two differ, and why? Which of the two would you trust more at a place in the middle
+# of the scene, and what would you do about it?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_padding", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** No. The padded zeros surround each crop; in the scene they surround the scene only. A unit in the
@@ -1288,4 +1298,4 @@ show(
 #
 # **Further reading.** Zeiler and Fergus, *Visualizing and Understanding Convolutional Networks* (2014), use unpooling
 # to look into a network. Badrinarayanan, Kendall and Cipolla, *SegNet* (2017), build a segmentation network on it.
-# Odena, Dumoulin and Olah (2016) and Araujo, Norris and Sim (2019) have interactive figures of their own.
+# Araujo, Norris and Sim (2019) carry receptive fields on to networks with branches.

@@ -10,6 +10,12 @@ def _roll(rows, columns):
     return lambda x: x.roll((rows, columns), dims=(-2, -1))
 
 
+def _pair(returned):
+    if isinstance(returned, torch.Tensor):
+        raise TypeError("values and indices are expected, two tensors")
+    return returned
+
+
 @probe(
     "invariance_error",
     cases=[dict(batch=2, height=5, width=7), dict(batch=1, height=6, width=4), dict(batch=3, height=3, width=8)],
@@ -89,7 +95,7 @@ def equivariant_function(equivariance_error, draw, height, width):
 def output(max_pool2d, draw, shape, kernel_size, stride=None, padding=0):
     x = draw.normal(*shape) - 1
     given = {"stride": stride} if stride else {}
-    values, indices = max_pool2d(x, kernel_size, padding=padding, **given)
+    values, indices = _pair(max_pool2d(x, kernel_size, padding=padding, **given))
     return {"values": values, "indices": indices}
 
 
@@ -100,7 +106,8 @@ def output(max_pool2d, draw, shape, kernel_size, stride=None, padding=0):
 )
 def equal_maxima(max_pool2d, draw, shape, kernel_size, stride=None, padding=0):
     x = draw.integers(*shape, low=-3, high=0).to(draw.dtype)
-    values, indices = max_pool2d(x, kernel_size, stride, padding)
+    x[:, :, :2, :2] = -4.0  # the smallest values of the map fill a window in the corner
+    values, indices = _pair(max_pool2d(x, kernel_size, stride, padding))
     return {"values": values, "indices": indices}
 
 
@@ -111,7 +118,7 @@ def equal_maxima(max_pool2d, draw, shape, kernel_size, stride=None, padding=0):
 )
 def gradient_of_values(max_pool2d, draw, shape, kernel_size, stride):
     x = draw.normal(*shape, grad=True)
-    return {"gradient": gradient((max_pool2d(x, kernel_size, stride)[0] ** 2).sum(), x)}
+    return {"gradient": gradient((_pair(max_pool2d(x, kernel_size, stride))[0] ** 2).sum(), x)}
 
 
 @probe(
@@ -317,6 +324,12 @@ def gradients_of_painting(conv_transpose2d, draw, shape, c_out, k, **given):
     return {"gradient of x": by_x, "gradient of weight": by_weight}
 
 
+def _convolution(returned):
+    if not isinstance(returned, nn.Conv2d):
+        raise TypeError("an nn.Conv2d is expected")
+    return returned
+
+
 @probe(
     "dense_to_conv",
     cases=[
@@ -330,10 +343,25 @@ def gradients_of_painting(conv_transpose2d, draw, shape, c_out, k, **given):
         dict(channels=3, height=1, width=5, features=2, bias=False),
         dict(channels=3, height=3, width=2, features=4),
     ],
+    weight=3,
 )
 def whole_map(dense_to_conv, draw, channels, height, width, features, bias=True):
     dense = draw.fill(nn.Linear(channels * height * width, features, bias=bias, dtype=draw.dtype))
-    conv = dense_to_conv(dense, channels, height, width)
+    conv = _convolution(dense_to_conv(dense, channels, height, width))
     one_place = conv(draw.normal(2, channels, height, width))  # (2, features, 1, 1)
     larger = conv(draw.normal(1, channels, height + 2, width + 3))  # (1, features, 3, 4)
     return {"map of the layer's size": one_place, "larger map": larger}
+
+
+@probe(
+    "dense_to_conv",
+    cases=[dict(channels=2, height=2, width=3, features=4)],
+    hidden=[dict(channels=3, height=4, width=2, features=3)],
+)
+def weights_of_its_own(dense_to_conv, draw, channels, height, width, features):
+    dense = draw.fill(nn.Linear(channels * height * width, features, dtype=draw.dtype))
+    conv = _convolution(dense_to_conv(dense, channels, height, width))
+    with torch.no_grad():
+        for parameter in dense.parameters():
+            parameter.zero_()
+    return {"after the dense layer was emptied": conv(draw.normal(2, channels, height, width))}
