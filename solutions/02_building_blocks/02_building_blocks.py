@@ -19,7 +19,7 @@
 # back. Receptive fields say which pixels a number deep in the network can know about. At the end you put the pieces
 # together: a classifier trained on small crops becomes a network that reads a whole scene in one pass.
 #
-# You will write eleven functions; the figures, the widgets and the network at the end are made of them.
+# You will write eleven functions. Most figures and all three widgets are drawn with yours.
 #
 # | you will be able to | where |
 # | --- | --- |
