@@ -84,8 +84,10 @@ class Checker:
             outcomes.append(observe(probe, case.values, draw, answer, exercise.forbid))
         return outcomes
 
-    def hint(self, exercise: str | Callable[..., Any]) -> None:
-        """Print the next hint of an exercise."""
+    def hint(self, exercise: str | Callable[..., Any] = "", /, **answers: Any) -> None:
+        """Print the next hint of an exercise, named as for a check: `check.hint(conv1d)`, or by its name in quotes."""
+        if answers and not exercise:
+            exercise = self._exercise_of_answers(self.key(), answers)
         name = exercise if isinstance(exercise, str) else getattr(exercise, "__name__", str(exercise))
         entry = self._entry(self.key(), name)
         if not entry.hints:

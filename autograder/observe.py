@@ -153,7 +153,9 @@ def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
         if frame and file_of(watched.answer) not in (frame.filename, None):
             return Failure("NotImplementedError", f"it calls {frame.name}, which is not written yet")
         return Failure(NOT_ATTEMPTED, message, line, number)
-    if not line and watched.returned:
+    if not line and watched.returned == "None":
+        message = "nothing (None) was returned; is a `return` missing?"
+    elif not line and watched.returned:
         message = f"the check could not use what {watched.__name__} returned: {watched.returned} ({message})"
     return Failure(type(error).__name__, message, line, number)
 

@@ -96,9 +96,15 @@ def text(verdict: Verdict) -> str:
     """The report as plain text."""
     lines = [f"{verdict.exercise}   {headline(verdict)}"]
     shown = [] if verdict.state is State.NOT_ATTEMPTED else verdict.cases
-    lines += [f"  {case.state:<14} {case.title}" + (f"   {case.message}" if case.message else "") for case in shown]
+    lines += [line for case in shown for line in _case_lines(case)]
     lines += [f"  {sentence}" for sentence in explanation(verdict)]
     return "\n".join(lines)
+
+
+def _case_lines(case: CaseVerdict) -> list[str]:
+    """One line a case, and below it what the learner's code printed there."""
+    printed = [f"{'':<17}printed: {line}" for line in case.printed.splitlines()]
+    return [f"  {case.state:<14} {case.title}" + (f"   {case.message}" if case.message else ""), *printed]
 
 
 def html(verdict: Verdict) -> str:

@@ -211,7 +211,21 @@ def test_hidden_after_visible_does_not_show_the_table_twice(mini, capsys):
 def test_hints_come_one_at_a_time(check, capsys):
     check.hint("moving_sum")
     check.hint(moving_sum)
-    assert capsys.readouterr().out.splitlines() == ["Hint 1 of 2: How many windows fit?", "Hint 2 of 2: Slice and add."]
+    check.hint(weights=None)
+    assert capsys.readouterr().out.splitlines() == [
+        "Hint 1 of 2: How many windows fit?",
+        "Hint 2 of 2: Slice and add.",
+        "Hint 1 of 1: Rows times columns.",
+    ]
+
+
+def test_what_a_wrong_answer_printed_is_shown_and_none_is_named(check):
+    def quiet_end(signal, width=2):
+        print("I was here")
+
+    verdict = verdict_of(check, quiet_end)
+    assert "printed: I was here" in report.text(verdict)
+    assert all("is a `return` missing?" in case.message for case in verdict.cases)
 
 
 def test_the_report_is_a_number_for_nbgrader_and_a_table_for_people(check):
