@@ -163,7 +163,12 @@ class Cast:
             self.student("dee", "right in another style", self.solutions | wheats),
             self.student("ed", "right, but only half of it", {name: self.solutions[name] for name in half}),
             self.student("fay", f"a syntax error in {first}", unclosed, wrong=[first]),
-            self.student("gil", "forbidden shortcuts", self.solutions | shortcuts, wrong=list(shortcuts)),
+            self.student(
+                "gil",
+                "forbidden shortcuts" if shortcuts else "right: no shortcut to take",
+                self.solutions | shortcuts,
+                wrong=list(shortcuts),
+            ),
             self.student("hal", "right, prints and warns a lot", self.solutions | noisy_all),
             self.mistaken("ida", "another misconception in each", -1),
             self.careless("jon", first),

@@ -42,7 +42,7 @@ class Watched:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         named = bind(self.answer, arguments, keywords)
         if not self.call:
-            self.call = f"{self.__name__}({', '.join(f'{name} {describe(value)}' for name, value in named)})"
+            self.call = f"{self.__name__}({', '.join(argument(name, value) for name, value in named)})"
         before = [(name, value, value.detach().clone()) for name, value in named if isinstance(value, Tensor)]
         result = self.answer(*arguments, **keywords)
         self.returned = describe(result)
@@ -51,6 +51,11 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.answer, name)
+
+
+def argument(name: str, value: Any) -> str:
+    """An argument in a call as the report shows it: `signal (9,) float32`, `stride=2`."""
+    return f"{name} {describe(value)}" if isinstance(value, Tensor) else f"{name}={describe(value)}"
 
 
 def bind(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -31,6 +31,7 @@ STYLE = """<style>
  padding:0!important;overflow-wrap:anywhere}
 .cv-check pre{margin:2px 0;font-size:11.5px;white-space:pre-wrap;max-height:9em;overflow:auto}
 .cv-check .cv-why{border-top:1px solid var(--jp-border-color2,#9995);padding:8px 12px}
+.cv-check .cv-why p:first-child{font-weight:600}
 .cv-check .cv-why p{margin:2px 0}
 .cv-check details{padding:4px 12px 6px}.cv-check details details{padding:4px 0 0 14px}
 .cv-check summary{display:list-item;cursor:pointer;color:var(--jp-ui-font-color2,inherit)}
