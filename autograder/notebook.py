@@ -160,21 +160,23 @@ def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
     from nbclient import NotebookClient
     from nbclient.exceptions import DeadKernelError
 
+    started: list[int] = []
     client = NotebookClient(
         notebook,
         timeout=timeout,
         interrupt_on_timeout=True,
         error_on_timeout={"ename": "Timeout", "evalue": "", "traceback": []},  # and go on with the next cell
         allow_errors=True,
+        on_cell_execute=lambda cell, cell_index: started.append(cell_index),
         kernel_manager_class=this_python(),
         resources={"metadata": {"path": str(folder)}},
     )
     try:
         client.execute(env={**os.environ, "CVCOURSE_WIDGETS": "off"})
     except DeadKernelError:
-        number = next(index for index, cell in enumerate(notebook.cells) if _is_unfinished(cell))
-        where = f"cell {number + 1} ({_first_line(notebook.cells[number])})"
-        return f"The kernel died in {where}; what stands below was not run."
+        fatal = notebook.cells[started[-1]]
+        fatal.execution_count = None  # it may have been counted before the end
+        return f"The kernel died in cell {started[-1] + 1} ({_first_line(fatal)}); what stands below was not run."
     for output in (output for cell in _code(notebook) for output in cell.outputs):
         if output.output_type == "error" and output.ename == "KeyboardInterrupt":  # how nbclient stops a cell
             output.update({"ename": "Timeout", "evalue": f"the cell took longer than {timeout:g} s"})
