@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -29,6 +29,14 @@ class State(StrEnum):
     GRADER_FAULT = "grader fault"
 
 
+class Fit(StrEnum):
+    """How a diagnosis explains what came out, the closest first."""
+
+    EXACT = "exact"
+    WHERE_IT_RUNS = "where it runs"
+    BUT_FOR_DTYPE = "but for the dtype"
+
+
 @dataclass(frozen=True)
 class CaseVerdict:
     """One row of the report."""
@@ -51,7 +59,7 @@ class Verdict:
     max_points: float
     cases: tuple[CaseVerdict, ...]
     diagnosis: Hint | None = None
-    partly: bool = False  # the diagnosis explains the cases that ran, not all of them
+    fit: Fit | None = None  # how well the diagnosis explains the outcomes
     shortcuts: tuple[tuple[str, str], ...] = ()  # forbidden (name, line)
     hints: tuple[str, ...] = ()
 
@@ -79,7 +87,7 @@ def judge(
         counts = verdict.state is State.RIGHT and has_value and not forbidden
         rows.append(_with_points(verdict, share * exercise.points if counts else 0.0))
     state = State.WRONG if forbidden and not _all(rows, State.NOT_ATTEMPTED) else _overall(rows)
-    misconception, partly = (None, False) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
+    misconception, fit = (None, None) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
     return Verdict(
         exercise.name,
         state,
@@ -87,7 +95,7 @@ def judge(
         exercise.points,
         tuple(rows),
         misconception,
-        partly,
+        fit,
         forbidden,
         exercise.hints,
     )
@@ -110,6 +118,7 @@ def judge_answers(exercise: ExerciseKey, answers: Mapping[str, object]) -> Verdi
         exercise.points,
         tuple(rows),
         slip,
+        Fit.EXACT if slip else None,
         hints=exercise.hints,
     )
 
@@ -169,13 +178,13 @@ def compare(expected: Value, got: Value, rtol: float, atol: float) -> str | None
 
 def diagnose(
     exercise: ExerciseKey, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict]
-) -> tuple[Hint | None, bool]:
-    """The misconception that gives exactly these outcomes, and whether only the cases that ran agree with it."""
-    for partly in (False, True):
+) -> tuple[Hint | None, Fit | None]:
+    """The misconception that gives these outcomes, and how well it does."""
+    for fit in Fit:
         for index, misconception in enumerate(exercise.misconceptions):
-            if _explains(exercise, index, outcomes, verdicts, partly):
-                return misconception, partly
-    return None, False
+            if _explains(exercise, index, outcomes, verdicts, fit):
+                return misconception, fit
+    return None, None
 
 
 def case_shares(exercise: ExerciseKey) -> list[float]:
@@ -188,17 +197,30 @@ def case_shares(exercise: ExerciseKey) -> list[float]:
 
 
 def _explains(
-    exercise: ExerciseKey, index: int, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict], partly: bool
+    exercise: ExerciseKey, index: int, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict], fit: Fit
 ) -> bool:
-    """Whether misconception `index` gives these outcomes. `partly` passes over cases that ended in an exception."""
+    """Whether misconception `index` gives these outcomes, as closely as `fit` asks."""
     explained_a_mistake = False
     for case, outcome, verdict in zip(exercise.cases, outcomes, verdicts, strict=True):
-        if partly and verdict.state is State.ERROR:
+        if fit is Fit.WHERE_IT_RUNS and verdict.state is State.ERROR:
             continue
+        if fit is Fit.BUT_FOR_DTYPE:
+            outcome = with_dtypes_of(case.expected, outcome)
         if not _same(exercise, case, case.wrong.get(index, case.expected), outcome):
             return False
-        explained_a_mistake |= verdict.state is not State.RIGHT
+        explained_a_mistake |= verdict.state is not State.RIGHT and index in case.wrong
     return explained_a_mistake
+
+
+def with_dtypes_of(expected: Outcome, outcome: Outcome) -> Outcome:
+    """The outcome with its floating-point tensors in the dtypes that are expected."""
+    values = {
+        name: Value(value.numbers.to(expected.values[name].numbers.dtype), value.kind, value.device)
+        if name in expected.values and {_family(value.numbers), _family(expected.values[name].numbers)} == {"float"}
+        else value
+        for name, value in outcome.values.items()
+    }
+    return replace(outcome, values=values)
 
 
 def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) -> bool:

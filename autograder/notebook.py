@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
 import re
@@ -177,6 +178,13 @@ def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
         fatal = notebook.cells[started[-1]]
         fatal.execution_count = None  # it may have been counted before the end
         return f"The kernel died in cell {started[-1] + 1} ({_first_line(fatal)}); what stands below was not run."
+    except (RuntimeError, OSError) as error:
+        if started:
+            raise
+        atexit.unregister(client._cleanup_kernel)  # nbclient would clean up, loudly, what never was
+        raise CourseError(
+            f"No kernel starts for {folder.name} ({error}): `cvcourse doctor` says what is missing."
+        ) from error
     for output in (output for cell in _code(notebook) for output in cell.outputs):
         if output.output_type == "error" and output.ename == "KeyboardInterrupt":  # how nbclient stops a cell
             output.update({"ename": "Timeout", "evalue": f"the cell took longer than {timeout:g} s"})

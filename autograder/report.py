@@ -5,9 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from autograder.judge import CaseVerdict, State, Verdict
+from autograder.judge import CaseVerdict, Fit, State, Verdict
 
 MIME = "application/vnd.cvcourse.verdict+json"
+OPENINGS = {
+    Fit.EXACT: "This is exactly what",
+    Fit.WHERE_IT_RUNS: "Where it runs, this is exactly what",
+    Fit.BUT_FOR_DTYPE: "But for the dtype, this is exactly what",
+}
 MARKS = {State.RIGHT: "✓", State.WRONG: "✗", State.NOT_ATTEMPTED: "–", State.ERROR: "!"}
 
 # The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in
@@ -83,13 +88,9 @@ def explanation(verdict: Verdict) -> list[str]:
         ]
     if verdict.shortcuts:
         return [_shortcut(name, line) for name, line in verdict.shortcuts]
-    if verdict.diagnosis and verdict.max_points and not verdict.partly:
-        return [f"This is exactly what {verdict.exercise} gives with {verdict.diagnosis.name}.", verdict.diagnosis.hint]
     if verdict.diagnosis:
-        return [
-            f"Where it runs, this is exactly what {verdict.exercise} gives with {verdict.diagnosis.name}.",
-            verdict.diagnosis.hint,
-        ]
+        opening = OPENINGS[verdict.fit]
+        return [f"{opening} {verdict.exercise} gives with {verdict.diagnosis.name}.", verdict.diagnosis.hint]
     return []
 
 

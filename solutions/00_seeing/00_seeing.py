@@ -51,9 +51,9 @@
 # Run the next cell first. It loads what this notebook uses.
 
 # %% tags=["setup"]
+from autograder.check import Checker
 import math
 import torch
-from autograder.check import Checker
 from cvcourse import data
 from cvcourse.training import budget
 from cvcourse.widgets import Lab, Scene, Slider, curves, image, show

@@ -34,9 +34,9 @@
 # | $O$ | size of the output | `out_h`, `out_w` |
 
 # %% tags=["setup"]
+from autograder.check import Checker
 import torch
 import torch.nn.functional as F
-from autograder.check import Checker
 from cvcourse import data
 from cvcourse.training import budget
 from cvcourse.widgets import Grid, Lab, Pointer, Scene, Slider, bars, curves, image, show, text

@@ -33,11 +33,11 @@
 # The unit takes about two hours and is worth 30 points.
 
 # %% tags=["setup"]
+from autograder.check import Checker
 from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from autograder.check import Checker
 from cvcourse import data
 from cvcourse.widgets import Choice, Lab, Scene, Slider, Toggle, bars, curves, image, show, text
 

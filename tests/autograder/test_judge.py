@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from autograder.judge import State, compare, judge, judge_answers
+from autograder.judge import Fit, State, compare, judge, judge_answers
 from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, ProbeRule, hash_answer
 from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
 
@@ -131,7 +131,16 @@ def test_a_diagnosis_may_explain_the_cases_that_ran():
     key = exercise(case(1, {0: 10}), case(2, {0: 20}))
     verdict = judge(key, [outcome(10), Outcome(failure=Failure("ValueError"))])
     assert verdict.diagnosis.name == "first"
-    assert verdict.partly
+    assert verdict.fit is Fit.WHERE_IT_RUNS
+
+
+def test_a_diagnosis_may_leave_the_dtype_aside():
+    half = torch.tensor([0.5, 0.25])
+    key = exercise(case(half, {0: 2 * half}), case(half + 1))
+    slip = judge(key, [outcome(2 * half.double()), outcome((half + 1).double())])
+    assert (slip.diagnosis.name, slip.fit) == ("first", Fit.BUT_FOR_DTYPE)
+    assert judge(key, [outcome(half.double()), outcome((half + 1).double())]).diagnosis is None
+    assert judge(key, [outcome(2 * half), outcome(half + 1)]).fit is Fit.EXACT
 
 
 def test_a_changed_input_is_wrong_even_with_the_right_output():

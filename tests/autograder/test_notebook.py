@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -151,6 +152,13 @@ def test_a_kernel_that_dies(write, solutions) -> None:
     assert re.fullmatch(
         r"The kernel died in cell \d+ \(`import os`\); what stands below was not run\.", report.notes[0]
     )
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/no/such/python"])
+def test_a_kernel_that_does_not_start(write, solutions, monkeypatch, python: str) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    with pytest.raises(CourseError, match=r"No kernel starts for .*cvcourse doctor"):
+        check_notebook(write(solutions))
 
 
 def test_another_meaning_of_check(write, solutions) -> None:
