@@ -85,7 +85,7 @@ def judge(
     rows = []
     for verdict, share in zip(found, shares, strict=True):
         counts = verdict.state is State.RIGHT and has_value and not forbidden
-        rows.append(_with_points(verdict, share * exercise.points if counts else 0.0))
+        rows.append(replace(verdict, points=share * exercise.points if counts else 0.0))
     state = State.WRONG if forbidden and not _all(rows, State.NOT_ATTEMPTED) else _overall(rows)
     misconception, fit = (None, None) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
     return Verdict(
@@ -322,10 +322,6 @@ def _forbidden(outcomes: Sequence[Outcome], shortcuts: Sequence[tuple[str, str]]
     named = {name for name, _ in shortcuts}
     ran = sorted({name for outcome in outcomes for name in outcome.shortcuts} - named)
     return (*shortcuts, *((name, "") for name in ran)) if not named else tuple(shortcuts)
-
-
-def _with_points(verdict: CaseVerdict, points: float) -> CaseVerdict:
-    return CaseVerdict(verdict.state, verdict.title, verdict.message, points, verdict.hidden, verdict.printed)
 
 
 def _all(rows: Sequence[CaseVerdict], state: State) -> bool:

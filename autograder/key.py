@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +168,10 @@ def merge(visible: Key, hidden: Key) -> Key:
             f"{HIDDEN} and {VISIBLE} of {visible.unit} were not built together: run `cvcourse build {visible.unit}`."
         )
     exercises = {
-        name: ExerciseKey(**{**vars(exercise), "cases": exercise.cases + hidden.exercises[name].cases})
+        name: replace(exercise, cases=exercise.cases + hidden.exercises[name].cases)
         for name, exercise in visible.exercises.items()
     }
-    return Key(**{**vars(visible), "exercises": exercises})
+    return replace(visible, exercises=exercises)
 
 
 def tensor_digest(tensor: Tensor) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import cvcourse
@@ -44,12 +45,10 @@ def record_key(lesson: Lesson, release: str, old: Key | None = None) -> Key:
 def only(key: Key, hidden: bool) -> Key:
     """The key with its visible or its hidden cases alone."""
     exercises = {
-        name: ExerciseKey(
-            **{**vars(exercise), "cases": tuple(case for case in exercise.cases if case.hidden is hidden)}
-        )
+        name: replace(exercise, cases=tuple(case for case in exercise.cases if case.hidden is hidden))
         for name, exercise in key.exercises.items()
     }
-    return Key(**{**vars(key), "exercises": exercises})
+    return replace(key, exercises=exercises)
 
 
 def variant(
@@ -67,34 +66,31 @@ def variant(
     return changed
 
 
+def _with_misconceptions(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lesson's names once for each misconception of an exercise."""
+    where = f"{lesson.unit}/exercises.toml"
+    return [
+        variant(lesson, exercise, namespace, item.apply(exercise.solution, where), f"misconception {index}")
+        for index, item in enumerate(exercise.misconceptions)
+    ]
+
+
+def _without_cases(exercise: Exercise) -> ExerciseKey:
+    hints = tuple(Hint(item.name, item.hint) for item in exercise.misconceptions)
+    return ExerciseKey(exercise.name, exercise.points, exercise.hints, exercise.forbid, hints)
+
+
 def _record_cases(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], probes: ProbeFile) -> ExerciseKey:
     own = probes.by_exercise.get(exercise.name, [])
     for hidden, kind in ((False, "visible"), (True, "hidden")):
         if not any(case.hidden is hidden for probe in own for case in probe.cases):
             raise CourseError(f"{lesson.unit}/probes.py has no {kind} case for {exercise.name}.")
-    wrong = [
-        variant(
-            lesson,
-            exercise,
-            namespace,
-            item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"),
-            f"misconception {index}",
-        )
-        for index, item in enumerate(exercise.misconceptions)
-    ]
-    entry = ExerciseKey(
-        exercise.name,
-        exercise.points,
-        exercise.hints,
-        exercise.forbid,
-        tuple(Hint(item.name, item.hint) for item in exercise.misconceptions),
-        {probe.name: _rule(probe) for probe in own},
-    )
-    answers = [names[exercise.name] for names in wrong]
+    entry = replace(_without_cases(exercise), probes={probe.name: _rule(probe) for probe in own})
+    answers = [names[exercise.name] for names in _with_misconceptions(lesson, exercise, namespace)]
     cases = [
         _record_case(entry, probe, case, namespace[exercise.name], answers) for probe in own for case in probe.cases
     ]
-    return ExerciseKey(**{**vars(entry), "cases": tuple(cases)})
+    return replace(entry, cases=tuple(cases))
 
 
 def _record_case(entry: ExerciseKey, probe: Probe, case: Case, solution: Any, misconceptions: list[Any]) -> CaseKey:
@@ -117,7 +113,7 @@ def _record_case(entry: ExerciseKey, probe: Probe, case: Case, solution: Any, mi
         for index, answer in enumerate(misconceptions)
         if differs_from(entry, key, outcome := _run(probe, case, Draw(case.seed, case.dtype, inputs), answer))
     }
-    return CaseKey(**{**vars(key), "wrong": wrong})
+    return replace(key, wrong=wrong)
 
 
 def differs_from(entry: ExerciseKey, case: CaseKey, outcome: Outcome) -> bool:
@@ -148,16 +144,7 @@ def _rule(probe: Probe) -> ProbeRule:
 def _record_answers(
     lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], before: ExerciseKey | None
 ) -> ExerciseKey:
-    wrong = [
-        variant(
-            lesson,
-            exercise,
-            namespace,
-            item.apply(exercise.solution, f"{lesson.unit}/exercises.toml"),
-            f"misconception {index}",
-        )
-        for index, item in enumerate(exercise.misconceptions)
-    ]
+    wrong = _with_misconceptions(lesson, exercise, namespace)
     keys = {}
     for name in exercise.answers:
         if name not in namespace:
@@ -171,5 +158,4 @@ def _record_answers(
             if names[name] != namespace[name]
         }
         keys[name] = AnswerKey(kind, exercise.digits, salt, hash_answer(number, salt, exercise.digits), hashed)
-    hints = tuple(Hint(item.name, item.hint) for item in exercise.misconceptions)
-    return ExerciseKey(exercise.name, exercise.points, exercise.hints, exercise.forbid, hints, answers=keys)
+    return replace(_without_cases(exercise), answers=keys)
