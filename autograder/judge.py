@@ -140,20 +140,20 @@ def judge_answer(key: AnswerKey, answer: object) -> tuple[State, str, int | None
 def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVerdict:
     """State and message of one case; points are given afterwards."""
     title = "hidden case" if case.hidden else (outcome.call or case.expected.call or case.probe)
+    printed = "" if case.hidden else outcome.printed  # which may be the inputs
     failure = outcome.failure
     if failure is not None and failure.kind == NOT_ATTEMPTED:
         return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, case.hidden)
     if failure is not None:
         where = f" (line {failure.number}: `{failure.line}`)" if failure.line else ""
-        return CaseVerdict(
-            State.ERROR, title, f"{failure.kind}: {failure.message}{where}", 0.0, case.hidden, outcome.printed
-        )
+        message = f"{failure.kind}: {failure.message}{where}"
+        return CaseVerdict(State.ERROR, title, message, 0.0, case.hidden, printed)
     message = first_difference(exercise, case, case.expected, outcome)
     if outcome.changed and not case.expected.changed:
         found = f"{message}; and" if message else "right, but"
         message = f"{found} it changes {_listed(outcome.changed)} in place: work on a copy"
     state = State.RIGHT if message is None else State.WRONG
-    return CaseVerdict(state, title, message or "", 0.0, case.hidden, outcome.printed if message else "")
+    return CaseVerdict(state, title, message or "", 0.0, case.hidden, printed if message else "")
 
 
 def first_difference(exercise: ExerciseKey, case: CaseKey, expected: Outcome, outcome: Outcome) -> str | None:

@@ -154,9 +154,12 @@ def test_a_shortcut_earns_nothing():
     assert (verdict.state, verdict.points, verdict.shortcuts) == (State.WRONG, 0.0, (("conv2d", ""),))
 
 
-def test_hidden_cases_do_not_show_their_call():
-    verdict = judge(exercise(case(1, hidden=True)), [outcome(2, call="f(x (3,) float32)")])
-    assert verdict.cases[0].title == "hidden case"
+def test_hidden_cases_show_neither_their_call_nor_what_was_printed():
+    for failure in (None, Failure("ValueError")):
+        shown = outcome(2, call="f(x (3,) float32)", printed="the input", failure=failure)
+        verdict = judge(exercise(case(1, hidden=True)), [shown])
+        assert (verdict.cases[0].title, verdict.cases[0].printed) == ("hidden case", "")
+        assert judge(exercise(case(1)), [shown]).cases[0].printed == "the input"
 
 
 def answer_key(value, kind, wrong=None, digits=4):

@@ -16,12 +16,7 @@ from cvcourse.data.synthetic import _recipe
 TENSORS = ("images", "labels", "instance_masks", "semantic_masks", "boxes", "visible", "classes", "colors", "textures")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

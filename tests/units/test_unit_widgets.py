@@ -8,7 +8,6 @@ from typing import Any
 
 import nbformat
 import pytest
-import torch
 
 from autograder.lesson import ROOT, Lesson, grader_id, read_lesson, run_cell, tags, units
 from cvcourse import widgets
@@ -20,15 +19,8 @@ WIDGETS = [
     for index, cell in enumerate(read_lesson(ROOT / "solutions" / unit).notebook.cells)
     if "widget" in tags(cell)
 ]
+pytestmark = pytest.mark.usefixtures("one_thread")
 EVERY = pytest.mark.parametrize(("unit", "index"), WIDGETS, ids=[f"{unit}-cell{index}" for unit, index in WIDGETS])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def stubs(lesson: Lesson) -> dict[str, str]:
