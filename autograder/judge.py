@@ -25,6 +25,7 @@ class State(StrEnum):
     ERROR = "error"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out of memory"
+    KERNEL_DEATH = "kernel death"
     TAMPERING = "tampering suspected"
     GRADER_FAULT = "grader fault"
 

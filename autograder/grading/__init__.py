@@ -1,0 +1,1 @@
+"""From a class's notebooks to grades: intake, sandbox, runner, judge, gradebook, and what an instructor reads."""
