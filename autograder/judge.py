@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, hash_answer, nearby
-from autograder.outcome import NOT_ATTEMPTED, SCALARS, Outcome, Value
+from autograder.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
 
 ARTICLE = {"tensor": "a tensor", "array": "a numpy array", "nothing (None)": "nothing (None; is a `return` missing?)"}
 
@@ -146,9 +147,7 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
     if failure is not None and failure.kind == NOT_ATTEMPTED:
         return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, case.hidden)
     if failure is not None:
-        where = f" (line {failure.number}: `{failure.line}`)" if failure.line else ""
-        message = f"{failure.kind}: {failure.message}{where}"
-        return CaseVerdict(State.ERROR, title, message, 0.0, case.hidden, printed)
+        return CaseVerdict(State.ERROR, title, _failed(failure, case.hidden), 0.0, case.hidden, printed)
     message = first_difference(exercise, case, case.expected, outcome)
     if outcome.changed and not case.expected.changed:
         found = f"{message}; and" if message else "right, but"
@@ -228,6 +227,17 @@ def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) ->
     if one.failure or other.failure:
         return bool(one.failure and other.failure) and one.failure.kind == other.failure.kind
     return bool(one.changed) == bool(other.changed) and first_difference(exercise, case, one, other) is None
+
+
+def _failed(failure: Failure, hidden: bool) -> str:
+    """The exception and the learner's line. A hidden case keeps the exception's words back: they may be its inputs.
+
+    So may the name of an exception that the learner made; only Python's own names are shown there.
+    """
+    where = f" (line {failure.number}: `{failure.line}`)" if failure.line else ""
+    if not hidden:
+        return f"{failure.kind}: {failure.message}{where}"
+    return f"{failure.kind if hasattr(builtins, failure.kind) else 'an exception'}{where}"
 
 
 def _kind_difference(expected: Value, got: Value) -> str | None:

@@ -162,6 +162,16 @@ def test_hidden_cases_show_neither_their_call_nor_what_was_printed():
         assert judge(exercise(case(1)), [shown]).cases[0].printed == "the input"
 
 
+def test_a_hidden_case_names_the_exception_and_the_line_but_not_its_words():
+    def message(kind, hidden):
+        failure = Failure(kind, "got tensor([1., 2.])", "raise ValueError(x)", 3)
+        return judge(exercise(case(1, hidden=hidden)), [outcome(2, failure=failure)]).cases[0].message
+
+    assert message("ValueError", hidden=False) == "ValueError: got tensor([1., 2.]) (line 3: `raise ValueError(x)`)"
+    assert message("ValueError", hidden=True) == "ValueError (line 3: `raise ValueError(x)`)"
+    assert message("Tensor_1_2", hidden=True) == "an exception (line 3: `raise ValueError(x)`)"
+
+
 def answer_key(value, kind, wrong=None, digits=4):
     hashes = {index: hash_answer(slip, "salt", digits) for index, slip in (wrong or {}).items()}
     return AnswerKey(kind, digits, "salt", hash_answer(value, "salt", digits), hashes)
