@@ -12,50 +12,44 @@ them on.
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import json
-import math
-import os
-import shutil
-import stat
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from nbformat import NotebookNode
 
 from autograder.errors import CourseError
+from autograder.grading.database import PATIENCE, Database
+from autograder.grading.graded_folder import (
+    NEXT,
+    PREVIOUS,
+    GradedFolder,
+    files_beside,
+    notebook_bytes,
+    permissions,
+)
+from autograder.grading.lateness import LateRule, TimeOfSubmission, due_date_of, seconds_late
 from autograder.grading.result import FOLDER, NEEDS_A_PERSON, SAFE_NAME, Result
+from autograder.grading.trouble import GradebookError, SubmissionError, explained, first_line
 from autograder.judge import State, Verdict
 from autograder.key import write_safely
 from autograder.lesson import CHECK
-from autograder.nbgrader_config import configure, find_tools_beside_python
+from autograder.nbgrader_config import configure
 from autograder.report import explanation
 
 if TYPE_CHECKING:
     from nbgrader.coursedir import CourseDirectory
     from sqlalchemy import Connection
-    from sqlalchemy.exc import DBAPIError
     from traitlets.config import Config
 
-T = TypeVar("T")
-
-PATIENCE = 15.0  # seconds to wait for a locked or restarting database
-RETRY = 0.25  # seconds between two attempts to reach a lost database
 MAX_COMMENT = 2000  # characters
-TIMESTAMP = "timestamp.txt"
-MAX_TIMESTAMP = 200  # bytes
-CLOCKS_DIFFER = timedelta(hours=1)  # a submission may seem to come from the future by this much
-EARLIEST = datetime(2000, 1, 1)  # no submission is older; a computer that lost its clock says 1970
-FARTHEST_ZONE = timedelta(hours=14)  # of local time from UTC
 NO_RESPONSE = "No response."  # nbgrader's words
 STATE_IN_WORDS = {
     State.TIMEOUT: "This check was stopped because it ran longer than is allowed.",
@@ -64,14 +58,6 @@ STATE_IN_WORDS = {
     State.TAMPERING: "No points yet: something here reached for the grader itself. A person will look at it.",
     State.GRADER_FAULT: "Not graded yet: the grader failed here, which is no fault of yours. A person will look at it.",
 }
-
-
-class GradebookError(CourseError):
-    """The gradebook as a whole cannot be used: until that is mended, no submission can be written."""
-
-
-class SubmissionError(CourseError):
-    """This submission cannot be written; the others can."""
 
 
 # What the gradebook holds
@@ -178,6 +164,8 @@ class GradebookWriter:
         patience: float = PATIENCE,
     ):
         self.root, self.unit = Path(root).resolve(), unit
+        if not SAFE_NAME.match(unit):
+            raise GradebookError(f"{unit!r} cannot be a unit's name.")
         self.config = settings(self.root, db_url, config)
         self.course = course_directory(self.config)
         with contextlib.ExitStack() as opened:
@@ -259,7 +247,7 @@ class GradebookWriter:
 
     @cached_property
     def _released(self) -> Unit:
-        files = files_beside(self.course, self.unit, self.config)
+        files = files_beside(self.course, self.unit)
         unit = self.database.transaction(lambda connection: read_unit(connection, self.unit, files))
         difference = difference_from_release(unit, self._release_notebook)
         if difference:
@@ -321,9 +309,12 @@ class GradebookWriter:
         self._students.add(result.student)
         self._standings[result.student] = standing
         path = self._record_path(result.student)
-        with explained(self.root / FOLDER, self.root):
+        with explained(path, self.root):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_safely(path, json.dumps(self._record(result, standing)).encode())
+        try:
+            write_safely(path, json.dumps(self._record(result, standing)).encode())
+        except CourseError as error:
+            raise GradebookError(str(error)) from error
 
 
 def read_record(path: Path) -> Any:
@@ -371,9 +362,8 @@ def mismatch(unit: Unit, result: Result, notebook: NotebookNode) -> str:
         if not 0 <= verdict.points <= verdict.max_points:  # NaN is not, either
             return f"{verdict.points} are no points for {name}: grade {result.student}'s submission again."
     names = [name for name in map(grade_id, notebook.cells) if name]
-    wrong = [
-        name for name, cell in unit.cells.items() if (cell.graded_id or cell.comment_id) and names.count(name) != 1
-    ]
+    ours = [name for name, cell in unit.cells.items() if cell.graded_id or cell.comment_id]
+    wrong = [name for name in ours if names.count(name) != 1]
     if wrong or result.unit != unit.name:
         return f"The graded notebook of {result.student} is not one of {unit.name} ({listed(wrong)}): grade it again."
     return ""
@@ -644,17 +634,17 @@ def read_cells(connection: Connection, notebook_id: str) -> dict[str, ReleasedCe
         graded = mine.get("GradeCell") or mine.get("TaskCell") or (None, 0.0)
         commented = mine.get("SolutionCell") or mine.get("TaskCell") or (None, 0.0)
         cells[row.name] = ReleasedCell(
-            row.name,
-            row.cell_type,
-            row.source or "",
-            row.checksum,
-            bool(row.locked),
-            graded[1],
-            "GradeCell" in mine,
-            "SolutionCell" in mine,
-            "TaskCell" in mine,
-            graded[0],
-            commented[0],
+            name=row.name,
+            cell_type=row.cell_type,
+            source=row.source or "",
+            checksum=row.checksum,
+            locked=bool(row.locked),
+            max_score=graded[1],
+            is_grade="GradeCell" in mine,
+            is_solution="SolutionCell" in mine,
+            is_task="TaskCell" in mine,
+            graded_id=graded[0],
+            comment_id=commented[0],
         )
     return cells
 
@@ -703,568 +693,6 @@ def read_standings(connection: Connection, unit: Unit) -> dict[str, Standing]:
     return standings
 
 
-# Times
-
-
-@dataclass(frozen=True)
-class TimeOfSubmission:
-    """What a submission's timestamp.txt says. time: in UTC, without zone, as nbgrader keeps it; None if not believed."""
-
-    text: str = ""
-    time: datetime | None = None
-    problem: str = ""
-
-    @classmethod
-    def read(cls, folder: Path) -> TimeOfSubmission:
-        """Read timestamp.txt in a submission's folder. A missing one is no problem: it is as in nbgrader."""
-        path = folder / TIMESTAMP
-        try:
-            status = path.lstat()
-        except OSError:
-            return cls()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TIMESTAMP:
-            return cls(problem="is not a small text file")
-        try:
-            return cls.of(path.read_text(encoding="utf-8").strip())
-        except (OSError, ValueError):
-            return cls(problem="cannot be read")
-
-    @classmethod
-    def of(cls, text: str) -> TimeOfSubmission:
-        """What a text says, if it can be true."""
-        from nbgrader.utils import parse_utc
-
-        if not text:
-            return cls(problem="is empty")
-        try:
-            time = parse_utc(text)
-            naive = datetime.now(UTC).replace(tzinfo=None)
-        except (ValueError, OverflowError, TypeError):
-            return cls(text, problem=f"says {text!r}, which is no date and time")
-        if time > naive + CLOCKS_DIFFER:
-            return cls(text, problem=f"says {text!r}, which is in the future by this computer's clock")
-        if time < EARLIEST:
-            return cls(text, problem=f"says {text!r}, as a computer does that lost its clock")
-        return cls(text, time)
-
-    @property
-    def believed(self) -> str | None:
-        """The text of a timestamp.txt that can be true."""
-        return None if self.time is None else self.text
-
-    def notes(self, due: datetime | None) -> tuple[str, ...]:
-        """What an instructor must know about it."""
-        if self.problem:
-            return (
-                f"{TIMESTAMP} {self.problem}. It is not used, and no penalty for lateness comes from it; correct it "
-                "and grade again.",
-            )
-        if self.time is None or due is None or abs(self.time - due) > FARTHEST_ZONE or names_zone(self.text):
-            return ()
-        return (f"{TIMESTAMP} says {self.text!r} without a time zone. It was read as UTC, close to the due date.",)
-
-
-def names_zone(text: str) -> bool:
-    """Whether a time that nbgrader can read names a time zone that it knows."""
-    import dateutil.parser
-    from dateutil.tz import gettz
-
-    parts = text.split(" ")
-    if len(parts) == 3:
-        return parts[2].lstrip("+-").isdigit() or gettz(parts[2]) is not None
-    return dateutil.parser.parse(text).tzinfo is not None
-
-
-def due_date_of(due_date: datetime | None, extension: timedelta | None) -> datetime | None:
-    """When a student's submission is due, in UTC without zone; nbgrader itself stops at an extension of no due date."""
-    from nbgrader.utils import parse_utc
-
-    return None if due_date is None else parse_utc(due_date) + (extension or timedelta())
-
-
-def seconds_late(time: datetime | None, due: datetime | None) -> float:
-    """How late a submission is."""
-    from nbgrader.utils import parse_utc
-
-    return 0.0 if time is None or due is None else max(0.0, (parse_utc(time) - due).total_seconds())
-
-
-class LateRule:
-    """The course's penalty for lateness: the plugin that nbgrader's own AssignLatePenalties is configured with."""
-
-    def __init__(self, config: Config):
-        from nbgrader.preprocessors import AssignLatePenalties
-        from traitlets import TraitError
-
-        try:
-            step = AssignLatePenalties(config=config)
-            step.init_plugin()
-        except (TraitError, ImportError, AttributeError, TypeError) as error:
-            raise GradebookError(f"The plugin for late submissions cannot be used ({first_line(error)}).") from error
-        self.plugin = step.plugin_inst
-        kind = type(self.plugin)
-        options = {name: str(config[base.__name__]) for base in kind.__mro__ if (name := base.__name__) in config}
-        self.name = f"{kind.__module__}.{kind.__qualname__} {options}"
-
-    def penalty(self, student: str, score: float, seconds_late: float) -> float | None:
-        """The penalty in points, at most the score; None where there is none. As AssignLatePenalties has it."""
-        if seconds_late <= 0:
-            return None
-        try:
-            penalty = self.plugin.late_submission_penalty(student, score, seconds_late)
-            return None if penalty is None else float(min(max(penalty, 0), score))
-        except Exception as error:  # the plugin is the instructor's own code
-            kind = type(self.plugin).__name__
-            raise GradebookError(f"The plugin for late submissions, {kind}, failed: {first_line(error)}.") from error
-
-
-# The graded folder
-
-NEXT, PREVIOUS = ".next", ".previous"
-
-
-class GradedFolder:
-    """autograded/STUDENT/UNIT, replaced as a whole.
-
-    The next one is made beside it under a hidden name and changes places with it by renaming; the previous one stays
-    until the gradebook is written.
-    """
-
-    def __init__(self, path: Path, root: Path, modes: Modes):
-        self.path, self.root, self.modes = path, root, modes
-        self.next = path.with_name(f".{path.name}{NEXT}")
-        self.previous = path.with_name(f".{path.name}{PREVIOUS}")
-        self._is_in_place = False
-
-    @property
-    def stamp(self) -> list[int] | None:
-        """Size in bytes and time in ns of the graded notebook; None where there is none, or a run was cut short."""
-        try:
-            status = (self.path / f"{self.path.name}.ipynb").stat()
-        except OSError:
-            return None
-        return None if self.next.exists() else [status.st_size, status.st_mtime_ns]
-
-    @cached_property
-    def sources_before(self) -> dict[str, str]:
-        """The sources of the notebook graded before, by cell name."""
-        try:
-            cells = json.loads((self.path / f"{self.path.name}.ipynb").read_bytes())["cells"]
-            return {name: source for name, source in map(name_and_source, cells) if name}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
-
-    def recover(self) -> None:
-        """Take back what a killed run left: whether its rows were committed is not known, so a rerun writes them."""
-        with explained(self.path, self.root):
-            if self.previous.exists():
-                remove(self.path)
-                self.previous.rename(self.path)
-            remove(self.next)
-
-    def prepare(self, notebook: bytes, files: Mapping[Path, Path], timestamp: str | None) -> None:
-        """Make the next folder. Raises SubmissionError or GradebookError, and leaves nothing, where it cannot."""
-        self.recover()
-        if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
-            raise SubmissionError(
-                f"{self._shown} is a file or a link where the graded folder belongs: move it away and grade again."
-            )
-        try:
-            with explained(self.path, self.root):
-                self.next.mkdir(parents=True)
-                for place, source in files.items():
-                    (self.next / place).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source, self.next / place)
-                (self.next / f"{self.path.name}.ipynb").write_bytes(notebook)
-                if timestamp is not None:
-                    (self.next / TIMESTAMP).write_text(timestamp, encoding="utf-8")
-                self.modes.apply(self.next)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                remove(self.next)
-            raise
-
-    def put_in_place(self) -> None:
-        """Let the next folder take the place of the graded one, which is kept."""
-        if self._is_in_place:
-            return
-        self.sources_before  # noqa: B018 (read while it still lies there)
-        with explained(self.path, self.root):
-            if self.path.exists():
-                self.path.rename(self.previous)
-            self.next.rename(self.path)
-        self._is_in_place = True
-
-    def undo(self) -> None:
-        """Bring back what was there before `prepare`, as far as the disk allows; the next run tries again."""
-        with contextlib.suppress(OSError):
-            if self.previous.exists():
-                remove(self.path)
-                self.previous.rename(self.path)
-            elif self._is_in_place:
-                remove(self.path)
-            remove(self.next)
-
-    def finish(self) -> None:
-        """Remove the previous folder."""
-        with contextlib.suppress(OSError):  # what stays is removed by the next run
-            remove(self.previous)
-
-    @property
-    def _shown(self) -> str:
-        return shown(self.path, self.root)
-
-
-def name_and_source(cell: Mapping[str, Any]) -> tuple[str, str]:
-    """(nbgrader name or nothing, source) of a cell as it stands in a notebook file."""
-    source = cell["source"]
-    name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-    return name, source if isinstance(source, str) else "".join(source)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def notebook_bytes(notebook: NotebookNode) -> bytes:
-    """A notebook as a file. Half characters (lone surrogates), which no file can hold, become question marks."""
-    from nbformat.v4 import writes_json
-
-    return f"{writes_json(notebook)}\n".encode(errors="replace")
-
-
-@dataclass(frozen=True)
-class Modes:
-    """The permissions that nbgrader gives to graded files. group: whether the course is shared in a Unix group."""
-
-    file: int
-    group: bool
-
-    def apply(self, folder: Path) -> None:
-        """Set them in a folder and, where a group shares it, on the folders that lead to it."""
-        for place, _, files in os.walk(folder):
-            for name in files:
-                os.chmod(os.path.join(place, name), self.file)
-            if self.group:
-                share(Path(place))
-        if self.group:
-            for parent in (folder.parent, folder.parent.parent):
-                with contextlib.suppress(PermissionError):  # it is somebody else's, who has set it
-                    share(parent)
-
-
-def share(folder: Path) -> None:
-    """Let the group write in a folder, and own what is made there."""
-    mode = folder.stat().st_mode
-    if mode & 0o2770 != 0o2770:
-        folder.chmod((mode | 0o2770) & 0o2777)
-
-
-def permissions(course: CourseDirectory) -> Modes:
-    """nbgrader's permissions for this course."""
-    return Modes(0o664 if course.groupshared else 0o444, course.groupshared)
-
-
-def files_beside(course: CourseDirectory, unit: str, config: Config) -> dict[Path, Path]:
-    """The source's files that nbgrader's autograde puts beside every graded notebook."""
-    from nbgrader.utils import find_all_files
-
-    source = Path(course.format_path(course.source_directory, ".", unit))
-    found = map(Path, find_all_files(str(source), [*course.ignore, "*.ipynb"]))
-    return {path.relative_to(source): path for path in sorted(found)}
-
-
-# The disk
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-@contextlib.contextmanager
-def explained(path: Path, root: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence: GradebookError where it concerns the whole class."""
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, path, root) from error
-
-
-def disk_error(error: OSError, path: Path, root: Path) -> CourseError:
-    """The error of a disk that is full, or of a folder that cannot be written."""
-    if error.errno in DISK_FULL:
-        return GradebookError(
-            f"The disk is full: {shown(path, root)} could not be written. Make room and grade again; what was graded "
-            "before is untouched."
-        )
-    reason = error.strerror or first_line(error)
-    if error.errno == errno.EROFS or not is_usable(path.parent.parent):
-        return GradebookError(
-            f"{shown(path.parent.parent, root)} cannot be written ({reason}): make it a folder that you may write to, "
-            "and grade again."
-        )
-    return SubmissionError(f"{shown(path, root)} could not be written ({reason}): mend that and grade again.")
-
-
-def is_usable(folder: Path) -> bool:
-    """Whether a folder is there to be written to, or could be made."""
-    if folder.exists():
-        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
-    return folder.parent != folder and is_usable(folder.parent)
-
-
-def shown(path: Path, root: Path) -> str:
-    """A path as an instructor knows it."""
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(root))
-    return str(path)
-
-
-@contextlib.contextmanager
-def only_writer(folder: Path, unit: str, patience: float) -> Iterator[None]:
-    """Be the one process that writes a unit's grades. Raises GradebookError where another one goes on being it."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / f"{unit}.lock", timeout=patience)
-    with explained(folder / unit, folder.parent):
-        folder.mkdir(exist_ok=True, mode=0o700)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise GradebookError(
-                f"Another grading run of {unit} is still at work (waited {patience:g} seconds): let it end, or stop "
-                "it, then grade again."
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-# The database
-
-
-class Database:
-    """A gradebook's database: opened with care, asked in transactions, its errors said in words.
-
-    patience: seconds to wait where it is locked, or was lost. Raises GradebookError where it cannot be used.
-    """
-
-    def __init__(self, url: str, patience: float):
-        from sqlalchemy import create_engine, event
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
-        self.patience = patience
-        try:
-            self.url = make_url(url)
-            self.is_sqlite = self.url.get_backend_name() == "sqlite"
-            self.engine = create_engine(self.url, connect_args=self._connect_arguments())
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
-            raise GradebookError(
-                f"The gradebook's address cannot be used ({first_line(error)}): give one like "
-                "`sqlite:////course/gradebook.db` or `postgresql+psycopg://user@host/name`, whose driver is installed."
-            ) from error
-        if self.is_sqlite:
-            event.listen(self.engine, "connect", leave_transactions_to_us)
-            event.listen(self.engine, "begin", begin_as_asked)
-        self.was_reached = False
-        self._open()
-
-    def __enter__(self) -> Database:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.engine.dispose()
-
-    @property
-    def name(self) -> str:
-        """The database as an instructor knows it; never with its password."""
-        path = Path(self.url.database or "")
-        return path.name if self.is_sqlite else self.url.render_as_string(hide_password=True)
-
-    def transaction(self, work: Callable[[Connection], T], writes: bool = False) -> T:
-        """Do `work` in one transaction; once more after each lost connection, until patience ends."""
-        from sqlalchemy.exc import DBAPIError, StatementError
-
-        deadline = time.monotonic() + self.patience
-        while True:
-            try:
-                with self.engine.connect() as connection:
-                    connection = connection.execution_options(will_write=writes)
-                    with connection.begin():
-                        self._limit_waiting(connection, writes)
-                        return work(connection)
-            except DBAPIError as error:
-                if not self._may_come_back(error) or time.monotonic() > deadline:
-                    raise self.explained(error) from error
-                self.engine.dispose()
-                time.sleep(RETRY)
-            except StatementError as error:
-                raise SubmissionError(f"The gradebook cannot hold this: {first_line(error.orig)}.") from error
-
-    def explained(self, error: DBAPIError) -> CourseError:
-        """A database's error in words."""
-        from sqlalchemy.exc import DataError, IntegrityError
-
-        said, code = str(error.orig).lower(), getattr(error.orig, "sqlstate", None)
-        reason = first_line(error.orig)
-        if isinstance(error, DataError | IntegrityError):
-            return SubmissionError(f"The gradebook does not take this submission ({reason}).")
-        if "locked" in said or code == "55P03":
-            sentence = (
-                f"{self.name} is locked by another program, perhaps formgrader, an `nbgrader` command or another "
-                f"grading run (waited {self.patience:g} seconds): let it end or close it, then grade again."
-            )
-        elif "disk is full" in said or code == "53100":
-            sentence = f"The disk is full: {self.name} could not be written. Make room and grade again."
-        elif "readonly" in said or "read-only" in said or "unable to open" in said:
-            sentence = f"{self.name} cannot be written: make the file and its folder writable, then grade again."
-        elif "not a database" in said or "malformed" in said:
-            sentence = self._damaged("is damaged")
-        elif "no such table" in said or "no such column" in said or code in ("42P01", "42703"):
-            sentence = self._of_other_version("is not made as this nbgrader makes gradebooks")
-        elif self._is_lost(error):
-            sentence = f"{self.name} cannot be reached ({reason}): see that the database server runs, then grade again."
-        else:
-            sentence = f"{self.name} could not be used ({reason})."
-        return GradebookError(sentence)
-
-    def _connect_arguments(self) -> dict[str, Any]:
-        if self.is_sqlite:
-            return {"timeout": self.patience}
-        return {} if "connect_timeout" in self.url.query else {"connect_timeout": max(2, math.ceil(self.patience))}
-
-    def _limit_waiting(self, connection: Connection, writes: bool) -> None:
-        if writes and connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(1000 * self.patience)}")
-
-    def _is_lost(self, error: DBAPIError) -> bool:
-        from sqlalchemy.exc import InterfaceError, OperationalError
-
-        lost = error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None
-        return not self.is_sqlite and lost and isinstance(error, OperationalError | InterfaceError)
-
-    def _may_come_back(self, error: DBAPIError) -> bool:
-        """A server that was there before may be restarting; a first connection that fails has another reason."""
-        return self.was_reached and self._is_lost(error)
-
-    # Opening
-
-    def _open(self) -> None:
-        try:
-            if self.is_sqlite:
-                self._must_be_a_file()
-            self.transaction(self._must_be_a_gradebook)
-        except BaseException:
-            self.engine.dispose()
-            raise
-        self.was_reached = True
-
-    def _must_be_a_file(self) -> None:
-        """See that SQLite has a file to open; without one, make a gradebook."""
-        path = Path(self.url.database or "")
-        if not self.url.database or self.url.database == ":memory:":
-            raise GradebookError("A gradebook in memory is lost at once: give the path of a file.")
-        with explained(path, path.parent):
-            if not path.exists():
-                create_sqlite(path, self.patience)
-            elif not path.is_file():
-                raise GradebookError(f"{self.name} is not a file: move it away and put the gradebook in its place.")
-            elif path.stat().st_size == 0:
-                raise GradebookError(self._damaged("is empty (0 bytes)"))
-
-    def _must_be_a_gradebook(self, connection: Connection) -> None:
-        """Compare the tables with those of this nbgrader; make them on a server's empty database."""
-        from alembic.script import ScriptDirectory
-        from nbgrader.api import Base
-        from nbgrader.dbutil import ALEMBIC_DIR
-        from sqlalchemy import inspect, text
-
-        inspector = inspect(connection)
-        tables = set(inspector.get_table_names())
-        if not tables and not self.is_sqlite:
-            create_on_server(connection, self.url.render_as_string(hide_password=False))
-            return
-        if "assignment" not in tables:
-            raise GradebookError(
-                f"{self.name} is a database but no gradebook of nbgrader: put the gradebook in its place, or give its "
-                "address."
-            )
-        for table in Base.metadata.tables.values():
-            columns = {column["name"] for column in inspector.get_columns(table.name)} if table.name in tables else ()
-            if not set(table.columns.keys()) <= set(columns):
-                raise GradebookError(self._of_other_version("was made by an older nbgrader"))
-        if "alembic_version" in tables:
-            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            if version != ScriptDirectory(ALEMBIC_DIR).get_current_head():
-                raise GradebookError(self._of_other_version("was made by another version of nbgrader"))
-
-    def _damaged(self, what: str) -> str:
-        return (
-            f"{self.name} {what}: put back a copy of it, or move it away, release each unit again with "
-            "`nbgrader generate_assignment UNIT` and grade again."
-        )
-
-    def _of_other_version(self, what: str) -> str:
-        return f"{self.name} {what}: make a copy of it, then run `nbgrader db upgrade`, or install that version."
-
-
-def leave_transactions_to_us(connection: Any, _: Any) -> None:
-    """Python's sqlite3 begins a transaction only at the first change, too late for what was read before it."""
-    connection.isolation_level = None
-
-
-def begin_as_asked(connection: Connection) -> None:
-    """Take SQLite's write lock at once where something will be written, so that waiting for it works."""
-    writes = connection.get_execution_options().get("will_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def create_sqlite(path: Path, patience: float) -> None:
-    """Make a new gradebook in one step: processes that let nbgrader make one at the same time crash each other."""
-    from filelock import FileLock, Timeout
-
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=max(patience, PATIENCE)):
-            if path.exists():
-                return
-            part.unlink(missing_ok=True)
-            make_tables(f"sqlite:///{part}")
-            with contextlib.suppress(FileExistsError):  # then an nbgrader command was first
-                os.link(part, path)
-            part.unlink()
-    except Timeout:
-        raise GradebookError(f"Another program is making {path.name}: let it end, then grade again.") from None
-
-
-def create_on_server(connection: Connection, url: str) -> None:
-    """Make a gradebook's tables on a server, where only one process at a time may try."""
-    from sqlalchemy import inspect, text
-
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('nbgrader'))"))
-        if inspect(connection).get_table_names():  # another process was first
-            return
-    make_tables(url)
-
-
-def make_tables(url: str) -> None:
-    """Let nbgrader make a gradebook."""
-    from subprocess import CalledProcessError
-
-    from nbgrader.api import Gradebook
-
-    find_tools_beside_python()
-    try:
-        Gradebook(url).close()
-    except (CalledProcessError, FileNotFoundError) as error:
-        raise GradebookError(f"A new gradebook could not be made ({first_line(error)}): run `make setup`.") from error
-
-
 # nbgrader's settings
 
 
@@ -1304,7 +732,22 @@ def course_directory(config: Config) -> CourseDirectory:
         raise GradebookError(f"nbgrader's settings cannot be used: {first_line(error)}") from error
 
 
-def first_line(error: object) -> str:
-    """What an error says first, without a full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip().rstrip(".") if lines else type(error).__name__
+@contextlib.contextmanager
+def only_writer(folder: Path, unit: str, patience: float) -> Iterator[None]:
+    """Be the one process that writes a unit's grades. Raises GradebookError where another one goes on being it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / f"{unit}.lock", timeout=patience)
+    with explained(folder / unit, folder.parent):
+        folder.mkdir(exist_ok=True, mode=0o700)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise GradebookError(
+                f"Another grading run of {unit} is still at work (waited {patience:g} seconds): let it end, or stop "
+                "it, then grade again."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,178 @@
+"""The folder of a graded submission, autograded/STUDENT/UNIT: replaced as a whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbformat import NotebookNode
+
+from autograder.grading.lateness import TIMESTAMP
+from autograder.grading.trouble import SubmissionError, explained, shown
+
+if TYPE_CHECKING:
+    from nbgrader.coursedir import CourseDirectory
+
+NEXT, PREVIOUS = ".next", ".previous"
+
+
+class GradedFolder:
+    """autograded/STUDENT/UNIT, replaced as a whole.
+
+    The next one is made beside it under a hidden name and changes places with it by renaming; the previous one stays
+    until the gradebook is written.
+    """
+
+    def __init__(self, path: Path, root: Path, modes: Modes):
+        self.path, self.root, self.modes = path, root, modes
+        self.next = path.with_name(f".{path.name}{NEXT}")
+        self.previous = path.with_name(f".{path.name}{PREVIOUS}")
+        self._is_in_place = False
+
+    @property
+    def stamp(self) -> list[int] | None:
+        """Size in bytes and time in ns of the graded notebook; None where there is none."""
+        try:
+            status = (self.path / f"{self.path.name}.ipynb").stat()
+        except OSError:
+            return None
+        return [status.st_size, status.st_mtime_ns]
+
+    @cached_property
+    def sources_before(self) -> dict[str, str]:
+        """The sources of the notebook graded before, by cell name."""
+        try:
+            cells = json.loads((self.path / f"{self.path.name}.ipynb").read_bytes())["cells"]
+            return {name: source for name, source in map(name_and_source, cells) if name}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def recover(self) -> None:
+        """Take back what a killed run left: whether its rows were committed is not known, so a rerun writes them."""
+        with explained(self.path, self.root, self.path.parent.parent):
+            if self.previous.exists():
+                remove(self.path)
+                self.previous.rename(self.path)
+            remove(self.next)
+
+    def prepare(self, notebook: bytes, files: Mapping[Path, Path], timestamp: str | None) -> None:
+        """Make the next folder. Raises SubmissionError or GradebookError, and leaves nothing, where it cannot."""
+        self.recover()
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+            raise SubmissionError(
+                f"{self._shown} is a file or a link where the graded folder belongs: move it away and grade again."
+            )
+        try:
+            with explained(self.path, self.root, self.path.parent.parent):
+                self.next.mkdir(parents=True)
+                for place, source in files.items():
+                    (self.next / place).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, self.next / place)
+                (self.next / f"{self.path.name}.ipynb").write_bytes(notebook)
+                if timestamp is not None:
+                    (self.next / TIMESTAMP).write_text(timestamp, encoding="utf-8")
+                self.modes.apply(self.next)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove(self.next)
+            raise
+
+    def put_in_place(self) -> None:
+        """Let the next folder take the place of the graded one, which is kept."""
+        if self._is_in_place:
+            return
+        self.sources_before  # noqa: B018 (read while it still lies there)
+        with explained(self.path, self.root, self.path.parent.parent):
+            if self.path.exists():
+                self.path.rename(self.previous)
+            self.next.rename(self.path)
+        self._is_in_place = True
+
+    def undo(self) -> None:
+        """Bring back what was there before `prepare`, as far as the disk allows; the next run tries again."""
+        with contextlib.suppress(OSError):
+            if self.previous.exists():
+                remove(self.path)
+                self.previous.rename(self.path)
+            elif self._is_in_place:
+                remove(self.path)
+            remove(self.next)
+
+    def finish(self) -> None:
+        """Remove the previous folder."""
+        with contextlib.suppress(OSError):  # what stays is removed by the next run
+            remove(self.previous)
+
+    @property
+    def _shown(self) -> str:
+        return shown(self.path, self.root)
+
+
+def name_and_source(cell: Mapping[str, Any]) -> tuple[str, str]:
+    """(nbgrader name or nothing, source) of a cell as it stands in a notebook file."""
+    source = cell["source"]
+    name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+    return name, source if isinstance(source, str) else "".join(source)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def notebook_bytes(notebook: NotebookNode) -> bytes:
+    """A notebook as a file. Half characters (lone surrogates), which no file can hold, become question marks."""
+    from nbformat.v4 import writes_json
+
+    return f"{writes_json(notebook)}\n".encode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The permissions that nbgrader gives to graded files. group: whether the course is shared in a Unix group."""
+
+    file: int
+    group: bool
+
+    def apply(self, folder: Path) -> None:
+        """Set them in a folder and, where a group shares it, on the folders that lead to it."""
+        for place, _, files in os.walk(folder):
+            for name in files:
+                os.chmod(os.path.join(place, name), self.file)
+            if self.group:
+                share(Path(place))
+        if self.group:
+            for parent in (folder.parent, folder.parent.parent):
+                with contextlib.suppress(PermissionError):  # it is somebody else's, who has set it
+                    share(parent)
+
+
+def share(folder: Path) -> None:
+    """Let the group write in a folder, and own what is made there."""
+    mode = folder.stat().st_mode
+    if mode & 0o2770 != 0o2770:
+        folder.chmod((mode | 0o2770) & 0o2777)
+
+
+def permissions(course: CourseDirectory) -> Modes:
+    """nbgrader's permissions for this course."""
+    return Modes(0o664 if course.groupshared else 0o444, course.groupshared)
+
+
+def files_beside(course: CourseDirectory, unit: str) -> dict[Path, Path]:
+    """The source's files that nbgrader's autograde puts beside every graded notebook."""
+    from nbgrader.utils import find_all_files
+
+    source = Path(course.format_path(course.source_directory, ".", unit))
+    found = map(Path, find_all_files(str(source), [*course.ignore, "*.ipynb"]))
+    return {path.relative_to(source): path for path in sorted(found)}
