@@ -191,6 +191,31 @@ def quality(
     finish(report.passed)
 
 
+# What an instructor reads
+
+
+CourseFolder = Annotated[Path, typer.Option("--course", metavar="FOLDER", help="The course's folder.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page that needs no other file.")]
+
+
+@app.command()
+def report(
+    unit: Annotated[str, typer.Argument(help="Its name or number.")],
+    course: CourseFolder = Path(),
+    html: HtmlFile = None,
+    hide_names: Annotated[bool, typer.Option("--hide-names", help="Show stable pseudonyms in place of names.")] = False,
+) -> None:
+    """Show how a graded unit went: scores, misconceptions and who had them, and what needs a person."""
+    from autograder.grading import class_report
+    from autograder.grading.page import write_page
+
+    made = class_report.class_report(course, unit, hide_names)
+    console().print(made)
+    if html is not None:
+        write_page(class_report.html(made), html)
+        print(f"The page is {html}.")
+
+
 # The data sets
 
 
