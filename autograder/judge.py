@@ -39,6 +39,16 @@ class Fit(StrEnum):
     BUT_FOR_DTYPE = "but for the dtype"
 
 
+# States that the runner's limits or the grader itself cause, the gravest first, and what they say.
+SPECIAL = {
+    State.GRADER_FAULT: "the grader failed here, which is no fault of the answer; a person looks at it",
+    State.TAMPERING: "the process that ran this was tampered with; a person looks at it",
+    State.KERNEL_DEATH: "the code ended the process that ran it",
+    State.OUT_OF_MEMORY: "more memory than is allowed",
+    State.TIMEOUT: "longer than is allowed; does a loop never end?",
+}
+
+
 @dataclass(frozen=True)
 class CaseVerdict:
     """One row of the report."""
@@ -78,16 +88,12 @@ def judge(
 ) -> Verdict:
     """Judge one outcome a case, in the key's order. `shortcuts`: forbidden (name, line) found in the source."""
     found = [judge_case(exercise, case, outcome) for case, outcome in zip(exercise.cases, outcomes, strict=True)]
-    shares = case_shares(exercise)
-    has_value = any(
-        verdict.state is State.RIGHT and not exercise.probes[case.probe].law
-        for case, verdict in zip(exercise.cases, found, strict=True)
-    )
     forbidden = _forbidden(outcomes, shortcuts)
-    rows = []
-    for verdict, share in zip(found, shares, strict=True):
-        counts = verdict.state is State.RIGHT and has_value and not forbidden
-        rows.append(replace(verdict, points=share * exercise.points if counts else 0.0))
+    earned = earned_shares(exercise, found)
+    rows = [
+        replace(verdict, points=0.0 if forbidden else share * exercise.points)
+        for verdict, share in zip(found, earned, strict=True)
+    ]
     state = State.WRONG if forbidden and not _all(rows, State.NOT_ATTEMPTED) else _overall(rows)
     misconception, fit = (None, None) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
     return Verdict(
@@ -131,7 +137,8 @@ def judge_answer(key: AnswerKey, answer: object) -> tuple[State, str, int | None
         return State.NOT_ATTEMPTED, "no answer yet", None
     value = _number(answer, key.kind)
     if value is None:
-        return State.WRONG, f"{_a(key.kind)} is expected, not {type(answer).__name__}", None
+        kind = getattr(answer, "type_name", type(answer).__name__)
+        return State.WRONG, f"{_a(key.kind)} is expected, not {kind}", None
     digests = {hash_answer(candidate, key.salt, key.digits) for candidate in nearby(value, key.digits)}
     if key.digest in digests:
         return State.RIGHT, "", None
@@ -144,6 +151,8 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
     title = "hidden case" if case.hidden else (outcome.call or case.expected.call or case.probe)
     printed = "" if case.hidden else outcome.printed  # which may be the inputs
     failure = outcome.failure
+    if failure is not None and (special := special_state(failure)):
+        return CaseVerdict(special, title, SPECIAL[special], 0.0, case.hidden)
     if failure is not None and failure.kind == NOT_ATTEMPTED:
         return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, case.hidden)
     if failure is not None:
@@ -154,6 +163,13 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
         message = f"{found} it changes {_listed(outcome.changed)} in place: work on a copy"
     state = State.RIGHT if message is None else State.WRONG
     return CaseVerdict(state, title, message or "", 0.0, case.hidden, printed if message else "")
+
+
+def special_state(failure: Failure) -> State | None:
+    """The state that a failure stands for, when it is more than an error."""
+    if failure.kind == "MemoryError" or "can't allocate memory" in failure.message:
+        return State.OUT_OF_MEMORY
+    return next((state for state in SPECIAL if state == failure.kind), None)
 
 
 def first_difference(exercise: ExerciseKey, case: CaseKey, expected: Outcome, outcome: Outcome) -> str | None:
@@ -194,6 +210,36 @@ def case_shares(exercise: ExerciseKey) -> list[float]:
         counts[case.probe] = counts.get(case.probe, 0) + 1
     total = sum(exercise.probes[name].weight for name in counts)
     return [exercise.probes[case.probe].weight / total / counts[case.probe] for case in exercise.cases]
+
+
+def earned_shares(exercise: ExerciseKey, found: Sequence[CaseVerdict]) -> list[float]:
+    """Share of the exercise's points that each case earns.
+
+    A case whose right outcome can be known beforehand is worth as much as the share of the other cases that is right:
+    a function that returns nothing of use fulfils many a law, and a table of the released cases is no answer.
+    """
+    shares = case_shares(exercise)
+    known = known_beforehand(exercise)
+    right = [verdict.state is State.RIGHT for verdict in found]
+    fresh = sum(share for share, is_known in zip(shares, known, strict=True) if not is_known)
+    solved = sum(share for share, is_known, ok in zip(shares, known, right, strict=True) if ok and not is_known)
+    worth = solved / fresh if fresh else 0.0
+    return [
+        share * (worth if is_known else 1.0) if ok else 0.0
+        for share, is_known, ok in zip(shares, known, right, strict=True)
+    ]
+
+
+def known_beforehand(exercise: ExerciseKey) -> list[bool]:
+    """For each case, whether its right outcome can be known without an answer.
+
+    So it is with laws, and, where hidden cases count, with released cases that draw no numbers.
+    """
+    has_hidden = any(case.hidden for case in exercise.cases)
+    return [
+        exercise.probes[case.probe].law or (has_hidden and not case.hidden and not case.inputs)
+        for case in exercise.cases
+    ]
 
 
 def _explains(
@@ -340,6 +386,10 @@ def _all(rows: Sequence[CaseVerdict], state: State) -> bool:
 
 
 def _overall(rows: Sequence[CaseVerdict]) -> State:
+    present = {row.state for row in rows}
+    for state in SPECIAL:
+        if state in present:
+            return state
     for state in (State.RIGHT, State.NOT_ATTEMPTED, State.ERROR):
         if _all(rows, state):
             return state

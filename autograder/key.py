@@ -5,6 +5,7 @@ Data only: no code, and no plain answer to a question that asks for a number.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -99,6 +100,7 @@ class Key:
     exercises: Mapping[str, ExerciseKey]
 
 
+@functools.lru_cache(maxsize=10_000, typed=True)
 def hash_answer(value: bool | int | float, salt: str, digits: int) -> str:
     """Salted digest of an answer; floats count to `digits` significant digits."""
     text = f"{value:.{digits - 1}e}" if isinstance(value, float) else repr(value)
@@ -180,23 +182,24 @@ def tensor_digest(tensor: Tensor) -> str:
     return hashlib.sha256(kind + tensor.numpy().tobytes()).hexdigest()[:16]
 
 
-def _pack(value: Any) -> Any:
+def pack_values(value: Any) -> Any:
     """Case values as JSON that remembers which sequences were tuples."""
     if isinstance(value, tuple):
-        return {"tuple": [_pack(item) for item in value]}
+        return {"tuple": [pack_values(item) for item in value]}
     if isinstance(value, Mapping):
-        return {"mapping": {name: _pack(item) for name, item in value.items()}}
-    return [_pack(item) for item in value] if isinstance(value, list) else value
+        return {"mapping": {name: pack_values(item) for name, item in value.items()}}
+    return [pack_values(item) for item in value] if isinstance(value, list) else value
 
 
-def _unpack(value: Any) -> Any:
+def unpack_values(value: Any) -> Any:
+    """Case values from the JSON that pack_values makes."""
     if isinstance(value, list):
-        return [_unpack(item) for item in value]
+        return [unpack_values(item) for item in value]
     if not isinstance(value, dict):
         return value
     if "tuple" in value:
-        return tuple(_unpack(item) for item in value["tuple"])
-    return {name: _unpack(item) for name, item in value["mapping"].items()}
+        return tuple(unpack_values(item) for item in value["tuple"])
+    return {name: unpack_values(item) for name, item in value["mapping"].items()}
 
 
 def _document(key: Key, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -217,7 +220,7 @@ def _document(key: Key, tensors: dict[str, Tensor]) -> dict[str, Any]:
     def case(value: CaseKey) -> dict[str, Any]:
         return {
             **{name: getattr(value, name) for name in ("probe", "dtype", "seed", "hidden")},
-            "values": _pack(value.values),
+            "values": pack_values(value.values),
             "inputs": [store(tensor) for tensor in value.inputs],
             "expected": outcome(value.expected),
             "wrong": {str(index): outcome(item) for index, item in value.wrong.items()},
@@ -248,7 +251,7 @@ def _key(document: dict[str, Any], tensors: dict[str, Tensor]) -> Key:
     def case(value: dict[str, Any]) -> CaseKey:
         return CaseKey(
             value["probe"],
-            _unpack(value["values"]),
+            unpack_values(value["values"]),
             value["dtype"],
             value["seed"],
             value["hidden"],

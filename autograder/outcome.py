@@ -12,6 +12,9 @@ from torch import Tensor
 
 SCALARS = {bool: "truth value", int: "whole number", float: "number"}
 NOT_ATTEMPTED = "not attempted"
+# Failures that only grading knows: what the runner's limits ended, and what is nobody's mistake but the grader's.
+TIMEOUT, OUT_OF_MEMORY, KERNEL_DEATH = "timeout", "out of memory", "kernel death"
+TAMPERING, GRADER_FAULT = "tampering suspected", "grader fault"
 MAX_ELEMENTS = 4_000_000  # a larger result is no answer to any case and would only fill the memory
 
 

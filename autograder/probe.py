@@ -231,11 +231,16 @@ def load_probes(path: Path) -> ProbeFile:
     """Read a unit's probes.py. Raises CourseError when it is missing or broken."""
     if not path.exists():
         raise CourseError(f"{path.name} is not in {path.parent.name}/: copy the unit's folder again from the course.")
+    return load_source(path.read_text(encoding="utf-8"), path)
+
+
+def load_source(text: str, path: Path) -> ProbeFile:
+    """The probes in the text of a probes.py; `path` names it in errors. Raises CourseError when it is broken."""
     module = types.ModuleType("probes")
     module.__file__ = str(path)
     try:
         # Not by importlib: that leaves a __pycache__ in the learner's folder.
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+        exec(compile(text, str(path), "exec"), module.__dict__)
     except CourseError:
         raise
     except Exception as error:

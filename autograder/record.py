@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,9 +22,14 @@ from autograder.probe import DTYPES, Case, Draw, Probe, ProbeFile, load_probes
 SECONDS_PER_CASE = 10.0
 
 
-def record_key(lesson: Lesson, release: str, old: Key | None = None) -> Key:
-    """The key of a unit with all its cases. `old` lends its salts, so that an unchanged answer keeps its hash."""
+def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: bytes = b"") -> Key:
+    """The key of a unit with all its cases. `old` lends its salts, so that an unchanged answer keeps its hash.
+
+    secret: draws the inputs of every case from it instead of from the stored seeds, as each grading run does.
+    """
     probes = load_probes(lesson.folder / "probes.py")
+    if secret:
+        probes = with_fresh_seeds(probes, secret)
     unknown = set(probes.by_exercise) - set(lesson.exercises)
     if unknown:
         raise CourseError(
@@ -40,6 +46,20 @@ def record_key(lesson: Lesson, release: str, old: Key | None = None) -> Key:
         )
     probes_digest = digest((lesson.folder / "probes.py").read_bytes())
     return Key(lesson.unit, cvcourse.__version__, lesson.source_digest, release, probes_digest, exercises)
+
+
+def with_fresh_seeds(probes: ProbeFile, secret: bytes) -> ProbeFile:
+    """The probes with seeds that follow from a secret."""
+
+    def seed(probe: Probe, index: int) -> int:
+        name = f"{probe.exercise}/{probe.name}/{index}".encode()
+        return int.from_bytes(hashlib.blake2b(name, key=secret, digest_size=7).digest(), "big")
+
+    def reseeded(probe: Probe) -> Probe:
+        cases = tuple(replace(case, seed=seed(probe, index)) for index, case in enumerate(probe.cases))
+        return replace(probe, cases=cases)
+
+    return ProbeFile(probes.path, {name: [reseeded(probe) for probe in own] for name, own in probes.by_exercise.items()})
 
 
 def only(key: Key, hidden: bool) -> Key:

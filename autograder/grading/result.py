@@ -20,7 +20,7 @@ from autograder.key import Hint, write_safely
 FORMAT = 1
 FOLDER = ".grading"
 BUBBLEWRAP, UNSAFE = "bubblewrap", "unsafe"
-SAFE_NAME = re.compile(r"[A-Za-z0-9][\w.@+-]{0,99}\Z")
+SAFE_NAME = re.compile(r"\w[\w .,@+-]{0,99}\Z")  # a folder that is a student
 NEEDS_A_PERSON = frozenset({State.TAMPERING, State.GRADER_FAULT})
 CUT_SHORT = frozenset({State.TIMEOUT, State.OUT_OF_MEMORY, State.KERNEL_DEATH, State.GRADER_FAULT})
 

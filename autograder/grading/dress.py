@@ -1,0 +1,76 @@
+"""The graded notebook: the aligned submission, what its cells showed, and the judge's verdicts in its check cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from autograder import report
+from autograder.grading.align import Cell, Role
+from autograder.grading.result import UNSAFE, CellRun, Result
+from autograder.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TIMEOUT
+
+OURS = {"cvcourse": "verdict"}  # marks an output that the host wrote
+SAID = {
+    TIMEOUT: "This cell was stopped because it ran longer than is allowed.",
+    OUT_OF_MEMORY: "This cell was stopped because it used more memory than is allowed.",
+    KERNEL_DEATH: "This cell ended the process that ran it; the rest of the notebook was run without it.",
+}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def dressed(cells: Sequence[Cell], result: Result) -> NotebookNode:
+    """The graded notebook of a submission, as feedback and formgrader show it."""
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.cells = [*preface(result), *(dressed_cell(cell, result) for cell in cells)]
+    return notebook
+
+
+def preface(result: Result) -> list[NotebookNode]:
+    """What a reader must know first: repairs, and grading without a sandbox."""
+    lines = [f"- {note}." for note in result.notes]
+    if result.sandbox == UNSAFE:
+        lines.append("- Graded without a sandbox.")
+    if not lines:
+        return []
+    return [nbformat.v4.new_markdown_cell("**About this submission**\n\n" + "\n".join(lines), id="cvcourse-notes")]
+
+
+def dressed_cell(cell: Cell, result: Result) -> NotebookNode:
+    """One cell, with outputs."""
+    metadata = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in (cell.metadata or {})}
+    if cell.cell_type != "code":
+        return nbformat.v4.new_markdown_cell(cell.source, id=cell.id, metadata=metadata)
+    return nbformat.v4.new_code_cell(cell.source, id=cell.id, metadata=metadata, outputs=outputs_of(cell, result))
+
+
+def outputs_of(cell: Cell, result: Result) -> list[NotebookNode]:
+    """A cell's outputs: the verdict where it is a check, else what running it showed."""
+    if cell.role is Role.CHECK:
+        verdict = result.verdicts.get(cell.exercise)
+        return [verdict_output(verdict)] if verdict else []
+    return shown(result.cells.get(cell.id, CellRun()))
+
+
+def verdict_output(verdict: report.Verdict) -> NotebookNode:
+    """A verdict as the result of its check cell: nbgrader reads the points, a person the table."""
+    data: Mapping[str, Any] = {
+        "text/plain": f"{verdict.points:g}",
+        "text/html": report.html(verdict),
+        report.MIME: report.as_data(verdict),
+    }
+    return nbformat.v4.new_output("execute_result", data=data, metadata=OURS, execution_count=None)
+
+
+def shown(run: CellRun) -> list[NotebookNode]:
+    """What a learner's cell showed, inert, and how it ended where it did not run through."""
+    from autograder.grading.inert import sanitised_outputs
+
+    outputs = sanitised_outputs(run.outputs)
+    if run.state:
+        said = SAID[run.state]
+        outputs.append(nbformat.v4.new_output("error", ename=run.state, evalue=said, traceback=[said]))
+    return outputs

@@ -1,0 +1,288 @@
+"""Driving one submission through the sandbox: cells, then checks, and going on after what hangs or dies.
+
+A cell or check that hangs or ends the process costs itself: the submission is started anew without it, and checks that
+are through are not asked again. What comes back is a transcript, plain data that decides nothing yet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autograder.grading.align import RUN, Cell, Role
+from autograder.grading.kit import Kit
+from autograder.grading.result import CellRun
+from autograder.grading.sandbox import Fork, Sandbox, SandboxError
+from autograder.grading.wire import (
+    LENGTHS,
+    HangUp,
+    Malformed,
+    Silence,
+    outcome_of,
+    outputs_of,
+    pack,
+    receive,
+    send_raw,
+    string,
+    strings,
+)
+from autograder.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TAMPERING, TIMEOUT, Failure, Outcome
+
+START_SECONDS = 60.0
+SLACK = 4.0  # seconds beyond every limit before the host ends things itself
+CLOCK = 3  # a limit counts processor time; on the clock it is three times as long
+MOST_STARTS = 25
+
+
+@dataclass
+class Transcript:
+    """What running a submission gave. answers: plain numbers, None, or an Other."""
+
+    outcomes: dict[str, list[Outcome | None]] = field(default_factory=dict)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cells: dict[str, CellRun] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)  # by exercise, where its answers could not be read
+    evidence: list[str] = field(default_factory=list)
+    tampered: set[str] = field(default_factory=set)  # the exercises whose process was tampered with
+    seconds: float = 0.0
+    peak_memory: int = 0
+    starts: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do: run a cell, mark where a check stands, read answers, or try a part of a check's cases."""
+
+    kind: str
+    name: str  # the cell's id or the exercise
+    source: str = ""
+    request: bytes = b""
+    cases: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Other:
+    """An answer that is no number; its type's name is all that crossed."""
+
+    type_name: str
+
+
+class GraderFault(Exception):
+    """Something of ours failed; the submission is not to blame and may be tried again."""
+
+
+class StepFailed(Exception):
+    """A step ended the attempt."""
+
+    def __init__(self, step: Step, state: str, detail: str = ""):
+        self.step, self.state, self.detail = step, state, detail
+
+
+def drive(sandbox: Sandbox, kit: Kit, cells: Sequence[Cell]) -> Transcript:
+    """Run a submission's cells and checks. Raises GraderFault where the sandbox itself fails."""
+    return Drive(sandbox, kit, cells).run()
+
+
+def steps_of(kit: Kit, cells: Sequence[Cell]) -> list[Step]:
+    """What is to be done, in order: every cell, then released cases of every check, then hidden ones."""
+    steps, parts = [], ([], [])
+    for cell in cells:
+        if cell.role in RUN:
+            steps.append(Step("cell", cell.id, cell.source))
+        if cell.role is not Role.CHECK:
+            continue
+        ask = kit.asks[cell.exercise]
+        steps.append(Step("answers" if ask.answers else "mark", ask.exercise))
+        for part, (request, cases) in zip(parts, ask.requests, strict=False):
+            part.append(Step("check", ask.exercise, request=request, cases=cases))
+    return [*steps, *parts[0], *parts[1]]
+
+
+class Drive:
+    """One submission on its way."""
+
+    def __init__(self, sandbox: Sandbox, kit: Kit, cells: Sequence[Cell]):
+        self.sandbox, self.kit, self.limits = sandbox, kit, sandbox.limits
+        self.steps = steps_of(kit, cells)
+        self.transcript = Transcript({name: [None] * ask.cases for name, ask in kit.asks.items() if ask.cases})
+        self.left_out: set[Step] = set()
+        self.actions = {"cell": self.cell, "mark": self.mark, "answers": self.answers, "check": self.check}
+
+    def run(self) -> Transcript:
+        """Attempts until one comes through; what hangs or dies is left out of the next."""
+        begun = time.monotonic()
+        self.ends = begun + self.limits.notebook_seconds
+        for _ in range(MOST_STARTS):
+            try:
+                self.attempt()
+                break
+            except StepFailed as failed:
+                self.note(failed)
+            if time.monotonic() >= self.ends:
+                break
+        self.leave_rest(TIMEOUT if time.monotonic() >= self.ends else KERNEL_DEATH)
+        self.transcript.seconds = time.monotonic() - begun
+        return self.transcript
+
+    def attempt(self) -> None:
+        """One start of the submission."""
+        try:
+            fork = self.sandbox.fork()
+        except SandboxError as error:
+            raise GraderFault(str(error)) from error
+        self.transcript.starts += 1
+        try:
+            self.begin(fork)
+            for step in self.steps:
+                if step not in self.left_out and not self.is_done(step):
+                    self.take(fork, step)
+        finally:
+            self.account(fork.end())
+
+    def begin(self, fork: Fork) -> None:
+        """Hand over the unit's files."""
+        try:
+            send_raw(fork.data, self.kit.start)
+            receive(fork.data, START_SECONDS)
+        except (HangUp, Silence, Malformed) as error:
+            raise GraderFault(f"the runner does not start ({type(error).__name__})") from error
+
+    def take(self, fork: Fork, step: Step) -> None:
+        """One step; when the process fails, what became of it."""
+        if time.monotonic() >= self.ends:
+            raise StepFailed(step, TIMEOUT)
+        try:
+            self.actions[step.kind](fork, step)
+        except Silence:
+            self.account(fork.kill())
+            raise StepFailed(step, TIMEOUT) from None
+        except HangUp:
+            raise StepFailed(step, how_it_died(self.account(fork.end()))) from None
+        except Malformed as error:
+            self.account(fork.kill())
+            raise StepFailed(step, TAMPERING, f"it sent what the runner never sends: {error}") from None
+
+    def cell(self, fork: Fork, step: Step) -> None:
+        """Run a cell and keep what it showed."""
+        begun, seconds = time.monotonic(), self.seconds(self.limits.cell_seconds)
+        send_raw(fork.data, pack({"do": "cell", "source": step.source, "seconds": seconds}))
+        header, _ = receive(fork.data, self.patience(seconds))
+        run = CellRun(outputs_of(header.get("outputs")), time.monotonic() - begun, state_in(header))
+        self.transcript.cells.setdefault(step.name, run)
+        self.add_evidence(strings(header.get("tampered")))
+
+    def mark(self, fork: Fork, step: Step) -> None:
+        """Say that a check stands here."""
+        send_raw(fork.data, pack({"do": "mark", "exercise": step.name}))
+
+    def answers(self, fork: Fork, step: Step) -> None:
+        """Read an exercise's answers as plain numbers. Raises Malformed."""
+        names = self.kit.asks[step.name].answers
+        send_raw(fork.data, pack({"do": "answers", "names": list(names)}))
+        header, _ = receive(fork.data, self.patience(self.limits.check_seconds))
+        found = header.get("answers")
+        if not isinstance(found, dict):
+            raise Malformed("no answers")
+        self.transcript.answers[step.name] = {name: answer_of(found.get(name)) for name in names}
+
+    def check(self, fork: Fork, step: Step) -> None:
+        """Take the outcomes of some cases, one by one."""
+        seconds = self.seconds(self.limits.check_seconds)
+        limit = time.monotonic() + self.patience(seconds)
+        outcomes = self.transcript.outcomes[step.name]
+        send_raw(fork.data, with_seconds(step.request, seconds))
+        for number, case in enumerate(step.cases):
+            header, tensors = receive(fork.data, max(limit - time.monotonic(), 0.01))
+            if header.get("case") != number:
+                raise Malformed("an outcome that nobody asked for")
+            outcomes[case] = outcome_of(header, tensors)
+            replaced = strings(header.get("tampered"))
+            self.add_evidence(replaced)
+            self.transcript.tampered |= {step.name} if replaced else set()
+
+    def is_done(self, step: Step) -> bool:
+        """Whether a step came through in an earlier attempt and leaves nothing behind that later ones need."""
+        if step.kind == "answers":
+            return step.name in self.transcript.answers or step.name in self.transcript.states
+        return step.kind == "check" and None not in [self.transcript.outcomes[step.name][case] for case in step.cases]
+
+    def note(self, failed: StepFailed) -> None:
+        """Write down how a step failed, and leave it out from now on."""
+        step = failed.step
+        self.left_out.add(step)
+        if failed.detail:
+            self.add_evidence([failed.detail])
+        if step.kind == "cell":
+            self.transcript.cells[step.name] = CellRun(state=failed.state)
+        else:
+            self.fill(step.name, failed.state)
+
+    def fill(self, exercise: str, state: str) -> None:
+        """Give what an exercise has no outcome for a state in its place."""
+        if state == TAMPERING:
+            self.transcript.tampered.add(exercise)
+        if exercise in self.transcript.outcomes:
+            missing = Outcome(failure=Failure(state))
+            known = self.transcript.outcomes[exercise]
+            self.transcript.outcomes[exercise] = [missing if outcome is None else outcome for outcome in known]
+        elif exercise not in self.transcript.answers:
+            self.transcript.states[exercise] = state
+
+    def leave_rest(self, state: str) -> None:
+        """What was not reached at all, because time or attempts ran out."""
+        for step in self.steps:
+            if step.kind == "cell":
+                self.transcript.cells.setdefault(step.name, CellRun(state=state))
+            elif not self.is_done(step):
+                self.fill(step.name, state)
+
+    def seconds(self, limit: float) -> float:
+        """A step's limit, or what is left for the notebook."""
+        return max(min(limit, self.ends - time.monotonic()), 0.1)
+
+    def patience(self, seconds: float) -> float:
+        """How long the host waits for a step of so many seconds."""
+        return max(min(seconds * CLOCK, self.ends - time.monotonic()), 0.1) + SLACK
+
+    def add_evidence(self, lines: Sequence[str]) -> None:
+        """Keep signs of tampering, each once, and not without end."""
+        new = [line for line in lines if line not in self.transcript.evidence]
+        self.transcript.evidence += new[: max(20 - len(self.transcript.evidence), 0)]
+
+    def account(self, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Note what an attempt used."""
+        self.transcript.peak_memory = max(self.transcript.peak_memory, report.get("peak", 0))
+        return report
+
+
+def with_seconds(request: bytes, seconds: float) -> bytes:
+    """A packed request with its time limit put in: requests are packed once for a whole class."""
+    header, arrays = LENGTHS.unpack_from(request)
+    text = request[LENGTHS.size : LENGTHS.size + header]
+    limited = b'{"seconds": %.3f, ' % seconds + text[1:]
+    return LENGTHS.pack(len(limited), arrays) + limited + request[LENGTHS.size + header :]
+
+
+def how_it_died(report: Mapping[str, Any]) -> str:
+    """What ended the runner, from its supervisor's report."""
+    if report.get("over_memory"):
+        return OUT_OF_MEMORY
+    return TIMEOUT if report.get("exit") == -24 else KERNEL_DEATH  # SIGXCPU
+
+
+def state_in(header: Mapping[str, Any]) -> str:
+    """The state that the runner gives a cell: only those that a runner may give."""
+    state = header.get("state")
+    return state if state in (TIMEOUT, OUT_OF_MEMORY) else ""
+
+
+def answer_of(item: Any) -> Any:
+    """An answer in a message: a plain number, None, or Other. Raises Malformed."""
+    if not isinstance(item, list) or len(item) != 2:
+        raise Malformed("no answer")
+    kind, number = string(item[0]), item[1]
+    if number is not None and type(number) not in (bool, int, float):
+        raise Malformed("no number")
+    return number if kind in ("number", "missing") else Other(kind)

@@ -1,0 +1,272 @@
+"""Grading a unit: from the folder `submitted/` to the gradebook, whatever is in it.
+
+Workers only run submissions; this process judges and is the one that writes. Each submission is kept as soon as it is
+through, so a run that is interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autograder.errors import CourseError
+from autograder.grading.align import RUN, Aligned, align
+from autograder.grading.intake import Refused, Submitted, cells_of, take_in
+from autograder.grading.kit import Unit, digest_of_text, fresh_key, grader_digest, make_kit, new_secret
+from autograder.grading.lanes import Cluster, Ended, Lanes, Settings
+from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, Results, now
+from autograder.grading.sandbox import Limits
+from autograder.grading.trouble import SubmissionError
+
+if TYPE_CHECKING:
+    from autograder.grading.gradebook import GradebookWriter
+    from autograder.key import Key
+
+SUBMITTED = "submitted"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `cvcourse grade` was asked for."""
+
+    students: tuple[str, ...] = ()
+    only_failed: bool = False
+    again: bool = False  # run even what is unchanged
+    limits: Limits = field(default_factory=Limits)
+    workers: int = 0  # one a core
+    cluster: str = ""
+    unsafe: bool = False
+    db_url: str | None = None
+    add_students: bool = False
+
+
+@dataclass
+class Graded:
+    """What a run did. problems: by student, why nothing could be written."""
+
+    results: list[Result] = field(default_factory=list)
+    unchanged: int = 0
+    rewritten: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+    seconds_to_first: float = 0.0
+    interrupted: int = 0  # submissions that were left when somebody stopped the run
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether somebody must look at something."""
+        return bool(self.problems) or any(result.waiting for result in self.results)
+
+
+Listener = Callable[[int, int, str], None]  # how many are through, of how many, the last one's name
+
+
+def grade_unit(root: Path, unit: str, options: Options | None = None, listener: Listener | None = None) -> Graded:
+    """Grade the submissions of a unit. Raises CourseError where none can be graded; one bad submission never does."""
+    with contextlib.closing(Run(Path(root).resolve(), unit, options or Options(), listener)) as run:
+        return run.grade()
+
+
+class Run:
+    """One run over a class."""
+
+    def __init__(self, root: Path, unit: str, options: Options, listener: Listener | None):
+        self.begun = time.monotonic()
+        self.root, self.options = root, options
+        self.unit = Unit(root, unit)
+        self.results = Results(root)
+        self.listener = listener or (lambda done, total, student: None)
+        self.graded = Graded()
+        self._writer: GradebookWriter | None = None
+        self.grader = digest_of_text(grader_digest(), self.unit.digest, repr(options.limits), str(options.unsafe))
+
+    def close(self) -> None:
+        """Let go of the gradebook."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def grade(self) -> Graded:
+        """All of it."""
+        taken = self.taken()
+        kept = {item.student: self.results.read(self.unit.name, item.student) for item in taken}
+        changed = [item for item in taken if self.is_to_run(item, kept[item.student])]
+        lanes = self.lanes() if changed else None  # first of all: it takes the longest to start
+        try:
+            self.open_gradebook()
+            for item in taken:
+                if item not in changed and not item.refused:
+                    self.keep(kept[item.student], item)
+            self.refuse([item for item in taken if item.refused])
+            if lanes is not None:
+                self.run(lanes, changed)
+        finally:
+            if lanes is not None:
+                lanes.close()
+        self.graded.results.sort(key=lambda result: result.student)
+        self.graded.seconds = time.monotonic() - self.begun
+        return self.graded
+
+    # What there is to do
+
+    def taken(self) -> list[Submitted]:
+        """The submissions that were asked for, with notes on files that are the same."""
+        folder = self.root / SUBMITTED
+        taken = list(take_in(folder, self.unit.name, self.options.students))
+        if not taken:
+            raise CourseError(
+                f"Nobody handed in {self.unit.name}: {SUBMITTED}/STUDENT/{self.unit.name}/ is where it belongs."
+            )
+        if self.options.only_failed:
+            taken = [item for item in taken if self.has_failed(item.student)]
+        return with_duplicates_noted(taken)
+
+    def has_failed(self, student: str) -> bool:
+        """Whether the last grading of a submission did not come to its end, or there was none."""
+        result = self.results.read(self.unit.name, student)
+        return result is None or result.is_failed
+
+    def is_to_run(self, item: Submitted, kept: Result | None) -> bool:
+        """Whether a submission must be run: it is new, or it or the grader has changed."""
+        if item.refused:
+            return False
+        same = kept is not None and (kept.digest, kept.grader, kept.refused) == (item.digest, self.grader, "")
+        has_fault = kept is not None and any(state == "grader fault" for state in kept.waiting.values())
+        return not same or has_fault or self.options.again or self.options.only_failed
+
+    # Without running anything
+
+    def open_gradebook(self) -> None:
+        """Open the gradebook. Raises GradebookError where the unit was never released, or it cannot be used."""
+        from autograder.grading.gradebook import GradebookWriter
+
+        self._writer = GradebookWriter(self.root, self.unit.name, self.options.db_url, self.options.add_students)
+        self._writer.released()
+
+    def keep(self, result: Result, item: Submitted) -> None:
+        """A result that is still good: write it again only where the gradebook does not hold it."""
+        if self._writer.holds(result):
+            self.graded.unchanged += 1
+            self.graded.results.append(result)
+            return
+        aligned = self.aligned(item)
+        if self.write(result, aligned):
+            self.graded.rewritten += 1
+
+    def refuse(self, items: Iterable[Submitted]) -> None:
+        """Write down who was refused, and why."""
+        for item in items:
+            result = self.result_for(item, refused=item.refused)
+            self.graded.problems[item.student] = item.refused
+            self.graded.results.append(result)
+            self.results.write(result)
+
+    # Running
+
+    def lanes(self) -> Lanes | Cluster:
+        """Where submissions run."""
+        from autograder.grading.source import preloads
+
+        sources = [cell.source for cell in self.unit.release if cell.role in RUN]
+        hidden = tuple(self.root / name for name in ("solutions", "gradebook.db", SUBMITTED, "autograded", ".grading"))
+        settings = Settings(self.options.limits, self.options.unsafe, tuple(preloads(sources)), hidden)
+        return (
+            Cluster(settings, self.options.cluster) if self.options.cluster else Lanes(settings, self.options.workers)
+        )
+
+    def run(self, lanes: Lanes | Cluster, items: list[Submitted]) -> None:
+        """Run, judge and write, one submission after the other as they come."""
+        jobs = {item.student: aligned for item in items if (aligned := self.aligned_or_refused(item))}
+        by_student = {item.student: item for item in items}
+        secret = new_secret()
+        key = fresh_key(self.unit, secret)
+        kit = make_kit(self.unit, key, secret)
+        lanes.wait_until_ready()
+        left = set(jobs)
+        try:
+            for ended in lanes.run(kit, {student: aligned.cells for student, aligned in jobs.items()}):
+                left.discard(ended.student)
+                item, aligned = by_student[ended.student], jobs[ended.student]
+                result = replace(self.judged(key, item, aligned, ended), seed=secret)
+                self.write(result, aligned)
+                self.graded.seconds_to_first = self.graded.seconds_to_first or time.monotonic() - self.begun
+                self.listener(len(jobs) - len(left), len(jobs), ended.student)
+        except KeyboardInterrupt:
+            self.graded.interrupted = len(left)
+
+    def aligned_or_refused(self, item: Submitted) -> Aligned | None:
+        """A submission's cells in line with the release; None where there are none, which is written down."""
+        try:
+            return self.aligned(item)
+        except Refused as refusal:
+            self.refuse([replace(item, refused=str(refusal))])
+            return None
+
+    def aligned(self, item: Submitted) -> Aligned:
+        """A submission's cells in line with the release. Raises Refused."""
+        aligned = align(cells_of(item.data, f"{self.unit.name}.ipynb"), self.unit.release)
+        return replace(aligned, notes=(*item.notes, *aligned.notes))
+
+    def judged(self, key: Key, item: Submitted, aligned: Aligned, ended: Ended) -> Result:
+        """The result of a submission that left its lane."""
+        from autograder.grading.verdicts import all_faulty, verdicts_of
+
+        if ended.transcript is None:
+            return self.result_for(
+                item, verdicts=all_faulty(key), notes=(*aligned.notes, f"Grader fault: {ended.fault}")
+            )
+        transcript = ended.transcript
+        try:
+            verdicts = verdicts_of(key, aligned.cells, transcript)
+        except Exception as error:  # a fault of the judge's; the next submission is not to suffer for it
+            fault = f"Grader fault: {type(error).__name__}: {error}"
+            return self.result_for(item, verdicts=all_faulty(key), notes=(*aligned.notes, fault))
+        return self.result_for(
+            item,
+            verdicts=verdicts,
+            cells=transcript.cells,
+            notes=aligned.notes,
+            evidence=tuple(transcript.evidence),
+            seconds=round(transcript.seconds, 3),
+            peak_memory=transcript.peak_memory,
+        )
+
+    def result_for(self, item: Submitted, **found: Any) -> Result:
+        """A result with what is the same for all of this run."""
+        sandbox = UNSAFE if self.options.unsafe else BUBBLEWRAP
+        return Result(item.student, self.unit.name, item.digest, self.grader, sandbox=sandbox, graded_at=now(), **found)
+
+    def write(self, result: Result, aligned: Aligned) -> bool:
+        """Keep a result and write it to the gradebook; returns whether that could be done."""
+        from autograder.grading.dress import dressed
+
+        self.results.write(result)
+        self.graded.results.append(result)
+        try:
+            notes = self._writer.write(result, dressed(aligned.cells, result))
+        except SubmissionError as error:
+            self.graded.problems[result.student] = str(error)
+            return False
+        if notes:
+            self.graded.notes[result.student] = list(notes)
+        return True
+
+
+def with_duplicates_noted(taken: list[Submitted]) -> list[Submitted]:
+    """The submissions; where several are the same file to the byte, each says so."""
+    by_digest: dict[str, list[str]] = {}
+    for item in taken:
+        by_digest.setdefault(item.digest, []).append(item.student)
+
+    def noted(item: Submitted) -> Submitted:
+        others = [name for name in by_digest[item.digest] if name != item.student] if item.digest else []
+        if not others:
+            return item
+        named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        return replace(item, same_as=named)
+
+    return [noted(item) for item in taken]

@@ -1,0 +1,178 @@
+"""What grading a unit needs: the released cells, and a key whose inputs were drawn for this run alone.
+
+A `Kit` is what the sandbox's side may know, inputs but no answers, and travels to other machines; the fresh `Key` does
+not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from autograder.errors import CourseError
+from autograder.grading.align import Cell, Role, released_cells
+from autograder.grading.wire import pack
+from autograder.key import HIDDEN, VISIBLE, CaseKey, ExerciseKey, Key, merge, pack_values, read_key
+from autograder.lesson import COURSE, SOLUTIONS, Lesson, read_lesson
+
+TRIES = 5
+SOURCES = ("{unit}.py", "probes.py", "exercises.toml", "wheats.py", HIDDEN, VISIBLE)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One check as it is asked for: the packed requests with the cases that each tries, or the names of its answers."""
+
+    exercise: str
+    requests: tuple[tuple[bytes, tuple[int, ...]], ...] = ()  # released cases, then hidden ones
+    cases: int = 0
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What the sandbox's side of grading a unit needs. Holds no answers."""
+
+    unit: str
+    start: bytes
+    asks: Mapping[str, Ask]
+
+
+class Unit:
+    """A unit as the grader sees it."""
+
+    def __init__(self, root: Path, unit: str):
+        self.root, self.name = Path(root), unit
+        self.folder = self.root / SOLUTIONS / unit
+        if not (self.folder / f"{unit}.py").exists():
+            raise CourseError(f"There is no unit {unit} in {SOLUTIONS}/.")
+
+    @cached_property
+    def lesson(self) -> Lesson:
+        """The unit's source."""
+        return read_lesson(self.folder)
+
+    @cached_property
+    def stored_key(self) -> Key:
+        """The key that was built with the unit. Raises KeyProblem where that is to be built first."""
+        return merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
+
+    @cached_property
+    def release(self) -> list[Cell]:
+        """The released cells. Raises CourseError where they are not those that were built."""
+        path = self.root / COURSE / self.name / f"{self.name}.ipynb"
+        try:
+            cells = released_cells(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise CourseError(
+                f"{self.name} was never released: run `cvcourse build {self.name}` and "
+                f"`nbgrader generate_assignment {self.name}`."
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError):
+            cells = []
+        text = "\0".join(cell.source for cell in cells)
+        if hashlib.sha256(text.encode()).hexdigest()[:16] == self.stored_key.release:
+            return cells
+        return self.rebuilt_release()  # somebody worked in the released copy
+
+    def rebuilt_release(self) -> list[Cell]:
+        """The released cells, made anew from the source."""
+        from autograder.build import paired_notebook, release_notebook
+
+        return released_cells(release_notebook(paired_notebook(self.lesson)))
+
+    @cached_property
+    def exercises(self) -> list[str]:
+        """The exercises by their checks, in order."""
+        return [cell.exercise for cell in self.release if cell.role is Role.CHECK]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the files that make the unit."""
+        names = [name.format(unit=self.name) for name in SOURCES]
+        return digest_of(path for name in names if (path := self.folder / name).exists())
+
+
+def grader_digest() -> str:
+    """Digest of the grader's own code."""
+    return digest_of(sorted(Path(__file__).parent.parent.rglob("*.py")))
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """Digest of files' contents in order."""
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.read_bytes().replace(b"\r\n", b"\n") if path.suffix == ".py" else path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def digest_of_text(*texts: str) -> str:
+    """Digest of texts in order."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def new_secret() -> str:
+    """What a run's inputs are drawn from."""
+    return secrets.token_hex(16)
+
+
+def fresh_key(unit: Unit, secret: str) -> Key:
+    """The unit's key with inputs drawn from `secret`; numeric answers stay as they are. Raises CourseError."""
+    from autograder.record import record_key
+
+    stored, problem = unit.stored_key, None
+    for number in range(TRIES):  # a draw may be unlucky: a solution may refuse it
+        try:
+            key = record_key(
+                unit.lesson, stored.release, stored, hashlib.sha256(f"{secret}/{number}".encode()).digest()
+            )
+            break
+        except CourseError as error:
+            problem = error
+    else:
+        raise CourseError(f"No inputs could be drawn for {unit.name}: {problem}")
+    exercises = {
+        name: replace(exercise, answers=stored.exercises[name].answers) for name, exercise in key.exercises.items()
+    }
+    return replace(key, exercises=exercises)
+
+
+def make_kit(unit: Unit, key: Key, secret: str) -> Kit:
+    """What the sandbox receives: the unit's files, its probes, and each check's inputs."""
+    seed = int.from_bytes(hashlib.sha256(f"{secret}/seed".encode()).digest()[:4], "big")
+    probes = (unit.folder / "probes.py").read_text(encoding="utf-8")
+    start = pack({"do": "start", "seed": seed, "files": {"probes.py": probes}, "probes": probes})
+    return Kit(unit.name, start, {name: ask(exercise) for name, exercise in key.exercises.items()})
+
+
+def ask(exercise: ExerciseKey) -> Ask:
+    """The requests for one check: inputs and nothing of what is right."""
+    if exercise.answers:
+        return Ask(exercise.name, answers=tuple(exercise.answers))
+    numbered = list(enumerate(exercise.cases))
+    parts = [[(index, case) for index, case in numbered if case.hidden is hidden] for hidden in (False, True)]
+    requests = [
+        (request(exercise, [case for _, case in part]), tuple(index for index, _ in part)) for part in parts if part
+    ]
+    return Ask(exercise.name, tuple(requests), len(exercise.cases))
+
+
+def request(exercise: ExerciseKey, cases: Sequence[CaseKey]) -> bytes:
+    """The packed request to try some cases."""
+    described = [
+        {
+            "probe": case.probe,
+            "values": pack_values(case.values),
+            "dtype": case.dtype,
+            "seed": case.seed,
+            "inputs": len(case.inputs),
+        }
+        for case in cases
+    ]
+    header = {"do": "check", "exercise": exercise.name, "forbid": list(exercise.forbid), "cases": described}
+    return pack(header, [tensor for case in cases for tensor in case.inputs])

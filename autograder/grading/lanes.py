@@ -1,0 +1,218 @@
+"""Where submissions run: lanes on this machine, or workers of a Dask cluster. Each turns one into a transcript."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autograder.errors import CourseError
+from autograder.grading.align import Cell
+from autograder.grading.sandbox import PACKAGES, Limits, Sandbox, SandboxError
+
+if TYPE_CHECKING:
+    from autograder.grading.drive import Transcript
+    from autograder.grading.kit import Kit
+
+MOST_RESTARTS = 5
+CLUSTER_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How submissions are run. hidden: paths of the host that they must not see."""
+
+    limits: Limits = field(default_factory=Limits)
+    unsafe: bool = False
+    preload: tuple[str, ...] = ()
+    hidden: tuple[Path, ...] = ()
+
+    def sandbox(self) -> Sandbox:
+        """A sandbox of these settings, starting."""
+        return Sandbox(self.limits, self.unsafe, self.preload, [*self.hidden, *private_paths()])
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A submission that left its lane: its transcript, or what of ours failed."""
+
+    student: str
+    transcript: Transcript | None = None
+    fault: str = ""
+
+
+def private_paths() -> list[Path]:
+    """What no submission may see on any machine: the solutions, and the home of whoever grades."""
+    paths = [PACKAGES / "solutions", PACKAGES / ".git", PACKAGES / "gradebook.db", PACKAGES / "submitted"]
+    with contextlib.suppress(RuntimeError):
+        paths += [Path.home() / name for name in (".ssh", ".bashrc", ".profile", ".config")]
+    return paths
+
+
+def cores() -> int:
+    """How many lanes this machine has room for."""
+    return max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
+
+
+class Lanes:
+    """Threads that each take one submission at a time through one warm sandbox."""
+
+    def __init__(self, settings: Settings, workers: int = 0):
+        self.settings = settings
+        self.workers = workers or cores()
+        self._sandbox = settings.sandbox()  # starts while the caller gets ready
+        self._lock = threading.Lock()
+        self._restarts = 0
+
+    def wait_until_ready(self) -> None:
+        """Wait for the sandbox and prove that it holds. Raises SandboxError."""
+        self._sandbox.wait_until_ready()
+        self._sandbox.must_hold()
+
+    def run(self, kit: Kit, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
+        """Run submissions; each comes back when it is through."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting = {pool.submit(self.one, kit, student, cells) for student, cells in jobs.items()}
+            try:
+                yield from as_they_end(waiting)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def one(self, kit: Kit, student: str, cells: Sequence[Cell]) -> Ended:
+        """Run one submission; where the sandbox fails, once more in a new one."""
+        from autograder.grading.drive import GraderFault, drive
+
+        fault = ""
+        for _ in range(2):
+            sandbox = self._sandbox
+            try:
+                return Ended(student, drive(sandbox, kit, cells))
+            except GraderFault as error:
+                fault = str(error)
+                self.replace(sandbox)
+            except Exception as error:  # ours, whatever it is: it must not end the class
+                return Ended(student, fault=f"{type(error).__name__}: {error}")
+        return Ended(student, fault=fault)
+
+    def replace(self, broken: Sandbox) -> None:
+        """Start a new sandbox in the place of one that is gone."""
+        with self._lock:
+            if self._sandbox is not broken or broken.process.poll() is None or self._restarts >= MOST_RESTARTS:
+                return
+            self._restarts += 1
+            with contextlib.suppress(SandboxError):
+                new = self.settings.sandbox()
+                new.wait_until_ready()
+                broken.close()
+                self._sandbox = new
+
+    def close(self) -> None:
+        """End the sandbox and all that runs in it."""
+        self._sandbox.close()
+
+
+def as_they_end(waiting: set[Future]) -> Iterator[Ended]:
+    """Results of futures, each as soon as it is there."""
+    while waiting:
+        ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in ended:
+            yield future.result()
+
+
+# A cluster
+
+
+class Cluster:
+    """The same work on the workers of a Dask cluster. Each worker keeps a warm sandbox of its own."""
+
+    def __init__(self, settings: Settings, address: str):
+        self.settings = settings
+        try:
+            from distributed import Client
+        except ModuleNotFoundError:
+            raise CourseError(
+                "Grading on a cluster needs the package distributed: `pip install -c constraints.txt -e '.[grading]'`."
+            ) from None
+        try:
+            self.client = Client(address, timeout=CLUSTER_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise CourseError(f"No Dask scheduler answers at {address} ({error}): is it running?") from error
+
+    def wait_until_ready(self) -> None:
+        """See that there are workers, and that they run this very grader. Raises CourseError."""
+        from autograder.grading.kit import grader_digest
+
+        workers = list(self.client.scheduler_info(n_workers=-1)["workers"])
+        if not workers:
+            raise CourseError("The Dask cluster has no workers: start some with `dask worker ADDRESS`.")
+        ours, problems = grader_digest(), []
+        for worker, found in self.client.run(ready_worker, self.settings).items():
+            if isinstance(found, str) and found != ours:
+                problems.append(f"{worker}: {found if ' ' in found else 'another version of the course'}")
+        if problems:
+            raise CourseError(f"Workers of the cluster cannot grade: {'; '.join(problems)}.")
+
+    def run(self, kit: Kit, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
+        """Run submissions; what a lost worker had in hand, Dask gives to another."""
+        from distributed import as_completed
+
+        kit_there = self.client.scatter(kit, broadcast=True, hash=False)
+        futures = {
+            self.client.submit(run_on_worker, self.settings, kit_there, student, cells, pure=False): student
+            for student, cells in jobs.items()
+        }
+        try:
+            for future in as_completed(futures):
+                yield ended_of(future, futures[future])
+        finally:
+            self.client.cancel(list(futures), force=True)
+
+    def close(self) -> None:
+        """Leave the cluster; its workers stay."""
+        self.client.close()
+
+
+def ended_of(future: Any, student: str) -> Ended:
+    """What a cluster's task gave; an exception there is a fault of ours."""
+    try:
+        return future.result()
+    except Exception as error:  # KilledWorker, a lost scheduler, a bug
+        return Ended(student, fault=f"{type(error).__name__}: {str(error)[:200]}")
+
+
+_lanes_of_worker: dict[Settings, Lanes] = {}
+_lock = threading.Lock()
+
+
+def lanes_here(settings: Settings) -> Lanes:
+    """The warm lanes of this worker process, made at the first use."""
+    import atexit
+
+    with _lock:
+        if settings not in _lanes_of_worker:
+            lanes = Lanes(settings, 1)
+            lanes.wait_until_ready()
+            atexit.register(lanes.close)
+            _lanes_of_worker[settings] = lanes
+        return _lanes_of_worker[settings]
+
+
+def ready_worker(settings: Settings) -> str:
+    """On a worker: the digest of its grader, or why it cannot grade."""
+    from autograder.grading.kit import grader_digest
+
+    try:
+        lanes_here(settings)
+    except CourseError as error:
+        return str(error)
+    return grader_digest()
+
+
+def run_on_worker(settings: Settings, kit: Kit, student: str, cells: Sequence[Cell]) -> Ended:
+    """On a worker: one submission."""
+    return lanes_here(settings).one(kit, student, cells)

@@ -1,0 +1,369 @@
+"""The runner: runs a learner's cells and puts the functions to the test, inside the sandbox. It never decides.
+
+The host drives it, one request at a time: run this cell, try these cases on that exercise. A check sees the notebook's
+names as they were where it stands, but it is made after the last cell has run, and hidden cases come last of all: what
+a function remembers of them, no cell is left to show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from autograder import check, observe
+from autograder.grading.wire import (
+    OUTPUT_LIMIT,
+    HangUp,
+    Header,
+    Malformed,
+    pack_outcome,
+    receive,
+    send,
+)
+from autograder.key import unpack_values
+from autograder.limits import TooSlow
+from autograder.outcome import NOT_ATTEMPTED, OUT_OF_MEMORY, TIMEOUT, Failure, Outcome, plain
+from autograder.probe import Draw, Probe, ProbeFile, load_source
+from autograder.shortcuts import OperatorWatch
+
+MOST_OUTPUTS = 190
+# What a check relies on in this process; another object in its place is a sign of tampering.
+RELIED_ON = (
+    *((observe, name) for name in ("observe", "Watched", "quiet", "differs", "changed_draws", "explain", "plain")),
+    *((OperatorWatch, name) for name in ("__enter__", "__exit__", "note")),
+    *((Draw, name) for name in ("__init__", "_give", "_replay")),
+    *((Probe, name) for name in ("run",)),
+    *((torch, name) for name in ("equal", "manual_seed", "zeros", "is_tensor")),
+    *((torch.Tensor, name) for name in ("detach", "clone", "cpu", "as_subclass", "contiguous", "numel")),
+    *((socket.socket, name) for name in ("sendall", "recv_into")),
+)
+
+
+class LaterChecker:
+    """Stands in for the notebook's own `check`: the checks are made afterwards, and not by the notebook."""
+
+    def __init__(self, unit: str, folder: Any = None):
+        self.unit = unit
+
+    def __call__(self, answer: Any = None, /, **answers: Any) -> None:
+        """Nothing to see here: the verdict comes from outside."""
+
+    def hint(self, *exercise: Any, **answers: Any) -> None:
+        """Hints are for the learner's own notebook."""
+
+
+# Cells
+
+
+class Collector:
+    """Collects what a cell shows, as a notebook would hold it, up to a limit."""
+
+    def __init__(self) -> None:
+        self.outputs: list[dict[str, Any]] = []
+        self.left = OUTPUT_LIMIT
+
+    def add(self, output: dict[str, Any], size: int) -> None:
+        """Keep one output while there is room."""
+        if self.left > 0 and len(self.outputs) < MOST_OUTPUTS:
+            self.outputs.append(output)
+        self.left -= size
+
+    def write(self, name: str, text: str) -> None:
+        """Add to a stream."""
+        text = text[: max(self.left, 0)]
+        last = self.outputs[-1] if self.outputs else {}
+        if last.get("name") == name and text:
+            last["text"] += text
+            self.left -= len(text)
+        elif text:
+            self.add({"output_type": "stream", "name": name, "text": text}, len(text))
+
+    def data(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Add a result or a display."""
+        kept = {str(mime): text_of(value) for mime, value in data.items()}
+        self.add({"output_type": kind, "data": kept}, sum(map(len, kept.values())))
+
+
+def text_of(value: Any) -> str:
+    """Display data as a notebook file holds it."""
+    if isinstance(value, bytes):
+        import base64
+
+        return base64.b64encode(value).decode()
+    return value if isinstance(value, str) else repr(value)
+
+
+class Stream:
+    """A cell's stdout or stderr."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, name: str, shell: RunnersShell):
+        self.name, self.shell = name, shell
+
+    def write(self, text: str) -> int:
+        """Collect text."""
+        self.shell.collector.write(self.name, str(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Collect lines."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def isatty(self) -> bool:
+        """No terminal."""
+        return False
+
+    def fileno(self) -> int:
+        """A descriptor that leads nowhere."""
+        return 1
+
+
+class Publisher(DisplayPublisher):
+    """Sends displays to the collector."""
+
+    def publish(self, data, *arguments, **keywords):
+        """Collect a display."""
+        self.shell.collector.data("display_data", data)
+
+
+class Hook(DisplayHook):
+    """Sends a cell's last value to the collector."""
+
+    def write_output_prompt(self):
+        """No prompt."""
+
+    def write_format_data(self, format_dict, md_dict=None):
+        """Collect the value."""
+        self.shell.collector.data("execute_result", format_dict)
+
+
+class RunnersShell(InteractiveShell):
+    """IPython, as in a kernel: magics, display and tracebacks; what it shows goes to a collector."""
+
+    collector = Collector()
+
+    def init_display_formatter(self) -> None:
+        """All formats, as in a notebook."""
+        super().init_display_formatter()
+        self.display_formatter.active_types = self.display_formatter.format_types
+
+    def _showtraceback(self, etype, evalue, stb):
+        if etype is TooSlow:
+            return
+        lines = [str(line) for line in (stb.split("\n") if isinstance(stb, str) else stb)][-60:]
+        output = {
+            "output_type": "error",
+            "ename": str(etype.__name__),
+            "evalue": str(evalue)[:1000],
+            "traceback": lines,
+        }
+        self.collector.add(output, sum(map(len, lines)))
+
+
+def make_shell() -> RunnersShell:
+    """The shell, made once before the forks."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    config.RunnersShell.display_pub_class = Publisher
+    config.RunnersShell.displayhook_class = Hook
+    return RunnersShell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
+
+
+# The runner's loop
+
+
+class Runner:
+    """One submission's process."""
+
+    def __init__(self, connection: socket.socket, shell: RunnersShell):
+        self.connection = connection
+        self.shell = shell
+        self.namespace = shell.user_ns
+        self.probes = ProbeFile(Path("probes.py"))
+        self.names_at: dict[str, dict[str, Any]] = {}
+        self.relied_on = [(owner, name, getattr(owner, name)) for owner, name in RELIED_ON]
+        self.requests: Mapping[str, Callable[..., None]] = {
+            "start": self.start,
+            "cell": self.cell,
+            "mark": self.mark,
+            "check": self.check,
+            "answers": self.answers,
+            "examine": self.examine,
+        }
+
+    def serve(self) -> None:
+        """Answer requests until the host hangs up."""
+        with contextlib.suppress(HangUp, Malformed):
+            while True:
+                header, tensors = receive(self.connection)
+                self.requests[header.pop("do")](header, tensors)
+
+    def start(self, header: Header, tensors: list[torch.Tensor]) -> None:
+        """Set the stage: seeds, files of the unit, its probes."""
+        random.seed(header["seed"])
+        np.random.seed(header["seed"] % 2**32)
+        torch.manual_seed(header["seed"])
+        for name, text in header["files"].items():
+            Path(name).write_text(text, encoding="utf-8")
+        # Not the copy in the folder, which the learner's code may change.
+        self.probes = load_source(header["probes"], Path("<probes>"))
+        check.Checker = LaterChecker
+        sys.stdout, sys.stderr = Stream("stdout", self.shell), Stream("stderr", self.shell)
+        sys.path = [entry for entry in sys.path if entry not in ("", os.getcwd())] + [os.getcwd()]
+        send(self.connection, {"started": True})
+
+    def cell(self, header: Header, tensors: list[torch.Tensor]) -> None:
+        """Run one cell."""
+        self.shell.collector = collector = Collector()
+        state = ""
+        try:
+            with time_limit(header["seconds"]):
+                result = self.shell.run_cell(header["source"], store_history=True)
+            error = result.error_before_exec or result.error_in_exec
+            state = state_of(error)
+        except TooSlow:  # it arrived while IPython itself was at work
+            state = TIMEOUT
+        except BaseException as error:  # nothing that a learner raises may end the runner
+            state = state_of(error)
+        send(self.connection, {"outputs": collector.outputs, "state": state, "tampered": self.tampered()})
+
+    def answers(self, header: Header, tensors: list[torch.Tensor]) -> None:
+        """Give the named answers as plain numbers."""
+        found = {}
+        for name in header["names"]:
+            value = plain_answer(self.namespace.get(name))
+            found[name] = value
+        send(self.connection, {"answers": found})
+
+    def mark(self, header: Header, tensors: list[torch.Tensor]) -> None:
+        """Remember the notebook's names for a check that stands here."""
+        self.names_at[header["exercise"]] = dict(self.namespace)
+
+    def check(self, header: Header, tensors: list[torch.Tensor]) -> None:
+        """Try cases of an exercise: one outcome a case, sent as soon as it is there."""
+        name, position, late = header["exercise"], 0, False
+        ends = time.monotonic() + header["seconds"]
+        self.namespace.clear()  # the functions of the notebook look names up in this very dictionary
+        self.namespace.update(self.names_at.get(name, {}))
+        answer = self.namespace.get(name)
+        for index, case in enumerate(header["cases"]):
+            inputs = tensors[position : position + case["inputs"]]
+            position += case["inputs"]
+            if answer is None:
+                outcome = Outcome(failure=Failure(NOT_ATTEMPTED))
+            elif late:
+                outcome = Outcome(failure=Failure(TIMEOUT))
+            else:
+                outcome = self.try_case(name, case, inputs, answer, header["forbid"], ends - time.monotonic())
+                late = outcome.failure is not None and outcome.failure.kind == TIMEOUT
+            packed, arrays = pack_outcome(outcome)
+            send(self.connection, {"case": index, "tampered": self.tampered(), **packed}, arrays)
+
+    def try_case(
+        self, name: str, case: Header, inputs: list[torch.Tensor], answer: Any, forbid: list[str], seconds: float
+    ) -> Outcome:
+        """One case."""
+        try:
+            probe = self.probes.find(name, case["probe"])
+            draw = Draw(case["seed"], case["dtype"], inputs)
+            with time_limit(max(seconds, 0.05)):
+                return observe.observe(probe, unpack_values(case["values"]), draw, answer, forbid)
+        except TooSlow:
+            return Outcome(failure=Failure(TIMEOUT))
+        except BaseException as error:
+            if state_of(error) == OUT_OF_MEMORY:
+                return Outcome(failure=Failure(OUT_OF_MEMORY))
+            return Outcome(failure=Failure(type(error).__name__, str(error)[:300]))
+
+    def tampered(self) -> list[str]:
+        """What this process relies on and is no longer what it was."""
+        return [
+            f"{getattr(owner, '__name__', owner)}.{name} was replaced"
+            for owner, name, original in self.relied_on
+            if getattr(owner, name, None) is not original
+        ]
+
+    def examine(self, header: Header, tensors: list[torch.Tensor]) -> None:
+        """What this process can reach: the host compares it with what the sandbox promises."""
+        from autograder.grading.examination import examine
+
+        send(self.connection, examine(header))
+
+
+def plain_answer(value: Any) -> list[Any]:
+    """[kind, number] of an answer; only real numbers cross."""
+    if value is None or value is Ellipsis:
+        return ["missing", None]
+    item = plain(value)
+    if item.numbers.numel() != 1 or not item.is_comparable:
+        return [type(value).__name__[:100], None]
+    number = item.numbers.reshape(()).item()
+    if isinstance(number, float) and number != number:
+        return ["float", None]
+    return ["number", number if isinstance(number, bool | int) or abs(number) != float("inf") else None]
+
+
+def state_of(error: BaseException | None) -> str:
+    """The special state that an exception stands for."""
+    if isinstance(error, TooSlow):
+        return TIMEOUT
+    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return OUT_OF_MEMORY if isinstance(error, MemoryError) or allocator else ""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TooSlow after `seconds` of processor time, or three times as much on the clock (a busy machine is no fault
+    of the learner's, a program that sleeps is)."""
+
+    def stop(signum: int, frame: types.FrameType | None) -> None:
+        raise TooSlow
+
+    clocks = ((signal.SIGPROF, signal.ITIMER_PROF, 1), (signal.SIGALRM, signal.ITIMER_REAL, 3))
+    for number, clock, factor in clocks:
+        signal.signal(number, stop)
+        signal.setitimer(clock, seconds * factor, 0.5)  # again and again: a `finally` may swallow one
+    try:
+        yield
+    finally:
+        for _, clock, _ in clocks:
+            signal.setitimer(clock, 0)
+
+
+def set_limits(memory: int, processes: int, open_files: int, file_size: int, seconds: int) -> None:
+    """The limits of this process and of all that it starts."""
+    limits = {
+        resource.RLIMIT_DATA: memory,
+        resource.RLIMIT_NPROC: processes,
+        resource.RLIMIT_NOFILE: open_files,
+        resource.RLIMIT_FSIZE: file_size,
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_CORE: 0,
+    }
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file beyond the limit is an OSError, no death

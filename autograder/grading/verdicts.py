@@ -1,0 +1,86 @@
+"""From a transcript to verdicts. Runs outside the sandbox, and runs nothing of what the learner wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from autograder.grading import source
+from autograder.grading.align import RUN, Cell, Role
+from autograder.grading.drive import Transcript
+from autograder.grading.result import CellRun
+from autograder.judge import SPECIAL, CaseVerdict, State, Verdict, judge, judge_answers
+from autograder.key import ExerciseKey, Key
+from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome
+
+
+def verdicts_of(key: Key, cells: Sequence[Cell], transcript: Transcript) -> dict[str, Verdict]:
+    """The verdict on every exercise of a submission. Adds to the transcript's evidence what its source says."""
+    written = source.read(cell.source for cell in cells if cell.role in RUN)
+    reaching = source.reaching_for_grader(written)
+    transcript.evidence += [f"reaches for the process around it: {line}" for line in reaching]
+    found = {}
+    for name, exercise in key.exercises.items():
+        forbidden = source.forbidden(written, name, exercise.forbid)
+        verdict = verdict_of(exercise, cells, transcript, forbidden)
+        hides = bool(exercise.forbid and reaching and verdict.points)
+        found[name] = suspected(verdict) if hides or name in transcript.tampered else verdict
+    return found
+
+
+def verdict_of(
+    exercise: ExerciseKey, cells: Sequence[Cell], transcript: Transcript, forbidden: Sequence[tuple[str, str]]
+) -> Verdict:
+    """The verdict on one exercise."""
+    if exercise.answers:
+        answers = transcript.answers.get(exercise.name)
+        if answers is None:
+            return special(exercise, State(transcript.states.get(exercise.name, State.GRADER_FAULT)))
+        return judge_answers(exercise, answers)
+    outcomes = transcript.outcomes.get(exercise.name, [])
+    if len(outcomes) != len(exercise.cases) or None in outcomes:
+        return special(exercise, State.GRADER_FAULT)
+    return judge(exercise, with_reason(exercise.name, cells, transcript.cells, outcomes), forbidden)
+
+
+def with_reason(
+    exercise: str, cells: Sequence[Cell], runs: Mapping[str, CellRun], outcomes: Sequence[Outcome]
+) -> Sequence[Outcome]:
+    """The outcomes; where the exercise is not there because its own cell failed, with that as the reason."""
+    if any(outcome.failure is None or outcome.failure.kind != NOT_ATTEMPTED for outcome in outcomes):
+        return outcomes
+    own = [runs.get(cell.id, CellRun()) for cell in cells if cell.role is Role.EXERCISE and cell.name == exercise]
+    failure = next((failure for run in own if (failure := failure_of(run))), None)
+    return [Outcome(failure=failure) for _ in outcomes] if failure else outcomes
+
+
+def failure_of(run: CellRun) -> Failure | None:
+    """Why a cell did not run through; None where it did."""
+    if run.state:
+        return Failure(run.state)
+    errors = [output for output in run.outputs if output["output_type"] == "error"]
+    return Failure(errors[0]["ename"], f"in the exercise's cell: {first_line(errors[0])}") if errors else None
+
+
+def first_line(error: Mapping[str, Any]) -> str:
+    """The first line of an error's own words."""
+    return (error["evalue"].strip().splitlines() or [""])[0][:200]
+
+
+def special(exercise: ExerciseKey, state: State) -> Verdict:
+    """A verdict that is a state and nothing else."""
+    row = CaseVerdict(state, exercise.name, SPECIAL[state], 0.0)
+    return Verdict(exercise.name, state, 0.0, exercise.points, (row,), hints=exercise.hints)
+
+
+def suspected(verdict: Verdict) -> Verdict:
+    """A verdict that a person must confirm: it earns nothing until then."""
+    row = CaseVerdict(State.TAMPERING, verdict.exercise, SPECIAL[State.TAMPERING], 0.0)
+    rows = (row, *(replace(case, points=0.0) for case in verdict.cases))
+    return replace(verdict, state=State.TAMPERING, points=0.0, cases=rows, diagnosis=None, fit=None)
+
+
+def all_faulty(key: Key) -> dict[str, Verdict]:
+    """Verdicts for a submission that the grader failed on."""
+    return {name: special(exercise, State.GRADER_FAULT) for name, exercise in key.exercises.items()}
