@@ -216,6 +216,52 @@ def report(
         print(f"The page is {html}.")
 
 
+# Grades
+
+
+@app.command()
+def grade(
+    unit: Annotated[str, typer.Argument(help="Name or number of the unit.")],
+    student: Annotated[list[str] | None, typer.Option(help="Only this student; may be given several times.")] = None,
+    only_failed: Annotated[
+        bool, typer.Option("--only-failed", help="Only what was refused, timed out, died, or met a grader fault.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run unchanged submissions, too, on newly drawn inputs.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.5, help="Seconds of processor time for a cell or a check.")] = 30.0,
+    workers: Annotated[int, typer.Option(min=0, help="Submissions at a time; one for each core by default.")] = 0,
+    cluster: Annotated[str, typer.Option(metavar="tcp://HOST:PORT", help="Run on this Dask cluster.")] = "",
+    course: Annotated[Path, typer.Option(help="The course's folder.")] = Path(),
+    db: Annotated[str | None, typer.Option(help="URL of the gradebook, say postgresql+psycopg://...")] = None,
+    add_students: Annotated[
+        bool, typer.Option("--add-students", help="Take students who are not in the class list.")
+    ] = False,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Run learners' code WITHOUT a sandbox; every grade says so.")
+    ] = False,
+) -> None:
+    """Grade the submissions of a unit. Ctrl-C keeps what is done; run it again to go on."""
+    from autograder.grading.grade import Options, grade_unit
+    from autograder.grading.sandbox import Limits
+    from autograder.grading.show import Progress, summary
+
+    limits = Limits(cell_seconds=timeout, check_seconds=timeout, notebook_seconds=max(300.0, 4 * timeout))
+    options = Options(tuple(student or ()), only_failed, again, limits, workers, cluster, unsafe, db, add_students)
+    with Progress(console()) as progress:
+        graded = grade_unit(course, unit_named(unit, course), options, progress.listen)
+    console().print(summary(graded, unsafe))
+    if graded.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    finish(not graded.needs_a_person)
+
+
+def unit_named(name: str, course: Path) -> str:
+    """A unit of a course by its name or number; a unit that only was graded or handed in is looked for, too."""
+    folders = sorted(path.name for path in (course / "solutions").glob("[0-9][0-9]_*"))
+    return next((folder for folder in folders if name.strip("/") in (folder, folder[:2])), name)
+
+
 # The data sets
 
 

@@ -1,7 +1,8 @@
 """Alignment: a submission's cells, brought back in line with the released notebook, whatever was done to them.
 
 The release says which cells there are, what they are for, and what the locked ones say; the submission gives the
-sources of the rest, and cells of the learner's own. Metadata of a submission decides nothing. What had to be repaired is said.
+sources of the rest, and cells of the learner's own. Metadata of a submission decides nothing. What had to be repaired
+is said.
 """
 
 from __future__ import annotations

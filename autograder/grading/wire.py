@@ -1,8 +1,8 @@
 """What crosses between the host and the sandbox: JSON and raw arrays, each with a size cap. Never pickle, never code.
 
 A message is two lengths, a JSON header, and the bytes of its arrays one after the other; the header says their dtypes
-and shapes. What comes out of the sandbox was written by a process that learner code shares, so every field is checked here
-and nothing of it is believed beyond its type and size.
+and shapes. What comes out of the sandbox was written by a process that learner code shares, so every field is checked
+here and nothing of it is believed beyond its type and size.
 """
 
 from __future__ import annotations
