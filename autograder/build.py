@@ -13,19 +13,9 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from autograder.errors import CourseError
+from autograder.files import write_safely
 from autograder.judge import first_difference
-from autograder.key import (
-    HIDDEN,
-    VISIBLE,
-    CaseKey,
-    ExerciseKey,
-    Key,
-    KeyProblem,
-    merge,
-    read_key,
-    write_key,
-    write_safely,
-)
+from autograder.key import HIDDEN, VISIBLE, CaseKey, ExerciseKey, Key, KeyProblem, merge, read_key, write_key
 from autograder.lesson import COURSE, ROOT, SOLUTIONS, Lesson, chosen_units, read_lesson
 from autograder.nbgrader_config import AUTHOR_FILES, configure
 from autograder.record import only, record_key

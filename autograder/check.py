@@ -20,12 +20,13 @@ except (ImportError, OSError) as problem:
     ) from None
 
 from autograder import report
-from autograder.judge import Verdict, judge, judge_answers
+from autograder.judge import judge, judge_answers
 from autograder.key import HIDDEN, VISIBLE, ExerciseKey, Key, KeyProblem, merge, read_key
 from autograder.observe import observe
 from autograder.outcome import Outcome
 from autograder.probe import Draw, ProbeFile, load_probes
 from autograder.shortcuts import forbidden_in_source
+from autograder.verdict import Verdict
 
 
 class Checker:

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from autograder.errors import CourseError
+from autograder.files import write_safely
 from autograder.outcome import Failure, Outcome, Value
+from autograder.verdict import Hint
 
 FORMAT = 1
 VISIBLE, HIDDEN = "key.safetensors", "hidden.safetensors"
@@ -64,14 +65,6 @@ class AnswerKey:
     salt: str
     digest: str
     wrong: Mapping[int, str]
-
-
-@dataclass(frozen=True)
-class Hint:
-    """A misconception's name and what it should make the learner look at."""
-
-    name: str
-    hint: str
 
 
 @dataclass(frozen=True)
@@ -121,19 +114,6 @@ def write_key(key: Key, path: Path) -> None:
     document = {"format": FORMAT, **_document(key, tensors)}
     data = save(tensors, metadata={"cvcourse": json.dumps(document)})
     write_safely(path, data)
-
-
-def write_safely(path: Path, data: bytes) -> None:
-    """Replace a file in one step. Raises CourseError when the folder is read-only or the disk is full."""
-    waiting = path.with_name(f".{path.name}.part")
-    try:
-        waiting.write_bytes(data)
-        os.replace(waiting, path)
-    except OSError as error:
-        waiting.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
-        raise CourseError(
-            f"{path.name} could not be written to {path.parent.name}/ ({error.strerror}); what was there is untouched."
-        ) from error
 
 
 def read_key(path: Path) -> Key:

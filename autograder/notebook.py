@@ -17,10 +17,10 @@ from nbformat import NotebookNode
 
 from autograder.check import Checker, key_folder
 from autograder.errors import CourseError
-from autograder.judge import State
 from autograder.key import ExerciseKey, Key
 from autograder.lesson import CHECK, COSTLY_TAGS, SKIP, grader_id, tags
 from autograder.report import MIME
+from autograder.verdict import State
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -24,7 +24,6 @@ from nbformat import NotebookNode
 
 from autograder.check import Checker
 from autograder.errors import CheckFailed, CourseError
-from autograder.judge import State, Verdict
 from autograder.lesson import (
     COURSE,
     NAMESPACE_TAGS,
@@ -40,6 +39,7 @@ from autograder.lesson import (
 )
 from autograder.limits import TooSlow, deadline
 from autograder.mutate import Mutant, is_equivalent, mutants, unused_equivalents
+from autograder.verdict import State, Verdict
 from autograder.wheat import Alternative, load_wheats
 
 MUTATION_FLOOR = 0.9

@@ -12,12 +12,13 @@ import cvcourse
 from autograder.check import digest
 from autograder.errors import CourseError
 from autograder.judge import first_difference
-from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, Key, ProbeRule, hash_answer
+from autograder.key import AnswerKey, CaseKey, ExerciseKey, Key, ProbeRule, hash_answer
 from autograder.lesson import Exercise, Lesson, run_cell
 from autograder.limits import TooSlow, deadline
 from autograder.observe import observe
 from autograder.outcome import Failure, Outcome, plain
 from autograder.probe import DTYPES, Case, Draw, Probe, ProbeFile, load_probes
+from autograder.verdict import Hint
 
 SECONDS_PER_CASE = 10.0
 
@@ -59,7 +60,9 @@ def with_fresh_seeds(probes: ProbeFile, secret: bytes) -> ProbeFile:
         cases = tuple(replace(case, seed=seed(probe, index)) for index, case in enumerate(probe.cases))
         return replace(probe, cases=cases)
 
-    return ProbeFile(probes.path, {name: [reseeded(probe) for probe in own] for name, own in probes.by_exercise.items()})
+    return ProbeFile(
+        probes.path, {name: [reseeded(probe) for probe in own] for name, own in probes.by_exercise.items()}
+    )
 
 
 def only(key: Key, hidden: bool) -> Key:

@@ -28,8 +28,8 @@ from autograder.grading.page import (
 )
 from autograder.grading.pseudonyms import Names, Pseudonyms, read_secret
 from autograder.grading.result import FOLDER, NEEDS_A_PERSON, UNSAFE, Result, Results, now
-from autograder.judge import State, Verdict
 from autograder.lesson import CHECK, COURSE, SOLUTIONS
+from autograder.verdict import State, Verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

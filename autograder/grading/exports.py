@@ -22,7 +22,7 @@ from nbgrader.plugins import ExportPlugin
 from traitlets import Bool, Dict, Unicode
 
 from autograder.errors import CourseError
-from autograder.key import write_safely
+from autograder.files import write_safely
 
 KINDS = {"unit": "assignment", "student": "student"}  # in nbgrader's words
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")

@@ -26,6 +26,7 @@ from uuid import uuid4
 from nbformat import NotebookNode
 
 from autograder.errors import CourseError
+from autograder.files import write_safely
 from autograder.grading.database import PATIENCE, Database
 from autograder.grading.graded_folder import (
     NEXT,
@@ -34,15 +35,15 @@ from autograder.grading.graded_folder import (
     files_beside,
     notebook_bytes,
     permissions,
+    storable,
 )
 from autograder.grading.lateness import LateRule, TimeOfSubmission, due_date_of, seconds_late
 from autograder.grading.result import FOLDER, NEEDS_A_PERSON, SAFE_NAME, Result
 from autograder.grading.trouble import GradebookError, SubmissionError, explained, first_line
-from autograder.judge import State, Verdict
-from autograder.key import write_safely
 from autograder.lesson import CHECK
 from autograder.nbgrader_config import configure
 from autograder.report import explanation
+from autograder.verdict import State, Verdict
 
 if TYPE_CHECKING:
     from nbgrader.coursedir import CourseDirectory
@@ -237,11 +238,9 @@ class GradebookWriter:
         except BaseException:
             folder.undo()
             raise
-        try:
-            self._note_as_written(result, standing)
-        finally:
-            folder.finish()
-        return notes
+        problem = self._note_as_written(result, standing)
+        folder.finish()
+        return (*notes, *problem)
 
     # What it knows, read once
 
@@ -305,16 +304,18 @@ class GradebookWriter:
             "late_rule": self._late_rule.name,
         }
 
-    def _note_as_written(self, result: Result, standing: Standing) -> None:
+    def _note_as_written(self, result: Result, standing: Standing) -> tuple[str, ...]:
+        """Keep the record; without one, the grade stands all the same and is only written once more."""
         self._students.add(result.student)
         self._standings[result.student] = standing
         path = self._record_path(result.student)
-        with explained(path, self.root):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            with explained(path, self.root):
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_safely(path, json.dumps(self._record(result, standing)).encode())
         except CourseError as error:
-            raise GradebookError(str(error)) from error
+            return (f"The grade is written, but not that it is, so the next run writes it again: {error}",)
+        return ()
 
 
 def read_record(path: Path) -> Any:
@@ -398,7 +399,7 @@ class Submission:
     ):
         self.unit, self.result, self.folder, self.late_rule = unit, result, folder, late_rule
         self.time_of_submission = time_of_submission
-        self.sources = {name: cell.source for cell in notebook.cells if (name := grade_id(cell))}
+        self.sources = {name: storable(cell.source) for cell in notebook.cells if (name := grade_id(cell))}
 
     def write(self, connection: Connection) -> tuple[Standing, tuple[str, ...]]:
         """Bring the rows up to date and put the graded folder in its place. May be called again after a lost commit."""
@@ -517,7 +518,7 @@ class Submission:
 
         table = Comment.__table__
         query = select(table.c.cell_id, table.c.auto_comment).where(table.c.notebook_id == notebook_id)
-        found = dict(connection.execute(query).tuples().all())
+        found = {cell_id: comment for cell_id, comment in connection.execute(query)}
         new, changed = [], []
         for cell in self.unit.cells.values():
             if cell.comment_id is None:
@@ -565,9 +566,7 @@ def comment_on(verdict: Verdict) -> str | None:
     """A verdict's sentences as a comment; None where there is nothing to say."""
     special = STATE_IN_WORDS.get(verdict.state)
     text = special or " ".join(explanation(verdict))
-    # A database may refuse NUL and half characters, and the learner's own line may hold them.
-    text = text.replace("\0", "").encode(errors="replace").decode()
-    return text[:MAX_COMMENT] or None
+    return storable(text)[:MAX_COMMENT] or None
 
 
 def new_id() -> str:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from autograder.key import write_safely
+from autograder.files import write_safely
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 300  # characters of one text that a learner wrote

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autograder.judge import CaseVerdict, Fit, State, Verdict
-from autograder.key import Hint, write_safely
+from autograder.files import write_safely
+from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
 
 FORMAT = 1
 FOLDER = ".grading"

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from autograder.grading.grade import Graded
-from autograder.judge import State
+from autograder.verdict import State
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,9 +10,10 @@ from autograder.grading import source
 from autograder.grading.align import RUN, Cell, Role
 from autograder.grading.drive import Transcript
 from autograder.grading.result import CellRun
-from autograder.judge import SPECIAL, CaseVerdict, State, Verdict, judge, judge_answers
+from autograder.judge import judge, judge_answers
 from autograder.key import ExerciseKey, Key
 from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome
+from autograder.verdict import SPECIAL, CaseVerdict, State, Verdict
 
 
 def verdicts_of(key: Key, cells: Sequence[Cell], transcript: Transcript) -> dict[str, Verdict]:

@@ -9,8 +9,8 @@ from torch import nn
 from autograder import report
 from autograder.check import Checker
 from autograder.errors import CheckFailed, CourseError
-from autograder.judge import State
 from autograder.key import HIDDEN
+from autograder.verdict import State
 
 
 @pytest.fixture

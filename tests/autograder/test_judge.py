@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from autograder.judge import Fit, State, compare, judge, judge_answers
-from autograder.key import AnswerKey, CaseKey, ExerciseKey, Hint, ProbeRule, hash_answer
+from autograder.judge import compare, judge, judge_answers
+from autograder.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer
 from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
+from autograder.verdict import Fit, Hint, State
 
 RULE = ProbeRule({"float32": 1e-4, "float64": 1e-8}, {"float32": 1e-6, "float64": 1e-10}, law=False, weight=1.0)
 LAW = ProbeRule(RULE.rtol, RULE.atol, law=True, weight=1.0)

@@ -22,9 +22,8 @@ from autograder.errors import CourseError
 from autograder.grading.class_report import CONCERNS, ClassReport, HandGrade, class_report, histogram, html, summarise
 from autograder.grading.pseudonyms import Pseudonyms, read_secret
 from autograder.grading.result import UNSAFE, CellRun, Result, Results
-from autograder.judge import CaseVerdict, Fit, State, Verdict
-from autograder.key import Hint
 from autograder.nbgrader_config import find_tools_beside_python
+from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
 
 UNIT = "90_mini"
 EXERCISES = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}
