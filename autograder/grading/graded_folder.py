@@ -131,10 +131,15 @@ def remove(path: Path) -> None:
 
 
 def notebook_bytes(notebook: NotebookNode) -> bytes:
-    """A notebook as a file. Half characters (lone surrogates), which no file can hold, become question marks."""
+    """A notebook as a file."""
     from nbformat.v4 import writes_json
 
-    return f"{writes_json(notebook)}\n".encode(errors="replace")
+    return f"{writes_json(notebook)}\n".encode(errors="replace")  # as in `storable`
+
+
+def storable(text: str) -> str:
+    """A text as files and databases take it: half characters (lone surrogates) become question marks, NUL goes."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)
