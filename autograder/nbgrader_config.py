@@ -49,7 +49,25 @@ def configure(c: Config) -> Config:
         "nbgrader.preprocessors.CheckCellMetadata",
         "autograder.preprocessors.TakeHiddenCasesAway",
     ]
+    configure_pages(c)
     return c
+
+
+def configure_pages(c: Config) -> None:
+    """Let feedback and formgrader show what a learner wrote without letting it act. See `autograder.grading.inert`."""
+    import nbgrader
+
+    ours = Path(__file__).parent / "grading" / "templates"
+    theirs = Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"
+    c.HTMLExporter.template_name = "cvcourse"
+    c.HTMLExporter.extra_template_basedirs = [str(ours), str(theirs)]
+    c.HTMLExporter.extra_template_paths = [str(theirs)]  # where formgrader's own page is found by its full name
+    c.HTMLExporter.default_preprocessors = []
+    c.HTMLExporter.preprocessors = ["autograder.grading.feedback.MakeInert"]
+    c.HTMLExporter.filters = {
+        name: f"autograder.grading.feedback.{name}" for name in ("markdown2html", "highlight_code", "with_nonce")
+    }
+    c.GenerateFeedback.preprocessors = ["nbgrader.preprocessors.GetGrades"]
 
 
 def release_steps() -> list[type]:

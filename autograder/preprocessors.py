@@ -20,7 +20,7 @@ from nbgrader.utils import is_grade, is_solution
 from autograder.build import release_digest, released_files
 from autograder.key import HIDDEN, VISIBLE, KeyProblem, read_key
 from autograder.lesson import CHECK, COSTLY_TAGS, SKIP, tags
-from autograder.report import MIME
+from autograder.report import MARK, MIME
 
 Resources = dict[str, Any]
 
@@ -192,8 +192,12 @@ def counted(outputs: Sequence[NotebookNode], exercise: str, max_points: float) -
     """A check cell's outputs in an order that nbgrader reads rightly."""
     verdicts = [output for output in outputs if points_of_verdict(output, exercise, max_points) is not None]
     errors = [output for output in outputs if output.output_type == "error"]
+    mark, ours = MARK
+    for output in outputs:
+        output.get("metadata", {}).pop(mark, None)
     if verdicts:
         first = verdicts[-1]
+        first.metadata[mark] = ours
         first.data["text/plain"] = f"{points_of_verdict(first, exercise, max_points):g}"
     else:
         first = errors[0] if errors else no_verdict(exercise)

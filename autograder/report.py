@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from autograder.judge import CaseVerdict, Fit, State, Verdict
+from autograder.verdict import CaseVerdict, Fit, State, Verdict
 
 MIME = "application/vnd.cvcourse.verdict+json"
+# On an output's metadata, set only outside the learner's process: this verdict counted, and pages show it as ours.
+MARK = ("cvcourse", "verdict")
 OPENINGS = {
     Fit.EXACT: "This is exactly what",
     Fit.WHERE_IT_RUNS: "Where it runs, this is exactly what",
     Fit.BUT_FOR_DTYPE: "But for the dtype, this is exactly what",
+}
+# Whose colours a table wears, where it is not "wrong": one that waits is nobody's mistake yet.
+KINDS = {
+    State.RIGHT: "right",
+    State.NOT_ATTEMPTED: "waiting",
+    State.TAMPERING: "waiting",
+    State.GRADER_FAULT: "waiting",
 }
 MARKS = {State.RIGHT: "✓", State.WRONG: "✗", State.NOT_ATTEMPTED: "–", State.ERROR: "!"}
 
@@ -60,22 +70,30 @@ class Report:
 
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as plain JSON, for programs that read an executed notebook."""
+    """The verdict as plain JSON: for programs that read an executed notebook, and all that the table is drawn from."""
     return {
         "exercise": verdict.exercise,
         "state": str(verdict.state),
         "points": verdict.points,
         "max_points": verdict.max_points,
+        "summary": _summary(verdict),
         "diagnosis": verdict.diagnosis.name if verdict.diagnosis else None,
         "why": explanation(verdict),
-        "cases": [{"state": str(case.state), "title": case.title, "message": case.message} for case in verdict.cases],
+        "cases": [
+            {"state": str(case.state), "title": case.title, "message": case.message, "printed": case.printed}
+            for case in verdict.cases
+        ],
+        "hints": [] if verdict.is_right else list(verdict.hints),
     }
 
 
 def headline(verdict: Verdict) -> str:
     """Points in words."""
-    noun = "point" if verdict.max_points == 1 else "points"
-    return f"{verdict.points:g} of {verdict.max_points:g} {noun}"
+    return _points(verdict.points, verdict.max_points)
+
+
+def _points(points: float, max_points: float) -> str:
+    return f"{points:g} of {max_points:g} {'point' if max_points == 1 else 'points'}"
 
 
 def explanation(verdict: Verdict) -> list[str]:
@@ -111,13 +129,18 @@ def _case_lines(case: CaseVerdict) -> list[str]:
 
 def html(verdict: Verdict) -> str:
     """The report as HTML. Everything that a learner wrote is escaped; hints open one at a time and need no kernel."""
-    kind = "right" if verdict.is_right else "waiting" if verdict.state is State.NOT_ATTEMPTED else "wrong"
-    title, summary = escape(verdict.exercise), escape(_summary(verdict))
-    head = f"<header><b>{title}</b><i>{summary}</i><span>{headline(verdict)}</span></header>"
-    sentences = "".join(f"<p>{_ticks(sentence)}</p>" for sentence in explanation(verdict))
+    return html_of(as_data(verdict))
+
+
+def html_of(data: Mapping[str, Any]) -> str:
+    """The report as HTML, from what `as_data` gave: a table can be drawn again without trusting the old one."""
+    title, summary = escape(data["exercise"]), escape(data["summary"])
+    points = _points(data["points"], data["max_points"])
+    head = f"<header><b>{title}</b><i>{summary}</i><span>{points}</span></header>"
+    sentences = "".join(f"<p>{_ticks(sentence)}</p>" for sentence in data["why"])
     why = f'<div class="cv-why">{sentences}</div>' if sentences else ""
-    hints = "" if verdict.is_right else _hints(verdict.hints)
-    return f'{STYLE}<section class="cv-check {kind}">{head}{_table(verdict)}{why}{hints}</section>'
+    kind = KINDS.get(data["state"], "wrong")
+    return f'{STYLE}<section class="cv-check {kind}">{head}{_table(data)}{why}{_hints(data["hints"])}</section>'
 
 
 def _summary(verdict: Verdict) -> str:
@@ -131,25 +154,25 @@ def _summary(verdict: Verdict) -> str:
     return f"{right} of {len(verdict.cases)} cases right"
 
 
-def _table(verdict: Verdict) -> str:
-    if verdict.state is State.NOT_ATTEMPTED:
+def _table(data: Mapping[str, Any]) -> str:
+    if data["state"] == State.NOT_ATTEMPTED:
         return ""
-    folded = all(case.state is State.RIGHT for case in verdict.cases)
-    rows = "".join(_row(case) for case in verdict.cases)
+    folded = all(case["state"] == State.RIGHT for case in data["cases"])
+    rows = "".join(_row(case) for case in data["cases"])
     table = f"<table><tbody>{rows}</tbody></table>"
     return f"<details><summary>Show the cases</summary>{table}</details>" if folded else table
 
 
-def _row(case: CaseVerdict) -> str:
-    printed = f"<pre>{escape(case.printed)}</pre>" if case.printed else ""
-    mark = MARKS.get(case.state, "?")
+def _row(case: Mapping[str, Any]) -> str:
+    printed = f"<pre>{escape(case['printed'])}</pre>" if case["printed"] else ""
+    state = escape(case["state"])
     return (
-        f'<tr class="{escape(str(case.state)).replace(" ", "-")}"><td>{mark} {escape(str(case.state))}</td>'
-        f"<td><code>{escape(case.title)}</code></td><td>{_ticks(case.message)}{printed}</td></tr>"
+        f'<tr class="{state.replace(" ", "-")}"><td>{MARKS.get(case["state"], "?")} {state}</td>'
+        f"<td><code>{escape(case['title'])}</code></td><td>{_ticks(case['message'])}{printed}</td></tr>"
     )
 
 
-def _hints(hints: tuple[str, ...]) -> str:
+def _hints(hints: Sequence[str]) -> str:
     """Nested disclosures: each hint holds the next."""
     inside = ""
     for number in range(len(hints), 0, -1):
