@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,18 @@ def tables(url: str) -> dict[str, list[tuple[Any, ...]]]:
     """What the gradebook holds of the students' work, without its random ids, in order."""
     engine = create_engine(url)
     with engine.connect() as connection:
-        rows = {name: sorted(map(tuple, connection.execute(text(sql))), key=repr) for name, sql in QUERIES.items()}
+        found = {
+            name: [tuple(map(plain, row)) for row in connection.execute(text(sql))] for name, sql in QUERIES.items()
+        }
     engine.dispose()
-    return rows
+    return {name: sorted(rows, key=repr) for name, rows in found.items()}
+
+
+def plain(value: Any) -> Any:
+    """A value as SQLite gives it."""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return int(value) if isinstance(value, bool) else value
 
 
 def grades(url: str, student: str) -> dict[str, tuple[float | None, bool]]:

@@ -877,6 +877,7 @@ def test_a_place_that_may_not_be_written(root: Path, place: str, tmp_path: Path)
         writer.write(result("ada"), solved(root))
     before, rows = contents(root / "autograded"), tables(db_url(root))
     answer = tmp_path / "said"
+    student = "bo" if place == "autograded" else "ada"  # whose own folder is there, and writable
     (root / place).chmod(0o555)
     locked = [root] if place == "gradebook.db" else []
     for folder in locked:
@@ -886,8 +887,8 @@ def test_a_place_that_may_not_be_written(root: Path, place: str, tmp_path: Path)
         give_up_root()
         answer.write_text("nothing")
         try:
-            with GradebookWriter(root, UNIT) as writer:
-                writer.write(result("ada", mistaken("Scale")), solved(root))
+            with GradebookWriter(root, UNIT, add_students=True) as writer:
+                writer.write(result(student, mistaken("Scale")), solved(root))
         except (SubmissionError, GradebookError) as error:
             answer.write_text(f"{type(error).__name__}: {error}")
 
