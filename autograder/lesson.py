@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import jupytext
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLUTIONS, COURSE = "solutions", "course"
@@ -177,6 +177,8 @@ def chosen_units(names: Iterable[str], root: Path = ROOT) -> list[str]:
 
 def read_lesson(folder: Path) -> Lesson:
     """Read a unit's source folder. Raises CourseError with all that is wrong with it."""
+    import jupytext  # a second, which whoever only asks for names need not wait
+
     path = folder / f"{folder.name}.py"
     if not path.exists():
         raise CourseError(f"{folder.name}/{path.name} is missing.")

@@ -23,8 +23,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from nbformat import NotebookNode
-
 from autograder.errors import CourseError
 from autograder.files import write_safely
 from autograder.grading.database import PATIENCE, Database
@@ -46,6 +44,7 @@ from autograder.report import explanation
 from autograder.verdict import State, Verdict
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
     from nbgrader.coursedir import CourseDirectory
     from sqlalchemy import Connection
     from traitlets.config import Config
@@ -102,6 +101,7 @@ class ReleasedCell:
 
     def is_untouched(self, source: str) -> bool:
         """Whether a submitted source is the released text."""
+        from nbformat import NotebookNode
         from nbgrader.utils import compute_checksum
 
         cell = NotebookNode(cell_type=self.cell_type, source=source, metadata=NotebookNode(nbgrader=self.flags))

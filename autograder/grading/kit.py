@@ -13,15 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autograder.errors import CourseError
 from autograder.grading.align import Cell, Role, released_cells
-from autograder.grading.wire import pack
-from autograder.key import HIDDEN, VISIBLE, CaseKey, ExerciseKey, Key, merge, pack_values, read_key
 from autograder.lesson import COURSE, SOLUTIONS, Lesson, read_lesson
 
+if TYPE_CHECKING:
+    from autograder.key import CaseKey, ExerciseKey, Key
+
 TRIES = 5
-SOURCES = ("{unit}.py", "probes.py", "exercises.toml", "wheats.py", HIDDEN, VISIBLE)
+SOURCES = ("{unit}.py", "probes.py", "exercises.toml", "wheats.py", "hidden.safetensors", "key.safetensors")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Unit:
     @cached_property
     def stored_key(self) -> Key:
         """The key that was built with the unit. Raises KeyProblem where that is to be built first."""
+        from autograder.key import HIDDEN, VISIBLE, merge, read_key
+
         return merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
 
     @cached_property
@@ -144,6 +148,8 @@ def fresh_key(unit: Unit, secret: str) -> Key:
 
 def make_kit(unit: Unit, key: Key, secret: str) -> Kit:
     """What the sandbox receives: the unit's files, its probes, and each check's inputs."""
+    from autograder.grading.wire import pack
+
     seed = int.from_bytes(hashlib.sha256(f"{secret}/seed".encode()).digest()[:4], "big")
     probes = (unit.folder / "probes.py").read_text(encoding="utf-8")
     start = pack({"do": "start", "seed": seed, "files": {"probes.py": probes}, "probes": probes})
@@ -164,6 +170,9 @@ def ask(exercise: ExerciseKey) -> Ask:
 
 def request(exercise: ExerciseKey, cases: Sequence[CaseKey]) -> bytes:
     """The packed request to try some cases."""
+    from autograder.grading.wire import pack
+    from autograder.key import pack_values
+
     described = [
         {
             "probe": case.probe,

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from autograder.shortcuts import LIBRARIES
+from autograder.libraries import LIBRARIES
 
 # No answer to an exercise needs these. Found, they are shown to the instructor; beside a forbidden shortcut they count
 # as tampering, for what ran can be hidden with them.

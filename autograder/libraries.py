@@ -1,0 +1,3 @@
+"""The libraries whose functions an exercise may forbid."""
+
+LIBRARIES = {"torch", "numpy", "scipy", "skimage", "sklearn", "PIL", "cv2", "kornia", "torchvision", "einops", "timm"}
