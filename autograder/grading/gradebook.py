@@ -12,6 +12,7 @@ them on.
 from __future__ import annotations
 
 import contextlib
+import copy
 import glob
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -175,7 +176,8 @@ class GradebookWriter:
             self._students = self._read_students()
             self._takes_everybody = add_students or not self._students
             for folder in self._left_behind():
-                folder.recover()
+                with contextlib.suppress(SubmissionError):  # raised again when that submission is written
+                    folder.recover()
             self._opened = opened.pop_all()
 
     def __enter__(self) -> GradebookWriter:
@@ -218,7 +220,7 @@ class GradebookWriter:
         return self._record(result, standing) == read_record(self._record_path(result.student))
 
     def write(self, result: Result, notebook: NotebookNode) -> tuple[str, ...]:
-        """Write a result; returns notes for the instructor about a time of submission that is not believed.
+        """Write a result; returns notes for the instructor, such as a time of submission that is not believed.
 
         notebook: the graded notebook with nbgrader's metadata, as feedback will show it. A refused result is not
         written. Raises SubmissionError when this one cannot be written and GradebookError when none can; the rows and
@@ -231,8 +233,8 @@ class GradebookWriter:
             raise SubmissionError(problem)
         folder = self._graded_folder(result.student)
         time_of_submission = TimeOfSubmission.read(self._submitted(result.student))
-        folder.prepare(notebook_bytes(notebook), self._released.files, time_of_submission.believed)
         submission = Submission(self._released, result, notebook, time_of_submission, folder, self._late_rule)
+        folder.prepare(notebook_bytes(notebook), self._released.files, time_of_submission.believed)
         try:
             standing, notes = self.database.transaction(submission.write, writes=True)
         except BaseException:
@@ -699,9 +701,7 @@ def settings(root: Path, db_url: str | None, config: Config | None) -> Config:
     """nbgrader's settings for the course at `root`: those given, else its nbgrader_config.py's, else this course's."""
     from traitlets.config import Config
 
-    chosen = Config() if config is None else config.copy()
-    if config is None:
-        chosen = from_file(root / "nbgrader_config.py") or configure(Config())
+    chosen = copy.deepcopy(config) or from_file(root / "nbgrader_config.py") or configure(Config())
     chosen.CourseDirectory.root = str(root)
     if db_url is not None:
         chosen.CourseDirectory.db_url = db_url

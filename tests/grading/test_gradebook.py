@@ -294,6 +294,14 @@ def test_a_refused_submission_is_not_written(root: Path, writer: GradebookWriter
     assert not writer.holds(refused)
 
 
+def test_a_record_that_cannot_be_written_costs_only_time(root: Path, writer: GradebookWriter) -> None:
+    (root / ".grading" / UNIT).write_text("a file")
+    (note,) = writer.write(result("ada"), solved(root))
+    assert "the next run writes it again" in note
+    assert grades(db_url(root), "ada")["check_Scale"] == (2.0, False)
+    assert not writer.holds(result("ada"))
+
+
 def test_what_no_file_and_no_database_can_hold(root: Path, writer: GradebookWriter) -> None:
     line = "torch\0.conv\ud800" + "x" * 5000
     forbidden = verdict("Scale", State.WRONG, shortcuts=(("conv2d", line),))
@@ -353,6 +361,9 @@ def test_a_plugin_that_fails_is_named(root: Path) -> None:
     config.AssignLatePenalties.plugin_class = "nowhere.Plugin"
     with GradebookWriter(root, UNIT, config=config) as writer, pytest.raises(GradebookError, match="plugin for late"):
         writer.write(result("ada"), solved(root))
+    assert not list((root / "autograded").rglob("*.ipynb"))
+    assert not list((root / "autograded").rglob(".*"))
+    assert config.CourseDirectory.root != str(root)  # the caller's settings are not touched
 
 
 @pytest.mark.parametrize(

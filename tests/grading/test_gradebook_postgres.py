@@ -257,9 +257,7 @@ def test_a_server_that_is_gone_for_good(server: Server, root: Path, url: str) ->
         try:
             started = time.monotonic()
             for student in ("ada", "bo"):
-                with pytest.raises(
-                    GradebookError, match="cannot be reached .* see that the database server runs"
-                ) as said:
+                with pytest.raises(GradebookError, match="see that the database server runs") as said:
                     writer.write(result(student, mistaken("Scale")), solved(root))
                 assert PASSWORD not in str(said.value) and "\n" not in str(said.value)
             assert 2 <= time.monotonic() - started < 15
