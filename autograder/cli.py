@@ -204,15 +204,35 @@ def report(
     course: CourseFolder = Path(),
     html: HtmlFile = None,
     hide_names: Annotated[bool, typer.Option("--hide-names", help="Show stable pseudonyms in place of names.")] = False,
+    db: Annotated[str | None, typer.Option(help="URL of the gradebook, say postgresql+psycopg://...")] = None,
 ) -> None:
     """Show how a graded unit went: scores, misconceptions and who had them, and what needs a person."""
     from autograder.grading import class_report
     from autograder.grading.page import write_page
 
-    made = class_report.class_report(course, unit, hide_names)
+    made = class_report.class_report(course, unit, hide_names, db)
     console().print(made)
     if html is not None:
         write_page(class_report.html(made), html)
+        print(f"The page is {html}.")
+
+
+@app.command()
+def similar(
+    unit: Annotated[str, typer.Argument(help="Its name or number.")],
+    course: CourseFolder = Path(),
+    html: HtmlFile = None,
+    threshold: Annotated[float, typer.Option(help="Share of the own code from which a pair is listed.")] = 0.5,
+    common: Annotated[int, typer.Option(help="Leave out what more submissions than this have in common.")] = 10,
+) -> None:
+    """Show submissions with much code in common: a reason to look, not a proof."""
+    from autograder.grading import similar as comparison
+    from autograder.grading.page import write_page
+
+    found = comparison.find_similar(course, unit, threshold, common)
+    console().print(found)
+    if html is not None:
+        write_page(comparison.html(found), html)
         print(f"The page is {html}.")
 
 

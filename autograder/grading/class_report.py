@@ -192,11 +192,14 @@ class ClassReport:
         return terminal_view(self)
 
 
-def class_report(course: Path, unit: str, hide_names: bool = False) -> ClassReport:
-    """The report on a unit. unit: its name or number. Raises CourseError for one that the course does not have."""
+def class_report(course: Path, unit: str, hide_names: bool = False, db_url: str | None = None) -> ClassReport:
+    """The report on a unit. unit: its name or number. db_url: the gradebook's, where nbgrader's settings do not say.
+
+    Raises CourseError for a unit that the course does not have.
+    """
     unit = find_unit(course, unit)
     results, unreadable = read_results(course, unit)
-    by_hand, people, notes = read_gradebook(course, unit)
+    by_hand, people, notes = read_gradebook(course, unit, db_url)
     handed_in = submitted_students(course, unit)
     students = {*(result.student for result in results), *unreadable, *handed_in, *by_hand, *people}
     names = Pseudonyms(read_secret(course), students, people) if hide_names else Names()
@@ -272,13 +275,13 @@ def submitted_students(course: Path, unit: str) -> list[str]:
 
 
 def read_gradebook(
-    course: Path, unit: str
+    course: Path, unit: str, db_url: str | None = None
 ) -> tuple[dict[str, dict[str, HandGrade]], dict[str, tuple[str, ...]], list[str]]:
     """(grades by hand, other names of each student, notes). Without a gradebook there are none; nothing is written."""
-    if not any((Path(course) / name).exists() for name in (GRADEBOOK, CONFIG)):
+    if db_url is None and not any((Path(course) / name).exists() for name in (GRADEBOOK, CONFIG)):
         return {}, {}, []
     try:
-        return *_query(gradebook_url(Path(course)), unit), []
+        return *_query(gradebook_url(Path(course), db_url), unit), []
     except FileNotFoundError:
         return {}, {}, []
     except Exception as error:  # sqlalchemy's, the driver's, or the configuration's own
@@ -287,7 +290,7 @@ def read_gradebook(
         return {}, {}, [note]
 
 
-def gradebook_url(course: Path) -> str:
+def gradebook_url(course: Path, db_url: str | None = None) -> str:
     """Where nbgrader keeps the gradebook of a course folder. Raises FileNotFoundError for a file that is not there."""
     from nbgrader.coursedir import CourseDirectory
     from traitlets.config import Config, PyFileConfigLoader
@@ -295,7 +298,7 @@ def gradebook_url(course: Path) -> str:
     path = course / CONFIG
     config = PyFileConfigLoader(CONFIG, path=str(course)).load_config() if path.exists() else Config()
     config.CourseDirectory.root = str(course.resolve())
-    url = CourseDirectory(config=config).db_url
+    url = db_url or CourseDirectory(config=config).db_url
     file = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite") and (not file.exists() or not file.stat().st_size):
         raise FileNotFoundError(file)  # sqlite would make an empty one

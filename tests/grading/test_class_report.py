@@ -426,6 +426,9 @@ def test_grades_by_hand_come_from_the_gradebook(course: Path) -> None:
     assert standings["s0001"].points == pytest.approx(plain_points["s0001"] - earned + 0.25)
     assert [one.student for one in report.concerns if one.kind == "waits for a grade by hand"] == ["s0001"]
     assert (course / "gradebook.db").read_bytes() == before
+    elsewhere = (course / "gradebook.db").rename(course / "elsewhere.db")
+    assert class_report(course, UNIT).questions == ()
+    assert class_report(course, UNIT, db_url=f"sqlite:///{elsewhere}").questions == report.questions
 
 
 def class_report_without_gradebook(course: Path):
