@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from traitlets.config import Config
@@ -27,7 +28,8 @@ def configure(c: Config) -> Config:
     c.Execute.extra_arguments = [
         "--IPKernelApp.log_level=ERROR"
     ]  # a kernel warns of its loopback connection at every start
-    c.GenerateAssignment.preprocessors = release_steps()
+    # Before nbgrader's own steps. Named, not imported: whoever only reads the configuration need not wait for nbgrader.
+    c.GenerateAssignment.preprocessors.prepend(["autograder.preprocessors.KeepLearnersWork"])
     c.Autograde.sanitize_preprocessors = [
         "nbgrader.preprocessors.ClearOutput",
         "autograder.preprocessors.AlignCells",
@@ -55,28 +57,18 @@ def configure(c: Config) -> Config:
 
 def configure_pages(c: Config) -> None:
     """Let feedback and formgrader show what a learner wrote without letting it act. See `autograder.grading.inert`."""
-    import nbgrader
-
     ours = Path(__file__).parent / "grading" / "templates"
-    theirs = Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"
-    c.HTMLExporter.template_name = "cvcourse"
+    theirs = Path(find_spec("nbgrader").origin).parent / "server_extensions" / "formgrader" / "templates"
+    # nbgrader insists on its templates' names, so ours bear the same and come first. formgrader's page builds on
+    # nbgrader's, which the second line lets it find by its full name.
     c.HTMLExporter.extra_template_basedirs = [str(ours), str(theirs)]
-    c.HTMLExporter.extra_template_paths = [str(theirs)]  # where formgrader's own page is found by its full name
+    c.HTMLExporter.extra_template_paths = [str(theirs)]
     c.HTMLExporter.default_preprocessors = []
     c.HTMLExporter.preprocessors = ["autograder.grading.feedback.MakeInert"]
     c.HTMLExporter.filters = {
         name: f"autograder.grading.feedback.{name}" for name in ("markdown2html", "highlight_code", "with_nonce")
     }
     c.GenerateFeedback.preprocessors = ["nbgrader.preprocessors.GetGrades"]
-
-
-def release_steps() -> list[type]:
-    """nbgrader's own steps from lesson to release, after one that keeps what a learner wrote."""
-    from nbgrader.converters import GenerateAssignment
-
-    from autograder.preprocessors import KeepLearnersWork
-
-    return [KeepLearnersWork, *GenerateAssignment().preprocessors]
 
 
 def find_tools_beside_python() -> None:

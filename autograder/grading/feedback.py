@@ -39,7 +39,7 @@ def code_style() -> tuple[str, str]:
     """Colours of code, for light and for dark pages."""
     from pygments.formatters import HtmlFormatter
 
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "github-dark"))
     return light, dark
 
 
