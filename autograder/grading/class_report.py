@@ -238,7 +238,7 @@ def summarise(
             Outlier(names.of(one.student), one.seconds, plain(names.hide(one.cell)), one.cell_seconds) for one in slow
         ),
         median_seconds=median_seconds,
-        notes=tuple(notes),
+        notes=tuple(map(names.hide, notes)),
         hidden=type(names) is not Names,
     )
 
