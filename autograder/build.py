@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from traitlets import import_item
 from traitlets.config import Config
 
 from autograder.errors import CourseError
@@ -127,7 +128,8 @@ def release_notebook(paired: NotebookNode) -> NotebookNode:
 
     config = configure(Config())
     notebook, resources = nbformat.from_dict(paired), {"nbgrader": {}}
-    for step in GenerateAssignment(config=config).preprocessors:
+    for named in GenerateAssignment(config=config).preprocessors:
+        step = import_item(named) if isinstance(named, str) else named
         if step is not SaveCells:
             notebook, resources = step(config=config).preprocess(notebook, resources)
     return notebook

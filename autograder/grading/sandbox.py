@@ -7,9 +7,11 @@ import json
 import os
 import shlex
 import shutil
+import site
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -266,7 +268,7 @@ def unsafe_environment() -> dict[str, str]:
 def needed_paths() -> list[Path]:
     """What Python needs to run the course's packages: nothing of the course itself."""
     wanted = [Path(sys.prefix), Path(sys.base_prefix), *(PACKAGES / name for name in ("autograder", "cvcourse"))]
-    wanted += [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]
+    wanted += [Path(folder) for folder in (*site.getsitepackages(), sysconfig.get_path("stdlib"))]
     found: list[Path] = []
     for path in wanted:
         inside = any(path.is_relative_to(other) for other in (Path("/usr"), *found))
