@@ -206,7 +206,10 @@ def report(
     hide_names: Annotated[bool, typer.Option("--hide-names", help="Show stable pseudonyms in place of names.")] = False,
     db: Annotated[str | None, typer.Option(help="URL of the gradebook, say postgresql+psycopg://...")] = None,
 ) -> None:
-    """Show how a graded unit went: scores, misconceptions and who had them, and what needs a person."""
+    """Show how a unit went: scores and misconceptions.
+
+    With who had which misconception, exercises that look too hard or too easy, and everything that needs a person.
+    """
     from autograder.grading import class_report
     from autograder.grading.page import write_page
 
@@ -225,7 +228,10 @@ def similar(
     threshold: Annotated[float, typer.Option(help="Share of the own code from which a pair is listed.")] = 0.5,
     common: Annotated[int, typer.Option(help="Leave out what more submissions than this have in common.")] = 10,
 ) -> None:
-    """Show submissions with much code in common: a reason to look, not a proof."""
+    """Show submissions with much code in common.
+
+    A reason to look, not a proof: short exercises have few right answers.
+    """
     from autograder.grading import similar as comparison
     from autograder.grading.page import write_page
 

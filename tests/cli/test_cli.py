@@ -15,7 +15,20 @@ from autograder import cli
 from autograder.errors import CourseError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["lab", "check", "doctor", "build", "quality", "data", "data list", "data fetch", "data verify"]
+COMMANDS = [
+    "lab",
+    "check",
+    "doctor",
+    "build",
+    "quality",
+    "report",
+    "similar",
+    "grade",
+    "data",
+    "data list",
+    "data fetch",
+    "data verify",
+]
 
 
 @pytest.fixture
