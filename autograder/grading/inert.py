@@ -553,9 +553,7 @@ def inert_cell(cell: Mapping[str, Any]) -> NotebookNode:
             made.attachments = cell["attachments"]  # checked where they are shown
     else:
         made = new_markdown_cell(fenced(source), metadata=metadata)
-    if isinstance(cell.get("id"), str) and SAFE_ID.match(cell["id"]):
-        made.id = cell["id"]
-    return made
+    return made  # under an id of its own: a learner's may be anything, and twice there
 
 
 def cell_outputs(outputs: Iterable[Mapping[str, Any]], is_check: bool) -> list[NotebookNode]:
