@@ -53,9 +53,9 @@ class Grade:
 
 
 class Classroom:
-    """A course folder, driven through nbgrader's own API in this process."""
+    """A course folder, driven through nbgrader's own API in this process. in_kernel: see `configure`."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, in_kernel: bool = False):
         from nbgrader.apps import NbGraderAPI
         from nbgrader.coursedir import CourseDirectory
         from traitlets.config import Config
@@ -64,7 +64,7 @@ class Classroom:
 
         warnings.filterwarnings("ignore", message="Object of type <Submitted")  # nbgrader's queries, of no concern here
         self.folder = folder
-        config = configure(Config())
+        config = configure(Config(), in_kernel)
         config.CourseDirectory.root = str(folder)
         self.api = NbGraderAPI(CourseDirectory(config=config), config=config)
 

@@ -16,8 +16,12 @@ AUTHOR_FILES = ["[0-9][0-9]_*.py", "exercises.toml", "wheats.py", "hidden.safete
 STUB = "raise NotImplementedError"
 
 
-def configure(c: Config) -> Config:
-    """Set the folders, the stub, what is never copied, and this course's own steps."""
+def configure(c: Config, in_kernel: bool = False) -> Config:
+    """Set the folders, the stub, what is never copied, and this course's own grading and pages.
+
+    in_kernel: let nbgrader run submissions in a kernel of its own, without a sandbox and with the verdict reached
+    beside the learner's code. It needs no bubblewrap and its grades can be forged: for one's own notebooks.
+    """
     find_tools_beside_python()
     c.CourseDirectory.source_directory = SOLUTIONS
     c.CourseDirectory.release_directory = COURSE
@@ -25,11 +29,20 @@ def configure(c: Config) -> Config:
     c.ClearSolutions.code_stub = {"python": STUB}
     c.ClearSolutions.text_stub = "*Write your answer here.*"
     c.Execute.timeout = 60
-    c.Execute.extra_arguments = [
-        "--IPKernelApp.log_level=ERROR"
-    ]  # a kernel warns of its loopback connection at every start
+    # A kernel warns of its loopback connection at every start.
+    c.Execute.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
     # Before nbgrader's own steps. Named, not imported: whoever only reads the configuration need not wait for nbgrader.
     c.GenerateAssignment.preprocessors.prepend(["autograder.preprocessors.KeepLearnersWork"])
+    if in_kernel:
+        configure_kernel(c)
+    else:
+        c.Autograde.exporter_class = "autograder.grading.autograde.GradeOutside"
+    configure_pages(c)
+    return c
+
+
+def configure_kernel(c: Config) -> None:
+    """nbgrader's own execution, with this course's steps around it."""
     c.Autograde.sanitize_preprocessors = [
         "nbgrader.preprocessors.ClearOutput",
         "autograder.preprocessors.AlignCells",
@@ -51,8 +64,6 @@ def configure(c: Config) -> Config:
         "nbgrader.preprocessors.CheckCellMetadata",
         "autograder.preprocessors.TakeHiddenCasesAway",
     ]
-    configure_pages(c)
-    return c
 
 
 def configure_pages(c: Config) -> None:

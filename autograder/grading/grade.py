@@ -6,7 +6,6 @@ through, so a run that is interrupted goes on where it stopped.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,10 @@ from autograder.grading.sandbox import Limits
 from autograder.grading.trouble import SubmissionError
 
 if TYPE_CHECKING:
+    from traitlets.config import Config
+
     from autograder.grading.gradebook import GradebookWriter
+    from autograder.grading.kit import Kit
     from autograder.key import Key
 
 SUBMITTED = "submitted"
@@ -68,16 +70,58 @@ Listener = Callable[[int, int, str], None]  # how many are through, of how many,
 
 def grade_unit(root: Path, unit: str, options: Options | None = None, listener: Listener | None = None) -> Graded:
     """Grade the submissions of a unit. Raises CourseError where none can be graded; one bad submission never does."""
-    with contextlib.closing(Run(Path(root).resolve(), unit, options or Options(), listener)) as run:
-        return run.grade()
+    return Run(Path(root).resolve(), unit, options or Options(), listener).grade()
+
+
+@dataclass
+class Bench:
+    """What submissions of one unit are graded with: a place to run, and inputs drawn from one secret."""
+
+    lanes: Lanes | Cluster
+    secret: str = ""
+    key: Key | None = None
+    kit: Kit | None = None
+
+
+class Warm:
+    """Benches that outlive a run, for a process that grades one submission after the other. Close it."""
+
+    def __init__(self) -> None:
+        self._benches: dict[str, Bench] = {}
+
+    def get(self, name: str, make: Callable[[], Bench]) -> Bench:
+        """The bench of this name, made at the first use; those of other names are closed."""
+        if name not in self._benches:
+            self.close()
+            self._benches[name] = make()
+        return self._benches[name]
+
+    def drop(self) -> None:
+        """Forget what failed."""
+        self.close()
+
+    def close(self) -> None:
+        """End every sandbox."""
+        while self._benches:
+            self._benches.popitem()[1].lanes.close()
 
 
 class Run:
-    """One run over a class."""
+    """One run over a class. config: nbgrader's, where a command of its own asks. warm: keeps the sandbox afterwards."""
 
-    def __init__(self, root: Path, unit: str, options: Options, listener: Listener | None):
+    def __init__(
+        self,
+        root: Path,
+        unit: str,
+        options: Options,
+        listener: Listener | None = None,
+        config: Config | None = None,
+        warm: Warm | None = None,
+    ):
         self.begun = time.monotonic()
-        self.root, self.options = root, options
+        self.root, self.options, self.config = root, options, config
+        self._own = warm is None
+        self._warm = warm or Warm()
         self.unit = Unit(root, unit)
         self.results = Results(root)
         self.listener = listener or (lambda done, total, student: None)
@@ -85,28 +129,32 @@ class Run:
         self._writer: GradebookWriter | None = None
         self.grader = digest_of_text(grader_digest(), self.unit.digest, repr(options.limits), str(options.unsafe))
 
-    def close(self) -> None:
-        """Let go of the gradebook."""
-        if self._writer is not None:
-            self._writer.close()
-
     def grade(self) -> Graded:
-        """All of it."""
+        """All of it. Raises CourseError where no submission can be graded."""
+        try:
+            return self._grade()
+        except CourseError:
+            self._warm.close()
+            raise
+        finally:
+            if self._own:
+                self._warm.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    def _grade(self) -> Graded:
         taken = self.taken()
         kept = {item.student: self.results.read(self.unit.name, item.student) for item in taken}
         changed = [item for item in taken if self.is_to_run(item, kept[item.student])]
-        lanes = self.lanes() if changed else None  # first of all: it takes the longest to start
-        try:
-            self.open_gradebook()
-            for item in taken:
-                if item not in changed and not item.refused:
-                    self.keep(kept[item.student], item)
-            self.refuse([item for item in taken if item.refused])
-            if lanes is not None:
-                self.run(lanes, changed)
-        finally:
-            if lanes is not None:
-                lanes.close()
+        # First of all, for it takes the longest to start.
+        bench = self._warm.get(self.grader, lambda: Bench(self.lanes())) if changed else None
+        self.open_gradebook()
+        for item in taken:
+            if item not in changed and not item.refused:
+                self.keep(kept[item.student], item)
+        self.refuse([item for item in taken if item.refused])
+        if bench is not None:
+            self.run(bench, changed)
         self.graded.results.sort(key=lambda result: result.student)
         self.graded.seconds = time.monotonic() - self.begun
         return self.graded
@@ -144,7 +192,10 @@ class Run:
         """Open the gradebook. Raises GradebookError where the unit was never released, or it cannot be used."""
         from autograder.grading.gradebook import GradebookWriter
 
-        self._writer = GradebookWriter(self.root, self.unit.name, self.options.db_url, self.options.add_students)
+        options = self.options
+        self._writer = GradebookWriter(
+            self.root, self.unit.name, options.db_url, options.add_students, config=self.config
+        )
         self._writer.released()
 
     def keep(self, result: Result, item: Submitted) -> None:
@@ -178,20 +229,26 @@ class Run:
             Cluster(settings, self.options.cluster) if self.options.cluster else Lanes(settings, self.options.workers)
         )
 
-    def run(self, lanes: Lanes | Cluster, items: list[Submitted]) -> None:
+    def ready(self, bench: Bench) -> Bench:
+        """The bench with inputs drawn and its sandbox proven, at the first use. Raises CourseError."""
+        if bench.key is None:
+            bench.secret = new_secret()
+            bench.key = fresh_key(self.unit, bench.secret)
+            bench.kit = make_kit(self.unit, bench.key, bench.secret)
+            bench.lanes.wait_until_ready()
+        return bench
+
+    def run(self, bench: Bench, items: list[Submitted]) -> None:
         """Run, judge and write, one submission after the other as they come."""
         jobs = {item.student: aligned for item in items if (aligned := self.aligned_or_refused(item))}
         by_student = {item.student: item for item in items}
-        secret = new_secret()
-        key = fresh_key(self.unit, secret)
-        kit = make_kit(self.unit, key, secret)
-        lanes.wait_until_ready()
+        self.ready(bench)
         left = set(jobs)
         try:
-            for ended in lanes.run(kit, {student: aligned.cells for student, aligned in jobs.items()}):
+            for ended in bench.lanes.run(bench.kit, {student: aligned.cells for student, aligned in jobs.items()}):
                 left.discard(ended.student)
                 item, aligned = by_student[ended.student], jobs[ended.student]
-                result = replace(self.judged(key, item, aligned, ended), seed=secret)
+                result = replace(self.judged(bench.key, item, aligned, ended), seed=bench.secret)
                 self.write(result, aligned)
                 self.graded.seconds_to_first = self.graded.seconds_to_first or time.monotonic() - self.begun
                 self.listener(len(jobs) - len(left), len(jobs), ended.student)
@@ -230,7 +287,7 @@ class Run:
             verdicts=verdicts,
             cells=transcript.cells,
             notes=aligned.notes,
-            evidence=tuple(transcript.evidence),
+            evidence=(*same_file(item), *transcript.evidence),
             seconds=round(transcript.seconds, 3),
             peak_memory=transcript.peak_memory,
         )
@@ -254,6 +311,11 @@ class Run:
         if notes:
             self.graded.notes[result.student] = list(notes)
         return True
+
+
+def same_file(item: Submitted) -> list[str]:
+    """For the instructor, who is not to tell one student of another: who handed in the same file."""
+    return [f"the same file to the byte as that of {item.same_as}"] if item.same_as else []
 
 
 def with_duplicates_noted(taken: list[Submitted]) -> list[Submitted]:
