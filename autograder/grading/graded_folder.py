@@ -48,8 +48,9 @@ class GradedFolder:
     @cached_property
     def sources_before(self) -> dict[str, str]:
         """The sources of the notebook graded before, by cell name."""
+        folder = self.previous if self._is_in_place else self.path
         try:
-            cells = json.loads((self.path / f"{self.path.name}.ipynb").read_bytes())["cells"]
+            cells = json.loads((folder / f"{self.path.name}.ipynb").read_bytes())["cells"]
             return {name: source for name, source in map(name_and_source, cells) if name}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
@@ -88,7 +89,6 @@ class GradedFolder:
         """Let the next folder take the place of the graded one, which is kept."""
         if self._is_in_place:
             return
-        self.sources_before  # noqa: B018 (read while it still lies there)
         with explained(self.path, self.root, self.path.parent.parent):
             if self.path.exists():
                 self.path.rename(self.previous)
