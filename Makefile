@@ -25,7 +25,7 @@ test: ## prepare .venv and run the whole test suite
 	$(BIN)/python -m pytest $(ALONE) $(ARGS) || failed=1; \
 	exit $$failed
 
-demo: ## play a class through one unit: release, submissions, autograde, feedback, grades
+demo: ## play a class through one unit: release, submissions, grading in the sandbox, feedback
 	@scripts/setup.sh course
 	@$(BIN)/python -m autograder.demo
 

@@ -1,7 +1,7 @@
-"""Play a class through one unit: release, submissions, autograde, feedback, and a table of grades.
+"""Play a class through one unit: release, submissions, grading in the sandbox, feedback, and a table of grades.
 
-`python -m autograder.demo [UNIT] [--keep FOLDER]`, or `make demo`. Exit codes: 0 the grades are as they must be,
-1 some are not, 2 the demonstration could not be played.
+`python -m autograder.demo [UNIT] [--keep FOLDER] [--unsafe]`, or `make demo`. Exit codes: 0 the grades are as they must
+be, 1 some are not, 2 the demonstration could not be played.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import copy
 import itertools
 import re
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -37,6 +36,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FAVOURITE = "01_convolution"
+SECONDS = 3.0  # what a cell or a check may take: one student's loop never ends
+FORGERY = """\
+import sys
+class Agrees:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+check = lambda *given, **named: 100
+sys.displayhook = lambda value: None
+"""
 CONFIG = "from autograder.nbgrader_config import configure\n\nconfigure(get_config())\n"
 
 
@@ -149,12 +157,13 @@ class Cast:
         self.functions = [item.name for item in self.exercises if not item.answers]
 
     def students(self) -> list[Student]:
-        """A dozen, in the order of the alphabet."""
+        """The class, in the order of the alphabet."""
         half = [item.name for item in self.exercises[: (len(self.exercises) + 1) // 2]]
         first, broken = self.exercises[0].name, self.functions[-1]
         wheats, shortcuts = self.others(is_shortcut=False), self.others(is_shortcut=True)
         unclosed = self.solutions | {first: self.solutions[first] + "\nprint("}
         noisy_all = {name: noisy(self.solutions[name]) for name in self.functions}
+        endless = {broken: inserted(self.solutions[broken], ["while True:", "    pass"])}
         raising = {broken: inserted(self.solutions[broken], ["undefined_name"])}
         return [
             self.student("ada", "all right", self.solutions, answers="My own words."),
@@ -174,6 +183,8 @@ class Cast:
             self.careless("jon", first),
             self.student("kim", f"an exception in {broken}", self.solutions | raising, wrong=[broken]),
             self.mixed("lou"),
+            self.forger("mia"),
+            self.student("ned", f"a loop without end in {broken}", self.solutions | endless, wrong=[broken]),
         ]
 
     def student(
@@ -216,6 +227,13 @@ class Cast:
         points |= {item: 0.0 for item in turns if item not in sources}
         notebook = answered(self.release, sources)
         return Student(name, "a mixture: right, wrong, left out", notebook, self.known(points, sources))
+
+    def forger(self, name: str) -> Student:
+        """One whose answers equal everything, and who gives `check` and the display another meaning."""
+        agreeing = {item: f"def {item}(*given, **named):\n    return Agrees()" for item in self.functions}
+        notebook = answered(self.release, agreeing)
+        notebook.cells.insert(2, nbformat.v4.new_code_cell(FORGERY, id="forgery"))
+        return Student(name, "answers that equal everything", notebook, dict.fromkeys(self.full, 0.0))
 
     def known(self, points: Mapping[str, float], sources: Mapping[str, str]) -> dict[str, float]:
         """The entries of `points` that are certain: an exercise that calls another is only as good as that one."""
@@ -285,8 +303,12 @@ def inserted(source: str, lines: Sequence[str]) -> str:
 # The play
 
 
-def play(unit: str, folder: Path, console: Console) -> bool:
+def play(unit: str, folder: Path, console: Console, unsafe: bool = False) -> bool:
     """Play the class through `unit` in `folder`; returns whether the grades are as they must be."""
+    from autograder.grading.grade import Options, grade_unit
+    from autograder.grading.sandbox import Limits
+    from autograder.grading.show import summary
+
     started = time.perf_counter()
     lesson = set_up(unit, folder)
     console.print(f"Playing a class through {unit} in {folder}", soft_wrap=True)
@@ -296,7 +318,11 @@ def play(unit: str, folder: Path, console: Console) -> bool:
     students = Cast(lesson, release, load_wheats(lesson.folder / "wheats.py")).students()
     for student in students:
         room.submit(student.name, unit, student.notebook)
-    seconds = [grade(room, unit, student.name, console) for student in students]
+    limits = Limits(cell_seconds=SECONDS, check_seconds=SECONDS)
+    graded = grade_unit(folder, unit, Options(limits=limits, unsafe=unsafe, add_students=True))
+    console.print(summary(graded, unsafe))
+    for student in students:
+        room.give_feedback(unit, student.name)
     console.print(table_of_grades(room, unit, lesson, students))
     problems = [problem for student in students for problem in problems_of(room, unit, student)]
     for problem in problems:
@@ -304,8 +330,8 @@ def play(unit: str, folder: Path, console: Console) -> bool:
     page = folder / "feedback" / students[2].name / unit / f"{unit}.html"
     console.print(f"What {students[2].name} reads: {page}", soft_wrap=True)
     console.print(
-        f"{len(students)} submissions, {statistics.median(seconds):.1f} s each at the median with feedback, "
-        f"{time.perf_counter() - started:.0f} s in all. " + ("" if problems else "Every grade is as it must be.")
+        f"{len(students)} submissions, graded in {graded.seconds:.1f} s; {time.perf_counter() - started:.0f} s in all, "
+        "feedback included. " + ("" if problems else "Every grade is as it must be.")
     )
     return not problems
 
@@ -318,16 +344,6 @@ def set_up(unit: str, folder: Path) -> Lesson:
     if not all((source / name).exists() for name in (f"{unit}.ipynb", VISIBLE, HIDDEN)):
         build_unit(unit, folder)
     return read_lesson(source)
-
-
-def grade(room: Classroom, unit: str, student: str, console: Console) -> float:
-    """Autograde and give feedback to one student; returns the seconds it took."""
-    started = time.perf_counter()
-    room.autograde(unit, student)
-    room.give_feedback(unit, student)
-    seconds = time.perf_counter() - started
-    console.print(f"  graded {student:<4} {seconds:4.1f} s")
-    return seconds
 
 
 def problems_of(room: Classroom, unit: str, student: Student) -> list[str]:
@@ -390,13 +406,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="play in this new folder instead of a temporary one"
     )
+    parser.add_argument("--unsafe", action="store_true", help="run the class's code without a sandbox")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
     try:
         existing = chosen_units([], ROOT)
         favourite = FAVOURITE if FAVOURITE in units(ROOT) else existing[0]
         unit = chosen_units([options.unit], ROOT)[0] if options.unit else favourite
-        return 0 if play(unit, new_folder(options.keep), console) else 1
+        return 0 if play(unit, new_folder(options.keep), console, options.unsafe) else 1
     except CourseError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from autograder.lesson import read_lesson
 from autograder.wheat import load_wheats
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
-NAMES = ["ada", "bo", "cy", "dee", "ed", "fay", "gil", "hal", "ida", "jon", "kim", "lou"]
+NAMES = ["ada", "bo", "cy", "dee", "ed", "fay", "gil", "hal", "ida", "jon", "kim", "lou", "mia", "ned"]
 
 
 @pytest.fixture
