@@ -36,7 +36,8 @@ IMPORTED = (
     "cvcourse",
     "autograder",
 )
-SANDBOX_TRY = ("--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true")
+# Grading makes namespaces within the sandbox's own, one set for each submission.
+SANDBOX_TRY = ("--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "unshare", "--user", "true")
 LAB_EXTENSIONS = {
     "nbgrader": "@jupyter/nbgrader",
     "ipywidgets": "@jupyter-widgets/jupyterlab-manager",

@@ -207,7 +207,7 @@ class GradebookWriter:
             return ""
         return (
             f"{student} is not in the class list: add them with `nbgrader db student add {student}`, "
-            "or let grading take everybody who handed in."
+            "or grade with --add-students."
         )
 
     def holds(self, result: Result) -> bool:
