@@ -11,13 +11,14 @@ from nbformat import NotebookNode
 from autograder import report
 from autograder.grading.align import Cell, Role
 from autograder.grading.result import UNSAFE, CellRun, Result
-from autograder.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TIMEOUT
+from autograder.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TAMPERING, TIMEOUT
 
-OURS = {"cvcourse": "verdict"}  # marks an output that the host wrote
+OURS = dict([report.MARK])
 SAID = {
     TIMEOUT: "This cell was stopped because it ran longer than is allowed.",
     OUT_OF_MEMORY: "This cell was stopped because it used more memory than is allowed.",
     KERNEL_DEATH: "This cell ended the process that ran it; the rest of the notebook was run without it.",
+    TAMPERING: "This cell broke the line to the grader; the rest of the notebook was run without it.",
 }
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 

@@ -31,7 +31,7 @@ class CellRun:
 
     outputs: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
-    state: str = ""  # empty when it ran through, else timeout, out of memory or kernel death
+    state: str = ""  # empty when it ran through, else timeout, out of memory, kernel death or tampering suspected
 
 
 @dataclass(frozen=True)
