@@ -17,11 +17,12 @@ from autograder.grading.align import RUN, Aligned, align
 from autograder.grading.intake import Refused, Submitted, cells_of, take_in
 from autograder.grading.kit import Unit, digest_of_text, fresh_key, grader_digest, make_kit, new_secret
 from autograder.grading.lanes import Cluster, Ended, Lanes, Settings
-from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, Results, now
+from autograder.grading.result import BUBBLEWRAP, SAFE_NAME, UNSAFE, Result, Results, now
 from autograder.grading.sandbox import Limits
 from autograder.grading.trouble import SubmissionError
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
     from traitlets.config import Config
 
     from autograder.grading.gradebook import GradebookWriter
@@ -51,8 +52,9 @@ class Graded:
     """What a run did. problems: by student, why nothing could be written."""
 
     results: list[Result] = field(default_factory=list)
-    unchanged: int = 0
-    rewritten: int = 0
+    run: int = 0  # submissions, as the next two
+    unchanged: int = 0  # their results were in the gradebook already
+    rewritten: int = 0  # and these were put there again
     problems: dict[str, str] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -214,7 +216,8 @@ class Run:
             result = self.result_for(item, refused=item.refused)
             self.graded.problems[item.student] = item.refused
             self.graded.results.append(result)
-            self.results.write(result)
+            if SAFE_NAME.match(item.student):  # no other may name a file
+                self.results.write(result)
 
     # Running
 
@@ -246,10 +249,11 @@ class Run:
         left = set(jobs)
         try:
             for ended in bench.lanes.run(bench.kit, {student: aligned.cells for student, aligned in jobs.items()}):
-                left.discard(ended.student)
                 item, aligned = by_student[ended.student], jobs[ended.student]
                 result = replace(self.judged(bench.key, item, aligned, ended), seed=bench.secret)
                 self.write(result, aligned)
+                left.discard(ended.student)
+                self.graded.run += 1
                 self.graded.seconds_to_first = self.graded.seconds_to_first or time.monotonic() - self.begun
                 self.listener(len(jobs) - len(left), len(jobs), ended.student)
         except KeyboardInterrupt:
@@ -260,8 +264,11 @@ class Run:
         try:
             return self.aligned(item)
         except Refused as refusal:
-            self.refuse([replace(item, refused=str(refusal))])
-            return None
+            why = str(refusal)
+        except Exception as error:  # a fault of ours; the next submission is not to suffer for it
+            why = f"the grader could not read it ({type(error).__name__}: {error}): please report that"
+        self.refuse([replace(item, refused=why)])
+        return None
 
     def aligned(self, item: Submitted) -> Aligned:
         """A submission's cells in line with the release. Raises Refused."""
@@ -299,18 +306,27 @@ class Run:
 
     def write(self, result: Result, aligned: Aligned) -> bool:
         """Keep a result and write it to the gradebook; returns whether that could be done."""
-        from autograder.grading.dress import dressed
-
         self.results.write(result)
         self.graded.results.append(result)
         try:
-            notes = self._writer.write(result, dressed(aligned.cells, result))
+            notes = self._writer.write(result, self.dressed(result, aligned))
         except SubmissionError as error:
             self.graded.problems[result.student] = str(error)
             return False
         if notes:
             self.graded.notes[result.student] = list(notes)
         return True
+
+    def dressed(self, result: Result, aligned: Aligned) -> NotebookNode:
+        """The graded notebook. Raises SubmissionError where none can be made: the others are not to suffer for it."""
+        from autograder.grading.dress import dressed
+
+        try:
+            return dressed(aligned.cells, result)
+        except Exception as error:
+            raise SubmissionError(
+                f"The grader could make no graded notebook ({type(error).__name__}: {error}): please report that."
+            ) from error
 
 
 def same_file(item: Submitted) -> list[str]:

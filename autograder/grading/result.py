@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autograder.errors import CourseError
 from autograder.files import write_safely
 from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
 
@@ -98,13 +99,16 @@ class Results:
         """The last result of a submission; None where there is none that can be read."""
         try:
             return from_json(json.loads(self.path(unit, student).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def write(self, result: Result) -> None:
         """Keep a result, in one step. Raises CourseError when it cannot be written."""
         path = self.path(result.unit, result.student)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise CourseError(f"The folder {path.parent} for results could not be made ({error.strerror}).") from error
         write_safely(path, json.dumps(as_json(result), allow_nan=False).encode())
 
     def all(self, unit: str) -> Iterator[Result]:
@@ -121,7 +125,7 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Result:
-    """A result from JSON. Raises KeyError, TypeError or ValueError for what is none."""
+    """A result from JSON. Raises KeyError, TypeError, ValueError or AttributeError for what is none."""
     data = dict(data)
     if data.pop("format") != FORMAT:
         raise ValueError("a result of another version")

@@ -81,15 +81,7 @@ def summary(graded: Graded, unsafe: bool = False) -> Any:
 
 def sentence(graded: Graded) -> str:
     """The run in a sentence."""
-    run = (
-        len(graded.results)
-        - graded.unchanged
-        - graded.rewritten
-        - len(
-            [student for student in graded.problems if any(r.student == student and r.refused for r in graded.results)]
-        )
-    )
-    parts = [f"{run} graded"] + [
+    parts = [f"{graded.run} graded"] + [
         f"{count} {what}"
         for count, what in (
             (graded.unchanged, "unchanged since the last time, not run again"),
