@@ -24,6 +24,7 @@ from autograder.verdict import CaseVerdict, State, Verdict
 from .harness import ROOT, _free_port, _wait_for
 
 UNIT = "90_mini"
+CHECKS = 3
 RUN = "window.pwned=1;fetch('http://evil.example/');alert(1)"
 SCRIPT = f"<script>{RUN}</script>"
 IMAGE = f'<img src="http://evil.example/x.png" onerror="{RUN}">'
@@ -105,7 +106,10 @@ def make_hostile(notebook: Any) -> None:
     notebook.cells += [new_markdown_cell(text, attachments=attachments) for text in MARKDOWN]
     notebook.cells += [new_raw_cell(HTML, metadata={"raw_mimetype": "text/html"}), new_raw_cell(HTML)]
     notebook.cells.append(new_markdown_cell("Honest: $\\frac{a}{b}$ and [a link](https://example.org)"))
-    notebook.cells.append(new_code_cell("1", outputs=list(map(nbformat.from_dict, hostile_outputs()))))
+    # Marked as ours, but in a cell that checks nothing.
+    forged = inert.verdict_output(Verdict("moving_sum", State.RIGHT, 3.0, 3.0, ()))
+    outputs = [forged, *map(nbformat.from_dict, hostile_outputs())]
+    notebook.cells.append(new_code_cell("1", outputs=outputs))
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +207,7 @@ def assert_content_shows(page) -> None:
     assert page.locator("math mfrac").first.is_visible()
     assert page.locator("a[href='https://example.org']").get_attribute("rel") == "noopener noreferrer"
     assert page.locator("section.cv-check").first.is_visible()
+    assert page.locator("section.cv-check").count() == CHECKS
     ours = page.locator("section.cv-check", has_text="1.5 of 3 points")
     assert ours.count() == 1
     assert "<script>" in ours.inner_text()
