@@ -52,7 +52,7 @@ class GradeOutside(NotebookExporter):
             graded = Run(root, unit, options, config=self.config, warm=warm_in(root)).grade()
         except CourseError as error:
             self.log.error("%s", error)
-            raise NbGraderException(str(error)) from error
+            raise NbGraderException(str(error)) from None
         if student in graded.problems:
             self.log.error("%s/%s: %s", student, unit, graded.problems[student])
             raise NbGraderException(graded.problems[student])

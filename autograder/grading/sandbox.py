@@ -25,6 +25,8 @@ NOBODY = 65534
 PACKAGES = (
     Path(__file__).resolve().parent.parent.parent
 )  # where autograder and cvcourse lie; solutions may lie there, too
+# Isolated from the caller's environment, and yet this very copy of the packages, wherever it was imported from.
+SERVE = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); from autograder.grading.zygote import main; main()"
 READY_SECONDS = 120.0
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64")
 SYSTEM_FILES = ("ld.so.cache", "alternatives", "fonts", "localtime", "mime.types")
@@ -134,7 +136,7 @@ class Sandbox:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         os.set_inheritable(theirs.fileno(), True)
         mode = "plain" if self.unsafe else "namespaces"
-        server = [sys.executable, "-I", "-m", "autograder.grading.zygote", str(theirs.fileno()), mode]
+        server = [sys.executable, "-I", "-c", SERVE, str(theirs.fileno()), mode]
         command = server if self.unsafe else self._wrapped(server)
         self.process = subprocess.Popen(
             command,

@@ -36,7 +36,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """`python -m autograder.grading.zygote FD MODE`: serve on socket FD; MODE is `namespaces` or `plain`."""
+    """Serve on the socket whose descriptor is the first argument; the second is `namespaces` or `plain`."""
     control, isolated = socket.socket(fileno=int(sys.argv[1])), sys.argv[2] == "namespaces"
     settings = json.loads(control.recv(2**16))
     shell = warm_up(settings["preload"])
@@ -289,7 +289,3 @@ def drop_privileges() -> None:
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     call(libc.capset, header, (ctypes.c_uint32 * 6)())
     call(libc.prctl, NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-
-
-if __name__ == "__main__":
-    main()
