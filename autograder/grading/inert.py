@@ -3,9 +3,9 @@
 Nothing that comes out of here runs, loads from anywhere, leaves its place on the page, or passes for a verdict. HTML is
 cleaned by nh3 and loses classes, ids and styles; formulas become MathML, so that no page needs a script for them.
 
-A verdict counts as ours on two conditions: its output's metadata hold `report.MARK`, which only `verdict_output` and
-nbgrader's host-side steps set (`sanitised_outputs` keeps no metadata that a learner could write), and it stands in a
-check cell. Even then its HTML is not believed: the table is drawn again from the data.
+A verdict counts as ours on two conditions: its output's metadata hold `report.MARK`, which only `dress.verdict_output`
+and nbgrader's host-side steps set (`sanitised_outputs` keeps no metadata that a learner could write), and it stands in
+a check cell. Even then its HTML is not believed: the table is drawn again from the data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xml.etree import ElementTree
 
 from autograder import report
 from autograder.lesson import CHECK
-from autograder.verdict import State, Verdict
+from autograder.verdict import State
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -100,6 +100,7 @@ LINK = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 NUMBERS = {"width": 4000, "height": 4000, "colspan": 100, "rowspan": 100, "start": 10**6}
 ALIGNMENT = re.compile(r"text-align:\s*(left|center|right)\Z")  # how markdown aligns a table's columns
 DATA_IMAGE = re.compile(r"data:(image/(?:png|jpeg));base64,", re.IGNORECASE)
+NO_PICTURE = re.compile(r"<img(?![^>]* src=)[^>]*>")  # in cleaned HTML, where attributes hold no ">"
 VOID = {"br", "col", "hr", "img", "wbr"}
 CLOSES_ITSELF = {"p", "li", "td", "th", "tr", "dt", "dd", "option"}
 TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.IGNORECASE)
@@ -133,7 +134,7 @@ def _clean(html: str, restored: Callable[[str], str], classes: set[str]) -> str:
     )
     if depth(cleaned) > MAX_DEPTH:
         raise Unshowable(f"more than {MAX_DEPTH} elements inside each other")
-    return cleaned
+    return NO_PICTURE.sub("<em>[a picture is not shown]</em>", cleaned)
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
@@ -409,7 +410,7 @@ def _sanitised_data(data: object, metadata: object) -> list[dict[str, Any]]:
             if target not in shown:
                 shown[target] = clean(data[kind])
         except Unshowable:
-            left_out.append(plain_text(kind, 80))
+            left_out.append(plain_text(kind[:80]))
     outputs = [_display(shown, metadata)] if shown else []
     words = f"[not shown here: {', '.join(left_out[:10])}]\n"
     return outputs + ([{"output_type": "stream", "name": "stdout", "text": words}] if left_out else [])
@@ -459,20 +460,6 @@ def _tex_markdown(source: object) -> str:
 
 
 # Verdicts
-
-
-def verdict_output(verdict: Verdict) -> NotebookNode:
-    """A verdict as the output of its check cell. Only the host calls this: the output is marked as ours."""
-    from nbformat.v4 import new_output
-
-    mark, ours = report.MARK
-    data = {report.MIME: report.as_data(verdict), "text/html": report.html(verdict)}
-    return new_output(
-        "execute_result",
-        data={**data, "text/plain": f"{verdict.points:g}"},
-        metadata={mark: ours},
-        execution_count=None,
-    )
 
 
 def is_ours(output: object) -> bool:

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
 from autograder import report
 from autograder.demo import CONFIG, Classroom, answered
-from autograder.grading import inert
+from autograder.grading.dress import verdict_output
 from autograder.lesson import read_lesson
 from autograder.verdict import CaseVerdict, State, Verdict
 
@@ -97,7 +97,7 @@ def make_hostile(notebook: Any) -> None:
         if name == "check_moving_sum":
             rows = (CaseVerdict(State.WRONG, f"moving_sum({HTML})", f"`{HTML}`", 0.0, printed=HTML),)
             ours = Verdict("moving_sum", State.WRONG, 1.5, 3.0, rows)
-            cell.outputs = [inert.verdict_output(ours), *map(nbformat.from_dict, hostile_outputs())]
+            cell.outputs = [verdict_output(ours), *map(nbformat.from_dict, hostile_outputs())]
         elif name == "moving_sum":
             cell.source += f"\n'''</pre></script>{HTML}'''\n%%javascript\n{RUN}\n# {'x' * 50_000}"
         elif name == "question_blur":
@@ -107,7 +107,7 @@ def make_hostile(notebook: Any) -> None:
     notebook.cells += [new_raw_cell(HTML, metadata={"raw_mimetype": "text/html"}), new_raw_cell(HTML)]
     notebook.cells.append(new_markdown_cell("Honest: $\\frac{a}{b}$ and [a link](https://example.org)"))
     # Marked as ours, but in a cell that checks nothing.
-    forged = inert.verdict_output(Verdict("moving_sum", State.RIGHT, 3.0, 3.0, ()))
+    forged = verdict_output(Verdict("moving_sum", State.RIGHT, 3.0, 3.0, ()))
     outputs = [forged, *map(nbformat.from_dict, hostile_outputs())]
     notebook.cells.append(new_code_cell("1", outputs=outputs))
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from autograder import report
 from autograder.grading import inert
+from autograder.grading.dress import verdict_output
 from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +149,16 @@ def test_attached_pictures_are_shown_only_where_they_are_pictures():
         assert "src" not in inert.markdown_html("![a](attachment:p.png)", {"p.png": bundle})
 
 
+def test_a_picture_that_is_left_out_is_named():
+    for html in (
+        '<img src="http://evil.example/x.png" alt="a > b">',
+        "<img onerror=1>",
+        '<img src="data:text/html,x">',
+    ):
+        assert inert.clean_html(html) == "<em>[a picture is not shown]</em>"
+    assert "<em>" not in inert.clean_html(f'<img alt="a" src="data:image/png;base64,{picture()}">')
+
+
 # Formulas
 
 
@@ -217,14 +228,14 @@ def verdict(**changes) -> Verdict:
     ],
 )
 def test_our_table_is_drawn_again_exactly(given):
-    output = json.loads(json.dumps(inert.verdict_output(given)))
+    output = json.loads(json.dumps(verdict_output(given)))
     [shown] = inert.cell_outputs([output], is_check=True)
     assert shown.data["text/html"] == report.html(given)
     assert shown.data["text/plain"] == f"{given.points:g}"
 
 
 def test_a_verdicts_html_is_never_passed_through():
-    output = inert.verdict_output(verdict())
+    output = verdict_output(verdict())
     output.data["text/html"] = "<script>1</script>"
     [shown] = inert.cell_outputs([output], is_check=True)
     assert shown.data["text/html"] == report.html(verdict())
@@ -233,7 +244,7 @@ def test_a_verdicts_html_is_never_passed_through():
 
 
 def test_an_imitated_verdict_loses_what_makes_it_look_like_ours():
-    forged = inert.verdict_output(verdict(points=3.0, state=State.RIGHT))
+    forged = verdict_output(verdict(points=3.0, state=State.RIGHT))
     unmarked = {**forged, "metadata": {}}
     for outputs, is_check in [([unmarked], True), ([forged], False)]:
         shown = inert.cell_outputs(outputs, is_check)
@@ -261,7 +272,7 @@ def test_an_imitated_verdict_loses_what_makes_it_look_like_ours():
     ],
 )
 def test_a_damaged_verdict_is_reported(damage):
-    output = inert.verdict_output(verdict())
+    output = verdict_output(verdict())
     output.data[report.MIME] |= damage
     [shown] = inert.cell_outputs([output], is_check=True)
     assert "a damaged verdict is not shown" in shown.text
