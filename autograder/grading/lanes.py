@@ -68,20 +68,22 @@ class Lanes:
         self._sandbox = settings.sandbox()  # starts while the caller gets ready
         self._lock = threading.Lock()
         self._restarts = 0
+        self._closed = False
 
     def wait_until_ready(self) -> None:
         """Wait for the sandbox and prove that it holds. Raises SandboxError."""
-        self._sandbox.wait_until_ready()
-        self._sandbox.must_hold()
+        proven(self._sandbox)
 
     def run(self, kit: Kit, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
-        """Run submissions; each comes back when it is through."""
+        """Run submissions; each comes back when it is through. Who stops half-way closes the lanes."""
         with ThreadPoolExecutor(self.workers) as pool:
             waiting = {pool.submit(self.one, kit, student, cells) for student, cells in jobs.items()}
             try:
                 yield from as_they_end(waiting)
-            finally:
+            except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                self.close()  # what is still running ends with its sandbox; nobody waits for a loop without end
+                raise
 
     def one(self, kit: Kit, student: str, cells: Sequence[Cell]) -> Ended:
         """Run one submission; where the sandbox fails, once more in a new one."""
@@ -102,18 +104,31 @@ class Lanes:
     def replace(self, broken: Sandbox) -> None:
         """Start a new sandbox in the place of one that is gone."""
         with self._lock:
-            if self._sandbox is not broken or broken.process.poll() is None or self._restarts >= MOST_RESTARTS:
+            in_use = self._sandbox is not broken or broken.process.poll() is None
+            if in_use or self._closed or self._restarts >= MOST_RESTARTS:
                 return
             self._restarts += 1
+            broken.close()
             with contextlib.suppress(SandboxError):
-                new = self.settings.sandbox()
-                new.wait_until_ready()
-                broken.close()
-                self._sandbox = new
+                self._sandbox = proven(self.settings.sandbox())
 
     def close(self) -> None:
         """End the sandbox and all that runs in it."""
-        self._sandbox.close()
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._sandbox.close()
+
+
+def proven(sandbox: Sandbox) -> Sandbox:
+    """The sandbox, ready and seen to hold what it promises. Raises SandboxError; then it is closed."""
+    try:
+        sandbox.wait_until_ready()
+        sandbox.must_hold()
+    except BaseException:
+        sandbox.close()
+        raise
+    return sandbox
 
 
 def as_they_end(waiting: set[Future]) -> Iterator[Ended]:
