@@ -19,6 +19,7 @@ from autograder.grading.result import SAFE_NAME
 
 MOST_BYTES = 20 * 2**20  # a notebook full of pictures has five
 MOST_CELLS = 2000
+MOST_CODE = 2**20  # characters of all code cells: they are read as Python, outside the sandbox
 COMPANIONS = {"timestamp.txt", ".ipynb_checkpoints", ".DS_Store", "__pycache__"}
 
 
@@ -76,6 +77,8 @@ def take(folder: Path, student: str, unit: str, released: Iterable[str] = ()) ->
         notes = others(folder / student / unit, unit)
     except Refused as refusal:
         return Submitted(student, refused=str(refusal))
+    except OSError as error:
+        return Submitted(student, refused=f"its folder cannot be read ({error.strerror})")
     return Submitted(student, data, hashlib.sha256(data).hexdigest()[:24], notes=notes)
 
 
@@ -89,8 +92,8 @@ def read_file(path: Path, unit: str) -> bytes:
     except OSError as error:
         kind = "is a symbolic link" if path.is_symlink() else f"cannot be read ({error.strerror})"
         raise Refused(f"{path.name} {kind}") from None
-    with open(descriptor, "rb") as file:
-        about = os.fstat(file.fileno())
+    try:
+        about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise Refused(f"{path.name} is no ordinary file")
         if about.st_size > MOST_BYTES:
@@ -100,13 +103,19 @@ def read_file(path: Path, unit: str) -> bytes:
             )
         if about.st_size == 0:
             raise Refused(f"{path.name} is empty")
-        return file.read(MOST_BYTES + 1)[: MOST_BYTES + 1]
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MOST_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def others(folder: Path, unit: str) -> tuple[str, ...]:
     """Notes on files that came along and are left out: only the notebook is graded."""
     expected = {f"{unit}.ipynb", "probes.py", "key.safetensors", *COMPANIONS}
-    extra = sorted(entry.name for entry in os.scandir(folder) if entry.name not in expected)
+    try:
+        extra = sorted(clean(entry.name) for entry in os.scandir(folder) if entry.name not in expected)
+    except OSError as error:
+        raise Refused(f"its folder cannot be read ({error.strerror})") from None
     if not extra:
         return ()
     named = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
@@ -129,7 +138,11 @@ def cells_of(data: bytes, name: str = "the notebook") -> list[RawCell]:
         raise Refused(f"{name} {what}")
     if len(notebook["cells"]) > MOST_CELLS:
         raise Refused(f"{name} has {len(notebook['cells']):,} cells, and at most {MOST_CELLS:,} are read")
-    return [raw_cell(cell) for cell in notebook["cells"] if isinstance(cell, dict)]
+    cells = [raw_cell(cell) for cell in notebook["cells"] if isinstance(cell, dict)]
+    code = sum(len(cell.source) for cell in cells if cell.cell_type == "code")
+    if code > MOST_CODE:
+        raise Refused(f"{name} holds {code:,} characters of code, and at most {MOST_CODE:,} are read")
+    return cells
 
 
 def raw_cell(cell: Mapping[str, Any]) -> RawCell:

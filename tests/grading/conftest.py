@@ -1,0 +1,77 @@
+"""What tests of grading share: a released course, and one warm sandbox for them all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gradebook_course import UNIT, release
+from grading_class import LIMITS
+
+from autograder.grading.grade import Options, Run
+from autograder.grading.lanes import Lanes, Settings
+from autograder.grading.sandbox import SandboxError
+
+
+@pytest.fixture(scope="session")
+def released_mini(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature course, released once. Do not write to it: take `course` for that."""
+    return release(built_mini, tmp_path_factory.mktemp("released-mini"))
+
+
+@pytest.fixture
+def course(released_mini: Path, tmp_path: Path) -> Path:
+    """A released course that a test may change."""
+    return Path(shutil.copytree(released_mini, tmp_path / "mini"))
+
+
+@pytest.fixture(scope="session")
+def must_be_sandboxed() -> None:
+    """Skip where there is no bubblewrap; where the whole suite is meant to run, that is a failure."""
+    if shutil.which("bwrap") is None:
+        without_sandbox("bubblewrap is not installed")
+
+
+def without_sandbox(why: str) -> None:
+    """Skip, or fail where CI is set: nothing of the grader's core would have been tested."""
+    if os.environ.get("CI"):
+        pytest.fail(f"the grader's core is not tested: {why}")
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def lanes(must_be_sandboxed: None) -> Iterator[Lanes]:
+    """One warm sandbox with small limits."""
+    lanes = Lanes(Settings(LIMITS), workers=2)
+    try:
+        lanes.wait_until_ready()
+    except SandboxError as error:
+        without_sandbox(str(error))
+    yield lanes
+    lanes.close()
+
+
+class Borrowed:
+    """Lanes that outlive the run they are lent to."""
+
+    def __init__(self, lanes: Lanes):
+        self.wait_until_ready, self.run = lambda: None, lanes.run
+
+    def close(self) -> None:
+        """Leave them open."""
+
+
+@pytest.fixture
+def warm(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Options]:
+    """Let grading use the shared sandbox; gives the options for it."""
+    monkeypatch.setattr(Run, "lanes", lambda run: Borrowed(lanes))
+    return lambda **options: Options(**{"limits": LIMITS, **options})
+
+
+@pytest.fixture(scope="session")
+def unit() -> str:
+    """The miniature unit's name."""
+    return UNIT
