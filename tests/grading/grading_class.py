@@ -15,11 +15,16 @@ from autograder.grading.sandbox import Limits
 LIMITS = Limits(memory=2**30, cell_seconds=1.0, check_seconds=1.0, notebook_seconds=30.0)
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}
 
-NOT_CALLABLE = "class Anything:\n    def __eq__(self, other):\n        return True\n"
+EQUAL = "class Anything:\n    def __eq__(self, other):\n        return True\n"
 LOOP = "def moving_sum(signal, width=2):\n    while True:\n        pass\n"
-LOOP_THAT_GOES_ON = (
-    "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass\n"
-)
+LOOP_THAT_GOES_ON = """
+while True:
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass
+"""
 SLEEP = "import time\ntime.sleep(1000)\n"
 HUNGRY = "def moving_sum(signal, width=2):\n    return torch.zeros(4 * 2**30, dtype=torch.uint8)\n"
 KILLED = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
@@ -98,7 +103,7 @@ def a_class(root: Path) -> dict[str, NotebookNode | bytes]:
         "Scale": ("x * self", "x + self"),
         "counts": ("3 * 3", "3 + 3"),
     }
-    hour = "def moving_sum(signal, width=2):\n    return signal.unfold(0, width, 1).sum(1)\n"
+    unfolded = "def moving_sum(signal, width=2):\n    return signal.unfold(0, width, 1).sum(1)\n"
     noise = "import warnings\nprint('here')\nwarnings.warn('take care')\nraise ValueError('mine')\n"
     return {
         "right": right,
@@ -107,11 +112,11 @@ def a_class(root: Path) -> dict[str, NotebookNode | bytes]:
         "slips": patched(root, **slips),
         "partly": notebook_of(root, {"Scale": cell(right, "Scale").source}),
         "some-cases": patched(root, moving_sum=("length = ", "width = 2; length = ")),
-        "shortcut": solved(root, moving_sum=hour),
+        "shortcut": solved(root, moving_sum=unfolded),
         "noisy": with_cell(solved(root), noise),
         "unparsable": solved(root, moving_sum="def moving_sum(:\n"),
         "careless": careless(root),
-        "equal": solved(root, moving_sum=NOT_CALLABLE + "def moving_sum(*_, **__):\n    return Anything()\n"),
+        "equal": solved(root, moving_sum=EQUAL + "def moving_sum(*_, **__):\n    return Anything()\n"),
         "loop": solved(root, moving_sum=LOOP),
         "sleeper": with_cell(solved(root), SLEEP),
         "goes-on": with_cell(solved(root), LOOP_THAT_GOES_ON),

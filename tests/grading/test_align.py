@@ -1,4 +1,4 @@
-"""Alignment: whatever was done to a submission's cells, the graded notebook is the release with the learner's sources."""
+"""Alignment: whatever was done to a submission's cells, what is graded is the release with the learner's sources."""
 
 from __future__ import annotations
 

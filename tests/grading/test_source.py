@@ -1,0 +1,124 @@
+"""What a submission's source says: forbidden shortcuts, by whatever name, and reaching for the grader."""
+
+from __future__ import annotations
+
+import pytest
+
+from autograder.grading.source import forbidden, preloads, reaching_for_grader, read
+
+FORBID = ["conv2d", "unfold", "Conv2d"]
+USES = {
+    "plainly": ["def blur(x):\n    return F.conv2d(x, k)"],
+    "as a method": ["def blur(x):\n    return x.unfold(0, 3, 1)"],
+    "by its own name": ["from torch.nn.functional import conv2d", "def blur(x):\n    return conv2d(x, k)"],
+    "by another name": ["from torch.nn.functional import conv2d as c", "def blur(x):\n    return c(x, k)"],
+    "through an assignment": ["import torch\nc = torch.conv2d", "def blur(x):\n    return c(x, k)"],
+    "through a function": ["def inner(x):\n    return F.conv2d(x, k)", "def blur(x):\n    return inner(x)"],
+    "through two": ["def a(x):\n    return F.conv2d(x, k)", "b = a", "def blur(x):\n    return b(x)"],
+    "by a string": ['def blur(x):\n    return getattr(F, "conv2d")(x, k)'],
+    "in a class": ["class blur:\n    def forward(self, x):\n        self.c = nn.Conv2d(3, 3, 3)"],
+    "in a later cell": ["def blur(x):\n    return helper(x)", "def helper(x):\n    return F.conv2d(x, k)"],
+    "under a condition": ["if True:\n    def_ = F.conv2d", "def blur(x):\n    return def_(x)"],
+    "in a lambda": ["blur = lambda x: F.conv2d(x, k)"],
+    "in another's attribute": ["blur = Blur()\nblur.forward = lambda x: F.conv2d(x, k)"],
+    "in a comprehension": ["def blur(x):\n    return [F.conv2d(y, k) for y in x]"],
+    "imported within": ["def blur(x):\n    from torch.nn.functional import conv2d\n    return conv2d(x, k)"],
+    "below a magic": ["%matplotlib inline\ndef blur(x):\n    return F.conv2d(x, k)"],
+}
+
+
+@pytest.mark.parametrize("cells", USES.values(), ids=USES)
+def test_a_shortcut_is_found(cells):
+    found = forbidden(read(cells), "blur", FORBID)
+    assert found and {name for name, _ in found} <= set(FORBID)
+    written = [line.strip() for cell in cells for line in cell.splitlines()]
+    assert all(line in written for _, line in found)
+
+
+HARMLESS = {
+    "a word": ['def blur(x):\n    """Like conv2d, but by hand."""\n    return x'],
+    "a comment": ["def blur(x):\n    return x  # no conv2d here"],
+    "another exercise": ["def other(x):\n    return F.conv2d(x, k)", "def blur(x):\n    return x"],
+    "an own function of that name": ["def conv2d(x):\n    return x", "def blur(x):\n    return conv2d(x)"],
+    "an earlier attempt": ["def blur(x):\n    return F.conv2d(x, k)", "def blur(x):\n    return x"],
+    "a cell of its own": ["expected = F.conv2d(x, k)", "def blur(x):\n    return x"],
+}
+
+
+@pytest.mark.parametrize("cells", HARMLESS.values(), ids=HARMLESS)
+def test_what_is_no_shortcut_is_not_taken_for_one(cells):
+    assert forbidden(read(cells), "blur", FORBID) == []
+
+
+def test_the_learners_line_is_shown_as_written():
+    cells = read(["import torch\n\ndef blur(x):\n    y = x + 1\n    return   F.conv2d(y, k)   # quick"])
+    assert forbidden(cells, "blur", FORBID) == [("conv2d", "return   F.conv2d(y, k)   # quick")]
+
+
+def test_nothing_is_forbidden_where_nothing_is():
+    assert forbidden(read(USES["plainly"]), "blur", []) == []
+
+
+REACHES = [
+    "import sys\nsys._getframe(1)",
+    "import inspect\ninspect.currentframe().f_back",
+    "import gc\ngc.get_objects()",
+    "get_ipython().ast_transformers.append(T())",
+    "get_ipython().displayhook = None",
+    "import ctypes",
+    "from ctypes import pythonapi",
+    "import os\nos._exit(0)",
+    "getattr(os, '_exit')(0)",
+    "().__class__.__base__.__subclasses__()",
+    "import autograder.judge",
+    "from autograder import observe",
+    "from autograder.grading import wire",
+    "from autograder.check import Checker, load",
+    "from autograder.shortcuts import OperatorWatch",
+    "from torch.utils._python_dispatch import _pop_mode",
+    "class Mode(torch.overrides.TorchFunctionMode):\n    pass",
+    "class T:\n    def __torch_function__(self):\n        pass",
+]
+
+
+@pytest.mark.parametrize("source", REACHES)
+def test_reaching_for_the_grader_is_seen(source):
+    lines = reaching_for_grader(read([source]))
+    assert lines and all(line in [text.strip() for text in source.splitlines()] for line in lines)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\nfrom torch import nn\nfrom autograder.check import Checker\ncheck = Checker('01')",
+        "import os\nos.listdir('.')",
+        "def frame(image):\n    return image[1:-1]",
+        "%matplotlib inline\n!ls",
+        "from cvcourse.widgets import compare",
+    ],
+)
+def test_ordinary_cells_reach_for_nothing(source):
+    assert reaching_for_grader(read([source])) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["def blur(:", "x = '\0'", "(" * 5000, "x = " + "-" * 20_000 + "1", "lambda: " * 2000 + "0", "\ud800"]
+)
+def test_what_is_no_python_is_left_out(source):
+    cells = read([source, "def blur(x):\n    return F.conv2d(x, k)"])
+    assert [name for name, _ in forbidden(cells, "blur", FORBID)] == ["conv2d"]
+
+
+def test_a_deep_source_that_parses_ends_nothing():
+    """Long chains of operators parse into trees that are deeper than Python's stack."""
+    deep = "x = " + " + ".join(["1"] * 3000) + "\n" + "y = x" + ".a" * 500
+    cells = read([deep, "def blur(x):\n    return x"])
+    assert forbidden(cells, "blur", FORBID) == [] == reaching_for_grader(cells)
+
+
+def test_preloads_are_what_cells_import():
+    assert preloads(["import torch\nfrom torch import nn", "import numpy as np, math", "import (broken"]) == [
+        "math",
+        "numpy",
+        "torch",
+    ]
