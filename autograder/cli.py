@@ -274,7 +274,7 @@ def grade(
     from autograder.grading.sandbox import Limits
     from autograder.grading.show import Progress, summary
 
-    limits = Limits(cell_seconds=timeout, check_seconds=timeout, notebook_seconds=max(300.0, 4 * timeout))
+    limits = Limits.of(timeout)
     options = Options(tuple(student or ()), only_failed, again, limits, workers, cluster, unsafe, db, add_students)
     with Progress(console()) as progress:
         graded = grade_unit(course, unit_named(unit, course), options, progress.listen)

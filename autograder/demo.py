@@ -318,7 +318,7 @@ def play(unit: str, folder: Path, console: Console, unsafe: bool = False) -> boo
     students = Cast(lesson, release, load_wheats(lesson.folder / "wheats.py")).students()
     for student in students:
         room.submit(student.name, unit, student.notebook)
-    limits = Limits(cell_seconds=SECONDS, check_seconds=SECONDS)
+    limits = Limits.of(SECONDS)
     graded = grade_unit(folder, unit, Options(limits=limits, unsafe=unsafe, add_students=True))
     console.print(summary(graded, unsafe))
     for student in students:

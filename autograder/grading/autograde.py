@@ -8,24 +8,26 @@ for the next submission of the same process.
 from __future__ import annotations
 
 import atexit
-import os
 from pathlib import Path
 from typing import Any
 
 from nbconvert.exporters import NotebookExporter
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
+from traitlets import Bool, Float
 
 from autograder.errors import CourseError
 from autograder.grading.grade import Options, Run, Warm
-
-UNSAFE = "CVCOURSE_UNSAFE"
+from autograder.grading.sandbox import Limits
 
 _warm: dict[Path, Warm] = {}
 
 
 class GradeOutside(NotebookExporter):
     """Grades a submission in the sandbox in the place of converting it."""
+
+    seconds = Float(Limits().cell_seconds, help="Seconds of processor time for a cell or a check.").tag(config=True)
+    unsafe = Bool(False, help="Run learners' code without a sandbox; every grade says so.").tag(config=True)
 
     def from_filename(self, filename: str, resources: Any = None, **keywords: Any) -> tuple[str, Any]:
         """The graded notebook of a submitted file; a graded file as it is. Raises NbGraderException in a sentence."""
@@ -43,7 +45,8 @@ class GradeOutside(NotebookExporter):
         options = Options(
             students=(student,),
             again=True,  # somebody asked for this very submission
-            unsafe=os.environ.get(UNSAFE) == "1",
+            limits=Limits.of(self.seconds),
+            unsafe=self.unsafe,
             db_url=course.db_url,
             add_students=True,  # nbgrader itself has decided already
         )

@@ -74,11 +74,11 @@ class Course:
         return Graded(self.room, self.unit, student, self.room.autograde(self.unit, student))
 
 
-def open_course(folder: Path, unit: str) -> Course:
-    """Release the unit of a course folder with nbgrader."""
+def open_course(folder: Path, unit: str, in_kernel: bool = False) -> Course:
+    """Release the unit of a course folder with nbgrader. in_kernel: grade without the sandbox, as plain nbgrader."""
     (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     lesson = read_lesson(folder / "solutions" / unit)
-    room = Classroom(folder)
+    room = Classroom(folder, in_kernel)
     solutions = {name: exercise.solution for name, exercise in lesson.exercises.items()}
     return Course(room, unit, room.release(unit), solutions)
 
@@ -103,5 +103,23 @@ def course(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Course
 @pytest.fixture
 def grade(course: Course, request: pytest.FixtureRequest) -> Callable[..., Graded]:
     """Grade a notebook as a student of the test's own name."""
+    return grading(course, request)
+
+
+@pytest.fixture(scope="session")
+def kernel_course(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Course:
+    """The miniature unit, released in a course where nbgrader runs submissions in its own kernel."""
+    folder = tmp_path_factory.mktemp("kernel_course") / "mini"
+    return open_course(Path(shutil.copytree(built_mini, folder)), UNIT, in_kernel=True)
+
+
+@pytest.fixture
+def grade_in_kernel(kernel_course: Course, request: pytest.FixtureRequest) -> Callable[..., Graded]:
+    """Like `grade`, without the sandbox."""
+    return grading(kernel_course, request)
+
+
+def grading(course: Course, request: pytest.FixtureRequest) -> Callable[..., Graded]:
+    """What grades a notebook as a student of the test's own name."""
     student = request.node.name.removeprefix("test_").replace("[", "-").replace("]", "")[:60]
     return lambda notebook, **options: course.grade(student, notebook, **options)

@@ -18,6 +18,8 @@ from autograder.key import HIDDEN, VISIBLE, read_key
 from autograder.lesson import COURSE, ROOT, SOLUTIONS, read_lesson, units
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
+ENDLESS = "def moving_sum(signal, width=2):\n    while True:\n        pass"
+REDEFINED = "def check(*args, **kwargs):\n    'my own helper'\n\ndef moving_sum(signal): pass"
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}
 SECRET_FILES = {"exercises.toml", "wheats.py", HIDDEN}
 
@@ -244,8 +246,17 @@ def test_widgets_hanging_autograde(course, grade) -> None:
 
 
 def test_an_endless_loop_costs_its_own_exercise_only(course, grade, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(course.room.api.config.Execute, "timeout", 4)
-    graded = grade(course.answered(moving_sum="def moving_sum(signal, width=2):\n    while True:\n        pass"))
+    monkeypatch.setitem(course.room.api.config.GradeOutside, "seconds", 1.0)
+    graded = grade(course.answered(moving_sum=ENDLESS))
+    assert graded.points == FULL | {"moving_sum": 0.0}
+    assert "timeout" in graded.feedback()
+
+
+def test_an_endless_loop_in_nbgraders_own_kernel(
+    kernel_course, grade_in_kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kernel_course.room.api.config.Execute, "timeout", 4)
+    graded = grade_in_kernel(kernel_course.answered(moving_sum=ENDLESS))
     assert graded.points == FULL | {"moving_sum": 0.0}
     assert "Timeout" in graded.feedback()
 
@@ -253,12 +264,16 @@ def test_an_endless_loop_costs_its_own_exercise_only(course, grade, monkeypatch:
 # A learner's own meaning of `check`
 
 
-def test_a_redefinition_of_check_earning_points(course, grade) -> None:
-    """A cell without a verdict earns nothing and says why. (A forged verdict is another matter.)"""
-    notebook = course.answered(
-        moving_sum="def check(*args, **kwargs):\n    'my own helper'\n\ndef moving_sum(signal): pass"
-    )
-    graded = grade(notebook)
+def test_a_redefinition_of_check_earns_and_costs_nothing(course, grade) -> None:
+    """The verdict does not come from the notebook's own `check`."""
+    assert grade(course.answered(moving_sum=REDEFINED)).points == FULL | {"moving_sum": 0.0}
+    number = "check = lambda *args, **kwargs: float('nan')"
+    assert grade(course.answered(moving_sum=number)).points == FULL | {"moving_sum": 0.0}
+
+
+def test_a_redefinition_of_check_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
+    """A cell without a verdict earns nothing and says why. (A forged one is another matter: for that is the sandbox.)"""
+    graded = grade_in_kernel(kernel_course.answered(moving_sum=REDEFINED))
     assert graded.points == dict.fromkeys(FULL, 0.0)
     assert "earns no points. Does the notebook give another meaning to the name `check`?" in (
         cell(graded.notebook, "check_moving_sum").outputs[0].evalue
@@ -266,9 +281,9 @@ def test_a_redefinition_of_check_earning_points(course, grade) -> None:
     assert "another meaning to the name" in graded.feedback()
 
 
-def test_a_number_as_check_earning_points(course, grade) -> None:
-    notebook = course.answered(moving_sum="check = lambda *args, **kwargs: float('nan')")
-    assert set(grade(notebook).points.values()) == {0.0}
+def test_a_number_as_check_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
+    notebook = kernel_course.answered(moving_sum="check = lambda *args, **kwargs: float('nan')")
+    assert set(grade_in_kernel(notebook).points.values()) == {0.0}
 
 
 # Damaged check cells
@@ -276,6 +291,12 @@ def test_a_number_as_check_earning_points(course, grade) -> None:
 
 def test_a_deleted_check_cell(course, grade) -> None:
     graded = grade(without(course.answered(), "check_moving_sum"))
+    assert graded.points == FULL
+    assert "The check <code>moving_sum</code> was missing; the released one was put back" in graded.feedback()
+
+
+def test_a_deleted_check_cell_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
+    graded = grade_in_kernel(without(kernel_course.answered(), "check_moving_sum"))
     assert graded.points == FULL
     assert "The cell <code>check_moving_sum</code> was missing" in graded.feedback()
 
