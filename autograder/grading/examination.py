@@ -29,6 +29,7 @@ def examine(header: Mapping[str, Any]) -> dict[str, Any]:
         "limits": {name: resource.getrlimit(limit)[0] for name, limit in LIMITS.items()},
         "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
         "makes_namespaces": makes_namespaces(),
+        "filters_calls": status("Seccomp") == "2",
     }
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autograder.errors import CourseError
+from autograder.grading import syscalls
 from autograder.grading.zygote import PLAYGROUND
 
 NOBODY = 65534
@@ -68,6 +69,12 @@ class Limits:
     cell_seconds: float = 30.0  # processor time of one cell; three times as long on the clock
     check_seconds: float = 20.0  # of one exercise's check
     notebook_seconds: float = 300.0  # on the clock, all cells, checks and restarts together
+
+    @classmethod
+    def of(cls, seconds: float) -> Limits:
+        """The limits where a cell or check may take `seconds` of processor time."""
+        usual = cls().notebook_seconds
+        return cls(cell_seconds=seconds, check_seconds=seconds, notebook_seconds=max(usual, 4 * seconds))
 
     def of_processes(self) -> dict[str, int]:
         """What the supervisor sets and watches."""
@@ -335,6 +342,7 @@ def broken_promises(found: dict[str, object], limits: Limits) -> list[str]:
             (set(str(found.get("capabilities", "1"))) == {"0"}, "code holds capabilities"),
             (found.get("no_new_privileges") == "1", "code could gain privileges"),
             (found.get("makes_namespaces") is False, "code could make user namespaces"),
+            (found.get("filters_calls") is syscalls.is_known(), "system calls are not filtered"),
             (found.get("interfaces") in ([], ["lo"]), f"network interfaces are visible: {found.get('interfaces')}"),
             (found.get("connects") is False, "the network can be reached"),
             (found.get("visible") == [], f"files of the host are visible: {', '.join(found.get('visible', ['?']))}"),

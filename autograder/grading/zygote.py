@@ -1,6 +1,7 @@
 """The warm server inside the sandbox: it imports what every notebook needs once, then forks a runner a submission.
 
-Each fork gets namespaces of its own (users, mounts, processes, IPC), private empty folders, limits, and no privileges.
+Each fork gets namespaces of its own (users, mounts, processes, IPC, network: two submissions that run at the same time
+must not meet), private empty folders, limits, and no privileges.
 Three processes stand between the server and a learner's code: one that makes the namespaces and goes, a supervisor that
 is process 1 in them and watches memory and the host's line, and the runner. When the supervisor ends, the kernel ends
 everything in its namespace, whatever it daemonised itself into.
@@ -24,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NEW_USER, NEW_MOUNTS, NEW_PROCESSES, NEW_IPC = 0x10000000, 0x00020000, 0x20000000, 0x08000000
+NEW_NETWORK = 0x40000000
 NO_SUID, NO_DEVICES, NO_EXEC = 2, 4, 8
 DROP_BOUND, NO_NEW_PRIVILEGES, BE_REAPER, SIGNAL_AT_PARENTS_DEATH = 24, 38, 36, 1
 CAPABILITY_VERSION = 0x20080522
@@ -108,7 +110,7 @@ def isolate_and_supervise(request: Mapping[str, Any], data: int, watch: int, she
 def own_namespaces() -> None:
     """New namespaces, with this user alone in the new user namespace."""
     user, group = os.getuid(), os.getgid()
-    call(libc.unshare, NEW_USER | NEW_MOUNTS | NEW_PROCESSES | NEW_IPC)
+    call(libc.unshare, NEW_USER | NEW_MOUNTS | NEW_PROCESSES | NEW_IPC | NEW_NETWORK)
     for file, line in (
         ("setgroups", "deny"),
         ("uid_map", f"{user} {user} 1"),
@@ -173,7 +175,7 @@ def private_folders(request: Mapping[str, Any]) -> None:
 def wait_for(runner: int, line: socket.socket, memory: int) -> dict[str, Any]:
     """Watch until the runner ends (then how), the host hangs up, or the processes hold more memory than allowed."""
     process, peak, over = os.pidfd_open(runner), 0, False
-    inherited = private(os.getpid())  # pages of the server, which all forks share
+    inherited = private(os.getpid()) + shared(os.getpid())  # pages of the server, which all forks share
     while True:
         ready, _, _ = select.select([line, process], [], [], POLL)
         if process in ready:
@@ -213,7 +215,7 @@ def memory_held(inherited: int) -> int:
     """Bytes that the submission's processes hold beyond what each inherited."""
     if os.getpid() != 1:
         return 0
-    return sum(max(private(number) - inherited, 0) for number in process_numbers())
+    return sum(max(private(number) + shared(number) - inherited, 0) for number in process_numbers())
 
 
 def private(number: int) -> int:
@@ -221,6 +223,13 @@ def private(number: int) -> int:
     with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{number}/statm") as file:
         _, held, shared, *_ = map(int, file.read().split())
         return (held - shared) * PAGE
+    return 0
+
+
+def shared(number: int) -> int:
+    """Bytes of shared memory that a process has touched: no limit of the kernel's counts them."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{number}/status") as file:
+        return next((int(line.split()[1]) * 1024 for line in file if line.startswith("RssShmem:")), 0)
     return 0
 
 
@@ -266,6 +275,7 @@ def children_of(number: int) -> list[int]:
 def run(request: Mapping[str, Any], data: int, shell: Any, isolated: bool) -> None:
     """Give up every privilege, set the limits, and serve."""
     from autograder.grading.runner import Runner, set_limits
+    from autograder.grading.syscalls import refuse
 
     call(libc.prctl, SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL, 0, 0, 0)
     os.setsid()
@@ -279,6 +289,8 @@ def run(request: Mapping[str, Any], data: int, shell: Any, isolated: bool) -> No
         os.chdir(request["folder"])
     limits = request["limits"]
     set_limits(limits["memory"], limits["processes"], limits["open_files"], limits["disk"], limits["seconds"])
+    if isolated:
+        refuse()
     Runner(socket.socket(fileno=data), shell).serve()
 
 
