@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autograder.grading.align import RUN, Cell, Role
+from autograder.grading.intake import seen
 from autograder.grading.kit import Kit
 from autograder.grading.result import CellRun
 from autograder.grading.sandbox import Fork, Sandbox, SandboxError
@@ -34,6 +35,9 @@ START_SECONDS = 60.0
 SLACK = 4.0  # seconds beyond every limit before the host ends things itself
 CLOCK = 3  # a limit counts processor time; on the clock it is three times as long
 MOST_STARTS = 25
+BEYOND = 2**63  # the runner sends no larger number
+MOST_OUTPUT = 16 * 2**20  # characters that all cells may show together
+MOST_NUMBERS = 256 * 2**20  # bytes of all outcomes together; those of an honest notebook take some kilobytes
 
 
 @dataclass
@@ -108,6 +112,7 @@ class Drive:
         self.steps = steps_of(kit, cells)
         self.transcript = Transcript({name: [None] * ask.cases for name, ask in kit.asks.items() if ask.cases})
         self.left_out: set[Step] = set()
+        self.output_left, self.numbers_left = MOST_OUTPUT, MOST_NUMBERS
         self.actions = {"cell": self.cell, "mark": self.mark, "answers": self.answers, "check": self.check}
 
     def run(self) -> Transcript:
@@ -169,9 +174,16 @@ class Drive:
         begun, seconds = time.monotonic(), self.seconds(self.limits.cell_seconds)
         send_raw(fork.data, pack({"do": "cell", "source": step.source, "seconds": seconds}))
         header, _ = receive(fork.data, self.patience(seconds))
-        run = CellRun(outputs_of(header.get("outputs")), time.monotonic() - begun, state_in(header))
-        self.transcript.cells.setdefault(step.name, run)
+        outputs = self.in_bounds(outputs_of(header.get("outputs")))
+        self.transcript.cells.setdefault(step.name, CellRun(outputs, time.monotonic() - begun, state_in(header)))
         self.add_evidence(strings(header.get("tampered")))
+
+    def in_bounds(self, outputs: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        """A cell's outputs while there is room for them in the notebook."""
+        self.output_left -= sum(len(str(output)) for output in outputs)
+        if self.output_left >= 0 or not outputs:
+            return outputs
+        return ({"output_type": "stream", "name": "stdout", "text": "(left out: the notebook shows too much)\n"},)
 
     def mark(self, fork: Fork, step: Step) -> None:
         """Say that a check stands here."""
@@ -197,6 +209,9 @@ class Drive:
             header, tensors = receive(fork.data, max(limit - time.monotonic(), 0.01))
             if header.get("case") != number:
                 raise Malformed("an outcome that nobody asked for")
+            self.numbers_left -= sum(tensor.nbytes for tensor in tensors)
+            if self.numbers_left < 0:
+                tensors = [tensor[:0] if tensor.dim() else tensor for tensor in tensors]
             outcomes[case] = outcome_of(header, tensors)
             replaced = strings(header.get("tampered"))
             self.add_evidence(replaced)
@@ -248,6 +263,7 @@ class Drive:
 
     def add_evidence(self, lines: Sequence[str]) -> None:
         """Keep signs of tampering, each once, and not without end."""
+        lines = [seen(line) for line in lines]
         new = [line for line in lines if line not in self.transcript.evidence]
         self.transcript.evidence += new[: max(20 - len(self.transcript.evidence), 0)]
 
@@ -285,4 +301,6 @@ def answer_of(item: Any) -> Any:
     kind, number = string(item[0]), item[1]
     if number is not None and type(number) not in (bool, int, float):
         raise Malformed("no number")
+    if isinstance(number, int) and abs(number) >= BEYOND:
+        return Other("a whole number beyond 64 bits")
     return number if kind in ("number", "missing") else Other(kind)

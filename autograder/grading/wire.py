@@ -125,6 +125,8 @@ def arrays_of(described: Any, blob: bytearray) -> list[Tensor]:
         end = start + count * dtype.itemsize
         if count > MAX_ELEMENTS or end > len(blob):
             raise Malformed("an array larger than what came")
+        if math.prod(max(size, 1) for size in shape) >= 2**62:
+            raise Malformed("no array that a case gives")  # torch cannot count its strides, empty though it is
         numbers = torch.frombuffer(blob, dtype=dtype, count=count, offset=start) if count else torch.zeros(0).to(dtype)
         if dtype == torch.bool and count:  # a byte of 7 is no truth value and makes torch misbehave
             numbers = torch.frombuffer(blob, dtype=torch.uint8, count=count, offset=start) != 0
@@ -260,7 +262,11 @@ def _output_of(item: Mapping[str, Any], left: int) -> dict[str, Any]:
         if not isinstance(data, dict) or len(data) > 20:
             raise Malformed("no data")
         # A picture that is cut is no picture: what does not fit is left out.
-        kept = {string(mime, 100): string(text, left) for mime, text in data.items() if len(str(text)) <= left}
+        kept = {
+            string(mime, 100): string(text, left)
+            for mime, text in data.items()
+            if mime == "text/plain" or len(str(text)) <= left
+        }
         count = {"execution_count": None} if kind == "execute_result" else {}
         return {"output_type": kind, "data": kept, "metadata": {}, **count}
     raise Malformed("no output of a notebook")
