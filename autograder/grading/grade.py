@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
 from autograder.grading.align import RUN, Aligned, align
-from autograder.grading.intake import Refused, Submitted, cells_of, take_in
+from autograder.grading.intake import Refused, Submitted, cells_of, is_safe, take_in
 from autograder.grading.kit import Unit, digest_of_text, fresh_key, grader_digest, make_kit, new_secret
 from autograder.grading.lanes import Cluster, Ended, Lanes, Settings
-from autograder.grading.result import BUBBLEWRAP, SAFE_NAME, UNSAFE, Result, Results, now
+from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, Results, now
 from autograder.grading.sandbox import Limits
 from autograder.grading.trouble import SubmissionError
 
@@ -216,7 +216,7 @@ class Run:
             result = self.result_for(item, refused=item.refused)
             self.graded.problems[item.student] = item.refused
             self.graded.results.append(result)
-            if SAFE_NAME.match(item.student):  # no other may name a file
+            if is_safe(item.student):  # no other may name a file
                 self.results.write(result)
 
     # Running

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from autograder.grading.result import SAFE_NAME
 
 MOST_BYTES = 20 * 2**20  # a notebook full of pictures has five
 MOST_CELLS = 2000
+MOST_NAME = 200  # bytes; a file system takes 255 with all endings
 MOST_CODE = 2**20  # characters of all code cells: they are read as Python, outside the sandbox
 COMPANIONS = {"timestamp.txt", ".ipynb_checkpoints", ".DS_Store", "__pycache__"}
 
@@ -67,7 +69,7 @@ def take_in(folder: Path, unit: str, students: Iterable[str] = ()) -> Iterator[S
 def take(folder: Path, student: str, unit: str, released: Iterable[str] = ()) -> Submitted:
     """Read one submission; a refusal is part of the answer, never an exception."""
     try:
-        if not SAFE_NAME.match(student):
+        if not is_safe(student):
             raise Refused(f"the folder's name {student!r} is no name of a student: use letters, digits and . _ - @")
         for place in (folder / student, folder / student / unit):
             if place.is_symlink() or not place.is_dir():
@@ -80,6 +82,11 @@ def take(folder: Path, student: str, unit: str, released: Iterable[str] = ()) ->
     except OSError as error:
         return Submitted(student, refused=f"its folder cannot be read ({error.strerror})")
     return Submitted(student, data, hashlib.sha256(data).hexdigest()[:24], notes=notes)
+
+
+def is_safe(student: str) -> bool:
+    """Whether a folder's name can be a student's: files are named after it."""
+    return bool(SAFE_NAME.match(student)) and len(student.encode()) <= MOST_NAME
 
 
 def read_file(path: Path, unit: str) -> bytes:
@@ -113,7 +120,7 @@ def others(folder: Path, unit: str) -> tuple[str, ...]:
     """Notes on files that came along and are left out: only the notebook is graded."""
     expected = {f"{unit}.ipynb", "probes.py", "key.safetensors", *COMPANIONS}
     try:
-        extra = sorted(clean(entry.name) for entry in os.scandir(folder) if entry.name not in expected)
+        extra = sorted(seen(entry.name) for entry in os.scandir(folder) if entry.name not in expected)
     except OSError as error:
         raise Refused(f"its folder cannot be read ({error.strerror})") from None
     if not extra:
@@ -158,6 +165,14 @@ def raw_cell(cell: Mapping[str, Any]) -> RawCell:
         clean(cell.get("id"), 100),
         clean(grading.get("grade_id"), 100) if isinstance(grading, dict) else "",
     )
+
+
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def seen(text: str) -> str:
+    """A line of text without what a terminal would obey or cannot show: a learner chose it."""
+    return UNSEEN.sub("\ufffd", text)
 
 
 def clean(value: Any, limit: int = MOST_BYTES) -> str:

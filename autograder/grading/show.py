@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from autograder.grading.grade import Graded
+from autograder.grading.intake import seen
 from autograder.verdict import State
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def summary(graded: Graded, unsafe: bool = False) -> Any:
     from rich.text import Text
 
     lines = [Text(sentence(graded))]
-    lines += [Text(f"  {student}: {problem}", style="yellow") for student, problem in sorted(graded.problems.items())]
+    lines += [
+        Text(f"  {seen(student)}: {problem}", style="yellow") for student, problem in sorted(graded.problems.items())
+    ]
     for result in graded.results:
         states = Counter(verdict.state for verdict in result.verdicts.values() if verdict.state in ATTENTION)
         if states:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from autograder.grading.intake import seen
 from autograder.libraries import LIBRARIES
+from autograder.limits import TooSlow, deadline
 
 # No answer to an exercise needs these. Found, they are shown to the instructor; beside a forbidden shortcut they count
 # as tampering, for what ran can be hidden with them.
@@ -24,7 +27,40 @@ REACHES_FOR_GRADER = {
     *("ast_transformers", "input_transformers_cleanup", "input_transformers_post", "displayhook"),
     *("ctypes", "_exit", "__subclasses__"),
 }
+# So can it with other processes, which nothing watches, and with names that are put together while the code runs.
+REACHES_FOR_GRADER |= {
+    *("subprocess", "multiprocessing", "threading", "_thread", "concurrent", "fork", "forkpty", "posix_spawn", "Popen"),
+    *(
+        "popen",
+        "system",
+        "run_cell_magic",
+        "run_line_magic",
+        "__dict__",
+        "__getattribute__",
+        "attrgetter",
+        "methodcaller",
+    ),
+    *("import_module", "__import__", "__builtins__", "_execution_engine", "load_inline", "cpp_extension"),
+}
+CALLS_BY_NAME = {"getattr", "eval", "exec", "compile", "vars", "globals", "locals"}
+PLAIN_MAGICS = {
+    "matplotlib",
+    "time",
+    "timeit",
+    "prun",
+    "pip",
+    "conda",
+    "config",
+    "load_ext",
+    "autoreload",
+    "pwd",
+    "ls",
+    "who",
+    "whos",
+}
 OWN_PACKAGE = "autograder"
+READ_SECONDS = 5.0  # for the cells of one notebook
+LONGEST_WITH_MAGICS = 20_000  # characters: IPython reads such a cell again for every magic in it
 
 
 @dataclass
@@ -35,36 +71,76 @@ class Cells:
     imported: dict[str, str] = field(default_factory=dict)  # name here: name in its library
     lines: dict[int, list[str]] = field(default_factory=dict)  # source lines by the id of each cell's tree
     trees: list[ast.Module] = field(default_factory=list)
+    starred: bool = False  # names come from `from numpy import *`
+    unread: list[str] = field(default_factory=list)  # first lines of cells that may run, but cannot be read
 
 
 def read(sources: Iterable[str]) -> Cells:
     """Parse code cells; what is no Python is left out, for it does not run either."""
-    cells = Cells()
-    for source in sources:
-        tree = parsed(source)
-        if tree is None:
-            continue
+    cells, waiting = Cells(), list(sources)
+    try:
+        with deadline(READ_SECONDS):
+            while waiting:
+                note_cell(cells, waiting[0])
+                waiting.pop(0)
+    except TooSlow:
+        cells.unread += [first_line(source) for source in waiting]
+    return cells
+
+
+def note_cell(cells: Cells, source: str) -> None:
+    """Parse one cell and note what it defines."""
+    tree = parsed(source)
+    if tree is not None:
         cells.trees.append(tree)
         for node in ast.walk(tree):
             node.lines = tree.lines
         for node in tree.body:
             note_definitions(cells, node)
-    return cells
+            if is_plain_magic(node) and len(node.value.args) > 1 and isinstance(node.value.args[1], ast.Constant):
+                note_cell(cells, re.sub(r"^(-\w+ *\d* *)+", "", str(node.value.args[1].value)))
+    elif len(source) > LONGEST_WITH_MAGICS:
+        cells.unread.append(first_line(source))
 
 
 def parsed(source: str) -> ast.Module | None:
     """A cell's syntax tree, magics included; None where there is none."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    for text in (lambda: source, lambda: TransformerManager().transform_cell(source)):
+    for reading in (as_it_stands, below_cell_magic, as_ipython_runs_it):
         try:
-            code = text()
+            code = reading(source)
             tree = ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError, RuntimeError):
             continue
         tree.lines = code.splitlines()
         return tree
     return None
+
+
+def as_it_stands(source: str) -> str:
+    """The cell itself."""
+    return source
+
+
+def below_cell_magic(source: str) -> str:
+    """A cell without its `%%time`, which runs the rest as it stands. Raises ValueError where there is none."""
+    magic, _, rest = source.lstrip().partition("\n")
+    if not magic.startswith("%%"):
+        raise ValueError("no cell magic")
+    return f"\n{rest}"
+
+
+def as_ipython_runs_it(source: str) -> str:
+    """A cell with its magics as calls. Raises ValueError, and RuntimeError where there are too many of them."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    if len(source) > LONGEST_WITH_MAGICS:
+        raise ValueError("too long")
+    return TransformerManager().transform_cell(source)
+
+
+def first_line(source: str) -> str:
+    """The first line of a cell that says something."""
+    return seen(next((line.strip()[:200] for line in source.splitlines() if line.strip()), ""))
 
 
 def note_definitions(cells: Cells, node: ast.stmt) -> None:
@@ -75,13 +151,15 @@ def note_definitions(cells: Cells, node: ast.stmt) -> None:
     elif isinstance(node, ast.Import | ast.ImportFrom):
         for alias in node.names:
             module = alias.name if isinstance(node, ast.Import) else node.module or ""
+            cells.starred |= alias.name == "*" and module.split(".")[0] in LIBRARIES
             if module.split(".")[0] in LIBRARIES:
                 cells.imported[alias.asname or alias.name.split(".")[0]] = alias.name.split(".")[-1]
     else:
         for target in ast.walk(node):
             if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
                 cells.definitions.setdefault(target.id, []).append(node)
-            if isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store):  # conv.forward = ...
+            # conv.forward = ..., tools["sum"] = ...
+            if isinstance(target, ast.Attribute | ast.Subscript) and isinstance(target.ctx, ast.Store):
                 owner = target.value
                 if isinstance(owner, ast.Name):
                     cells.definitions.setdefault(owner.id, []).append(node)
@@ -107,10 +185,23 @@ def reached(cells: Cells, exercise: str) -> Iterator[ast.AST]:
             continue
         visited.add(name)
         for definition in cells.definitions.get(name, []):
+            own = own_names(definition)
             for node in ast.walk(definition):
+                if isinstance(node, ast.Name) and node.id in own:
+                    continue
                 yield node
                 if isinstance(node, ast.Name):
                     waiting.append(node.id)
+
+
+def own_names(definition: ast.AST) -> set[str]:
+    """The names that a function or class binds itself: the notebook's of the same name are others."""
+    if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set()
+    nodes = list(ast.walk(definition))
+    bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return bound - {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
 
 
 def library_name(node: ast.AST, cells: Cells) -> str | None:
@@ -118,7 +209,8 @@ def library_name(node: ast.AST, cells: Cells) -> str | None:
     if isinstance(node, ast.Attribute):
         return node.attr
     if isinstance(node, ast.Name):
-        return cells.imported.get(node.id)
+        may_be_starred = cells.starred and node.id not in cells.definitions
+        return cells.imported.get(node.id, node.id if may_be_starred else None)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value  # getattr(F, "conv2d")
     return node.name.split(".")[-1] if isinstance(node, ast.alias) else None
@@ -127,15 +219,18 @@ def library_name(node: ast.AST, cells: Cells) -> str | None:
 def line_of(node: ast.AST) -> str:
     """The source line that a node starts on."""
     number = getattr(node, "lineno", 0)
-    return node.lines[number - 1].strip()[:200] if 0 < number <= len(node.lines) else ""
+    return seen(node.lines[number - 1].strip()[:200]) if 0 < number <= len(node.lines) else ""
 
 
 def reaching_for_grader(cells: Cells) -> list[str]:
     """Lines of the notebook that reach for the process around them."""
-    lines = []
+    lines = [*cells.unread]
     for tree in cells.trees:
+        harmless = {id(part) for node in tree.body if is_plain_magic(node) for part in ast.walk(node)}
         for node in ast.walk(tree):
-            if names_of(node) & REACHES_FOR_GRADER or imports_ours(node):
+            if id(node) in harmless:
+                continue
+            if names_of(node) & REACHES_FOR_GRADER or imports_ours(node) or calls_by_name(node):
                 lines.append(line_of(node))
     return list(dict.fromkeys(line for line in lines if line))
 
@@ -152,7 +247,29 @@ def names_of(node: ast.AST) -> set[str]:
         return set((node.module or "").split("."))
     if isinstance(node, ast.FunctionDef):
         return {node.name}
-    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return {node.value} | ({"_getframe"} if node.value.startswith(f"{OWN_PACKAGE}.grading") else set())
+    return set()
+
+
+def calls_by_name(node: ast.AST) -> bool:
+    """Whether a node runs or looks up what only shows when it runs: `eval(...)`, `getattr(np, "con" + "volve")`."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS_BY_NAME):
+        return False
+    is_written_out = len(node.args) > 1 and isinstance(node.args[1], ast.Constant)
+    return node.func.id != "getattr" or not is_written_out
+
+
+def is_plain_magic(statement: ast.stmt) -> bool:
+    """Whether a statement is `!ls`, or a magic that changes no function, or one whose code is read: `%time f(x)`."""
+    call = getattr(statement, "value", None)
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+        return False
+    shell = call.func.value
+    if not (isinstance(shell, ast.Call) and isinstance(shell.func, ast.Name) and shell.func.id == "get_ipython"):
+        return False
+    magic = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
+    return call.func.attr in ("system", "getoutput") or (call.func.attr == "run_line_magic" and magic in PLAIN_MAGICS)
 
 
 def imports_ours(node: ast.AST) -> bool:
