@@ -272,7 +272,7 @@ def test_a_redefinition_of_check_earns_and_costs_nothing(course, grade) -> None:
 
 
 def test_a_redefinition_of_check_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
-    """A cell without a verdict earns nothing and says why. (A forged one is another matter: for that is the sandbox.)"""
+    """A cell without a verdict earns nothing and says why. (A forged one would count: hence the sandbox.)"""
     graded = grade_in_kernel(kernel_course.answered(moving_sum=REDEFINED))
     assert graded.points == dict.fromkeys(FULL, 0.0)
     assert "earns no points. Does the notebook give another meaning to the name `check`?" in (
