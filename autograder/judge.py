@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -275,7 +276,8 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
 
 
 def _place(tensor: Tensor) -> list[int]:
-    return [int(index) for index in torch.unravel_index(tensor.argmax(), tensor.shape)]
+    # torch.unravel_index imports sympy, which takes longer than a whole check.
+    return [int(index) for index in np.unravel_index(int(tensor.argmax()), tuple(tensor.shape))]
 
 
 def _shown(tensor: Tensor) -> str:

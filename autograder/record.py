@@ -26,7 +26,8 @@ SECONDS_PER_CASE = 10.0
 def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: bytes = b"") -> Key:
     """The key of a unit with all its cases. `old` lends its salts, so that an unchanged answer keeps its hash.
 
-    secret: draws the inputs of every case from it instead of from the stored seeds, as each grading run does.
+    secret: draws the inputs of every case from it instead of from the stored seeds, as each grading run does; numeric
+    answers have no inputs and stay as they are in `old`.
     """
     probes = load_probes(lesson.folder / "probes.py")
     if secret:
@@ -40,11 +41,12 @@ def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: byt
     exercises = {}
     for exercise in lesson.exercises.values():
         before = old.exercises.get(exercise.name) if old else None
-        exercises[exercise.name] = (
-            _record_answers(lesson, exercise, namespace, before)
-            if exercise.answers
-            else _record_cases(lesson, exercise, namespace, probes)
-        )
+        if not exercise.answers:
+            exercises[exercise.name] = _record_cases(lesson, exercise, namespace, probes)
+        elif secret and before:
+            exercises[exercise.name] = before  # a hash is made slow on purpose
+        else:
+            exercises[exercise.name] = _record_answers(lesson, exercise, namespace, before)
     probes_digest = digest((lesson.folder / "probes.py").read_bytes())
     return Key(lesson.unit, cvcourse.__version__, lesson.source_digest, release, probes_digest, exercises)
 

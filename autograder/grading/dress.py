@@ -1,4 +1,8 @@
-"""The graded notebook: the aligned submission, what its cells showed, and the judge's verdicts in its check cells."""
+"""The graded notebook: the aligned submission, what its cells showed, and the judge's verdicts in its check cells.
+
+Cells are put together here and not by nbformat's `new_code_cell`, which validates each against a schema: that took most
+of the time of writing a submission, for cells that are valid since `align`.
+"""
 
 from __future__ import annotations
 
@@ -25,27 +29,38 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 
 def dressed(cells: Sequence[Cell], result: Result) -> NotebookNode:
     """The graded notebook of a submission, as feedback and formgrader show it."""
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
-    notebook.cells = [*preface(result), *(dressed_cell(cell, result) for cell in cells)]
-    return notebook
+    return nbformat.from_dict(
+        {
+            "nbformat": 4,
+            "nbformat_minor": 5,
+            "metadata": {"kernelspec": KERNEL, "language_info": {"name": "python"}},
+            "cells": [*preface(result), *(dressed_cell(cell, result) for cell in cells)],
+        }
+    )
 
 
-def preface(result: Result) -> list[NotebookNode]:
+def preface(result: Result) -> list[dict[str, Any]]:
     """What a reader must know first: repairs, and grading without a sandbox."""
     lines = [f"- {note}." for note in result.notes]
     if result.sandbox == UNSAFE:
         lines.append("- Graded without a sandbox.")
     if not lines:
         return []
-    return [nbformat.v4.new_markdown_cell("**About this submission**\n\n" + "\n".join(lines), id="cvcourse-notes")]
+    return [text_cell("cvcourse-notes", "**About this submission**\n\n" + "\n".join(lines), {})]
 
 
-def dressed_cell(cell: Cell, result: Result) -> NotebookNode:
+def dressed_cell(cell: Cell, result: Result) -> dict[str, Any]:
     """One cell, with outputs."""
     metadata = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in (cell.metadata or {})}
     if cell.cell_type != "code":
-        return nbformat.v4.new_markdown_cell(cell.source, id=cell.id, metadata=metadata)
-    return nbformat.v4.new_code_cell(cell.source, id=cell.id, metadata=metadata, outputs=outputs_of(cell, result))
+        return text_cell(cell.id, cell.source, metadata)
+    code = {"cell_type": "code", "execution_count": None, "outputs": outputs_of(cell, result)}
+    return {"id": cell.id, "metadata": metadata, "source": cell.source, **code}
+
+
+def text_cell(name: str, source: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell of text."""
+    return {"id": name, "cell_type": "markdown", "metadata": metadata, "source": source}
 
 
 def outputs_of(cell: Cell, result: Result) -> list[NotebookNode]:
@@ -63,7 +78,9 @@ def verdict_output(verdict: report.Verdict) -> NotebookNode:
         "text/html": report.html(verdict),
         report.MIME: report.as_data(verdict),
     }
-    return nbformat.v4.new_output("execute_result", data=data, metadata=OURS, execution_count=None)
+    return nbformat.from_dict(
+        {"output_type": "execute_result", "data": data, "metadata": OURS, "execution_count": None}
+    )
 
 
 def shown(run: CellRun) -> list[NotebookNode]:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
-from autograder.grading.align import RUN, Aligned, align
+from autograder.grading.align import Aligned, align
 from autograder.grading.intake import Refused, Submitted, cells_of, is_safe, take_in
 from autograder.grading.kit import Unit, digest_of_text, fresh_key, grader_digest, make_kit, new_secret
 from autograder.grading.lanes import Cluster, Ended, Lanes, Settings
 from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, Results, now
 from autograder.grading.sandbox import Limits
 from autograder.grading.trouble import SubmissionError
+from autograder.lesson import COURSE
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -173,7 +174,8 @@ class Run:
             )
         if self.options.only_failed:
             taken = [item for item in taken if self.has_failed(item.student)]
-        return with_duplicates_noted(taken)
+        released = self.root / COURSE / self.unit.name / f"{self.unit.name}.ipynb"
+        return with_duplicates_noted(taken, released.read_bytes() if released.is_file() else b"")
 
     def has_failed(self, student: str) -> bool:
         """Whether the last grading of a submission did not come to its end, or there was none."""
@@ -223,11 +225,8 @@ class Run:
 
     def lanes(self) -> Lanes | Cluster:
         """Where submissions run."""
-        from autograder.grading.source import preloads
-
-        sources = [cell.source for cell in self.unit.release if cell.role in RUN]
         hidden = tuple(self.root / name for name in ("solutions", "gradebook.db", SUBMITTED, "autograded", ".grading"))
-        settings = Settings(self.options.limits, self.options.unsafe, tuple(preloads(sources)), hidden)
+        settings = Settings(self.options.limits, self.options.unsafe, tuple(self.unit.imports), hidden)
         return (
             Cluster(settings, self.options.cluster) if self.options.cluster else Lanes(settings, self.options.workers)
         )
@@ -334,15 +333,15 @@ def same_file(item: Submitted) -> list[str]:
     return [f"the same file to the byte as that of {item.same_as}"] if item.same_as else []
 
 
-def with_duplicates_noted(taken: list[Submitted]) -> list[Submitted]:
-    """The submissions; where several are the same file to the byte, each says so."""
+def with_duplicates_noted(taken: list[Submitted], untouched: bytes) -> list[Submitted]:
+    """The submissions; where several are the same file to the byte, and not the untouched one, each says so."""
     by_digest: dict[str, list[str]] = {}
     for item in taken:
         by_digest.setdefault(item.digest, []).append(item.student)
 
     def noted(item: Submitted) -> Submitted:
-        others = [name for name in by_digest[item.digest] if name != item.student] if item.digest else []
-        if not others:
+        others = [name for name in by_digest[item.digest] if name != item.student]
+        if not others or item.data in (b"", untouched):
             return item
         named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
         return replace(item, same_as=named)

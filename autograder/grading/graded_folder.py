@@ -131,10 +131,15 @@ def remove(path: Path) -> None:
 
 
 def notebook_bytes(notebook: NotebookNode) -> bytes:
-    """A notebook as a file."""
-    from nbformat.v4 import writes_json
+    """A notebook as a file, a cell a line: with nbformat's indentation, writing it takes five times as long."""
+    rest = ",\n".join(f'"{name}": {as_json(part)}' for name, part in notebook.items() if name != "cells")
+    cells = ",\n".join(map(as_json, notebook.cells))
+    return f'{{{rest},\n"cells": [\n{cells}\n]}}\n'.encode(errors="replace")  # as in `storable`
 
-    return f"{writes_json(notebook)}\n".encode(errors="replace")  # as in `storable`
+
+def as_json(part: Any) -> str:
+    """A part of a notebook as JSON."""
+    return json.dumps(part, ensure_ascii=False, sort_keys=True)
 
 
 def storable(text: str) -> str:

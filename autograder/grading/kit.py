@@ -6,17 +6,18 @@ not.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autograder.errors import CourseError
-from autograder.grading.align import Cell, Role, released_cells
+from autograder.grading.align import RUN, Cell, Role, released_cells
 from autograder.lesson import COURSE, SOLUTIONS, Lesson, read_lesson
 
 if TYPE_CHECKING:
@@ -62,27 +63,49 @@ class Unit:
     @cached_property
     def stored_key(self) -> Key:
         """The key that was built with the unit. Raises KeyProblem where that is to be built first."""
-        from autograder.key import HIDDEN, VISIBLE, merge, read_key
+        from autograder.key import HIDDEN, VISIBLE, KeyProblem, merge, read_key
 
-        return merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
+        key = merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
+        if key.source != self.lesson.source_digest:
+            raise KeyProblem(f"{self.name} was edited since it was built: run `cvcourse build {self.name}`.")
+        return key
 
     @cached_property
     def release(self) -> list[Cell]:
         """The released cells. Raises CourseError where they are not those that were built."""
-        path = self.root / COURSE / self.name / f"{self.name}.ipynb"
+        text = "\0".join(cell.source for cell in self.cells_in_course)
+        if hashlib.sha256(text.encode()).hexdigest()[:16] == self.stored_key.release:
+            return self.cells_in_course
+        return self.rebuilt_release()  # somebody worked in the released copy
+
+    @cached_property
+    def released_file(self) -> bytes:
+        """The released notebook as it was given out; empty where there is none."""
         try:
-            cells = released_cells(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+            return (self.root / COURSE / self.name / f"{self.name}.ipynb").read_bytes()
+        except OSError:
+            return b""
+
+    @cached_property
+    def cells_in_course(self) -> list[Cell]:
+        """The cells in the course's folder, which somebody may have changed. Raises CourseError without a release."""
+        if not (self.root / COURSE / self.name / f"{self.name}.ipynb").exists():
             raise CourseError(
                 f"{self.name} was never released: run `cvcourse build {self.name}` and "
                 f"`nbgrader generate_assignment {self.name}`."
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError):
-            cells = []
-        text = "\0".join(cell.source for cell in cells)
-        if hashlib.sha256(text.encode()).hexdigest()[:16] == self.stored_key.release:
-            return cells
-        return self.rebuilt_release()  # somebody worked in the released copy
+            )
+        try:
+            return released_cells(json.loads(self.released_file))
+        except (ValueError, KeyError, TypeError):
+            return []
+
+    @property
+    def imports(self) -> list[str]:
+        """What the cells that are run import: what a warm server should have imported already.
+
+        Read from the course's folder as it stands, so that a server can start before anything else is looked at.
+        """
+        return imports_of(cell.source for cell in self.cells_in_course if cell.role in RUN)
 
     def rebuilt_release(self) -> list[Cell]:
         """The released cells, made anew from the source."""
@@ -100,6 +123,22 @@ class Unit:
         """Digest of the files that make the unit."""
         names = [name.format(unit=self.name) for name in SOURCES]
         return digest_of(path for name in names if (path := self.folder / name).exists())
+
+
+def imports_of(sources: Iterable[str]) -> list[str]:
+    """The modules that cells import. In `from a import b`, b may be a module, too."""
+    found = set()
+    for source in sources:
+        try:
+            nodes = list(ast.walk(ast.parse(source)))
+        except (SyntaxError, ValueError):  # a magic, say: then it is imported where it is needed
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return sorted(found)
 
 
 def grader_digest() -> str:
@@ -127,23 +166,18 @@ def new_secret() -> str:
 
 def fresh_key(unit: Unit, secret: str) -> Key:
     """The unit's key with inputs drawn from `secret`; numeric answers stay as they are. Raises CourseError."""
+    from autograder.observe import no_logs
     from autograder.record import record_key
 
     stored, problem = unit.stored_key, None
     for number in range(TRIES):  # a draw may be unlucky: a solution may refuse it
         try:
-            key = record_key(
-                unit.lesson, stored.release, stored, hashlib.sha256(f"{secret}/{number}".encode()).digest()
-            )
-            break
+            draw = hashlib.sha256(f"{secret}/{number}".encode()).digest()
+            with no_logs():
+                return record_key(unit.lesson, stored.release, stored, draw)
         except CourseError as error:
             problem = error
-    else:
-        raise CourseError(f"No inputs could be drawn for {unit.name}: {problem}")
-    exercises = {
-        name: replace(exercise, answers=stored.exercises[name].answers) for name, exercise in key.exercises.items()
-    }
-    return replace(key, exercises=exercises)
+    raise CourseError(f"No inputs could be drawn for {unit.name}: {problem}")
 
 
 def make_kit(unit: Unit, key: Key, secret: str) -> Kit:
