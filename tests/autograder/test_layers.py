@@ -12,7 +12,10 @@ import pytest
 
 from autograder.lesson import ROOT
 
-LEARNER_SIDE = ["check", "errors", "judge", "key", "observe", "outcome", "probe", "report", "shortcuts"]
+LEARNER_SIDE = [
+    *("check", "errors", "files", "judge", "key", "libraries", "observe", "outcome", "probe", "report", "shortcuts"),
+    "verdict",
+]
 
 
 def imports_of(path):
