@@ -14,9 +14,11 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +40,14 @@ from autograder.grading.wire import (
     send,
 )
 from autograder.key import unpack_values
+from autograder.libraries import LIBRARIES
 from autograder.limits import TooSlow
 from autograder.outcome import NOT_ATTEMPTED, OUT_OF_MEMORY, TIMEOUT, Failure, Outcome, plain
 from autograder.probe import Draw, Probe, ProbeFile, load_source
 from autograder.shortcuts import OperatorWatch
 
 MOST_OUTPUTS = 190
+PROBES = "<probes>"  # the file that the probes say they come from
 # What a check relies on in this process; another object in its place is a sign of tampering.
 RELIED_ON = (
     *((observe, name) for name in ("observe", "Watched", "quiet", "differs", "changed_draws", "explain", "plain")),
@@ -52,8 +56,64 @@ RELIED_ON = (
     *((Probe, name) for name in ("run",)),
     *((torch, name) for name in ("equal", "manual_seed", "zeros", "is_tensor")),
     *((torch.Tensor, name) for name in ("detach", "clone", "cpu", "as_subclass", "contiguous", "numel")),
+    *((sys, name) for name in ("setprofile", "getprofile")),
     *((socket.socket, name) for name in ("sendall", "recv_into")),
 )
+
+
+class LibraryCalls:
+    """Notes forbidden library functions that a learner's code calls, whatever it calls them by.
+
+    torch's own are seen by OperatorWatch, wherever they are called from; these are numpy's, scipy's and the others'.
+    """
+
+    def __init__(self, forbidden: Iterable[str]):
+        self.forbidden = frozenset(forbidden)
+        self.seen: set[str] = set()
+        self.was_replaced = False
+
+    def __enter__(self) -> LibraryCalls:
+        if self.forbidden:
+            self.hook = self.note
+            threading.setprofile(self.hook)
+            sys.setprofile(self.hook)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self.forbidden:
+            self.was_replaced = sys.getprofile() is not self.hook
+            sys.setprofile(None)
+            threading.setprofile(None)
+
+    def note(self, frame: types.FrameType, event: str, called: Any) -> None:
+        """Python's profiler calls this at every call and return."""
+        if event == "call":
+            name, module, caller = frame.f_code.co_name, frame.f_globals.get("__name__"), frame.f_back
+        elif event == "c_call":
+            name, module, caller = called.__name__, module_of(called), frame
+        else:
+            return
+        if name in self.forbidden and is_library(module) and is_learners(caller):
+            self.seen.add(name)
+
+
+def module_of(function: Any) -> str | None:
+    """The module of a function or method that is written in C."""
+    return getattr(function, "__module__", None) or type(getattr(function, "__self__", None)).__module__
+
+
+def is_library(module: Any) -> bool:
+    """Whether a module belongs to a library whose functions an exercise may forbid."""
+    return isinstance(module, str) and module.split(".")[0] in LIBRARIES
+
+
+def is_learners(frame: types.FrameType | None) -> bool:
+    """Whether a call comes from a learner's code, through other functions of libraries or directly."""
+    while frame is not None and is_library(frame.f_globals.get("__name__")):
+        frame = frame.f_back
+    if frame is None:
+        return True  # a thread of its own
+    return frame.f_code.co_filename != PROBES and frame.f_globals.get("__package__") != "autograder"
 
 
 class LaterChecker:
@@ -207,6 +267,7 @@ class Runner:
         self.namespace = shell.user_ns
         self.probes = ProbeFile(Path("probes.py"))
         self.names_at: dict[str, dict[str, Any]] = {}
+        self.signs: list[str] = []  # of tampering
         self.relied_on = [(owner, name, getattr(owner, name)) for owner, name in RELIED_ON]
         self.requests: Mapping[str, Callable[..., None]] = {
             "start": self.start,
@@ -232,7 +293,7 @@ class Runner:
         for name, text in header["files"].items():
             Path(name).write_text(text, encoding="utf-8")
         # Not the copy in the folder, which the learner's code may change.
-        self.probes = load_source(header["probes"], Path("<probes>"))
+        self.probes = load_source(header["probes"], Path(PROBES))
         check.Checker = LaterChecker
         sys.stdout, sys.stderr = Stream("stdout", self.shell), Stream("stderr", self.shell)
         sys.path = [entry for entry in sys.path if entry not in ("", os.getcwd())] + [os.getcwd()]
@@ -293,8 +354,11 @@ class Runner:
         try:
             probe = self.probes.find(name, case["probe"])
             draw = Draw(case["seed"], case["dtype"], inputs)
-            with time_limit(max(seconds, 0.05)):
-                return observe.observe(probe, unpack_values(case["values"]), draw, answer, forbid)
+            with time_limit(max(seconds, 0.05)), LibraryCalls(forbid) as calls:
+                outcome = observe.observe(probe, unpack_values(case["values"]), draw, answer, forbid)
+            if calls.was_replaced:
+                self.signs.append("Python's profiler was replaced")
+            return replace(outcome, shortcuts=tuple(sorted({*outcome.shortcuts, *calls.seen})))
         except TooSlow:
             return Outcome(failure=Failure(TIMEOUT))
         except BaseException as error:
@@ -304,7 +368,7 @@ class Runner:
 
     def tampered(self) -> list[str]:
         """What this process relies on and is no longer what it was."""
-        return [
+        return self.signs + [
             f"{getattr(owner, '__name__', owner)}.{name} was replaced"
             for owner, name, original in self.relied_on
             if getattr(owner, name, None) is not original

@@ -36,6 +36,9 @@ REACHES_FOR_GRADER |= {
         "run_cell_magic",
         "run_line_magic",
         "__dict__",
+        "pickle",
+        "marshal",
+        "FunctionType",
         "__getattribute__",
         "attrgetter",
         "methodcaller",
@@ -148,6 +151,9 @@ def note_definitions(cells: Cells, node: ast.stmt) -> None:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         cells.definitions[node.name] = [node]
         cells.imported.pop(node.name, None)
+        for part in ast.walk(node):
+            for name in part.names if isinstance(part, ast.Global) else ():
+                cells.definitions.setdefault(name, []).append(node)
     elif isinstance(node, ast.Import | ast.ImportFrom):
         for alias in node.names:
             module = alias.name if isinstance(node, ast.Import) else node.module or ""
