@@ -148,6 +148,7 @@ class Run:
     def _grade(self) -> Graded:
         taken = self.taken()
         kept = {item.student: self.results.read(self.unit.name, item.student) for item in taken}
+        taken = [self.still_refused(item, kept[item.student]) for item in taken]
         changed = [item for item in taken if self.is_to_run(item, kept[item.student])]
         # First of all, for it takes the longest to start.
         bench = self._warm.get(self.grader, lambda: Bench(self.lanes())) if changed else None
@@ -182,11 +183,21 @@ class Run:
         result = self.results.read(self.unit.name, student)
         return result is None or result.is_failed
 
+    def still_refused(self, item: Submitted, kept: Result | None) -> Submitted:
+        """The submission; refused for the reason of the last time where neither it nor the grader has changed."""
+        if item.refused or kept is None or self.options.again or not self.is_same(item, kept):
+            return item
+        return replace(item, refused=kept.refused)
+
+    def is_same(self, item: Submitted, kept: Result) -> bool:
+        """Whether a kept result is of this very submission and grader."""
+        return (kept.digest, kept.grader) == (item.digest, self.grader)
+
     def is_to_run(self, item: Submitted, kept: Result | None) -> bool:
         """Whether a submission must be run: it is new, or it or the grader has changed."""
         if item.refused:
             return False
-        same = kept is not None and (kept.digest, kept.grader, kept.refused) == (item.digest, self.grader, "")
+        same = kept is not None and self.is_same(item, kept)
         has_fault = kept is not None and any(state == "grader fault" for state in kept.waiting.values())
         return not same or has_fault or self.options.again or self.options.only_failed
 
@@ -264,6 +275,8 @@ class Run:
             return self.aligned(item)
         except Refused as refusal:
             why = str(refusal)
+        except CourseError:  # the unit's, not the submission's
+            raise
         except Exception as error:  # a fault of ours; the next submission is not to suffer for it
             why = f"the grader could not read it ({type(error).__name__}: {error}): please report that"
         self.refuse([replace(item, refused=why)])

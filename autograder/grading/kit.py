@@ -65,7 +65,10 @@ class Unit:
         """The key that was built with the unit. Raises KeyProblem where that is to be built first."""
         from autograder.key import HIDDEN, VISIBLE, KeyProblem, merge, read_key
 
-        key = merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
+        try:
+            key = merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
+        except KeyProblem as error:  # its sentence is for learners
+            raise KeyProblem(f"{self.name} has no good answer key: run `cvcourse build {self.name}`.") from error
         if key.source != self.lesson.source_digest:
             raise KeyProblem(f"{self.name} was edited since it was built: run `cvcourse build {self.name}`.")
         return key
