@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import nbformat
-from gradebook_course import UNIT, gradebook, notebook_of, solved
+from gradebook_course import UNIT, WORDS, gradebook, notebook_of, solved
 from nbformat import NotebookNode
 
 from autograder.grading.sandbox import Limits
@@ -67,6 +67,11 @@ def hand_in(root: Path, student: str, notebook: NotebookNode | bytes, timestamp:
     return file
 
 
+def released_file(root: Path) -> bytes:
+    """The notebook that learners receive, to the byte."""
+    return (root / "course" / UNIT / f"{UNIT}.ipynb").read_bytes()
+
+
 def enrol(root: Path, *students: str) -> None:
     """Put students on the class list; with nobody on it, everybody may hand in."""
     with gradebook(root) as book:
@@ -97,7 +102,7 @@ def patched(root: Path, **changes: tuple[str, str]) -> NotebookNode:
 
 def a_class(root: Path) -> dict[str, NotebookNode | bytes]:
     """Who hands in what; the names say it."""
-    right = solved(root)
+    right = solved(root, question_blur=WORDS)
     slips = {
         "moving_sum": (".sum()", ".mean()"),
         "Scale": ("x * self", "x + self"),
@@ -108,7 +113,8 @@ def a_class(root: Path) -> dict[str, NotebookNode | bytes]:
     return {
         "right": right,
         "right-again": right,
-        "stub": notebook_of(root),
+        "stub": released_file(root),
+        "stub-again": released_file(root),
         "slips": patched(root, **slips),
         "partly": notebook_of(root, {"Scale": cell(right, "Scale").source}),
         "some-cases": patched(root, moving_sum=("length = ", "width = 2; length = ")),
