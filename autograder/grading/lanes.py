@@ -154,7 +154,7 @@ class Cluster:
                 "Grading on a cluster needs the package distributed: `pip install -c constraints.txt -e '.[grading]'`."
             ) from None
         try:
-            self.client = Client(address, timeout=CLUSTER_SECONDS, set_as_default=False)
+            self.client = Client(address, timeout=CLUSTER_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise CourseError(f"No Dask scheduler answers at {address} ({error}): is it running?") from error
 
