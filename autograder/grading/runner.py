@@ -86,14 +86,18 @@ class LibraryCalls:
             threading.setprofile(None)
 
     def note(self, frame: types.FrameType, event: str, called: Any) -> None:
-        """Python's profiler calls this at every call and return."""
-        if event == "call":
-            name, module, caller = frame.f_code.co_name, frame.f_globals.get("__name__"), frame.f_back
-        elif event == "c_call":
-            name, module, caller = called.__name__, module_of(called), frame
+        """Python's profiler calls this at every call and return, so the name is looked at before all else."""
+        if event == "c_call":
+            name = called.__name__
+        elif event == "call":
+            name = frame.f_code.co_name
         else:
             return
-        if name in self.forbidden and is_library(module) and is_learners(caller):
+        if name not in self.forbidden:
+            return
+        python = event == "call"
+        module, caller = (frame.f_globals.get("__name__"), frame.f_back) if python else (module_of(called), frame)
+        if is_library(module) and is_learners(caller):
             self.seen.add(name)
 
 
@@ -273,7 +277,7 @@ class Runner:
             "start": self.start,
             "cell": self.cell,
             "mark": self.mark,
-            "check": self.check,
+            "check": self.check_quietly,
             "answers": self.answers,
             "examine": self.examine,
         }
@@ -325,6 +329,11 @@ class Runner:
     def mark(self, header: Header, tensors: list[torch.Tensor]) -> None:
         """Remember the notebook's names for a check that stands here."""
         self.names_at[header["exercise"]] = dict(self.namespace)
+
+    def check_quietly(self, header: Header, tensors: list[torch.Tensor]) -> None:
+        """Try cases of an exercise, with logging switched off once and not for each."""
+        with observe.no_logs():
+            self.check(header, tensors)
 
     def check(self, header: Header, tensors: list[torch.Tensor]) -> None:
         """Try cases of an exercise: one outcome a case, sent as soon as it is there."""
