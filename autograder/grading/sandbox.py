@@ -86,10 +86,13 @@ class Limits:
 
 
 class Fork:
-    """One submission's processes: `data` talks with the runner, `watch` with its supervisor."""
+    """One submission's processes: `data` talks with the runner, `watch` with its supervisor.
 
-    def __init__(self, data: socket.socket, watch: socket.socket):
-        self.data, self.watch = data, watch
+    folder: where they work without a sandbox; it is removed at the end.
+    """
+
+    def __init__(self, data: socket.socket, watch: socket.socket, folder: str = ""):
+        self.data, self.watch, self.folder = data, watch, folder
 
     def end(self, seconds: float = 5.0) -> dict[str, object]:
         """Make them end; returns how they did (empty where the supervisor says nothing)."""
@@ -100,6 +103,8 @@ class Fork:
             self.watch.settimeout(seconds)
             report = self.last_word()
         self.watch.close()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
         return report
 
     def kill(self) -> dict[str, object]:
@@ -196,15 +201,14 @@ class Sandbox:
         """Processes for one submission. Raises SandboxError when the server is gone."""
         data, runner = socket.socketpair()
         watch, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request: dict[str, object] = {"limits": self.limits.of_processes()}
-        if self.unsafe:
-            request["folder"] = tempfile.mkdtemp(prefix="cvcourse-unsafe-")
+        fork = Fork(data, watch, tempfile.mkdtemp(prefix="cvcourse-unsafe-") if self.unsafe else "")
+        request = {"limits": self.limits.of_processes(), "folder": fork.folder}
         with self._lock, runner, supervisor:
             try:
                 socket.send_fds(self.control, [json.dumps(request).encode()], [runner.fileno(), supervisor.fileno()])
             except OSError as error:
+                fork.end(0.1)
                 raise SandboxError(f"The sandbox is gone: {self.complaint()}.") from error
-        fork = Fork(data, watch)
         watch.settimeout(30)
         try:
             started = bool(watch.recv(2**16))
