@@ -79,7 +79,7 @@ def configure_pages(c: Config) -> None:
     c.HTMLExporter.filters = {
         name: f"autograder.grading.feedback.{name}" for name in ("markdown2html", "highlight_code", "with_nonce")
     }
-    c.GenerateFeedback.preprocessors = ["nbgrader.preprocessors.GetGrades"]
+    c.GenerateFeedback.preprocessors = ["autograder.grading.feedback.GetGradesAndWaiting"]
 
 
 def find_tools_beside_python() -> None:

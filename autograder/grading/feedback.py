@@ -14,11 +14,21 @@ from typing import Any
 from jinja2 import pass_context
 from markupsafe import Markup
 from nbformat import NotebookNode
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
 from autograder.grading import inert
 
 Resources = dict[str, Any]
+
+
+class GetGradesAndWaiting(GetGrades):
+    """nbgrader's grades, and which of them still wait for a person: a page that says 0 would be wrong."""
+
+    def _get_score(self, cell: NotebookNode, resources: Resources) -> None:
+        super()._get_score(cell, resources)
+        name = cell.metadata["nbgrader"]["grade_id"]
+        grade = self.gradebook.find_grade(name, self.notebook_id, self.assignment_id, self.student_id)
+        cell.metadata["nbgrader"]["waiting"] = bool(grade.needs_manual_grade and grade.manual_score is None)
 
 
 class MakeInert(NbGraderPreprocessor):

@@ -149,3 +149,10 @@ def test_a_verdict_is_data_in_the_graded_notebook(course, grade) -> None:
     assert (verdict["state"], verdict["points"], verdict["diagnosis"]) == ("wrong", 0.0, "the gain added")
     assert json.loads(json.dumps(verdict)) == verdict
     assert copy.deepcopy(verdict) == verdict
+
+
+def test_feedback_says_which_answers_wait(course, grade) -> None:
+    """A written answer that nobody has read yet is not worth 0."""
+    page = grade(course.answered(question_blur="Neighbours with other signs cancel.")).feedback()
+    assert "points so far; 1 answer waits for a person" in " ".join(page.split())
+    assert 'title="not graded yet"' in page
