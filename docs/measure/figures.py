@@ -1,5 +1,6 @@
 """Measure what docs/figures.md states, and write it: `python docs/measure/figures.py`.
 
+Marked blocks of the page come from commands of their own (`write_block`) and are kept as they are.
 Takes about ten minutes on two cores; run nothing else beside it.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -38,6 +40,7 @@ def main() -> None:
             checks(),
             widgets(lines),
             scenes(),
+            *kept_blocks(),
         ]
     PAGE.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
@@ -51,15 +54,19 @@ def pytest_with(figures: Path, *arguments: str) -> None:
 
 def heading() -> str:
     """Where these figures come from."""
-    import torch
-
-    machine = (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-    )
     return (
         "# Figures\n\n"
-        f"Written by `python docs/measure/figures.py` on {time.strftime('%Y-%m-%d')}: {machine}, no GPU. "
+        f"Written by `python docs/measure/figures.py` on {time.strftime('%Y-%m-%d')}: {machine()}, no GPU. "
         "Wall times unless they say CPU."
+    )
+
+
+def machine() -> str:
+    """What was measured on."""
+    import torch
+
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
     )
 
 
@@ -151,6 +158,21 @@ def scenes() -> str:
     """CPU time of painting scenes."""
     text = subprocess.check_output([sys.executable, "docs/measure/scenes.py"], cwd=ROOT, text=True)
     return f"## Scenes\n\n`python docs/measure/scenes.py`\n\n```\n{text.strip()}\n```"
+
+
+def write_block(name: str, text: str, page: Path = PAGE) -> None:
+    """Put a marked block into the page, in the place of the one of this name or at the end."""
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    block = f"<!-- begin {name} -->\n{text.strip()}\n<!-- end {name} -->"
+    old = next((kept for kept in kept_blocks(page) if kept.startswith(f"<!-- begin {name} -->")), None)
+    after = before.replace(old, block) if old else f"{before.rstrip()}\n\n{block}\n"
+    page.write_text(after.lstrip(), encoding="utf-8")
+
+
+def kept_blocks(page: Path = PAGE) -> list[str]:
+    """The marked blocks of the page."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    return [match[0] for match in re.finditer(r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)]
 
 
 def table(names: tuple[str, ...], rows: Iterable[tuple]) -> str:
