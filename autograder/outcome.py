@@ -76,7 +76,7 @@ def _scalar(value: bool | int | float) -> Value:
     dtype = {bool: torch.bool, int: torch.int64, float: torch.float64}[type(value)]
     try:
         return Value(torch.tensor(value, dtype=dtype), SCALARS[type(value)])
-    except (OverflowError, RuntimeError):
+    except (OverflowError, RuntimeError, ValueError):  # as torch's version has it
         return Value(torch.zeros(0), "a whole number beyond 64 bits")
 
 

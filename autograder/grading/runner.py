@@ -8,6 +8,7 @@ a function remembers of them, no cell is left to show.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import resource
@@ -401,13 +402,15 @@ def plain_answer(value: Any) -> list[Any]:
     """[kind, number] of an answer; only real numbers cross."""
     if value is None or value is Ellipsis:
         return ["missing", None]
-    item = plain(value)
-    if item.numbers.numel() != 1 or not item.is_comparable:
-        return [type(value).__name__[:100], None]
+    kind = type(value).__name__[:100]
+    try:
+        item = plain(value)
+    except Exception:  # an object of the learner's, which need not behave
+        return [kind, None]
+    if item.numbers.numel() != 1 or not item.is_comparable or item.kind.startswith("tuple of "):
+        return [kind, None]  # as in the notebook's own check, [9] is not 9
     number = item.numbers.reshape(()).item()
-    if isinstance(number, float) and number != number:
-        return ["float", None]
-    return ["number", number if isinstance(number, bool | int) or abs(number) != float("inf") else None]
+    return ["number", number] if math.isfinite(number) else [kind, None]
 
 
 def state_of(error: BaseException | None) -> str:
