@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from autograder.judge import compare, judge, judge_answers
+from autograder.judge import compare, earned_shares, judge, judge_answers, known_beforehand
 from autograder.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer
 from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
-from autograder.verdict import Fit, Hint, State
+from autograder.verdict import SPECIAL, CaseVerdict, Fit, Hint, State
 
 RULE = ProbeRule({"float32": 1e-4, "float64": 1e-8}, {"float32": 1e-6, "float64": 1e-10}, law=False, weight=1.0)
 LAW = ProbeRule(RULE.rtol, RULE.atol, law=True, weight=1.0)
@@ -45,6 +46,7 @@ def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None
         (torch.tensor(0.5), 1, "a whole number where a float32 number is expected"),
         (torch.tensor(0.5), math.nan, "NaN where 0.5 is expected"),
         (5, 6, "6 where 5 is expected"),
+        (5, 10**30, "a whole number beyond 64 bits where a whole number is expected"),
         (True, 1, "a whole number where a truth value is expected"),
         ((1, 2), (1, 3), "largest difference 1 at [1]"),
         ((1, 2), (1, 2, 3), "3 numbers where 2 are expected"),
@@ -100,6 +102,98 @@ def test_a_law_earns_nothing_alone():
     key = exercise(case(1), case(0, probe="law"), probes={"output": RULE, "law": LAW})
     assert judge(key, [outcome(5), outcome(0)]).points == 0.0
     assert judge(key, [outcome(1), outcome(0)]).points == 3.0
+
+
+def test_a_law_earns_as_large_a_share_as_of_the_rest_is_right():
+    key = exercise(case(1), case(2), case(0, probe="law"), points=4.0, probes={"output": RULE, "law": LAW})
+    found = judge(key, [outcome(1), outcome(5), outcome(0)])
+    assert [row.points for row in found.cases] == [1.0, 0.0, 1.0]  # the law's two points, halved
+    assert judge(key, [outcome(1), outcome(2), outcome(9)]).points == 2.0
+    assert judge(key, [outcome(1), outcome(2), outcome(0)]).points == 4.0
+
+
+def drawn(entry):
+    """The case with inputs that were drawn."""
+    return replace(entry, inputs=(torch.zeros(3),))
+
+
+def test_a_table_of_the_released_cases_is_no_answer():
+    """Where hidden cases count, a released case that draws no numbers can be looked up."""
+    key = exercise(case(1), case(2), drawn(case(3, hidden=True)), case(4, hidden=True))
+    assert known_beforehand(key) == [True, True, False, False]
+    looked_up = [outcome(1), outcome(2), outcome(0), outcome(0)]
+    assert judge(key, looked_up).points == 0.0
+    half = judge(key, [outcome(1), outcome(2), outcome(3), outcome(0)])
+    assert [row.points for row in half.cases] == [0.375, 0.375, 0.75, 0.0]
+    assert judge(key, [outcome(1), outcome(2), outcome(3), outcome(4)]).points == 3.0
+
+
+def test_a_released_case_that_draws_numbers_counts_by_itself():
+    key = exercise(drawn(case(1)), drawn(case(2, hidden=True)))
+    assert known_beforehand(key) == [False, False]
+    assert judge(key, [outcome(1), outcome(0)]).points == 1.5
+
+
+def test_beside_the_learner_released_cases_count_in_full():
+    """There are no hidden ones: what the notebook says is not halved."""
+    key = exercise(case(1), case(2), case(3))
+    assert known_beforehand(key) == [False, False, False]
+    assert judge(key, [outcome(1), outcome(0), outcome(0)]).points == 1.0
+
+
+def test_a_drawn_law_is_known_beforehand_all_the_same():
+    key = exercise(drawn(case(0, probe="law")), drawn(case(1)), probes={"output": RULE, "law": LAW})
+    assert known_beforehand(key) == [True, False]
+    assert earned_shares(key, judge(key, [outcome(0), outcome(7)]).cases) == [0.0, 0.0]
+    assert earned_shares(key, judge(key, [outcome(0), outcome(1)]).cases) == [0.5, 0.5]
+
+
+def test_laws_alone_earn_nothing():
+    """An exercise must have a case whose outcome is not known: the shares say so instead of dividing by zero."""
+    key = exercise(case(0, probe="law"), probes={"law": LAW})
+    assert earned_shares(key, [CaseVerdict(State.RIGHT, "", "", 0.0)]) == [0.0]
+
+
+def failed(kind, message=""):
+    return Outcome(failure=Failure(kind, message))
+
+
+@pytest.mark.parametrize("state", SPECIAL)
+def test_special_states_are_states_of_their_own(state):
+    verdict = judge(exercise(case(1), case(2)), [outcome(1), failed(str(state))])
+    assert verdict.state is state
+    assert [row.state for row in verdict.cases] == [State.RIGHT, state]
+    assert verdict.cases[1].message == SPECIAL[state]
+    assert verdict.points == 1.5 and verdict.diagnosis is None
+
+
+def test_the_gravest_state_is_the_exercises():
+    """A fault of the grader's before everything, for then nothing is known."""
+    order = list(SPECIAL)
+    assert order[:2] == [State.GRADER_FAULT, State.TAMPERING]
+    for index, state in enumerate(order):
+        rest = [failed(str(other)) for other in reversed(order[index:])]
+        key = exercise(*(case(number) for number in range(len(rest) + 3)))
+        others = [outcome(0), failed("ValueError"), Outcome(failure=Failure(NOT_ATTEMPTED))]
+        assert judge(key, [*others, *rest]).state is state
+
+
+@pytest.mark.parametrize(
+    "failure", [("MemoryError", ""), ("RuntimeError", "DefaultCPUAllocator: can't allocate memory")]
+)
+def test_python_and_torch_run_out_of_memory_alike(failure):
+    assert judge(exercise(case(1)), [failed(*failure)]).state is State.OUT_OF_MEMORY
+
+
+def test_a_hidden_timeout_says_so_without_its_call():
+    verdict = judge(exercise(case(1, hidden=True)), [replace(failed("timeout"), call="f(secret)", printed="secret")])
+    assert (verdict.cases[0].title, verdict.cases[0].printed) == ("hidden case", "")
+    assert verdict.cases[0].message == SPECIAL[State.TIMEOUT]
+
+
+def test_a_shortcut_beside_a_timeout_earns_nothing():
+    found = judge(exercise(case(1), case(2)), [outcome(1), failed("timeout")], [("conv2d", "F.conv2d(x, k)")])
+    assert (found.state, found.points) == (State.WRONG, 0.0)
 
 
 def test_not_attempted_is_a_state_of_its_own():
