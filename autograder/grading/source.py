@@ -15,6 +15,7 @@ from autograder.limits import TooSlow, deadline
 # as tampering, for what ran can be hidden with them.
 REACHES_FOR_GRADER = {
     *("_getframe", "currentframe", "f_back", "f_locals", "f_globals", "tb_frame", "gi_frame"),
+    *("walk_stack", "walk_tb", "getmembers", "resolve_name", "get_field", "InteractiveInterpreter"),
     *("get_objects", "get_referrers", "get_referents", "settrace", "setprofile"),
     *(
         "OperatorWatch",
@@ -45,6 +46,21 @@ REACHES_FOR_GRADER |= {
     ),
     *("import_module", "__import__", "__builtins__", "_execution_engine", "load_inline", "cpp_extension"),
 }
+# Whole modules that are of use to whoever looks around in the process, and to no exercise.
+REACHING_MODULES = {
+    "socket",
+    "signal",
+    "inspect",
+    "fcntl",
+    "asyncio",
+    "selectors",
+    "runpy",
+    "pydoc",
+    "pkgutil",
+    "codeop",
+    "builtins",
+}
+REACHING_OF_OS = {"read", "write", "readv", "writev", "pipe", "dup", "dup2", "kill", "sendfile", "fdopen", "closerange"}
 CALLS_BY_NAME = {"getattr", "eval", "exec", "compile", "vars", "globals", "locals"}
 PLAIN_MAGICS = {
     "matplotlib",
@@ -236,7 +252,7 @@ def reaching_for_grader(cells: Cells) -> list[str]:
         for node in ast.walk(tree):
             if id(node) in harmless:
                 continue
-            if names_of(node) & REACHES_FOR_GRADER or imports_ours(node) or calls_by_name(node):
+            if names_of(node) & REACHES_FOR_GRADER or imports_reaching(node) or calls_by_name(node) or is_low(node):
                 lines.append(line_of(node))
     return list(dict.fromkeys(line for line in lines if line))
 
@@ -276,6 +292,24 @@ def is_plain_magic(statement: ast.stmt) -> bool:
         return False
     magic = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
     return call.func.attr in ("system", "getoutput") or (call.func.attr == "run_line_magic" and magic in PLAIN_MAGICS)
+
+
+def imports_reaching(node: ast.AST) -> bool:
+    """Whether a node imports a module that is of use for reaching out, or the grader itself."""
+    if isinstance(node, ast.Import):
+        modules = {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+        modules = {node.module or ""}
+    else:
+        return False
+    return bool({module.split(".")[0] for module in modules} & REACHING_MODULES) or imports_ours(node)
+
+
+def is_low(node: ast.AST) -> bool:
+    """Whether a node uses files by their descriptors, as no notebook does: `os.write(3, ...)`; or `sys.modules`."""
+    if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+        return False
+    return (node.value.id == "os" and node.attr in REACHING_OF_OS) or (node.value.id, node.attr) == ("sys", "modules")
 
 
 def imports_ours(node: ast.AST) -> bool:

@@ -196,7 +196,7 @@ def counted(seen: Seen) -> Iterator[None]:
         idle = 0
 
         def one(self, kit, student, cells):
-            self.idle = self.idle or len(below(self._sandbox.process.pid))
+            self.idle = self.idle or idle(self._sandbox.process.pid)
             ended = super().one(kit, student, cells)
             begun = time.monotonic()
             while (left := len(below(self._sandbox.process.pid)) - self.idle) > 0:
@@ -208,6 +208,15 @@ def counted(seen: Seen) -> Iterator[None]:
 
     with mock.patch.object(grade, "Lanes", CountingLanes):
         yield
+
+
+def idle(process: int) -> int:
+    """How many processes descend from one when nothing happens: the fewest in half a second."""
+    found = []
+    for _ in range(10):
+        found.append(len(below(process)))
+        time.sleep(0.05)
+    return min(found)
 
 
 def below(process: int) -> set[int]:
@@ -247,15 +256,16 @@ def broken(attack: Attack, seen: Seen) -> list[str]:
             (bool(result.refused) == bool(attack.refused), f"refused: {result.refused or 'no'}"),
             (attack.refused in result.refused, f"refused for another reason: {result.refused}"),
             (SECRET not in text, "it read what it must not see"),
-            (left == 0, f"{left} processes are left after {seconds:.0f} s"),
+            (left <= 0, f"{left} processes are left after {seconds:.0f} s"),
             (following is not None and following.points == ALL, "the next submission is not graded right"),
+            (result.peak_memory < 1.5 * LIMITS.memory, f"it held {result.peak_memory / 2**20:.0f} MB"),
             (not any("Grader fault" in note for note in result.notes), f"the grader failed: {result.notes}"),
             *(
                 (result.verdicts[name].state == state, f"{name} is {result.verdicts[name].state}, not {state}")
                 for name, state in attack.states.items()
             ),
             (
-                not attack.ends or attack.ends in {run.state for run in result.cells.values()},
+                not attack.ends or {run.state for run in result.cells.values()} & set(attack.ends.split(" or ")),
                 f"no cell ended with {attack.ends}",
             ),
             (

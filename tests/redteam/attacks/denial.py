@@ -309,11 +309,13 @@ ATTACKS = [
     Attack(HEADING, "processes", last=(FORKS,), evidence="fork", stock=False),
     Attack(HEADING, "a daemon that outlives its cell", last=(DAEMON,), evidence="fork", stock=False),
     Attack(HEADING, "threads", last=(THREADS,), evidence="threading", stock=False),
-    cut_short("memory", MEMORY, "out of memory"),
+    cut_short("memory", MEMORY, "out of memory or timeout"),
     check_ends("memory in a check", MEMORY_IN_CHECK, "out of memory"),
-    cut_short("shared memory", SHARED_MEMORY, "out of memory"),
+    cut_short("shared memory", SHARED_MEMORY, "out of memory or timeout"),
     harmless("files in memory", MEMORY_FILES),
-    Attack(HEADING, "memory of many processes", last=(MEMORY_OF_CHILDREN,), ends="out of memory", stock=False),
+    Attack(
+        HEADING, "memory of many processes", last=(MEMORY_OF_CHILDREN,), ends="out of memory or timeout", stock=False
+    ),
     harmless("disk", DISK),
     harmless("files without end", MANY_FILES),
     harmless("file descriptors", DESCRIPTORS),

@@ -125,7 +125,7 @@ def linked_beside(folder: Path, target: Target) -> None:
 ATTACKS = [
     Attack(HEADING, "a tour of the disk", last=(FILES,), earns=ALL, stock=False),
     Attack(HEADING, "a tour of /proc and the environment", last=(ENVIRONMENT,), earns=ALL, stock=False),
-    Attack(HEADING, "sockets to wherever", last=(NETWORK,), earns=ALL, stock=False),
+    Attack(HEADING, "sockets to wherever", last=(NETWORK,), stock=False),
     Attack(HEADING, "hidden inputs in words that feedback shows", WITHOUT_SUM, {"moving_sum": HIDDEN_INPUTS}),
     Attack(HEADING, "hidden inputs in a parameter's name", WITHOUT_SUM, {"moving_sum": SIGNATURE}),
     Attack(HEADING, "expected values in memory", WITHOUT_SUM, {"moving_sum": EXPECTED}, evidence="get_objects"),
