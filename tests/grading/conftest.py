@@ -45,8 +45,10 @@ def without_sandbox(why: str) -> None:
 
 @pytest.fixture(scope="session")
 def lanes(must_be_sandboxed: None) -> Iterator[Lanes]:
-    """One warm sandbox with small limits."""
-    lanes = Lanes(Settings(LIMITS), workers=2)
+    """One warm sandbox with small limits, started where the host's environment holds a secret."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECRET_OF_THE_HOST", "x")
+        lanes = Lanes(Settings(LIMITS), workers=2)
     try:
         lanes.wait_until_ready()
     except SandboxError as error:
