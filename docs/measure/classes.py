@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 
 from autograder.build import write_notebook
 from autograder.demo import Cast, Classroom, answered, inserted, noisy, set_up, source_of_alternative
+from autograder.grading.result import NEEDS_A_PERSON
 from autograder.judge import judge
 from autograder.key import HIDDEN, VISIBLE, ExerciseKey, merge, read_key
 from autograder.lesson import CHECK, Exercise
@@ -60,6 +61,11 @@ class Submission:
     def is_refused(self) -> bool:
         """Whether grading must refuse it."""
         return self.kind == REFUSED
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person must look at it after grading."""
+        return any(mark.state in NEEDS_A_PERSON for mark in self.marks.values())
 
 
 class Makers:
@@ -170,17 +176,18 @@ class Makers:
             sources = self.cast.solutions | {function: inserted(self.cast.solutions[function], lines)}
             marks = self.full() | {function: Mark(0.0, state)}
             yield self.without(HOSTILE, f"{did} in {function}", sources, marks, self.leaning[function])
-        yield self.suspected()
+        for did, source in ATTACKS_THAT_REACH:
+            yield self.suspected(did, source)
         yield self.forged()
 
-    def suspected(self) -> Submission:
-        """Reaches for a name that no answer needs, which beside forbidden shortcuts is for a person to judge."""
+    def suspected(self, did: str, source: str) -> Submission:
+        """Reaches for what no answer needs; beside forbidden shortcuts that is for a person to judge."""
         notebook = answered(self.cast.release, self.cast.solutions)
-        notebook.cells.insert(1 + self.first_code(notebook), scratch("import os\n\nos._exit(0)"))
+        notebook.cells.insert(1 + self.first_code(notebook), scratch(source))
         marks = {
             item.name: Mark(0.0, State.TAMPERING) if item.forbid else self.full()[item.name] for item in self.exercises
         }
-        return self.submission(HOSTILE, "os._exit in a cell", notebook, marks)
+        return self.submission(HOSTILE, did, notebook, marks)
 
     def forged(self) -> Submission:
         """Nothing written; the check cells show full marks all the same."""
@@ -372,6 +379,8 @@ REFUSALS = (
 
 # Attacks: what the cell or the exercise does, and, in an exercise, what its check must say. tests/redteam has the rest.
 
+CRASH = ("import faulthandler", "faulthandler._sigabrt()")
+SCRIPT = "<script>alert(4711)</script>"
 ATTACKS = (
     ("a loop without end", "while True:\n    pass"),
     ("a sleep without end", "import time\n\ntime.sleep(10**6)"),
@@ -379,14 +388,18 @@ ATTACKS = (
         "a loop that swallows every exception",
         "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass",
     ),
-    ("its process killed", "import os\nimport signal\n\nos.kill(os.getpid(), signal.SIGKILL)"),
+    ("its process crashed", "\n".join(CRASH)),
     ("more memory than allowed", "hoard = [bytearray(2**28) for _ in range(64)]"),
     ("a flood of output", "for _ in range(300):\n    print('all work and no play ' * 5000)"),
     ("a disk filled", "with open('big', 'wb') as file:\n    for _ in range(500):\n        file.write(bytes(2**20))"),
     ("an exit", "raise SystemExit(1)"),
     ("endless recursion", "def deeper():\n    return deeper()\n\ndeeper()"),
     ("another meaning of check", "def check(*answers, **named):\n    return 100.0"),
-    ("a script in its output", "from IPython.display import HTML\n\nHTML('<script>alert(1)</script>')"),
+    ("a script in its output", f"from IPython.display import HTML\n\nHTML({SCRIPT!r})"),
+)
+ATTACKS_THAT_REACH = (
+    ("os._exit in a cell", "import os\n\nos._exit(0)"),
+    ("its process killed", "import os\nimport signal\n\nos.kill(os.getpid(), signal.SIGKILL)"),
     ("a socket", "import socket\n\nsocket.create_connection(('192.0.2.1', 80), 1)"),
 )
 EQUALS_ALL = (
@@ -399,7 +412,7 @@ EQUALS_ALL = (
 ATTACKS_IN_EXERCISE = (
     ("a loop without end", ["while True:", "    pass"], State.TIMEOUT),
     ("more memory than allowed", ["hoard = [bytearray(2**28) for _ in range(64)]"], State.OUT_OF_MEMORY),
-    ("its process killed", ["import os, signal", "os.kill(os.getpid(), signal.SIGKILL)"], State.KERNEL_DEATH),
+    ("its process crashed", list(CRASH), State.KERNEL_DEATH),
     ("an answer that equals everything", list(EQUALS_ALL), State.WRONG),
     ("NaN for an answer", ["return float('nan')"], State.WRONG),
 )

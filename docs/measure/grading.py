@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -194,9 +196,8 @@ def looking_at_memory() -> Iterator[dict[str, int]]:
 
     def look() -> None:
         while not over.wait(LOOK):
-            for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
-                with contextlib.suppress(OSError, ValueError):
-                    note_memory(number, seen)
+            with contextlib.suppress(psutil.Error):
+                note_memory(seen)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -207,19 +208,16 @@ def looking_at_memory() -> Iterator[dict[str, int]]:
         thread.join()
 
 
-def note_memory(number: int, seen: dict[str, int]) -> None:
-    """Note one process if it is the warm server or a fork of it. The server is the first to be seen."""
-    program, *words = Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    if program != sys.executable or SERVER not in words:  # the sandbox's own programs name the server, too
-        return
-    first = seen.setdefault("process", number)
-    if number == first:
-        held = int(Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-        seen["server"] = max(seen.get("server", 0), held)
-        return
-    lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
-    own = sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
-    seen["own"] = max(seen.get("own", 0), own)
+def note_memory(seen: dict[str, int]) -> None:
+    """Note the server's and its forks' memory. The server is the oldest of the processes that run its program."""
+    processes = psutil.Process().children(recursive=True)
+    # The sandbox's own programs name the server, too.
+    ours = [one for one in processes if (words := one.cmdline()) and words[0] == sys.executable and SERVER in words[-3]]
+    server, *forks = sorted(ours, key=lambda one: one.create_time()) or [None]
+    if server is not None:
+        seen["server"] = max(seen.get("server", 0), server.memory_info().rss)
+    for fork in forks:
+        seen["own"] = max(seen.get("own", 0), fork.memory_full_info().uss)
 
 
 # What is shown
