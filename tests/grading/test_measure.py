@@ -97,7 +97,7 @@ needs_sandbox = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubble
 
 @needs_sandbox
 def test_a_quick_benchmark(tmp_path: Path):
-    found = grading.measure(tmp_path, 4, say=lambda words: None)
+    found = grading.measure(tmp_path, 3, say=lambda words: None)
     assert found.differences == [] and found.surprises == []
     assert 0 < found.first_verdict < found.grade < found.nbgrader
     assert found.regrade < found.grade
