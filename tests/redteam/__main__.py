@@ -10,9 +10,11 @@ counted. There an attack counts as withstood when it gains no point and leaves t
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.redteam", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--no-stock", action="store_true", help="leave nbgrader's own kernel out")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")  # of nbformat's, on notebooks that are meant to be damaged
+    logging.disable()
     with tempfile.TemporaryDirectory(prefix="cvcourse-redteam-") as base:
         seen = made(Path(base) / "ours").grade(ATTACKS)
         problems = {attack.name: broken(attack, seen) for attack in ATTACKS}
@@ -50,9 +54,9 @@ def made(base: Path, in_kernel: bool = False) -> Attacked:
 def stock(course: Attacked, attacks: Sequence[Attack]) -> dict[str, str]:
     """What each attack gained in nbgrader's own kernel, in words; empty where nothing."""
     found = {}
+    course.room.submit(BYSTANDER, UNIT, course.honest())
+    course.room.autograde(UNIT, BYSTANDER)
     for number, attack in enumerate(attacks):
-        course.room.submit(BYSTANDER, UNIT, course.honest())
-        course.room.autograde(UNIT, BYSTANDER)
         before, student = rows_of(course.root), f"a{number:03d}"
         course.hand_in(student, attack)
         try:
@@ -61,7 +65,7 @@ def stock(course: Attacked, attacks: Sequence[Attack]) -> dict[str, str]:
             points = sum(grade.points or 0.0 for name, grade in grades.items() if name.startswith("check_"))
             found[attack.name] = f"{points:g} points for {attack.honest:g}" if points > attack.honest else ""
         except Exception as error:  # nbgrader gives up on the submission
-            found[attack.name] = f"not graded: {str(error).splitlines()[0][:80]}"
+            found[attack.name] = f"not graded: {str(error).splitlines()[-1][:80]}"
         if rows_of(course.root) != before:
             found[attack.name] = "another student's grades changed"
     return found
@@ -89,10 +93,10 @@ def show(problems: dict[str, list[str]], gains: dict[str, str]) -> None:
     console.print(f"{len(ATTACKS) - len(gains)} attacks were not tried in nbgrader's own kernel: they could do harm.")
     for name, said in problems.items():
         for problem in said:
-            console.print(f"here: {name}: {problem}", markup=False)
+            console.print(f"here: {name}: {problem}", markup=False, soft_wrap=True)
     for name, said in gains.items():
         if said:
-            console.print(f"nbgrader's kernel: {name}: {said}", markup=False)
+            console.print(f"nbgrader's kernel: {name}: {said}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
