@@ -109,6 +109,8 @@ def full(convolve2d, draw, image, kernel):
     cases=[dict(first=(5, 7), second=(2, 3)), dict(first=(3, 4), second=(6, 2))],
     hidden=[dict(first=(4, 1), second=(3, 5))],
     law=True,
+    atol=1e-5,
+    why="The two orders add the same products in another order; in float32 that alone can leave 1e-6 where 0 is right.",
 )
 def commutes(convolve2d, draw, first, second):
     a, b = draw.normal(*first), draw.normal(*second)
