@@ -13,7 +13,7 @@ from grading_class import LIMITS
 
 from autograder.grading import grade
 from autograder.grading.grade import Options, Run
-from autograder.grading.lanes import Lanes, Settings
+from autograder.grading.lanes import Ended, Lanes, Settings
 from autograder.grading.sandbox import SandboxError
 
 
@@ -58,10 +58,17 @@ def lanes(must_be_sandboxed: None) -> Iterator[Lanes]:
 
 
 class Borrowed:
-    """Lanes that outlive the run they are lent to."""
+    """Lanes that outlive the run they are lent to, even one that stops half-way."""
 
     def __init__(self, lanes: Lanes):
-        self.wait_until_ready, self.run = lambda: None, lanes.run
+        self.lanes = lanes
+
+    def wait_until_ready(self) -> None:
+        """They are."""
+
+    def run(self, *arguments: object) -> Iterator[Ended]:
+        """Run submissions; all of them before the first is handed on."""
+        return iter(list(self.lanes.run(*arguments)))
 
     def close(self) -> None:
         """Leave them open."""

@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 from autograder.grading.sandbox import Limits
 
-LIMITS = Limits(memory=2**30, cell_seconds=1.0, check_seconds=1.0, notebook_seconds=30.0)
+LIMITS = Limits(memory=2**30, cell_seconds=2.0, check_seconds=2.0, notebook_seconds=60.0)
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}
 
 EQUAL = "class Anything:\n    def __eq__(self, other):\n        return True\n"
@@ -27,14 +27,13 @@ while True:
 """
 SLEEP = "import time\ntime.sleep(1000)\n"
 HUNGRY = "def moving_sum(signal, width=2):\n    return torch.zeros(4 * 2**30, dtype=torch.uint8)\n"
-KILLED = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
-DEADLY = "def moving_sum(signal, width=2):\n    import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+KILLED = "import os\nos.abort()\n"
+DEADLY = "def moving_sum(signal, width=2):\n    import os\n    os.abort()\n"
 # Whatever line to the host is open: something that the runner never sends.
 GARBLING = """
-import os
 for number in range(3, 40):
     try:
-        os.write(number, b"{}" * 500)
+        open(number, "wb", buffering=0, closefd=False).write(b"{}" * 500)
     except OSError:
         pass
 """

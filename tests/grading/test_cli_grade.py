@@ -67,7 +67,7 @@ def test_what_went_wrong_is_said_and_taken_up_again(class_of_two):
     hand_in(class_of_two, "dee", solved(class_of_two, moving_sum=LOOP))
     hand_in(class_of_two, "eve", with_cell(solved(class_of_two), KILLED))
     enrol(class_of_two, "cy", "dee")
-    code, out, error = call(class_of_two, UNIT, "--timeout", "0.5")
+    code, out, error = call(class_of_two, UNIT, "--timeout", "2")
     assert (code, error) == (WANTING, "")
     assert "cy: 90_mini.ipynb is empty" in out
     assert "dee: timeout in 1" in out
@@ -76,12 +76,12 @@ def test_what_went_wrong_is_said_and_taken_up_again(class_of_two):
     assert points(class_of_two, "eve") == {}
 
     hand_in(class_of_two, "cy", solved(class_of_two))
-    code, out, _ = call(class_of_two, UNIT, "--timeout", "0.5", "--only-failed")
+    code, out, _ = call(class_of_two, UNIT, "--timeout", "2", "--only-failed")
     assert code == FINE  # a timeout is the learner's; nobody is left to look at
     assert "2 graded in " in out
     assert points(class_of_two, "cy") == ALL
 
-    code, out, _ = call(class_of_two, UNIT, "--timeout", "0.5", "--add-students")
+    code, out, _ = call(class_of_two, UNIT, "--timeout", "2", "--add-students")
     assert code == FINE
     assert "1 written to the gradebook again without running" in out
     assert points(class_of_two, "eve") == ALL

@@ -274,7 +274,7 @@ def test_only_what_changed_is_run(again):
 
 
 def test_other_limits_run_everything(again):
-    graded = again(limits=replace(LIMITS, cell_seconds=1.5), students=("right", "stub"))
+    graded = again(limits=replace(LIMITS, cell_seconds=2.5), students=("right", "stub"))
     assert graded.run == 2
 
 
