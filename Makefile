@@ -2,7 +2,7 @@
 BIN := .venv/bin
 export PYTHON
 # Tests that measure times: nothing else may run beside them.
-ALONE := tests/units tests/browser
+ALONE := tests/units tests/browser tests/redteam
 
 .DEFAULT_GOAL := help
 .PHONY: help setup course test demo build quality lint pins clean

@@ -17,9 +17,6 @@ from .classroom import BYSTANDER, LIMITS, UNIT, Attacked, Seen, broken, processe
 from .pages import CONTROL, acting, acting_outputs
 from .pairs import PAIRS
 
-# The whole class is graded in one run, which takes a minute or two: one worker of pytest-xdist does all of it.
-pytestmark = pytest.mark.xdist_group("redteam")
-
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: f"{attack.heading}: {attack.name}")
 def test_an_attack_gains_and_harms_nothing(seen: Seen, attack: Attack):
