@@ -6,6 +6,7 @@ are through are not asked again. What comes back is a transcript, plain data tha
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from autograder.grading.intake import seen
 from autograder.grading.kit import Kit
 from autograder.grading.result import CellRun
 from autograder.grading.sandbox import Fork, Sandbox, SandboxError
+from autograder.grading.source import leads_elsewhere
 from autograder.grading.wire import (
     LENGTHS,
     HangUp,
@@ -110,6 +112,7 @@ class Drive:
     def __init__(self, sandbox: Sandbox, kit: Kit, cells: Sequence[Cell]):
         self.sandbox, self.kit, self.limits = sandbox, kit, sandbox.limits
         self.steps = steps_of(kit, cells)
+        self.watches_calls = leads_elsewhere(cell.source for cell in cells if cell.role in RUN)
         self.transcript = Transcript({name: [None] * ask.cases for name, ask in kit.asks.items() if ask.cases})
         self.left_out: set[Step] = set()
         self.output_left, self.numbers_left = MOST_OUTPUT, MOST_NUMBERS
@@ -204,7 +207,7 @@ class Drive:
         seconds = self.seconds(self.limits.check_seconds)
         limit = time.monotonic() + self.patience(seconds)
         outcomes = self.transcript.outcomes[step.name]
-        send_raw(fork.data, with_seconds(step.request, seconds))
+        send_raw(fork.data, with_settings(step.request, seconds=seconds, watch_calls=self.watches_calls))
         for number, case in enumerate(step.cases):
             header, tensors = receive(fork.data, max(limit - time.monotonic(), 0.01))
             if header.get("case") != number:
@@ -275,12 +278,12 @@ class Drive:
         return report
 
 
-def with_seconds(request: bytes, seconds: float) -> bytes:
-    """A packed request with its time limit put in: requests are packed once for a whole class."""
+def with_settings(request: bytes, **settings: Any) -> bytes:
+    """A packed request with settings put in: requests are packed once for a whole class."""
     header, arrays = LENGTHS.unpack_from(request)
     text = request[LENGTHS.size : LENGTHS.size + header]
-    limited = b'{"seconds": %.3f, ' % seconds + text[1:]
-    return LENGTHS.pack(len(limited), arrays) + limited + request[LENGTHS.size + header :]
+    settled = json.dumps(settings).encode()[:-1] + b", " + text[1:]
+    return LENGTHS.pack(len(settled), arrays) + settled + request[LENGTHS.size + header :]
 
 
 def how_it_died(report: Mapping[str, Any]) -> str:

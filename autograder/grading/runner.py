@@ -273,6 +273,7 @@ class Runner:
         self.probes = ProbeFile(Path("probes.py"))
         self.names_at: dict[str, dict[str, Any]] = {}
         self.signs: list[str] = []  # of tampering
+        self.watches_calls = True
         self.relied_on = [(owner, name, getattr(owner, name)) for owner, name in RELIED_ON]
         self.requests: Mapping[str, Callable[..., None]] = {
             "start": self.start,
@@ -340,6 +341,7 @@ class Runner:
         """Try cases of an exercise: one outcome a case, sent as soon as it is there."""
         name, position, late = header["exercise"], 0, False
         ends = time.monotonic() + header["seconds"]
+        self.watches_calls = header["watch_calls"]  # it takes its time, and most notebooks call torch alone
         end_other_processes()
         self.namespace.clear()  # the functions of the notebook look names up in this very dictionary
         self.namespace.update(self.names_at.get(name, {}))
@@ -364,7 +366,7 @@ class Runner:
         try:
             probe = self.probes.find(name, case["probe"])
             draw = Draw(case["seed"], case["dtype"], inputs)
-            with time_limit(max(seconds, 0.05)), LibraryCalls(forbid) as calls:
+            with time_limit(max(seconds, 0.05)), LibraryCalls(forbid if self.watches_calls else ()) as calls:
                 outcome = observe.observe(probe, unpack_values(case["values"]), draw, answer, forbid)
             if calls.was_replaced:
                 self.signs.append("Python's profiler was replaced")

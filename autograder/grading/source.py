@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from autograder.grading.intake import seen
@@ -13,73 +13,41 @@ from autograder.limits import TooSlow, deadline
 
 # No answer to an exercise needs these. Found, they are shown to the instructor; beside a forbidden shortcut they count
 # as tampering, for what ran can be hidden with them.
-REACHES_FOR_GRADER = {
-    *("_getframe", "currentframe", "f_back", "f_locals", "f_globals", "tb_frame", "gi_frame"),
-    *("walk_stack", "walk_tb", "getmembers", "resolve_name", "get_field", "InteractiveInterpreter"),
-    *("get_objects", "get_referrers", "get_referents", "settrace", "setprofile"),
-    *(
-        "OperatorWatch",
-        "TorchFunctionMode",
-        "TorchDispatchMode",
-        "DisableTorchFunction",
-        "DisableTorchFunctionSubclass",
-    ),
-    *("_python_dispatch", "_pop_mode", "_disable_current_modes", "__torch_function__", "__torch_dispatch__"),
-    *("ast_transformers", "input_transformers_cleanup", "input_transformers_post", "displayhook"),
-    *("ctypes", "_exit", "__subclasses__"),
-}
-# So can it with other processes, which nothing watches, and with names that are put together while the code runs.
-REACHES_FOR_GRADER |= {
-    *("subprocess", "multiprocessing", "threading", "_thread", "concurrent", "fork", "forkpty", "posix_spawn", "Popen"),
-    *(
-        "popen",
-        "system",
-        "run_cell_magic",
-        "run_line_magic",
-        "__dict__",
-        "pickle",
-        "marshal",
-        "FunctionType",
-        "__getattribute__",
-        "attrgetter",
-        "methodcaller",
-    ),
-    *("import_module", "__import__", "__builtins__", "_execution_engine", "load_inline", "cpp_extension"),
-}
+REACHES_FOR_GRADER = frozenset(
+    # frames, and whoever looks for objects
+    "_getframe currentframe f_back f_locals f_globals tb_frame gi_frame walk_stack walk_tb getmembers resolve_name "
+    "get_field get_objects get_referrers get_referents settrace setprofile __subclasses__ InteractiveInterpreter "
+    # what watches
+    "OperatorWatch TorchFunctionMode TorchDispatchMode DisableTorchFunction DisableTorchFunctionSubclass "
+    "_python_dispatch _pop_mode _disable_current_modes __torch_function__ __torch_dispatch__ _execution_engine "
+    # what shows
+    "ast_transformers input_transformers_cleanup input_transformers_post displayhook "
+    # below Python, and other processes, which nothing watches
+    "ctypes load_inline cpp_extension _exit subprocess multiprocessing threading _thread concurrent fork forkpty "
+    "posix_spawn Popen popen system run_cell_magic run_line_magic "
+    # names that are put together while the code runs
+    "__dict__ pickle marshal FunctionType __getattribute__ attrgetter methodcaller import_module __import__ "
+    "__builtins__".split()
+)
 # Whole modules that are of use to whoever looks around in the process, and to no exercise.
-REACHING_MODULES = {
-    "socket",
-    "signal",
-    "inspect",
-    "fcntl",
-    "asyncio",
-    "selectors",
-    "runpy",
-    "pydoc",
-    "pkgutil",
-    "codeop",
-    "builtins",
-}
-REACHING_OF_OS = {"read", "write", "readv", "writev", "pipe", "dup", "dup2", "kill", "sendfile", "fdopen", "closerange"}
-CALLS_BY_NAME = {"getattr", "eval", "exec", "compile", "vars", "globals", "locals"}
-PLAIN_MAGICS = {
-    "matplotlib",
-    "time",
-    "timeit",
-    "prun",
-    "pip",
-    "conda",
-    "config",
-    "load_ext",
-    "autoreload",
-    "pwd",
-    "ls",
-    "who",
-    "whos",
-}
+REACHING_MODULES = frozenset(
+    "socket signal inspect fcntl asyncio selectors runpy pydoc pkgutil codeop builtins".split()
+)
+REACHING_OF_OS = frozenset("read write readv writev pipe dup dup2 kill sendfile fdopen closerange".split())
+CALLS_BY_NAME = frozenset("getattr eval exec compile vars globals locals".split())
+PLAIN_MAGICS = frozenset("matplotlib time timeit prun pip conda config load_ext autoreload pwd ls who whos".split())
 OWN_PACKAGE = "autograder"
 READ_SECONDS = 5.0  # for the cells of one notebook
 LONGEST_WITH_MAGICS = 20_000  # characters: IPython reads such a cell again for every magic in it
+
+
+# Without one of these words no code gets hold of a function of a library other than torch, which is watched anyway.
+LEADS_ELSEWHERE = re.compile(
+    rf"numpy|^\s*[%!]|import\s*\*|\b__(?!(?:init|call|name)__\b)|\b(?:np|{'|'.join(sorted(LIBRARIES - {'torch'}))})\b"
+    rf"|\b(?:{'|'.join(sorted(CALLS_BY_NAME | {'importlib', 'sys', 'gc', 'operator', 'pickle'}))})\b"
+    rf"|\b(?:import|from)\b.*\b(?:{'|'.join(sorted(REACHING_MODULES))})\b",
+    re.MULTILINE,
+)
 
 
 @dataclass
@@ -216,6 +184,11 @@ def reached(cells: Cells, exercise: str) -> Iterator[ast.AST]:
                     waiting.append(node.id)
 
 
+def leads_elsewhere(sources: Iterable[str]) -> bool:
+    """Whether cells could call functions of libraries other than torch: then every call is to be looked at."""
+    return any(LEADS_ELSEWHERE.search(source) for source in sources)
+
+
 def own_names(definition: ast.AST) -> set[str]:
     """The names that a function or class binds itself: the notebook's of the same name are others."""
     if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -319,15 +292,3 @@ def imports_ours(node: ast.AST) -> bool:
     if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != OWN_PACKAGE:
         return False
     return node.module != f"{OWN_PACKAGE}.check" or any(alias.name != "Checker" for alias in node.names)
-
-
-def preloads(sources: Sequence[str]) -> list[str]:
-    """Modules that cells import: what a warm server should have imported already."""
-    found = []
-    for tree in filter(None, map(parsed, sources)):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found += [node.module]
-    return sorted(set(found))

@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 
 from autograder.grading import drive as drive_module
 from autograder.grading.align import Cell, align
-from autograder.grading.drive import Drive, GraderFault, Transcript, drive, with_seconds
+from autograder.grading.drive import Drive, GraderFault, Transcript, drive, with_settings
 from autograder.grading.intake import cells_of
 from autograder.grading.kit import Kit, Unit, fresh_key, make_kit
 from autograder.grading.lanes import Lanes, Settings
@@ -247,7 +247,7 @@ def test_a_server_that_is_gone_is_the_graders_fault_and_a_new_one_takes_over(
 
 def test_a_limit_is_put_into_a_packed_request():
     request = pack({"do": "check", "cases": []})
-    limited = with_seconds(request, 2.5)
+    limited = with_settings(request, seconds=2.5)
     length, arrays = LENGTHS.unpack_from(limited)
     header = json.loads(limited[LENGTHS.size : LENGTHS.size + length])
     assert header == {"seconds": 2.5, "do": "check", "cases": [], "arrays": []}

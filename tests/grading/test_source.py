@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from autograder.grading.source import forbidden, preloads, reaching_for_grader, read
+from autograder.grading.align import RUN
+from autograder.grading.kit import Unit
+from autograder.grading.source import forbidden, leads_elsewhere, reaching_for_grader, read
+from autograder.lesson import ROOT
 
 FORBID = ["conv2d", "unfold", "Conv2d"]
 USES = {
@@ -116,9 +119,29 @@ def test_a_deep_source_that_parses_ends_nothing():
     assert forbidden(cells, "blur", FORBID) == [] == reaching_for_grader(cells)
 
 
-def test_preloads_are_what_cells_import():
-    assert preloads(["import torch\nfrom torch import nn", "import numpy as np, math", "import (broken"]) == [
-        "math",
-        "numpy",
-        "torch",
-    ]
+@pytest.mark.parametrize(
+    ("source", "leads"),
+    [
+        ("import torch\n\ndef f(x):\n    return x.sum() % 2", False),
+        ("import torch.nn.functional as F\nG = F.pad", False),
+        ("import numpy", True),
+        ("def f(x):\n    return x.numpy()", True),
+        ("def f(x):\n    return np.cumsum(x)", True),
+        ("from scipy import signal", True),
+        ("f = getattr(torch, name)", True),
+        ("torch.Tensor.__array__(x)", True),
+        ("from somewhere import *", True),
+        ("%timeit f()", True),
+        ("import sys", True),
+        ("import math, signal", True),
+        ("def conv1d(signal):\n    print(conv1d.__name__)\n    super().__init__()", False),
+        ("f.__init__.__globals__", True),
+    ],
+)
+def test_what_could_lead_to_another_librarys_functions(source: str, leads: bool) -> None:
+    assert leads_elsewhere([source]) is leads
+
+
+def test_a_unit_that_needs_torch_alone_is_not_slowed_down() -> None:
+    unit = Unit(ROOT, "01_convolution")
+    assert not leads_elsewhere(cell.source for cell in unit.release if cell.role in RUN)
