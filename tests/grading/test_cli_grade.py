@@ -52,8 +52,11 @@ def test_a_class_is_graded_once_and_only_what_changed_again(class_of_two):
     assert "2 of 2 graded" in out and "2 graded in " in out and "the first after " in out
     assert points(class_of_two, "ada") == ALL
 
-    code, out, _ = call(class_of_two, "90")  # by its number
-    assert code == FINE
+    for _ in range(3):  # whoever saves a file of the grader's meanwhile makes it another grader
+        code, out, _ = call(class_of_two, "90")  # by its number
+        assert code == FINE
+        if "2 graded" not in out:
+            break
     assert "0 graded, 2 unchanged since the last time, not run again" in out
 
     seed = Results(class_of_two).read(UNIT, "bo").seed
