@@ -51,7 +51,7 @@ def explain(error: Exception) -> str:
     from autograder.errors import CourseError
 
     text = " ".join(str(error).split())
-    if isinstance(error, (CourseError, data_error())) and text:
+    if isinstance(error, (CourseError, *library_errors())) and text:
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
@@ -61,13 +61,10 @@ def explain(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {text} ({DEBUG}=1 shows where)"
 
 
-def data_error() -> type[Exception]:
-    """The error of cvcourse.data, without importing it: where it is not loaded, it was not raised."""
-    return getattr(sys.modules.get("cvcourse.data.errors"), "DataError", NeverRaised)
-
-
-class NeverRaised(Exception):
-    """Stands for an error class that is not loaded."""
+def library_errors() -> list[type[Exception]]:
+    """The errors of cvcourse that are meant for the reader, without importing it: what is not loaded was not raised."""
+    names = {"cvcourse.data.errors": "DataError", "cvcourse.training.errors": "TrainingError"}
+    return [getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules]
 
 
 def console() -> Console:
@@ -123,6 +120,29 @@ def check(notebook: Annotated[Path, typer.Argument(help="The notebook of a learn
     report = check_notebook(notebook)
     console().print(report)
     finish(report.passed)
+
+
+@app.command()
+def train(
+    unit: Annotated[str, typer.Argument(help="Name or number of the unit.")],
+    data: Annotated[str | None, typer.Option(help="What to train on; the unit's usual data by default.")] = None,
+    budget: Annotated[str | None, typer.Option(help="smoke, cpu or gpu; what suits the hardware by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, batches and augmentation.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; solutions/UNIT/reference by default.")] = None,
+    course: Annotated[Path, typer.Option(help="The course's folder.")] = Path(),
+) -> None:
+    """Train a unit's solution and record it as a reference run.
+
+    In several processes: accelerate launch --multi_gpu --num_processes 2 -m autograder.cli train UNIT
+    (on processors: ACCELERATE_USE_CPU=true before it).
+    """
+    from autograder.lesson import chosen_units
+    from autograder.train import train_unit
+
+    (name,) = chosen_units([unit], course)
+    written = train_unit(course, name, budget, data, seed, out)
+    if written is not None:
+        print(f"The reference run is {written}.")
 
 
 def require_notebook(path: Path) -> None:
@@ -285,7 +305,7 @@ def grade(
 
 
 def unit_named(name: str, course: Path) -> str:
-    """A unit of a course by its name or number; a unit that only was graded or handed in is looked for, too."""
+    """A unit of a course by its name or number; the name itself where there is none such."""
     folders = sorted(path.name for path in (course / "solutions").glob("[0-9][0-9]_*"))
     return next((folder for folder in folders if name.strip("/") in (folder, folder[:2])), name)
 

@@ -12,7 +12,7 @@ from traitlets.config import Config
 from autograder.lesson import COURSE, SOLUTIONS
 
 # What an instructor edits and a learner must not receive.
-AUTHOR_FILES = ["[0-9][0-9]_*.py", "exercises.toml", "wheats.py", "hidden.safetensors"]
+AUTHOR_FILES = ["[0-9][0-9]_*.py", "exercises.toml", "wheats.py", "training.py", "hidden.safetensors"]
 STUB = "raise NotImplementedError"
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from cvcourse.training.devices import best_device
+from cvcourse.training.errors import BudgetError
+from cvcourse.training.progress import interrupt_flag
 
 NAMES = ("smoke", "cpu", "gpu")
 VARIABLE = "CVCOURSE_BUDGET"
 Item = TypeVar("Item")
-
-
-class BudgetError(ValueError):
-    """A budget that does not exist was asked for; the message is one sentence that says which ones do."""
 
 
 @dataclass
@@ -57,36 +54,6 @@ class Budget:
                     last = now
                     left = (now - start) / (done + 1) * (len(steps) - done - 1)
                     print(f"step {done + 1} of {len(steps)}, about {left:.0f} s left", flush=True)
-
-
-@contextmanager
-def interrupt_flag() -> Iterator[Callable[[], bool]]:
-    """Turn the first interrupt (Ctrl-C, the stop button) into a flag; restores the usual handling at the end."""
-    seen: list[int] = []
-
-    def note(signum: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(signum)
-
-    # Signals can be handled in the main thread only; elsewhere an interrupt keeps its usual meaning.
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def best_device() -> str:
-    """The fastest device that torch can use here: "cuda", "mps" or "cpu"."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def budget(choice: str | None = None, /, *, expected: str = "", **plans: dict[str, Any]) -> Budget:

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from cvcourse import training
-from cvcourse.training import Budget, BudgetError, budget
+from cvcourse.training import Budget, BudgetError, budget, budgets
 
 PLANS = {"smoke": dict(steps=2), "cpu": dict(steps=20), "gpu": dict(steps=200)}
 
@@ -20,7 +20,7 @@ def no_variable(monkeypatch):
 
 
 def on(monkeypatch, device):
-    monkeypatch.setattr(training, "best_device", lambda: device)
+    monkeypatch.setattr(budgets, "best_device", lambda: device)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""`cvcourse train`: a unit's training outside the notebook, on the solutions, recorded as a reference run.
+
+A unit says what its training is in `solutions/NN_unit/training.py`, which is copied nowhere:
+
+    DATA = ("digits", "cifar10")  # what it can train on, the usual one first
+    BUDGETS = {"smoke": {"steps": 10}, "cpu": {"steps": 300}, "gpu": {"steps": 3000}}
+
+    def train(exercises, budget, data, seed):  # -> cvcourse.training.Results
+        model = exercises.ResNet(...).to(budget.device)
+        run = fit(model, ..., steps=budget.steps, seed=seed)
+        return run.results()
+
+`exercises` holds the unit's solutions as attributes; `budget` is a `cvcourse.training.Budget`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from autograder.errors import CourseError
+
+FILE, REFERENCE = "training.py", "reference"
+DEFINED = ("DATA", "BUDGETS", "train")
+
+
+def train_unit(
+    root: Path, unit: str, budget: str | None, data: str | None, seed: int, out: Path | None = None
+) -> Path | None:
+    """Train a unit, and write its reference run into `out`, or else into the unit's folder `reference`.
+
+    Returns the file, or None in all processes but the first. Raises CourseError for a unit that trains nothing and for
+    data that it does not know; TrainingError for what goes wrong on the way.
+    """
+    import torch
+
+    from autograder.lesson import solutions
+    from cvcourse.training import budget as choose_budget
+    from cvcourse.training import write_reference
+
+    training = training_of(root, unit)
+    data = data_name(unit, training.DATA, data)
+    is_first = os.environ.get("RANK", "0") == "0"
+    with nullcontext() if is_first else redirect_stdout(io.StringIO()):
+        if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" then means this process's own GPU
+        plan = choose_budget(budget, **training.BUDGETS)
+        exercises = SimpleNamespace(**solutions(unit, root))
+        torch.manual_seed(seed)
+        results = training.train(exercises, plan, data, seed)
+    if not is_first:
+        return None
+    folder = out or root / "solutions" / unit / REFERENCE
+    return write_reference(folder, unit, plan.name, data, seed, results, command(unit, data, plan.name, seed))
+
+
+def training_of(root: Path, unit: str) -> SimpleNamespace:
+    """The names in a unit's training.py. Raises CourseError where there is none, or it lacks one of them."""
+    path = root / "solutions" / unit / FILE
+    if not path.exists():
+        raise CourseError(f"{unit} has no training outside its notebook: write solutions/{unit}/{FILE} to give it one.")
+    names: dict[str, Any] = {"__name__": f"training_of_{unit}", "__file__": str(path)}
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), names)
+    except Exception as error:
+        raise CourseError(f"{unit}/{FILE} does not run: {type(error).__name__}: {error}.") from error
+    missing = [name for name in DEFINED if not names.get(name)]
+    if missing:
+        raise CourseError(f"{unit}/{FILE} must define {', '.join(missing)}.")
+    return SimpleNamespace(**{name: names[name] for name in DEFINED})
+
+
+def data_name(unit: str, names: tuple[str, ...], wanted: str | None) -> str:
+    """The data to train on, by default the first of `names`. Raises CourseError for another name."""
+    if wanted is not None and wanted not in names:
+        raise CourseError(f"{unit} does not train on {wanted!r}: it trains on {', '.join(names)}.")
+    return wanted or names[0]
+
+
+def command(unit: str, data: str, budget: str, seed: int) -> str:
+    """What to type to repeat a run."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    start = "cvcourse"
+    if processes > 1:
+        on_cpu = "ACCELERATE_USE_CPU=true " if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" else ""
+        start = f"{on_cpu}accelerate launch --multi_gpu --num_processes {processes} -m autograder.cli"
+    return f"{start} train {unit} --data {data} --budget {budget} --seed {seed}"

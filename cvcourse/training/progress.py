@@ -1,0 +1,170 @@
+"""How a long training says where it is: live curves in a notebook, plain lines elsewhere; and how it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cvcourse.widgets.panels import Scene
+
+MOST_POINTS = 300
+"""Points of a loss curve on the screen; more steps are averaged in groups."""
+
+Evaluations = Sequence[tuple[int, Mapping[str, float]]]
+
+
+@contextmanager
+def interrupt_flag() -> Iterator[Callable[[], bool]]:
+    """Turn the first interrupt (Ctrl-C, the stop button) into a flag; restores the usual handling at the end."""
+    seen: list[int] = []
+
+    def note(signum: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(signum)
+
+    # Signals can be handled in the main thread only; elsewhere an interrupt keeps its usual meaning.
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Progress:
+    """Tells about step, loss, throughput and time left, every `every` seconds.
+
+    steps: of the whole training. start: the step that it begins with. batch_size: images a step, of all processes.
+    silent: tell nothing, as in all processes but the first.
+    """
+
+    def __init__(
+        self, steps: int, start: int, batch_size: int, every: float = 2.0, title: str = "training", silent: bool = False
+    ):
+        self.steps, self.start, self.batch_size, self.title = steps, start, batch_size, title
+        self.began = self.last = time.monotonic()
+        self.losses: Sequence[float] = ()
+        self.evaluations: Evaluations = ()
+        self.words = "not a step yet"
+        self.silent = silent
+        self.picture = LivePicture(self.scene, title) if not silent and shows_pictures() else None
+        self.every = min(every, 0.5) if self.picture else every
+
+    def update(self, losses: Sequence[float], evaluations: Evaluations) -> None:
+        """Tell about it when it is time to. losses: of every step from the first one on."""
+        now = time.monotonic()
+        if not self.silent and now - self.last >= self.every:
+            self.last = now
+            self.tell(losses, evaluations)
+
+    def tell(self, losses: Sequence[float], evaluations: Evaluations) -> None:
+        """Tell about it now."""
+        self.losses, self.evaluations, self.words = losses, evaluations, self.line(losses, evaluations)
+        if self.picture:
+            self.picture.redraw()
+        else:
+            print(self.words, flush=True)
+
+    def finish(self, losses: Sequence[float], evaluations: Evaluations, words: str) -> None:
+        """The last picture, and a sentence."""
+        if self.silent:
+            return
+        self.losses, self.evaluations, self.words = losses, evaluations, self.line(losses, evaluations)
+        if self.picture:
+            self.picture.finish()
+        print(words, flush=True)
+
+    def line(self, losses: Sequence[float], evaluations: Evaluations) -> str:
+        """Step, loss, throughput, time left, and the last evaluation."""
+        done, fresh = len(losses), len(losses) - self.start
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        parts = [f"step {done} of {self.steps}"]
+        if losses:
+            parts.append(f"loss {recent(losses):.3g}")
+        if fresh > 0:
+            parts.append(f"{fresh * self.batch_size / seconds:,.0f} images/s")
+            parts.append(f"about {seconds / fresh * (self.steps - done):.0f} s left")
+        if evaluations:
+            parts += [f"{name} {value:.3g}" for name, value in evaluations[-1][1].items()]
+        return "   ".join(parts)
+
+    def scene(self) -> Scene:
+        """The curves so far."""
+        return curves_scene({self.title: self.losses}, {self.title: self.evaluations}, self.words)
+
+
+class LivePicture:
+    """A picture in a notebook's output that is drawn again while the cell runs."""
+
+    def __init__(self, draw: Callable[[], Scene], title: str):
+        from IPython.display import display
+
+        from cvcourse.widgets import Lab
+
+        alt = f"Curves of {title}: the loss against the step, and what was measured on the way."
+        self.lab = Lab(draw, title=title, alt=alt)
+        self.handle = display(self.lab, display_id=True)
+
+    def redraw(self) -> None:
+        """Draw what is known now."""
+        self.lab.set()
+
+    def finish(self) -> None:
+        """Draw for the last time; the notebook's file keeps this picture."""
+        self.redraw()
+        self.handle.update(self.lab)
+
+
+def shows_pictures() -> bool:
+    """Whether this process is a notebook's kernel and pictures are wanted."""
+    interactive = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if not hasattr(interactive, "kernel"):
+        return False
+    from cvcourse.widgets.static import mode
+
+    return mode() != "off"
+
+
+def curves_scene(
+    losses: Mapping[str, Sequence[float]], evaluations: Mapping[str, Evaluations], caption: str = ""
+) -> Scene:
+    """Loss curves of one or several runs, and beside them what was measured in each."""
+    from cvcourse.widgets import Scene, curves
+
+    panels = [curves({name: thinned(values) for name, values in losses.items()}, x_label="step", y_label="loss")]
+    measured = {
+        f"{name}: {what}" if len(evaluations) > 1 else what: (
+            [step for step, values in found if what in values],
+            [values[what] for _, values in found if what in values],
+        )
+        for name, found in evaluations.items()
+        for what in (found[-1][1] if found else ())
+    }
+    if measured:
+        panels.append(curves(measured, x_label="step"))
+    return Scene(*panels, caption=caption)
+
+
+def thinned(values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """(steps, means of groups), so that at most MOST_POINTS points stand for a curve."""
+    group = max(1, -(-len(values) // MOST_POINTS))
+    starts = range(0, len(values), group)
+    groups = [values[start : start + group] for start in starts]
+    return [start + (len(part) + 1) / 2 for start, part in zip(starts, groups, strict=True)], [
+        sum(part) / len(part) for part in groups
+    ]
+
+
+def recent(losses: Sequence[float], count: int = 10) -> float:
+    """The mean of the last losses, which says more than the last batch."""
+    last = losses[-count:]
+    return sum(last) / len(last)

@@ -1,0 +1,207 @@
+"""Reference runs: a unit's training on stated hardware and data, recorded for readers who cannot run it themselves.
+
+A reference run is `BUDGET.json`, and `BUDGET.safetensors` where its weights are small, in the folder of one unit. It is
+always shown beside the learner's own run and under its own name, never in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvcourse.training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cvcourse.training.loop import Run
+
+LARGEST_WEIGHTS = 12_000_000
+"""Bytes up to which a reference run's weights are stored."""
+
+VERSIONS_OF = ("torch", "numpy", "safetensors", "accelerate")
+FIELDS = ("unit", "budget", "data", "seed", "configuration", "numbers", "curves", "environment")
+
+
+@dataclass
+class Results:
+    """What a unit's `train` returns. curves: name -> [(step, value)]. model: None where no weights are to be kept."""
+
+    configuration: Mapping[str, Any]
+    numbers: Mapping[str, float]
+    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    model: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """A recorded run. weights: the file, or None where they were too large to keep."""
+
+    unit: str
+    budget: str
+    data: str
+    seed: int
+    configuration: dict[str, Any]
+    numbers: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]]
+    environment: dict[str, Any]
+    weights: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """One line that says what this is and where it was made."""
+        made = self.environment
+        return (
+            f"reference run ({self.budget} budget, {self.data}, seed {self.seed}; {made.get('hardware', 'unknown')}, "
+            f"torch {made.get('versions', {}).get('torch', 'unknown')}, {made.get('date', 'unknown')})"
+        )
+
+
+def write_reference(
+    folder: str | Path, unit: str, budget: str, data: str, seed: int, results: Results, command: str
+) -> Path:
+    """Write a reference run into the unit's folder of them; returns the JSON file. Raises TrainingError if not."""
+    if not isinstance(results, Results):
+        raise TrainingError(f"{unit}: train must return Results, not {type(results).__name__}.")
+    folder = Path(folder)
+    environment = environment_of(results.model) | {"command": command}
+    parts = (unit, budget, data, seed, results.configuration, results.numbers, results.curves, environment)
+    try:
+        text = json.dumps(dict(zip(FIELDS, parts, strict=True)), indent=1, allow_nan=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_weights(results.model, folder / f"{budget}.safetensors")
+        path = folder / f"{budget}.json"
+        replace(path, text + "\n")
+    except OSError as error:
+        raise TrainingError(
+            f"The reference run cannot be written to {folder} ({error.strerror}): name another folder with --out."
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f"{unit}: its results are no plain finite numbers and words ({error}): look at what train returns."
+        ) from None
+    return path
+
+
+def write_weights(model: nn.Module | None, path: Path) -> None:
+    """Store the weights if there are any and they are small; weights of an earlier run never stay behind."""
+    from safetensors.torch import save_file
+
+    path.unlink(missing_ok=True)
+    if model is None:
+        return
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    if sum(tensor.nbytes for tensor in weights.values()) <= LARGEST_WEIGHTS:
+        new = path.with_suffix(".new")
+        save_file(weights, new)
+        os.replace(new, path)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file wholly or not at all."""
+    new = path.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)
+
+
+def read_reference(folder: str | Path, budget: str) -> ReferenceRun | None:
+    """The reference run of this budget, or None where there is none. Raises TrainingError for a damaged one."""
+    path = Path(folder) / f"{budget}.json"
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["curves"] = {name: [(int(x), float(y)) for x, y in curve] for name, curve in found["curves"].items()}
+        run = ReferenceRun(**{name: found[name] for name in FIELDS})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise TrainingError(
+            f"The reference run {path.name} cannot be read: write it anew with cvcourse train."
+        ) from None
+    weights = path.with_suffix(".safetensors")
+    return ReferenceRun(**(asdict(run) | {"weights": weights})) if weights.exists() else run
+
+
+def show_reference(folder: str | Path, budget: str, own: Run | None = None) -> ReferenceRun | None:
+    """Show a reference run, and the learner's own beside it. Where none was recorded, say so; returns the reference."""
+    run = read_reference(folder, budget)
+    if run is None:
+        print(f"No reference run was recorded for the {budget} budget.")
+        if own is not None:
+            own.show()
+        return None
+    print(run.label)
+    print_numbers({"your run": own.numbers if own is not None else None, "reference run": run.numbers})
+    _draw(run, own)
+    return run
+
+
+def print_numbers(runs: Mapping[str, Mapping[str, float] | None]) -> None:
+    """One line a run: its numbers."""
+    for name, numbers in runs.items():
+        if numbers is not None:
+            print(f"  {name:14}" + "   ".join(f"{what} {value:.4g}" for what, value in numbers.items()))
+
+
+def _draw(run: ReferenceRun, own: Run | None) -> None:
+    from cvcourse.training.progress import shows_pictures
+
+    if not shows_pictures() or not run.curves:
+        return
+    from cvcourse.widgets import curves, show
+
+    mine = own.results().curves if own is not None else {}
+    panels = [
+        curves(
+            {
+                f"{who}: {name}": tuple(zip(*both[name], strict=True))
+                for who, both in (("your run", mine), ("reference run", run.curves))
+                if both.get(name)
+            },
+            x_label="step",
+            y_label=name,
+        )
+        for name in run.curves
+        if run.curves[name]
+    ]
+    show(*panels, caption=run.label, alt=f"Curves of the {run.label}, and of your own run where there is one.")
+
+
+def environment_of(model: nn.Module | None = None) -> dict[str, Any]:
+    """Hardware, versions and date, without any name or folder of this machine."""
+    import torch
+
+    parameter = next(model.parameters(), None) if model is not None else None
+    device = parameter.device.type if parameter is not None else "cpu"
+    processor = f"{processor_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    versions = {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF}
+    return {
+        "hardware": torch.cuda.get_device_name() if device == "cuda" else processor,
+        "device": device,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "versions": versions,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def processor_name() -> str:
+    """The processor in words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def version(package: str) -> str | None:
+    """A package's version, or None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
