@@ -11,29 +11,34 @@ from autograder.grading.intake import seen
 from autograder.libraries import LIBRARIES
 from autograder.limits import TooSlow, deadline
 
-# No answer to an exercise needs these. Found, they are shown to the instructor; beside a forbidden shortcut they count
-# as tampering, for what ran can be hidden with them.
-REACHES_FOR_GRADER = frozenset(
+# No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where a shortcut is
+# forbidden they count as tampering, for what ran can be hidden with them: these wherever they stand in a notebook,
+HIDES_ANYWHERE = frozenset(
     # frames, and whoever looks for objects
     "_getframe currentframe f_back f_locals f_globals tb_frame gi_frame walk_stack walk_tb getmembers resolve_name "
-    "get_field get_objects get_referrers get_referents settrace setprofile __subclasses__ InteractiveInterpreter "
-    # what watches
+    "get_field get_objects get_referrers get_referents settrace setprofile __subclasses__ "
+    # what watches, and what shows
     "OperatorWatch TorchFunctionMode TorchDispatchMode DisableTorchFunction DisableTorchFunctionSubclass "
     "_python_dispatch _pop_mode _disable_current_modes __torch_function__ __torch_dispatch__ _execution_engine "
-    # what shows
     "ast_transformers input_transformers_cleanup input_transformers_post displayhook "
-    # below Python, and other processes, which nothing watches
-    "ctypes load_inline cpp_extension _exit subprocess multiprocessing threading _thread concurrent fork forkpty "
-    "posix_spawn Popen popen system run_cell_magic run_line_magic "
-    # names that are put together while the code runs
-    "__dict__ pickle marshal FunctionType __getattribute__ attrgetter methodcaller import_module __import__ "
-    "__builtins__".split()
+    # below Python, and code that nobody can read before it runs
+    "ctypes load_inline cpp_extension _exit pickle marshal InteractiveInterpreter run_cell_magic run_line_magic "
+    "import_module __import__ __builtins__".split()
 )
+# and these in an exercise and in what it uses.
+HIDES_NEARBY = frozenset(
+    # other processes and threads, which nothing watches
+    "subprocess multiprocessing threading _thread concurrent fork forkpty posix_spawn Popen popen system "
+    # names that are put together while the code runs
+    "__dict__ FunctionType __getattribute__ attrgetter methodcaller".split()
+)
+REACHES_FOR_GRADER = HIDES_ANYWHERE | HIDES_NEARBY
 # Whole modules that are of use to whoever looks around in the process, and to no exercise.
 REACHING_MODULES = frozenset(
     "socket signal inspect fcntl asyncio selectors runpy pydoc pkgutil codeop builtins".split()
 )
 REACHING_OF_OS = frozenset("read write readv writev pipe dup dup2 kill sendfile fdopen closerange".split())
+RUNS_TEXT = frozenset({"eval", "exec", "compile"})
 CALLS_BY_NAME = frozenset("getattr eval exec compile vars globals locals".split())
 PLAIN_MAGICS = frozenset("matplotlib time timeit prun pip conda config load_ext autoreload pwd ls who whos".split())
 OWN_PACKAGE = "autograder"
@@ -41,11 +46,12 @@ READ_SECONDS = 5.0  # for the cells of one notebook
 LONGEST_WITH_MAGICS = 20_000  # characters: IPython reads such a cell again for every magic in it
 
 
-# Without one of these words no code gets hold of a function of a library other than torch, which is watched anyway.
+LEAD_NOWHERE = frozenset("autograder cvcourse torch math time random itertools functools collections".split())
+# Without one of these words, or an import of something else, no code gets hold of a function of a library other than torch, which is watched anyway.
 LEADS_ELSEWHERE = re.compile(
     rf"numpy|^\s*[%!]|import\s*\*|\b__(?!(?:init|call|name)__\b)|\b(?:np|{'|'.join(sorted(LIBRARIES - {'torch'}))})\b"
     rf"|\b(?:{'|'.join(sorted(CALLS_BY_NAME | {'importlib', 'sys', 'gc', 'operator', 'pickle'}))})\b"
-    rf"|\b(?:import|from)\b.*\b(?:{'|'.join(sorted(REACHING_MODULES))})\b",
+    rf"|(?:^|[;:])\s*(?:import|from)\s+(?!(?:{'|'.join(sorted(LEAD_NOWHERE))})\b)|(?:^|[;:])\s*import\b[^\n]*,",
     re.MULTILINE,
 )
 
@@ -219,15 +225,33 @@ def line_of(node: ast.AST) -> str:
 
 def reaching_for_grader(cells: Cells) -> list[str]:
     """Lines of the notebook that reach for the process around them."""
-    lines = [*cells.unread]
+    lines = [*cells.unread, *(line_of(node) for node in nodes_of(cells) if reaches(node))]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def could_hide(cells: Cells, exercise: str) -> bool:
+    """Whether a notebook holds what could hide from the grader which functions an exercise calls."""
+    if cells.unread or any(reaches_anywhere(node) for node in nodes_of(cells)):
+        return True
+    return any(reaches(node) for node in reached(cells, exercise))
+
+
+def nodes_of(cells: Cells) -> Iterator[ast.AST]:
+    """Every syntax node of the cells but those of harmless magics."""
     for tree in cells.trees:
         harmless = {id(part) for node in tree.body if is_plain_magic(node) for part in ast.walk(node)}
-        for node in ast.walk(tree):
-            if id(node) in harmless:
-                continue
-            if names_of(node) & REACHES_FOR_GRADER or imports_reaching(node) or calls_by_name(node) or is_low(node):
-                lines.append(line_of(node))
-    return list(dict.fromkeys(line for line in lines if line))
+        yield from (node for node in ast.walk(tree) if id(node) not in harmless)
+
+
+def reaches(node: ast.AST) -> bool:
+    """Whether a node reaches for the process around the code."""
+    return bool(names_of(node) & REACHES_FOR_GRADER) or imports_reaching(node) or calls_by_name(node) or is_low(node)
+
+
+def reaches_anywhere(node: ast.AST) -> bool:
+    """Whether a node does so in a way that serves from any place in a notebook."""
+    runs_text = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNS_TEXT
+    return runs_text or bool(names_of(node) & HIDES_ANYWHERE) or imports_ours(node) or is_low(node)
 
 
 def names_of(node: ast.AST) -> set[str]:

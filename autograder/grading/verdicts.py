@@ -28,7 +28,7 @@ def verdicts_of(key: Key, cells: Sequence[Cell], transcript: Transcript) -> dict
     for name, exercise in key.exercises.items():
         forbidden = source.forbidden(written, name, exercise.forbid)
         verdict = verdict_of(exercise, cells, transcript, forbidden)
-        hides = bool(exercise.forbid and reaching and verdict.points)
+        hides = bool(exercise.forbid and verdict.points) and source.could_hide(written, name)
         found[name] = suspected(verdict) if hides or name in transcript.tampered else verdict
     return found
 

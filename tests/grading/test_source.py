@@ -6,7 +6,7 @@ import pytest
 
 from autograder.grading.align import RUN
 from autograder.grading.kit import Unit
-from autograder.grading.source import forbidden, leads_elsewhere, reaching_for_grader, read
+from autograder.grading.source import could_hide, forbidden, leads_elsewhere, reaching_for_grader, read
 from autograder.lesson import ROOT
 
 FORBID = ["conv2d", "unfold", "Conv2d"]
@@ -145,3 +145,29 @@ def test_what_could_lead_to_another_librarys_functions(source: str, leads: bool)
 def test_a_unit_that_needs_torch_alone_is_not_slowed_down() -> None:
     unit = Unit(ROOT, "01_convolution")
     assert not leads_elsewhere(cell.source for cell in unit.release if cell.role in RUN)
+
+
+HONEST = "def blur(x):\n    return x.mean()"
+CURIOUS = "import threading, inspect\nvars(blur), blur.__dict__, inspect.signature(blur)"
+
+
+def test_a_curious_cell_beside_an_honest_exercise_costs_nothing() -> None:
+    cells = read([HONEST, CURIOUS])
+    assert reaching_for_grader(cells)
+    assert not could_hide(cells, "blur")
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ["def blur(x):\n    return vars(np)['con' + 'volve'](x)"],
+        ["def blur(x):\n    return helper(x)", "def helper(x):\n    return x.__dict__"],
+        [HONEST, "import sys\nsys._getframe()"],
+        [HONEST, "exec('blur = 1')"],
+        [HONEST, "import pickle"],
+        [HONEST, "from autograder import shortcuts"],
+        [HONEST, "import os\nos.write(3, b'')"],
+    ],
+)
+def test_what_could_hide_a_shortcut(sources: list[str]) -> None:
+    assert could_hide(read(sources), "blur")
