@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from autograder.key import CaseKey, ExerciseKey, Key
 
 TRIES = 5
+# Modules of this package that have no part in a verdict: what writes units, and what shows and sends on results.
+NO_PART = frozenset(
+    "build cli demo doctor lab mutate nbgrader_config notebook preprocessors quality train "
+    "class_report exports feedback page pseudonyms show similar".split()
+)
 SOURCES = ("{unit}.py", "probes.py", "exercises.toml", "wheats.py", "hidden.safetensors", "key.safetensors")
 
 
@@ -145,8 +151,11 @@ def imports_of(sources: Iterable[str]) -> list[str]:
 
 
 def grader_digest() -> str:
-    """Digest of the grader's own code."""
-    return digest_of(sorted(Path(__file__).parent.parent.rglob("*.py")))
+    """Digest of all that could change a verdict: the grader's code, the library that notebooks use, torch and numpy."""
+    packages = Path(__file__).parent.parent, Path(__file__).parent.parent.parent / "cvcourse"
+    files = [path for package in packages for path in sorted(package.rglob("*.py")) if path.stem not in NO_PART]
+    versions = [f"{name} {metadata.version(name)}" for name in ("torch", "numpy")]
+    return digest_of_text(digest_of(files), *versions)
 
 
 def digest_of(paths: Iterable[Path]) -> str:

@@ -160,7 +160,8 @@ class Sandbox:
             start_new_session=True,
         )
         theirs.close()
-        self.control.send(json.dumps({"preload": self._preload}).encode())
+        with contextlib.suppress(OSError):  # it has died already: whoever waits for it is told why
+            self.control.send(json.dumps({"preload": self._preload}).encode())
 
     def _wrapped(self, server: list[str]) -> list[str]:
         bubblewrap = shutil.which("bwrap")
