@@ -47,7 +47,8 @@ LONGEST_WITH_MAGICS = 20_000  # characters: IPython reads such a cell again for 
 
 
 LEAD_NOWHERE = frozenset("autograder cvcourse torch math time random itertools functools collections".split())
-# Without one of these words, or an import of something else, no code gets hold of a function of a library other than torch, which is watched anyway.
+# Without one of these words, or an import of something else, no code gets hold of a function of a library other than
+# torch, which is watched anyway.
 LEADS_ELSEWHERE = re.compile(
     rf"numpy|^\s*[%!]|import\s*\*|\b__(?!(?:init|call|name)__\b)|\b(?:np|{'|'.join(sorted(LIBRARIES - {'torch'}))})\b"
     rf"|\b(?:{'|'.join(sorted(CALLS_BY_NAME | {'importlib', 'sys', 'gc', 'operator', 'pickle'}))})\b"

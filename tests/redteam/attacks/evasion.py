@@ -78,6 +78,20 @@ def moving_sum(signal, width=2):
     torch.nn.init.ones_(line.weight)
     return line(signal[None, None])[0, 0]
 """
+# No word in it names numpy, an import of it, or what is taken from it.
+IN_TEXT = """
+import timeit
+import torch
+
+tools = []
+text = "imp" + "ort nu" + "mpy as n; tools.extend([n.cu" + "msum, n.asarray])"
+timeit.timeit(text, globals={"tools": tools}, number=1)
+
+def moving_sum(signal, width=2):
+    total = torch.tensor(tools[0](tools[1](signal.detach())).tolist(), dtype=signal.dtype)
+    total = torch.cat([total.new_zeros(1), total])
+    return total[width:] - total[:-width]
+"""
 # Answers the host itself from inside the first call: what runs there, nobody watches.
 IN_RUNNERS_PLACE = """
 import inspect
@@ -151,6 +165,7 @@ ATTACKS = [
     moving_sum("source in a string", f"exec({summed('np.cumsum(x)')!r})"),
     moving_sum("below a cell magic", f"%%time\n{summed('np.cumsum(x)')}"),
     moving_sum("through a pickle", summed("adder(x)", "import pickle\nadder = pickle.loads(b'cnumpy\\ncumsum\\n.')\n")),
+    moving_sum("in text that another module runs", IN_TEXT),
     moving_sum("through another function of the library", summed("np.apply_along_axis(np.cumsum, 0, x)")),
     moving_sum("in a process of its own", FORKED, stock=False),
     moving_sum("in a thread of its own", THREADED),
