@@ -128,7 +128,7 @@ def train(
     data: Annotated[str | None, typer.Option(help="What to train on; the unit's usual data by default.")] = None,
     budget: Annotated[str | None, typer.Option(help="smoke, cpu or gpu; what suits the hardware by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, batches and augmentation.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run; solutions/UNIT/reference by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; beside the lesson by default.")] = None,
     course: Annotated[Path, typer.Option(help="The course's folder.")] = Path(),
 ) -> None:
     """Train a unit's solution and record it as a reference run.
@@ -143,6 +143,8 @@ def train(
     written = train_unit(course, name, budget, data, seed, out)
     if written is not None:
         print(f"The reference run is {written}.")
+        if out is None:
+            print(f"cvcourse build {name} gives it to learners.")
 
 
 def require_notebook(path: Path) -> None:

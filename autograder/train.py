@@ -23,22 +23,22 @@ from types import SimpleNamespace
 from typing import Any
 
 from autograder.errors import CourseError
+from autograder.lesson import SOLUTIONS, solutions
 
-FILE, REFERENCE = "training.py", "reference"
+FILE = "training.py"
 DEFINED = ("DATA", "BUDGETS", "train")
 
 
 def train_unit(
     root: Path, unit: str, budget: str | None, data: str | None, seed: int, out: Path | None = None
 ) -> Path | None:
-    """Train a unit, and write its reference run into `out`, or else into the unit's folder `reference`.
+    """Train a unit, and write its reference run into `out`, or else beside its lesson, from where `build` releases it.
 
     Returns the file, or None in all processes but the first. Raises CourseError for a unit that trains nothing and for
     data that it does not know; TrainingError for what goes wrong on the way.
     """
     import torch
 
-    from autograder.lesson import solutions
     from cvcourse.training import budget as choose_budget
     from cvcourse.training import write_reference
 
@@ -54,15 +54,15 @@ def train_unit(
         results = training.train(exercises, plan, data, seed)
     if not is_first:
         return None
-    folder = out or root / "solutions" / unit / REFERENCE
+    folder = out or root / SOLUTIONS / unit
     return write_reference(folder, unit, plan.name, data, seed, results, command(unit, data, plan.name, seed))
 
 
 def training_of(root: Path, unit: str) -> SimpleNamespace:
     """The names in a unit's training.py. Raises CourseError where there is none, or it lacks one of them."""
-    path = root / "solutions" / unit / FILE
+    path = root / SOLUTIONS / unit / FILE
     if not path.exists():
-        raise CourseError(f"{unit} has no training outside its notebook: write solutions/{unit}/{FILE} to give it one.")
+        raise CourseError(f"{unit} has no training outside its notebook: write {SOLUTIONS}/{unit}/{FILE} for it.")
     names: dict[str, Any] = {"__name__": f"training_of_{unit}", "__file__": str(path)}
     try:
         exec(compile(path.read_bytes(), str(path), "exec"), names)

@@ -8,7 +8,6 @@ floating point in [0, 1]; they come back in the same type, and the ones passed i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -64,9 +63,14 @@ class RandomCrop(Augmentation):
     def apply(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, channels, H, W)."""
         height, width = images.shape[-2:]
-        padded = F.pad(images, (self.padding,) * 4, value=self.fill)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (batch, channels, rows, columns, H, W), a view
-        return windows[torch.arange(len(images), device=images.device), :, rows, columns]
+        padded = F.pad(images, (self.padding,) * 4, value=self.fill).contiguous()
+        count, channels, padded_height, padded_width = padded.shape
+        # Where each row of each window starts in memory: whole rows are copied, three times as fast as single pixels.
+        planes = torch.arange(count * channels, device=images.device).view(count, channels, 1) * padded_height
+        lines = rows[:, None, None] + torch.arange(height, device=images.device)  # (batch, 1, H)
+        starts = (planes + lines) * padded_width + columns[:, None, None]  # (batch, channels, H)
+        every_row = padded.view(-1).unfold(0, width, 1)  # (starts, W), a view
+        return every_row.index_select(0, starts.flatten()).view(images.shape)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class RandomFlip(Augmentation):
 
     def apply(self, images: Tensor, mirrored: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, channels, H, W)."""
-        return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        chosen = mirrored.nonzero().squeeze(1)
+        return images.clone().index_copy_(0, chosen, images.index_select(0, chosen).flip(3))
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class RandomBrightness(Augmentation):
 
     def apply(self, images: Tensor, factors: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, channels, H, W)."""
-        return in_range(images * factors[:, None, None, None], images)
+        return in_range(float_copy(images).mul_(factors[:, None, None, None]), images)
 
 
 @dataclass(frozen=True)
@@ -111,10 +116,11 @@ class RandomContrast(Augmentation):
 
     def apply(self, images: Tensor, factors: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, channels, H, W)."""
-        means = images.mean(dim=(2, 3), dtype=torch.float32)  # (batch, channels)
+        values = float_copy(images)
+        means = values.mean(dim=(2, 3))  # (batch, channels)
         weights = torch.tensor(GREY if images.shape[1] == 3 else [1 / images.shape[1]] * images.shape[1])
         grey = (means * weights.to(images.device)).sum(dim=1)[:, None, None, None]
-        return in_range(torch.lerp(grey, images.to(torch.float32), factors[:, None, None, None]), images)
+        return in_range(values.sub_(grey).mul_(factors[:, None, None, None]).add_(grey), images)
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,8 @@ class Cutout(Augmentation):
             for side, centre in zip(images.shape[-2:], (rows, columns), strict=True)
         ]  # (batch, H) and (batch, W)
         square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-        return images.masked_fill(square, self.fill)
+        kept = images * ~square  # several times as fast as masked_fill, whose mask would have to be spread
+        return kept + (square * self.fill).to(images.dtype) if self.fill else kept
 
 
 def uniform(images: Tensor, generator: Generator, low: float, high: float) -> Tensor:
@@ -147,8 +154,13 @@ def uniform(images: Tensor, generator: Generator, low: float, high: float) -> Te
     return torch.rand(len(images), generator=generator, device=images.device) * (high - low) + low
 
 
-def in_range(values: Tensor, images: Any) -> Tensor:
-    """Values cut to the range of the images' type, in that type; uint8 is truncated, as Pillow does."""
+def float_copy(images: Tensor) -> Tensor:
+    """A copy in float32 that may be changed in place: new memory costs more than the arithmetic."""
+    return images.to(torch.float32, copy=True)
+
+
+def in_range(values: Tensor, images: Tensor) -> Tensor:
+    """Values cut, in place, to the range of the images' type, in that type; uint8 is truncated, as Pillow does."""
     if images.dtype == torch.uint8:
-        return values.clamp(0, 255).to(torch.uint8)
-    return values.clamp(0, 1).to(images.dtype)
+        return values.clamp_(0, 255).to(torch.uint8)
+    return values.clamp_(0, 1).to(images.dtype)

@@ -1,7 +1,7 @@
 """Reference runs: a unit's training on stated hardware and data, recorded for readers who cannot run it themselves.
 
-A reference run is `BUDGET.json`, and `BUDGET.safetensors` where its weights are small, in the folder of one unit. It is
-always shown beside the learner's own run and under its own name, never in its place.
+A reference run is `reference-BUDGET.json`, and a file of weights of that name where they are small, beside a unit's
+notebook. It is always shown beside the learner's own run and under its own name, never in its place.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ReferenceRun:
 def write_reference(
     folder: str | Path, unit: str, budget: str, data: str, seed: int, results: Results, command: str
 ) -> Path:
-    """Write a reference run into the unit's folder of them; returns the JSON file. Raises TrainingError if not."""
+    """Write a reference run into `folder`; returns the JSON file. Raises TrainingError where it cannot be written."""
     if not isinstance(results, Results):
         raise TrainingError(f"{unit}: train must return Results, not {type(results).__name__}.")
     folder = Path(folder)
@@ -76,8 +76,8 @@ def write_reference(
     try:
         text = json.dumps(dict(zip(FIELDS, parts, strict=True)), indent=1, allow_nan=False)
         folder.mkdir(parents=True, exist_ok=True)
-        write_weights(results.model, folder / f"{budget}.safetensors")
-        path = folder / f"{budget}.json"
+        path = reference_file(folder, budget)
+        write_weights(results.model, path.with_suffix(".safetensors"))
         replace(path, text + "\n")
     except OSError as error:
         raise TrainingError(
@@ -111,9 +111,17 @@ def replace(path: Path, text: str) -> None:
     os.replace(new, path)
 
 
-def read_reference(folder: str | Path, budget: str) -> ReferenceRun | None:
-    """The reference run of this budget, or None where there is none. Raises TrainingError for a damaged one."""
-    path = Path(folder) / f"{budget}.json"
+def reference_file(folder: str | Path, budget: str) -> Path:
+    """Where the reference run of a budget stands."""
+    return Path(folder) / f"reference-{budget}.json"
+
+
+def read_reference(budget: str, folder: str | Path = ".") -> ReferenceRun | None:
+    """The reference run of this budget, or None where there is none. Raises TrainingError for a damaged one.
+
+    folder: of the unit; a notebook runs in its own.
+    """
+    path = reference_file(folder, budget)
     if not path.exists():
         return None
     try:
@@ -128,9 +136,9 @@ def read_reference(folder: str | Path, budget: str) -> ReferenceRun | None:
     return ReferenceRun(**(asdict(run) | {"weights": weights})) if weights.exists() else run
 
 
-def show_reference(folder: str | Path, budget: str, own: Run | None = None) -> ReferenceRun | None:
+def show_reference(budget: str, own: Run | None = None, folder: str | Path = ".") -> ReferenceRun | None:
     """Show a reference run, and the learner's own beside it. Where none was recorded, say so; returns the reference."""
-    run = read_reference(folder, budget)
+    run = read_reference(budget, folder)
     if run is None:
         print(f"No reference run was recorded for the {budget} budget.")
         if own is not None:

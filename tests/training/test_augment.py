@@ -123,6 +123,17 @@ def test_squares_are_centred_everywhere():
     assert ((counts - expected) ** 2 / expected).sum() < 47 + 5 * math.sqrt(2 * 47)
 
 
+def test_other_fills_than_black():
+    images = pictures() / 255
+    (row, column), (top, left) = ([torch.full((40,), value) for value in pair] for pair in ((0, 6), (2, 3)))
+    cropped_images = RandomCrop(3, fill=0.5).apply(images, row, column)
+    assert torch.equal(cropped_images[:, :, :3], torch.full_like(cropped_images[:, :, :3], 0.5))
+    assert torch.equal(cropped_images[:, :, 3:, :-3], images[:, :, :-3, 3:])
+    with_square = Cutout(3, fill=0.25).apply(images, top, left)
+    assert (with_square[:, :, 1:4, 2:5] == 0.25).all()
+    assert ((with_square == images).sum() >= images.numel() - 40 * 3 * 9).item()
+
+
 def test_one_after_the_other():
     images = pictures()
     both = Compose(RandomCrop(3), RandomFlip())

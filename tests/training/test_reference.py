@@ -47,8 +47,8 @@ def edit(root, text):
 
 
 def test_what_is_written_can_be_read(tmp_path):
-    assert write(tmp_path / "new") == tmp_path / "new" / "cpu.json"
-    run = read_reference(tmp_path / "new", "cpu")
+    assert write(tmp_path / "new") == tmp_path / "new" / "reference-cpu.json"
+    run = read_reference("cpu", folder=tmp_path / "new")
     assert (run.unit, run.budget, run.data, run.seed) == ("90_mini", "cpu", "signs", 3)
     assert (run.configuration, run.numbers) == (RESULTS.configuration, RESULTS.numbers)
     assert run.curves == {"loss": [(1, 2.0), (2, 1.0)]}
@@ -67,17 +67,17 @@ def test_it_holds_no_place_of_this_machine(tmp_path):
 
 def test_weights_above_the_limit_are_not_kept_and_old_ones_do_not_stay(tmp_path, monkeypatch):
     write(tmp_path)
-    assert read_reference(tmp_path, "cpu").weights is not None
+    assert read_reference("cpu", folder=tmp_path).weights is not None
     monkeypatch.setattr(reference, "LARGEST_WEIGHTS", 10)
     write(tmp_path)
-    assert read_reference(tmp_path, "cpu").weights is None
+    assert read_reference("cpu", folder=tmp_path).weights is None
 
 
 def test_a_reference_run_is_always_labelled(tmp_path, train, new_net, capsys):
     own = train(new_net(), steps=4, evaluate=lambda model: {"accuracy": 0.25})
     write(tmp_path)
     capsys.readouterr()
-    show_reference(tmp_path, "cpu", own)
+    show_reference("cpu", own, folder=tmp_path)
     label, mine, theirs = capsys.readouterr().out.splitlines()
     assert label.startswith("reference run (cpu budget, signs, seed 3; ")
     assert mine.split() == ["your", "run", "accuracy", "0.25"]
@@ -85,15 +85,15 @@ def test_a_reference_run_is_always_labelled(tmp_path, train, new_net, capsys):
 
 
 def test_an_absent_one_is_said(tmp_path, capsys):
-    assert show_reference(tmp_path / "nowhere", "gpu") is None
+    assert show_reference("gpu", folder=tmp_path / "nowhere") is None
     assert capsys.readouterr().out == "No reference run was recorded for the gpu budget.\n"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"curves": {"loss": 3}}'])
 def test_a_damaged_one_is_said(tmp_path, text):
     write(tmp_path).write_text(text)
-    with pytest.raises(TrainingError, match=r"The reference run cpu.json cannot be read: write it anew"):
-        read_reference(tmp_path, "cpu")
+    with pytest.raises(TrainingError, match=r"The reference run reference-cpu.json cannot be read: write it anew"):
+        read_reference("cpu", folder=tmp_path)
 
 
 @pytest.mark.parametrize("number", [float("nan"), object()])
@@ -101,8 +101,8 @@ def test_numbers_that_are_none_are_refused_and_the_old_run_stays(tmp_path, numbe
     before = write(tmp_path).read_text()
     with pytest.raises(TrainingError, match="no plain finite numbers and words"):
         write(tmp_path, Results({}, {"accuracy": number}))
-    assert (tmp_path / "cpu.json").read_text() == before
-    assert read_reference(tmp_path, "cpu").weights is not None
+    assert (tmp_path / "reference-cpu.json").read_text() == before
+    assert read_reference("cpu", folder=tmp_path).weights is not None
 
 
 def test_other_results_are_refused(tmp_path):
@@ -118,8 +118,8 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_a_unit_is_trained_with_its_solutions(unit, capsys):
     path = train_unit(unit, "90_mini", "cpu", None, 0)
-    assert path == unit / "solutions" / "90_mini" / "reference" / "cpu.json"
-    run = read_reference(path.parent, "cpu")
+    assert path == unit / "solutions" / "90_mini" / "reference-cpu.json"
+    run = read_reference("cpu", folder=path.parent)
     assert run.numbers["accuracy"] > 0.9
     assert run.numbers["steps"] == len(run.curves["loss"]) == 20
     assert run.environment["command"] == "cvcourse train 90_mini --data signs --budget cpu --seed 0"
@@ -131,14 +131,14 @@ def test_seed_data_and_budget_are_the_runs_own(unit, tmp_path):
     runs = []
     for seed in (0, 0, 1):
         train_unit(unit, "90_mini", "smoke", "noise", seed, tmp_path / "o")
-        runs.append(read_reference(tmp_path / "o", "smoke"))
+        runs.append(read_reference("smoke", folder=tmp_path / "o"))
     assert runs[0].curves == runs[1].curves != runs[2].curves
     assert (runs[2].data, runs[2].budget, runs[2].seed) == ("noise", "smoke", 1)
 
 
 def test_the_budget_that_really_ran_is_named(unit, tmp_path):
     """The miniature has no gpu plan."""
-    assert train_unit(unit, "90_mini", "gpu", None, 0, tmp_path).name == "cpu.json"
+    assert train_unit(unit, "90_mini", "gpu", None, 0, tmp_path).name == "reference-cpu.json"
 
 
 def test_a_budget_that_does_not_exist(unit):
@@ -184,8 +184,8 @@ def command(*arguments, launch=(), **environment):
 def test_the_command(tmp_path):
     done = command("90", "--course", str(MINI), "--budget", "smoke", "--seed", "4", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"The reference run is {tmp_path / 'smoke.json'}."
-    assert json.loads((tmp_path / "smoke.json").read_text())["seed"] == 4
+    assert done.stdout.splitlines()[-1] == f"The reference run is {tmp_path / 'reference-smoke.json'}."
+    assert json.loads((tmp_path / "reference-smoke.json").read_text())["seed"] == 4
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
@@ -205,7 +205,17 @@ def test_the_command_in_two_processes(tmp_path):
     assert together.returncode == 0, together.stderr[-2000:]
     assert together.stdout.count("The reference run is") == together.stdout.count("budget smoke on cpu") == 1
     assert command(*arguments, str(tmp_path / "one")).returncode == 0
-    one, two = (read_reference(tmp_path / name, "smoke") for name in ("one", "two"))
+    one, two = (read_reference("smoke", folder=tmp_path / name) for name in ("one", "two"))
     assert [loss for _, loss in two.curves["loss"]] == pytest.approx([loss for _, loss in one.curves["loss"]], rel=1e-5)
     assert two.environment["processes"] == 2
     assert two.environment["command"].startswith("ACCELERATE_USE_CPU=true accelerate launch --multi_gpu")
+
+
+def test_a_build_gives_the_run_to_learners_and_not_the_training(unit):
+    from autograder.build import build_units
+
+    train_unit(unit, "90_mini", "smoke", None, 0)
+    build_units([], unit)
+    released = {path.name for path in (unit / "course" / "90_mini").iterdir()}
+    assert {"reference-smoke.json", "reference-smoke.safetensors"} <= released
+    assert "training.py" not in released
