@@ -99,10 +99,6 @@ class Warm:
             self._benches[name] = make()
         return self._benches[name]
 
-    def drop(self) -> None:
-        """Forget what failed."""
-        self.close()
-
     def close(self) -> None:
         """End every sandbox."""
         while self._benches:
