@@ -68,7 +68,7 @@ def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
 
 def too_new(names: Iterable[str]) -> dict[str, str]:
     """{name: Requires-Python} of the packages whose installed release refuses one of OLDEST_PYTHONS."""
-    needs = {name: metadata.distribution(name).metadata["Requires-Python"] or "" for name in names}
+    needs = {name: metadata.distribution(name).metadata.get("Requires-Python") or "" for name in names}
     return {name: need for name, need in needs.items() if any(old not in SpecifierSet(need) for old in OLDEST_PYTHONS)}
 
 

@@ -188,7 +188,9 @@ LOUDER = """    warnings.warn("in the function")
     logging.getLogger("mine").error("in the function")
     print("in the function", file=sys.stderr)
     sys.__stderr__.write("in the function")
-    os.write(2, b"in a library")
+"""
+# In the sandbox these would look like hiding a shortcut, which moving_sum forbids.
+LOUDEST = """    os.write(2, b"in a library")
     os.system("echo in another process >&2")
 """
 
@@ -196,6 +198,14 @@ LOUDER = """    warnings.warn("in the function")
 def test_a_warning_on_stderr_costing_points(course, grade) -> None:
     source = LOUD + course.solutions["moving_sum"].replace("    length = ", LOUDER + "    length = ")
     graded = grade(course.answered(moving_sum=source))
+    assert graded.points == FULL
+    assert [output.output_type for output in cell(graded.notebook, "check_moving_sum").outputs] == ["execute_result"]
+
+
+def test_a_warning_on_stderr_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
+    louder = LOUDER + LOUDEST + "    length = "
+    source = LOUD + kernel_course.solutions["moving_sum"].replace("    length = ", louder)
+    graded = grade_in_kernel(kernel_course.answered(moving_sum=source))
     assert graded.points == FULL
     assert [output.output_type for output in cell(graded.notebook, "check_moving_sum").outputs] == ["execute_result"]
 
