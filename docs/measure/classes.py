@@ -395,12 +395,12 @@ ATTACKS = (
     ("an exit", "raise SystemExit(1)"),
     ("endless recursion", "def deeper():\n    return deeper()\n\ndeeper()"),
     ("another meaning of check", "def check(*answers, **named):\n    return 100.0"),
+    ("a socket", "import socket\n\nsocket.create_connection(('192.0.2.1', 80), 1)"),
     ("a script in its output", f"from IPython.display import HTML\n\nHTML({SCRIPT!r})"),
 )
 ATTACKS_THAT_REACH = (
     ("os._exit in a cell", "import os\n\nos._exit(0)"),
     ("its process killed", "import os\nimport signal\n\nos.kill(os.getpid(), signal.SIGKILL)"),
-    ("a socket", "import socket\n\nsocket.create_connection(('192.0.2.1', 80), 1)"),
 )
 EQUALS_ALL = (
     "class Everything:",
