@@ -41,6 +41,7 @@ def train_unit(
 
     from cvcourse.training import budget as choose_budget
     from cvcourse.training import write_reference
+    from cvcourse.training.processes import wait_for_all
 
     training = training_of(root, unit)
     data = data_name(unit, training.DATA, data)
@@ -52,10 +53,12 @@ def train_unit(
         exercises = SimpleNamespace(**solutions(unit, root))
         torch.manual_seed(seed)
         results = training.train(exercises, plan, data, seed)
-    if not is_first:
-        return None
     folder = out or root / SOLUTIONS / unit
-    return write_reference(folder, unit, plan.name, data, seed, results, command(unit, data, plan.name, seed))
+    written = None
+    if is_first:
+        written = write_reference(folder, unit, plan.name, data, seed, results, command(unit, data, plan.name, seed))
+    wait_for_all()
+    return written
 
 
 def training_of(root: Path, unit: str) -> SimpleNamespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,4 +57,21 @@ def processes() -> Processes:
     from accelerate import Accelerator
 
     accelerator = Accelerator()
+    atexit.register(part)
     return Processes(accelerator, accelerator.process_index, accelerator.num_processes)
+
+
+def wait_for_all() -> None:
+    """Return when every process is here. One that ends while another still talks to it would take it down."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
+def part() -> None:
+    """Leave the group before Python takes its threads away; left alone, they sometimes abort the process."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -135,9 +135,9 @@ def test_forks_leave_no_descriptor_and_no_process(sandbox):
         sandbox.fork().end()
     assert open_descriptors() == descriptors
     ends = time.monotonic() + 5
-    while descendants(sandbox.process.pid) != processes and time.monotonic() < ends:
+    while descendants(sandbox.process.pid) > processes and time.monotonic() < ends:
         time.sleep(0.05)
-    assert descendants(sandbox.process.pid) == processes
+    assert descendants(sandbox.process.pid) <= processes  # the first fork may have been ending still
 
 
 def open_descriptors() -> int:
