@@ -45,6 +45,7 @@ class Seen:
     followers: dict[str, str] = field(default_factory=dict)  # the honest one behind
     graded: Graded | None = None
     left: dict[str, tuple[int, float]] = field(default_factory=dict)  # processes left over, and seconds, by student
+    standing: list[int] = field(default_factory=list)  # sandboxes that earlier tests of this process keep warm
     before: dict[str, str] = field(default_factory=dict)
     after: dict[str, str] = field(default_factory=dict)
     rows_before: list[tuple[object, ...]] = field(default_factory=list)
@@ -106,7 +107,7 @@ class Attacked:
 
     def grade(self, attacks: Sequence[Attack], workers: int = 1) -> Seen:
         """Hand in the attacks, an honest submission behind each, and grade them in one run."""
-        seen = Seen(self.root, self.target)
+        seen = Seen(self.root, self.target, standing=processes_of_sandboxes())
         bystander = self.honest()
         bystander.cells.append(new_code_cell(f"# {SECRET}"))
         self.room.submit(BYSTANDER, UNIT, bystander)

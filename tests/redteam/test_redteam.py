@@ -47,7 +47,7 @@ def test_the_bystanders_grades_are_as_they_were(seen: Seen):
 
 
 def test_no_process_outlives_the_run(seen: Seen):
-    assert processes_of_sandboxes() == []
+    assert set(processes_of_sandboxes()) <= set(seen.standing)
 
 
 def test_what_the_instructor_reads_in_a_terminal_obeys_nobody(seen: Seen):
