@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,22 @@ def one_thread() -> Iterator[None]:
 def mini(built_mini: Path, tmp_path: Path) -> Path:
     """A copy of the built miniature course that a test may change."""
     return Path(shutil.copytree(built_mini, tmp_path / "mini"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Run `cvcourse ...` in this process; returns (exit code, stdout, stderr)."""
+    from autograder import cli
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cvcourse", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    monkeypatch.delenv(cli.DEBUG, raising=False)
+    return call

@@ -13,10 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from autograder.grading.intake import RawCell
-
-CHECK = "check_"
-NAMESPACE_TAGS = frozenset({"setup", "helper"})
-COSTLY_TAGS = frozenset({"training", "widget", "figure"})
+from autograder.lesson import CHECK, COSTLY_TAGS, NAMESPACE_TAGS
 
 
 class Role(StrEnum):
@@ -98,7 +95,7 @@ def align(submitted: Sequence[RawCell], release: Sequence[Cell]) -> Aligned:
     cells: list[Cell] = []
     for index, (raw, place) in enumerate(zip(submitted, places, strict=True)):
         if place is None or place in places[index + 1 :]:
-            cells.append(own_cell(raw, index))
+            cells.append(own_cell(raw))
         else:
             cell, note = restored(raw, release[place])
             cells.append(cell)
@@ -128,12 +125,10 @@ def copied(places: Sequence[int | None], release: Sequence[Cell]) -> list[int]:
     return sorted({place for place in places if place is not None and release[place].name and places.count(place) > 1})
 
 
-def own_cell(raw: RawCell, index: int) -> Cell:
-    """A cell that the learner added, or an older copy of a released one."""
-    is_code = raw.cell_type == "code"
-    return Cell(
-        raw.id or f"own-{index}", Role.CODE if is_code else Role.TEXT, "code" if is_code else "markdown", raw.source
-    )
+def own_cell(raw: RawCell) -> Cell:
+    """A cell that the learner added, or an older copy of a released one; it gets its id when all have their places."""
+    role, cell_type = (Role.CODE, "code") if raw.cell_type == "code" else (Role.TEXT, "markdown")
+    return Cell("", role, cell_type, raw.source)
 
 
 def restored(raw: RawCell, released: Cell) -> tuple[Cell, list[str]]:

@@ -34,13 +34,12 @@ class GradeOutside(NotebookExporter):
         resources = self._init_resources(resources)
         resources["output_extension"] = ".ipynb"
         names, course = resources["nbgrader"], self.parent.coursedir
-        submitted = Path(course.format_path(course.submitted_directory, names["student"], names["assignment"]))
         graded = Path(course.format_path(course.autograded_directory, names["student"], names["assignment"]))
         if Path(filename).parent.resolve() != graded.resolve():
-            self.grade(course, submitted, names["assignment"], names["student"])
+            self.grade(course, names["assignment"], names["student"])
         return (graded / f"{names['notebook']}.ipynb").read_text(encoding="utf-8"), resources
 
-    def grade(self, course: CourseDirectory, submitted: Path, unit: str, student: str) -> None:
+    def grade(self, course: CourseDirectory, unit: str, student: str) -> None:
         """Grade one submission and write it to the gradebook."""
         options = Options(
             students=(student,),

@@ -23,9 +23,8 @@ from autograder.grading import syscalls
 from autograder.grading.zygote import PLAYGROUND
 
 NOBODY = 65534
-PACKAGES = (
-    Path(__file__).resolve().parent.parent.parent
-)  # where autograder and cvcourse lie; solutions may lie there, too
+# Where autograder and cvcourse lie; solutions may lie there, too.
+PACKAGES = Path(__file__).resolve().parent.parent.parent
 # Isolated from the caller's environment, and yet this very copy of the packages, wherever it was imported from.
 SERVE = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); from autograder.grading.zygote import main; main()"
 READY_SECONDS = 120.0
@@ -192,9 +191,7 @@ class Sandbox:
         """The last thing that the server or bubblewrap said."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(2)
-        self._log.seek(0)
-        lines = self._log.read()[-4000:].decode(errors="replace").strip().splitlines()
-        said = lines[-1] if lines else "it says nothing"
+        said = self._last_line() or "it says nothing"
         if "user namespace" in said or "uid map" in said or "Operation not permitted" in said:
             return f"{said}; this system forbids user namespaces to ordinary programs (`cvcourse doctor` says more)"
         return said
@@ -223,9 +220,12 @@ class Sandbox:
 
     def complaint_of_fork(self) -> str:
         """The last thing that a fork said before it gave up."""
+        return self._last_line() or "the server is gone"
+
+    def _last_line(self) -> str:
         self._log.seek(0)
         lines = self._log.read()[-4000:].decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "the server is gone"
+        return lines[-1] if lines else ""
 
     def examine(self) -> list[str]:
         """What the sandbox does not hold of what it promises, in words; nothing when all is well."""
@@ -235,10 +235,7 @@ class Sandbox:
 
         fork = self.fork()
         try:
-            send(
-                fork.data,
-                {"do": "examine", "paths": self.hidden, "folders": READ_ONLY},
-            )
+            send(fork.data, {"do": "examine", "paths": self.hidden, "folders": READ_ONLY})
             found, _ = receive(fork.data, 20)
         except (HangUp, Silence, Malformed) as error:
             return [f"it could not be examined ({type(error).__name__})"]
@@ -353,10 +350,7 @@ def broken_promises(found: dict[str, object], limits: Limits) -> list[str]:
             (found.get("connects") is False, "the network can be reached"),
             (found.get("visible") == [], f"files of the host are visible: {', '.join(found.get('visible', ['?']))}"),
             (found.get("writable") == [], f"folders can be written to: {', '.join(found.get('writable', ['?']))}"),
-            (
-                CANARY not in found.get("environment", [CANARY]),
-                "the host's environment is visible",
-            ),
+            (CANARY not in found.get("environment", [CANARY]), "the host's environment is visible"),
             (int(found.get("processes", 99)) <= 3, "other processes are visible"),
             *(
                 (said.get(name) == promised[name], f"the limit on {name.replace('_', ' ')} does not hold")

@@ -31,24 +31,6 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Run `cvcourse ...` here; returns (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cvcourse", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    monkeypatch.delenv(cli.DEBUG, raising=False)
-    return call
-
-
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) -> None:
     """Put a module of this name in the place of the real one."""
     module = types.ModuleType(name)

@@ -7,7 +7,6 @@ import os
 import random
 import re
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ import pytest
 from nbgrader.api import Gradebook
 from rich.console import Console
 
-from autograder import cli
 from autograder.errors import CourseError
 from autograder.grading.class_report import CONCERNS, ClassReport, HandGrade, class_report, histogram, html, summarise
 from autograder.grading.pseudonyms import Pseudonyms, read_secret
@@ -87,23 +85,6 @@ def shown(report: ClassReport) -> str:
     console = Console(file=io.StringIO(), width=140, highlight=False)
     console.print(report)
     return console.file.getvalue()
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Run `cvcourse ...` here; returns (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cvcourse", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def test_what_holds_is_no_problem():
         ("limits", {**HOLDS["limits"], "open_files": 10**6}, "the limit on open files does not hold"),
     ],
 )
-def test_each_broken_promise_is_named(monkeypatch, fact, found, problem):
+def test_each_broken_promise_is_named(fact, found, problem):
     assert broken_promises({**HOLDS, fact: found}, LIMITS) == [problem]
 
 

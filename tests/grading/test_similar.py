@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from autograder import cli
 from autograder.demo import Cast, answered
 from autograder.errors import CourseError
 from autograder.grading import similar
@@ -291,23 +289,6 @@ def test_the_page_in_a_browser(course: Path, tmp_path: Path, scheme: str) -> Non
         assert tab.locator("section").count() == 6 and tab.locator("mark").count() > 12
         browser.close()
     assert requests == [path.as_uri()] and problems == []
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Run `cvcourse ...` here; returns (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cvcourse", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 def test_the_command(course: Path, run) -> None:
