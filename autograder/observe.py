@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, describe, plain
-from autograder.probe import CaseValues, Draw, DrawMismatch, Probe
+from autograder.probe import CaseValues, Draw, DrawMismatch, MissingPart, Probe
 from autograder.shortcuts import OperatorWatch
 
 PRINTED_LIMIT = 2000
@@ -33,7 +33,7 @@ class Watched:
     """Stands in for the learner's function inside a probe: notes the first call and inputs that a call changes."""
 
     def __init__(self, answer: Callable[..., Any]):
-        self.answer = answer
+        self.answer = self.__wrapped__ = answer
         self.call = ""
         self.returned = ""
         self.changed: list[str] = []
@@ -175,6 +175,8 @@ def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
         if frame and file_of(watched.answer) not in (frame.filename, None):
             return Failure("NotImplementedError", f"it calls {frame.name}, which is not written yet")
         return Failure(NOT_ATTEMPTED, message, line, number)
+    if isinstance(error, MissingPart):
+        return Failure("MissingPart", message)
     if not line and watched.returned == "None":
         message = "nothing (None) was returned; is a `return` missing?"
     elif not line and watched.returned:

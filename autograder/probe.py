@@ -7,10 +7,14 @@ case means the same numbers on every machine and with every version of torch.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import inspect
 import itertools
+import math
 import types
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from autograder.errors import CourseError
+from autograder.shortcuts import scope_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 DEFAULT_TOLERANCE = {"float32": (1e-4, 1e-6), "float64": (1e-8, 1e-10)}  # (relative to the largest magnitude, absolute)
+POOL = 4099  # a prime, so that every stride through it visits all of its numbers
 CaseValues = Mapping[str, Any] | Sequence[Any]
+
+
+class MissingPart(LookupError):
+    """The learner's module lacks what the docstring asks for; the sentence is the learner's to read."""
 
 
 class DrawMismatch(CourseError):
@@ -71,16 +81,29 @@ class Draw:
         """A generator seeded for this case, for exercises that take one."""
         return torch.Generator().manual_seed(self.seed)
 
-    def fill(self, module: nn.Module) -> nn.Module:
-        """Fill every floating parameter and buffer by name and return the module: defaults (gamma 1) hide bugs."""
-        named = sorted(itertools.chain(module.named_parameters(), module.named_buffers()), key=lambda pair: pair[0])
+    def fill(self, module: nn.Module, required: Sequence[str] = ()) -> nn.Module:
+        """Fill every floating parameter and buffer by name; returns the module, in the case's dtype.
+
+        Default values (gamma 1, beta 0) hide bugs. The numbers depend on a name and its shape alone, whatever else the
+        module holds, so a wrong solution with a layer more or less can still be told from another. Kernels and matrices
+        have a spread of 1/sqrt(fan in); where "var" is in the name, all are positive.
+        Raises MissingPart, with words for the learner, where the module lacks a name in `required`.
+        """
+        if not isinstance(module, nn.Module):
+            raise MissingPart(f"there is {type(module).__name__} where a torch.nn.Module was expected")
+        pool = self.normal(POOL)
+        module.to(self.dtype)
+        named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
+        missing = [name for name in required if name not in named]
+        if missing:
+            raise MissingPart(
+                f"your {type(module).__name__} has no parameter or buffer {missing[0]!r}: the docstring says how its "
+                f"parts are called. It has {', '.join(named) or 'none at all'}."
+            )
         with torch.no_grad():
-            for name, tensor in named:
+            for name, tensor in named.items():
                 if tensor.is_floating_point():
-                    values = (
-                        self.uniform(*tensor.shape, low=0.5, high=1.5) if "var" in name else self.normal(*tensor.shape)
-                    )
-                    tensor.copy_(values)
+                    tensor.copy_(from_pool(pool, name, tensor.shape))
         return module
 
     def _give(self, make: Callable[[], Tensor], shape: Sequence[int], grad: bool = False) -> Tensor:
@@ -98,6 +121,33 @@ class Draw:
                 "course, or run `cvcourse build` if you wrote the unit."
             )
         return self._stored[position]
+
+
+def from_pool(pool: Tensor, name: str, shape: Sequence[int]) -> Tensor:
+    """Numbers for the parameter `name`, taken from `pool` in an order that its name and shape decide."""
+    digest = hashlib.sha256(f"{name} {tuple(shape)}".encode()).digest()
+    start, stride = int.from_bytes(digest[:4]), 1 + int.from_bytes(digest[4:8]) % (len(pool) - 1)
+    values = pool[(start + torch.arange(math.prod(shape)) * stride) % len(pool)].reshape(shape)
+    if "var" in name.rsplit(".", 1)[-1]:
+        return 0.5 + values.abs()
+    return values / math.prod(shape[1:]) ** 0.5 if len(shape) > 1 else values
+
+
+@contextlib.contextmanager
+def provided(answer: Callable[..., Any], **tested: Any) -> Iterator[None]:
+    """While the block runs, `answer` finds the course's own version of each exercise in `tested` under its name.
+
+    So a mistake in an exercise costs no points in the next one that builds on it.
+    """
+    scope = scope_of(inspect.unwrap(answer))
+    before = {name: scope[name] for name in tested if name in scope}
+    scope.update(tested)
+    try:
+        yield
+    finally:
+        for name in tested:
+            del scope[name]
+        scope.update(before)
 
 
 @dataclass(frozen=True)

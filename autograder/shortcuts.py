@@ -13,7 +13,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autograder.libraries import LIBRARIES
+from autograder.libraries import LIBRARIES, MODELS, is_own_model
 
 
 class OperatorWatch:
@@ -76,12 +76,15 @@ def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) ->
         if id(function) in visited or not (inspect.isfunction(function) or inspect.isclass(function)):
             continue
         visited.add(id(function))
+        if is_own_model(function.__module__):
+            found += [(MODELS, function.__qualname__)] if MODELS in names else []
+            continue
         source = source_of(function)
         if source is None:
             continue
         scope = scope_of(function)
         for node in ast.walk(source.tree):
-            name = _last_name(node)
+            name = MODELS if _is_model(node, scope) else _last_name(node)
             if name in names and not _is_own(node, scope):
                 found.append((name, source.line(node)))
             if isinstance(node, ast.Name) and _is_learners(scope.get(node.id)):
@@ -145,6 +148,14 @@ def _last_name(node: ast.AST) -> str | None:
     return node.name.split(".")[-1] if isinstance(node, ast.alias) else None
 
 
+def _is_model(node: ast.AST, scope: dict[str, Any]) -> bool:
+    """Whether a node is the course's own models, or one of them under whatever name."""
+    if isinstance(node, ast.ImportFrom):
+        return is_own_model(node.module)
+    value = scope.get(node.id) if isinstance(node, ast.Name) else None
+    return is_own_model(value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None))
+
+
 def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:
     """Whether a bare name is the learner's own: a local, or a function written in the notebook."""
     if not isinstance(node, ast.Name):
@@ -154,7 +165,8 @@ def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:
 
 def _from_library(value: Any) -> bool:
     module = getattr(value, "__module__", None) or getattr(value, "__name__", "") or ""
-    return isinstance(value, types.BuiltinFunctionType | types.ModuleType) or str(module).split(".")[0] in LIBRARIES
+    is_library = isinstance(value, types.BuiltinFunctionType | types.ModuleType) or is_own_model(module)
+    return is_library or str(module).split(".")[0] in LIBRARIES
 
 
 def _is_learners(value: Any) -> bool:

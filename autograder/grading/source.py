@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from autograder.grading.intake import seen
-from autograder.libraries import LIBRARIES
+from autograder.libraries import LIBRARIES, MODELS, is_own_model
 from autograder.limits import TooSlow, deadline
 
 # No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where a shortcut is
@@ -149,7 +149,9 @@ def note_definitions(cells: Cells, node: ast.stmt) -> None:
         for alias in node.names:
             module = alias.name if isinstance(node, ast.Import) else node.module or ""
             cells.starred |= alias.name == "*" and module.split(".")[0] in LIBRARIES
-            if module.split(".")[0] in LIBRARIES:
+            if is_own_model(module):
+                cells.imported[alias.asname or alias.name] = MODELS
+            elif module.split(".")[0] in LIBRARIES | {"cvcourse"}:
                 cells.imported[alias.asname or alias.name.split(".")[0]] = alias.name.split(".")[-1]
     else:
         for target in ast.walk(node):
@@ -166,6 +168,8 @@ def forbidden(cells: Cells, exercise: str, names: Iterable[str]) -> list[tuple[s
     """(name, line) of every forbidden name that an exercise's source reaches, through helpers and aliases, too."""
     names = set(names)
     found = []
+    if exercise not in cells.definitions and cells.imported.get(exercise) in names:
+        found.append((cells.imported[exercise], f"import of {exercise}"))
     for node in reached(cells, exercise) if names else ():
         name = library_name(node, cells)
         if name in names:
@@ -215,6 +219,8 @@ def library_name(node: ast.AST, cells: Cells) -> str | None:
         return cells.imported.get(node.id, node.id if may_be_starred else None)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value  # getattr(F, "conv2d")
+    if isinstance(node, ast.ImportFrom) and is_own_model(node.module):
+        return MODELS
     return node.name.split(".")[-1] if isinstance(node, ast.alias) else None
 
 

@@ -6,11 +6,9 @@
 Nothing heavy is imported until one of these names is used.
 """
 
-from __future__ import annotations
+from cvcourse.lazy import lazy
 
-from importlib import import_module
-
-_HOME = {
+HOME = {
     "Scenes": "annotated",
     "PALETTE": "annotated",
     "color_masks": "annotated",
@@ -35,14 +33,5 @@ _HOME = {
     "datasets": "catalogue",
     "DataError": "errors",
 }
-__all__ = list(_HOME)
 
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+__getattr__, __dir__, __all__ = lazy(__name__, HOME)

@@ -7,11 +7,9 @@
 Nothing heavy is imported until one of these names is used.
 """
 
-from __future__ import annotations
+from cvcourse.lazy import lazy
 
-from importlib import import_module
-
-_HOME = {
+HOME = {
     "NAMES": "budgets",
     "VARIABLE": "budgets",
     "Budget": "budgets",
@@ -44,14 +42,5 @@ _HOME = {
     "read_reference": "reference",
     "show_reference": "reference",
 }
-__all__ = list(_HOME)
 
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+__getattr__, __dir__, __all__ = lazy(__name__, HOME)

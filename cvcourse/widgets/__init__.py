@@ -4,31 +4,21 @@
 `Pointer`); `show` displays panels as a plain picture. Names are loaded when first used, so importing this is cheap.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from cvcourse.lazy import lazy
 
-if TYPE_CHECKING:
-    from cvcourse.widgets.controls import Choice, Grid, Pointer, Slider, Toggle
-    from cvcourse.widgets.lab import Lab
-    from cvcourse.widgets.panels import Scene, bars, curves, image, text
-    from cvcourse.widgets.static import show
-
-__all__ = ["Choice", "Grid", "Lab", "Pointer", "Scene", "Slider", "Toggle", "bars", "curves", "image", "show", "text"]
-
-_HOMES = {
-    "controls": ("Choice", "Grid", "Pointer", "Slider", "Toggle"),
-    "lab": ("Lab",),
-    "panels": ("Scene", "bars", "curves", "image", "text"),
-    "static": ("show",),
+HOME = {
+    "Choice": "controls",
+    "Grid": "controls",
+    "Pointer": "controls",
+    "Slider": "controls",
+    "Toggle": "controls",
+    "Lab": "lab",
+    "Scene": "panels",
+    "bars": "panels",
+    "curves": "panels",
+    "image": "panels",
+    "text": "panels",
+    "show": "static",
 }
 
-
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy(__name__, HOME)

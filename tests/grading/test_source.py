@@ -30,6 +30,28 @@ USES = {
 }
 
 
+OWN_MODELS = {
+    "as a module": ["from cvcourse import models", "def blur(x):\n    return models.blur(x)"],
+    "under another name": ["from cvcourse.models import blur as b", "def blur(x):\n    return b(x)"],
+    "from within": ["from cvcourse.models.vit import blur as b", "def blur(x):\n    return b(x)"],
+    "in place of the answer": ["from cvcourse.models import blur"],
+    "by assignment": ["from cvcourse import models as m", "blur = m.blur"],
+    "imported in the answer": ["def blur(x):\n    from cvcourse.models import blur as b\n    return b(x)"],
+    "inherited": ["import cvcourse", "class blur(cvcourse.models.blur):\n    pass"],
+}
+
+
+@pytest.mark.parametrize("cells", OWN_MODELS.values(), ids=OWN_MODELS)
+def test_the_courses_own_models_are_found(cells):
+    assert {name for name, _ in forbidden(read(cells), "blur", ["models"])} == {"models"}
+    assert forbidden(read(cells), "blur", FORBID) == []
+
+
+def test_the_courses_own_models_beside_an_answer_are_no_shortcut():
+    cells = ["from cvcourse import data, models", "def blur(x):\n    return x", "show(models.blur(x))"]
+    assert forbidden(read(cells), "blur", ["models"]) == []
+
+
 @pytest.mark.parametrize("cells", USES.values(), ids=USES)
 def test_a_shortcut_is_found(cells):
     found = forbidden(read(cells), "blur", FORBID)
