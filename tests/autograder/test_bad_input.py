@@ -294,11 +294,11 @@ def failing_write(successes: int, fault: int) -> Callable[[Path, bytes], int]:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 128 KiB; skips where nobody may mount one."""
+    """A disk of 192 KiB; skips where nobody may mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = shutil.which("mount") and hasattr(os, "geteuid") and os.geteuid() == 0
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(folder)]
     if not mounted or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("mounting a small disk takes root")
     yield folder
