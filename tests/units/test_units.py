@@ -21,7 +21,8 @@ from autograder.lesson import ROOT, read_lesson, tags, units
 from autograder.quality import MUTATION_FLOOR, unit_quality
 
 UNITS = units()
-FULL_SECONDS, SMOKE_SECONDS, CHECK_SECONDS = 180, 40, 0.5
+SMOKE_SECONDS, CHECK_SECONDS = 40, 0.5
+FULL_SECONDS = {"07_vit": 420}  # where the curriculum gives training on a processor more than 180 s
 
 
 def cells_of(unit: str, kind: str) -> list[nbformat.NotebookNode]:
@@ -35,6 +36,7 @@ def lines_of(cell: nbformat.NotebookNode) -> int:
 def run_notebook(unit: str, budget: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> float:
     """Execute the unit with its solutions in a copy of its folder; returns seconds. A failing cell fails the test."""
     monkeypatch.setenv("CVCOURSE_BUDGET", budget)
+    monkeypatch.setenv("CVCOURSE_DATA", str(folder / "data"))  # no checkpoint of an earlier run shortens this one
     work = Path(shutil.copytree(ROOT / "solutions" / unit, folder / unit))
     notebook = nbformat.read(work / f"{unit}.ipynb", as_version=4)
     start = time.perf_counter()
@@ -79,7 +81,7 @@ def test_runs_in_the_smoke_budget(unit, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_runs_in_full_on_a_processor(unit, tmp_path, monkeypatch):
-    assert run_notebook(unit, "cpu", tmp_path, monkeypatch) < FULL_SECONDS
+    assert run_notebook(unit, "cpu", tmp_path, monkeypatch) < FULL_SECONDS.get(unit, 180)
 
 
 @pytest.mark.parametrize("unit", UNITS)
