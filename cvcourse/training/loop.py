@@ -34,6 +34,7 @@ READ_EVERY_ON_GPU = 10
 """Reading a loss makes the processor wait for the GPU, so there it is read for this many steps at once."""
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
+Mix = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 
@@ -71,11 +72,17 @@ class Run:
         scene = curves_scene({title: self.losses}, {title: self.evaluations})
         show(*scene.panels, alt=f"The loss of {title} against the step, and what was measured on the way.")
 
-    def results(self, **numbers: float) -> Results:
-        """This run as the results of a unit's training; `numbers` join those of the last evaluation."""
+    def results(self, points: int = 400, **numbers: float) -> Results:
+        """This run as the results of a unit's training; `numbers` join those of the last evaluation.
+
+        The curve of the loss has at most `points` points, each the mean since the one before: the file stays small.
+        """
         from cvcourse.training.reference import Results
 
-        curves = {"loss": [(step + 1, loss) for step, loss in enumerate(self.losses)]}
+        width = math.ceil(self.done / points) or 1
+        groups = [self.losses[start : start + width] for start in range(0, self.done, width)]
+        ends = [min(self.done, start + width) for start in range(0, self.done, width)]
+        curves = {"loss": [(end, sum(group) / len(group)) for end, group in zip(ends, groups, strict=True)]}
         for step, values in self.evaluations:
             for name, value in values.items():
                 curves.setdefault(name, []).append((step, value))
@@ -93,6 +100,7 @@ def fit(
     schedule: Schedule | None = None,
     loss: Callable[[Any, Tensor], Tensor] = nn.functional.cross_entropy,
     augment: Augment | None = None,
+    mix: Mix | None = None,
     seed: int = 0,
     precision: str = "float32",
     channels_last: bool = False,
@@ -109,6 +117,8 @@ def fit(
     data: (inputs, targets), two tensors with one row an example, on the model's device. batch_size: examples a step; of
     all processes together. optimizer: makes one from parameters, as `adamw(3e-3)` does. schedule: share of the steps
     done, in [0, 1) -> factor of the learning rate. augment: (inputs, generator) -> inputs, for a whole batch.
+    mix: (inputs, targets, generator) -> inputs, targets, after augment, as `CutMix(10)` does: the loss must then take
+    probabilities, as `cross_entropy` does, also with `functools.partial(cross_entropy, label_smoothing=0.1)`.
     precision: "float32", "bfloat16" or "auto". clip: the largest norm of the gradient. evaluate: model -> numbers,
     called every `evaluate_every` steps and at the end, in evaluation mode without gradients. checkpoint: a name under
     which the training is stored every `save_every` seconds and at its end; the same call then goes on where it was.
@@ -149,7 +159,7 @@ def fit(
     run = Run(model, steps, configuration)
     store = None
     if checkpoint is not None:
-        code = code_digest(model, optimizer, schedule, loss, augment)
+        code = code_digest(model, optimizer, schedule, loss, augment, mix)
         settings = json.dumps(configuration, sort_keys=True)
         key = {"code": code, "data": data_digest(inputs, targets), SETTINGS: settings}
         store = Checkpoint(checkpoint, key, say=say_once(together))
@@ -157,7 +167,7 @@ def fit(
     training = Training(
         run, together.wrap(model), optimizer_of_model, together, store, save_every, evaluate, evaluate_every
     )
-    wants_logits = loss is nn.functional.cross_entropy
+    ignored = ignored_label(loss)
     random_devices = [device] if device.type == "cuda" else []
     title = title or checkpoint or "training"
     progress = Progress(steps, run.done, batch_size, report_every, title, silent=not together.is_first)
@@ -172,18 +182,22 @@ def fit(
             torch.manual_seed(derived_seed(seed, "step", step) + together.rank)
             training.note_good_weights(step)
 
-            batch = batch_indices(len(inputs), batch_size, seed, step).to(device)
+            batch = batch_indices(len(inputs), batch_size, seed, step)
+            batch = batch.to(device, non_blocking=device.type == "cuda")  # or else the GPU is waited for
             x, y = inputs[batch], targets[batch]
+            generator = generator_for(device, seed, step)
             if augment is not None:
-                x = augment(x, generator_for(device, seed, step))
+                x = augment(x, generator)
+            if mix is not None:
+                x, y = mix(x, y, generator)
             x, y = together.share(x), together.share(y)
             if channels_last and x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
             with autocast(device, precision):
                 output = training.model(x)
                 output = output.float() if isinstance(output, Tensor) else output
-                if wants_logits and step == run.resumed_at:
-                    check_labels(output, targets)
+                if ignored is not None and step == run.resumed_at:
+                    check_labels(output, targets, y, ignored)
                 batch_loss = loss(output, y)
             for group, rate in zip(optimizer_of_model.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule((step + 0.5) / steps)
@@ -326,12 +340,30 @@ def check_data(
     return inputs, targets
 
 
-def check_labels(logits: Any, targets: Tensor) -> None:
-    """Raise TrainingError for labels that are no class of the model; on a GPU they would end the whole process."""
-    if not isinstance(logits, Tensor) or logits.ndim < 2 or targets.is_floating_point():
+def ignored_label(loss: Callable[[Any, Tensor], Tensor]) -> int | None:
+    """The label that counts for nothing, where the loss is cross_entropy with or without settings; else None."""
+    settings: dict[str, Any] = {}
+    if isinstance(loss, functools.partial):  # of a partial: Python makes one of both
+        loss, settings = loss.func, loss.keywords
+    return settings.get("ignore_index", IGNORED_LABEL) if loss is nn.functional.cross_entropy else None
+
+
+def check_labels(logits: Any, targets: Tensor, batch_targets: Tensor, ignored: int = IGNORED_LABEL) -> None:
+    """Raise TrainingError for labels that are no class of the model; on a GPU they would end the whole process.
+
+    targets: of all the data. batch_targets: what the loss gets; probabilities after mixing.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim < 2:
         return
-    labels = targets[targets != IGNORED_LABEL]
     classes = logits.shape[1]
+    if batch_targets.is_floating_point() and batch_targets.shape != logits.shape:
+        raise TrainingError(
+            f"The targets are probabilities of shape {tuple(batch_targets.shape)}, but the model gives logits of shape "
+            f"{tuple(logits.shape)}: both need as many classes."
+        )
+    if targets.is_floating_point():
+        return
+    labels = targets[targets != ignored]
     if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
         raise TrainingError(
             f"Labels run from {labels.min().item()} to {labels.max().item()}, but the model has {classes} classes: "

@@ -20,6 +20,7 @@ sys.path.insert(0, {here!r})
 from conftest import Net, examples
 from safetensors.torch import save_file
 from cvcourse.training import RandomCrop, accuracy, fit, sgd
+from cvcourse.training.augment import CutMix, Mixup, RandomMix
 from cvcourse.training.processes import processes
 torch.set_num_threads(1)
 torch.manual_seed(processes().rank)  # the first process's initial weights count
@@ -28,6 +29,7 @@ net.dropout = 0.0
 net.norm = torch.nn.GroupNorm(2, 8)  # batch norm sees a process's share only
 images, labels = examples()
 run = fit(net, (images, labels), steps=20, batch_size=16, optimizer=sgd(0.1), augment=RandomCrop(1), checkpoint="two",
+          mix=RandomMix(Mixup(4, 0.2), CutMix(4, 0.2)),
           evaluate=lambda model: {{"accuracy": accuracy(model, images, labels)}}, evaluate_every=10, report_every=0.0)
 folder = sys.argv[1]
 with open(f"{{folder}}/{{processes().rank}}.json", "w") as file:
