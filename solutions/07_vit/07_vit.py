@@ -1,0 +1,1182 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The vision transformer
+#
+# Cut a photograph into squares. Write each square down as a row of numbers. Give the rows to a network that was made
+# for sentences, and ask it what the picture shows. Nothing tells this network that two squares are neighbours, or
+# that a cat on the left is the same cat on the right. Convolutions have both built in. And still, with enough
+# images to learn from, the network for sentences draws level. That is the message of Dosovitskiy et al., *An Image is
+# Worth 16x16 Words: Transformers for Image Recognition at Scale* (2021).
+#
+# In this unit you build that network, the vision transformer or ViT, out of ten parts. You give it the weights of
+# another library's model and get that model's answers. You see where it looks. And you measure what it pays for
+# knowing so little in advance. Four equations of the paper (section 3.1) are the plan:
+#
+# $$
+# \begin{aligned}
+# z_0 &= [x_\text{class};\ x_p^1 E;\ x_p^2 E;\ \dots;\ x_p^N E] + E_\text{pos} & (1)\\
+# z'_\ell &= \text{MSA}(\text{LN}(z_{\ell-1})) + z_{\ell-1} & (2)\\
+# z_\ell &= \text{MLP}(\text{LN}(z'_\ell)) + z'_\ell & (3)\\
+# y &= \text{LN}(z_L^0) & (4)
+# \end{aligned}
+# $$
+#
+# | you will be able to | where |
+# | --- | --- |
+# | turn an image into a sequence of patches and back | 7.1, 7.2 |
+# | embed patches, and say where each came from (equation 1) | 7.3, 7.4 |
+# | write attention, and split it into heads | 7.5, 7.6 |
+# | stack it with norms and skips to a transformer (equations 2 to 4) | 7.7, 7.8 |
+# | use a trained ViT on images of another size | 7.9 |
+# | follow attention through the layers | 7.10 |
+# | say what inductive bias is, and measure what it is worth | the two training sections |
+#
+# The unit takes about two hours and is worth 30 points. The course's library has a tested version of everything that
+# you build here, and later units use it. Where one exercise builds on another, the check lends yours the tested
+# version, so a mistake costs its points once. As an answer the tested version does not count.
+
+# %% tags=["setup"]
+from autograder.check import Checker
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from cvcourse import data, models
+from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, Toggle, bars, curves, image, show, text
+
+check = Checker("07_vit")
+
+# %% [markdown]
+# ## An image as a sequence
+#
+# The helper below lays patches out with white gaps between them. It expects each patch as one row of numbers: the
+# patch's pixels row by row, in a row from left to right, and of each pixel red, green and blue side by side.
+
+
+# %% tags=["helper"]
+def spread(patches, patch_size, columns):
+    """Patches (tokens, patch_size * patch_size * C) in rows of `columns`, with white gaps; (C, height, width)."""
+    gap = max(1, patch_size // 4)
+    pieces = patches.reshape(-1, columns, patch_size, patch_size, patches.shape[1] // patch_size**2)
+    pieces = F.pad(pieces.movedim(-1, 2), (0, gap, 0, gap), value=1.0)  # (rows, columns, C, side, side)
+    return pieces.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[:, :-gap, :-gap]
+
+
+photograph = data.photographs("cat", size=(96, 144))["cat"][None]  # (1, 3, 96, 144)
+
+# %% [markdown]
+# A transformer reads a sequence of vectors. To make one out of an image, the paper cuts it into squares of
+# $P \times P$ pixels. From height $H$, width $W$ and $C$ channels come
+#
+# $$N = \frac{H}{P}\cdot\frac{W}{P} \quad\text{patches } x_p^1, \dots, x_p^N, \quad\text{each with } P \cdot P \cdot C \text{ numbers.}$$
+#
+# Two orders have to be agreed on. The order of the patches is reading order: the top row from left to right, then the
+# next row. The order of the numbers inside a patch is the one described above: row, column, channel.
+#
+# PyTorch keeps images as $(C, H, W)$. Think of cutting as giving names to more axes. An axis of $H$ pixels is two
+# axes: which patch row, and which row inside the patch. `reshape` splits an axis in this way without moving a number.
+# `permute` then brings the axes into the order that you want, and a last `reshape` joins them.
+
+# %% [markdown]
+# ### 7.1 `patchify` · 2 points · easy · 8 min
+#
+# Cut a batch of images. A patch that does not fit is refused: raise a `ValueError`, because silently dropped pixels
+# are found late.
+
+
+# %% nbgrader={"grade": false, "grade_id": "patchify", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def patchify(images: Tensor, patch_size: int) -> Tensor:
+    """Cut images into square patches (Dosovitskiy et al. 2021, section 3.1).
+
+    images: (N, C, H, W). Returns (N, tokens, patch_size * patch_size * C): patches in reading order, and in each patch the
+    numbers by row, then by column, then by channel.
+    Raises ValueError where patch_size does not divide height and width.
+    """
+    ### BEGIN SOLUTION
+    batch, channels, height, width = images.shape
+    if height % patch_size or width % patch_size:
+        raise ValueError(f"patches of {patch_size} pixels do not fill an image of {height} x {width}")
+    rows, columns = height // patch_size, width // patch_size
+    pieces = images.reshape(batch, channels, rows, patch_size, columns, patch_size)
+    pieces = pieces.permute(0, 2, 4, 3, 5, 1)  # (N, rows, columns, patch_size, patch_size, C)
+    return pieces.reshape(batch, rows * columns, patch_size * patch_size * channels)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_patchify", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check(patchify)
+### BEGIN HIDDEN TESTS
+check(patchify, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# The photograph of 96 x 144 pixels, in patches of 16, is a sequence of 6 x 9 = 54 vectors with 768 numbers each.
+
+# %% tags=["figure"]
+patches = patchify(photograph, 16)  # (1, 54, 768)
+print(tuple(photograph.shape), "->", tuple(patches.shape))
+show(
+    image(photograph[0], title="the image"),
+    image(spread(patches[0], 16, columns=9), title="its patches"),
+    image(spread(patches[0, :18], 16, columns=18), title="the first 18 of the sequence", size=640),
+    caption="The sequence runs along the rows: patches 1 to 9 are the top row, 10 to 18 the second.",
+    alt="A photograph of a cat, the same cut into 54 squares, and the first 18 squares side by side as a sequence.",
+)
+
+# %% [markdown]
+# ### 7.2 `unpatchify` · 2 points · easy · 5 min
+#
+# The way back. A network that predicts patches, as masked autoencoders do in a later unit, needs it to show what it
+# predicts. Undo your steps in the opposite order. One caution: a permutation applied twice is as a rule not the
+# identity.
+
+
+# %% nbgrader={"grade": false, "grade_id": "unpatchify", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def unpatchify(patches: Tensor, patch_size: int, height: int, width: int) -> Tensor:
+    """Put the patches of `patchify` together again.
+
+    patches: (N, tokens, patch_size * patch_size * C). height, width: of the image, in pixels.
+    Returns (N, C, height, width). Raises ValueError where patch_size does not divide height and width.
+    """
+    ### BEGIN SOLUTION
+    if height % patch_size or width % patch_size:
+        raise ValueError(f"patches of {patch_size} pixels do not fill an image of {height} x {width}")
+    rows, columns = height // patch_size, width // patch_size
+    pieces = patches.reshape(len(patches), rows, columns, patch_size, patch_size, -1)
+    pieces = pieces.permute(0, 5, 1, 3, 2, 4)  # (N, C, rows, patch_size, columns, patch_size)
+    return pieces.reshape(len(patches), -1, height, width)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_unpatchify", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check(unpatchify)
+### BEGIN HIDDEN TESTS
+check(unpatchify, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Nothing is lost on the way: both directions together give the image back, bit for bit. And the sequence can be put
+# into another order before it goes back.
+
+# %% tags=["figure"]
+restored = unpatchify(patches, 16, 96, 144)
+shuffled = patches[:, torch.randperm(54, generator=torch.Generator().manual_seed(0))]
+print("the image came back:", torch.equal(restored, photograph))
+show(
+    image(restored[0], title="in order"),
+    image(unpatchify(shuffled, 16, 96, 144)[0], title="in another order"),
+    caption="Both pictures hold the same 54 vectors. What differs is where each one stands.",
+    alt="The photograph put together from its patches, and a jumble of the same patches in random order.",
+)
+
+# %% [markdown]
+# You see at once that the right-hand picture is wrong. Remember it: what you are about to build will not see any
+# difference, until you give it positions.
+#
+# ## Patches become tokens
+#
+# A patch of 768 numbers becomes a *token*: a vector of `embed_dim` numbers, which the paper calls $D$. The map is
+# linear, one matrix $E$ for all patches, plus a bias: $x_p^i E + b$.
+#
+# Every library writes this map as a convolution. A kernel of $P \times P$ pixels that moves on by $P$ pixels looks at
+# each patch exactly once, and each output channel is one column of $E$. So it is the same map under another name, and
+# stored weights have the convolution's shape, $(D, C, P, P)$.
+#
+# From here on you write classes, and their parts have fixed names. The check, and anybody who wants to load published
+# weights, finds them by these names.
+
+# %% [markdown]
+# ### 7.3 `PatchEmbed` · 2 points · easy · 7 min
+#
+# Write it with `nn.Conv2d`. The convolution's answer is $(N, D, \text{rows}, \text{columns})$. What has to happen to
+# it before it is a sequence of tokens?
+
+
+# %% nbgrader={"grade": false, "grade_id": "PatchEmbed", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class PatchEmbed(nn.Module):
+    """A linear map of each patch to a token (Dosovitskiy et al. 2021, equation 1).
+
+    image_size: pixels of both sides, or (height, width). Attributes: proj, an nn.Conv2d with bias; grid, the tuple
+    (rows, columns) of patches. Raises ValueError where patch_size does not divide the image.
+    forward: images (N, in_channels, H, W). Returns tokens (N, rows * columns, embed_dim) in reading order.
+    """
+
+    def __init__(self, image_size: int | tuple[int, int], patch_size: int, in_channels: int, embed_dim: int):
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        ### BEGIN SOLUTION
+        if height % patch_size or width % patch_size:
+            raise ValueError(f"patches of {patch_size} pixels do not fill an image of {height} x {width}")
+        self.grid = (height // patch_size, width // patch_size)
+        self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
+        ### END SOLUTION
+
+    def forward(self, images: Tensor) -> Tensor:
+        ### BEGIN SOLUTION
+        return self.proj(images).flatten(2).transpose(1, 2)  # (N, D, rows, columns) to (N, tokens, D)
+        ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_PatchEmbed", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check(PatchEmbed)
+### BEGIN HIDDEN TESTS
+check(PatchEmbed, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Is it really the linear map of equation 1? Then there is a matrix $E$ that does the same to the rows of `patchify`.
+# The kernel holds it in the order channel, row, column; the patches hold row, column, channel. Forget to reorder, and
+# the shapes still fit.
+
+# %%
+embed = PatchEmbed(image_size=(96, 144), patch_size=16, in_channels=3, embed_dim=32)
+tokens = embed(photograph)  # (1, 54, 32)
+reordered = embed.proj.weight.permute(2, 3, 1, 0).reshape(768, 32)
+as_stored = embed.proj.weight.reshape(32, 768).T
+for name, matrix in (("reordered", reordered), ("as stored", as_stored)):
+    gap = (patches @ matrix + embed.proj.bias - tokens).abs().max()
+    print(f"kernel {name}: largest difference to the convolution {gap:.1e}")
+
+# %% [markdown]
+# ## Where a patch came from
+#
+# To each token the ViT adds a vector that depends only on its place, $E_\text{pos}$. In the paper this is a table that
+# is learned like any other weight. Before you learn one, look at a table that is computed. *Attention Is All You
+# Need* (Vaswani et al., 2017, section 3.5) uses it for words, and masked autoencoders use it for patches.
+#
+# Take one axis first. A clock tells a long time by several hands that turn at different speeds. In the same way a
+# coordinate $t$ is told by $K$ angles $\omega_0 t, \omega_1 t, \dots, \omega_{K-1} t$, the first fast, the last slow:
+#
+# $$\omega_k = \text{base}^{-k/K}, \qquad
+# s(t) = (\sin\omega_0 t, \dots, \sin\omega_{K-1} t,\ \cos\omega_0 t, \dots, \cos\omega_{K-1} t).$$
+#
+# Why sines *and* cosines? Because $\sin a \sin b + \cos a \cos b = \cos(a - b)$. So the dot product of two such vectors
+# depends on the distance of the two coordinates and on nothing else:
+#
+# $$s(t) \cdot s(u) = \sum_{k=0}^{K-1} \cos\big(\omega_k (t - u)\big).$$
+#
+# A patch has two coordinates, row $i$ and column $j$. Half of the vector goes to each. We follow the official code of
+# masked autoencoders, in which the **column comes first**: the vector of the patch is $(s(j), s(i))$, and $K = D/4$.
+
+# %% [markdown]
+# ### 7.4 `sincos_position_embedding` · 3 points · medium · 12 min
+#
+# One row for each place, in reading order. Plain loops are welcome; `torch.meshgrid` or broadcasting avoids them.
+
+
+# %% nbgrader={"grade": false, "grade_id": "sincos_position_embedding", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def sincos_position_embedding(embed_dim: int, height: int, width: int, base: float = 10000.0) -> Tensor:
+    """Fixed positions of a grid, in sines and cosines (Vaswani et al. 2017, section 3.5, once for each axis).
+
+    embed_dim: a multiple of 4. height, width: rows and columns of the grid. Returns (height * width, embed_dim), float32,
+    in reading order. Layout: the first half from the column, the second half from the row; in each half the sines of all
+    frequencies, the highest frequency first, then the cosines.
+    """
+    ### BEGIN SOLUTION
+    quarter = embed_dim // 4
+    frequencies = base ** (-torch.arange(quarter) / quarter)  # (embed_dim / 4,)
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    parts = []
+    for place in (column, row):
+        angles = place.flatten()[:, None] * frequencies  # (height * width, embed_dim / 4)
+        parts += [angles.sin(), angles.cos()]
+    return torch.cat(parts, dim=1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_sincos_position_embedding", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check(sincos_position_embedding)
+### BEGIN HIDDEN TESTS
+check(sincos_position_embedding, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# The claim was that only the distance counts. Three pairs of places, each two rows and one column apart:
+
+# %%
+table = sincos_position_embedding(48, height=8, width=8).reshape(8, 8, 48)
+for first, second in (((0, 0), (2, 1)), ((3, 5), (5, 6)), ((5, 2), (7, 3))):
+    print(f"{first} and {second}: dot product {table[first] @ table[second]:.5f}")
+print(f"any place with itself: {table[4, 4] @ table[4, 4]:.5f}")
+
+# %% [markdown]
+# Now look at the whole table. Click on a place in the left panel: its colours show the cosine of the angle between
+# that place's vector and every other place's. Then move the base. Vaswani et al. took 10000, for texts of hundreds of
+# words. On a grid of eight places most of the hands of such a clock hardly move, and all places look alike. A small
+# grid wants a small base.
+#
+# The second table, *learned*, is filled when you have trained a ViT further below. Until then it shows the random
+# numbers that learning starts from. Come back to it.
+
+# %% tags=["helper"]
+trained = {}  # training cells put their networks here, for the widgets
+
+
+def learned_table():
+    """The places of the trained ViT, (64, 48), or what learning starts from; and a title that says which."""
+    if "vit" in trained:
+        return trained["vit"].pos_embed[0, 1:].detach().cpu(), "learned by your ViT"
+    return 0.02 * torch.randn(64, 48, generator=torch.Generator().manual_seed(0)), "not learned yet"
+
+
+# %% tags=["widget"]
+def position_lab(sincos, place, kind, exponent):
+    row, column = min(place[0], 7), min(place[1], 7)
+    table, title = sincos(48, 8, 8, base=10.0**exponent), f"base {10**exponent:.0f}"
+    if kind == "learned":
+        table, title = learned_table()
+    similar = F.normalize(table, dim=1) @ F.normalize(table, dim=1).T  # (64, 64)
+    here = similar[row * 8 + column].reshape(8, 8)
+    return Scene(
+        image(here, title=f"likeness to {row}, {column}", colours="signed", limits=(-1, 1), points=[(row, column, 2)]),
+        image(table, title=f"the table: {title}", colours="signed", size=260),
+        curves(
+            {"along the row": here[row], "along the column": here[:, column]},
+            title="likeness by distance",
+            x_label="place",
+            y_limits=(-1.05, 1.05),
+        ),
+    )
+
+
+Lab(
+    position_lab,
+    function=sincos_position_embedding,
+    fallback=models.sincos_position_embedding,
+    title="How alike are the places?",
+    alt="An 8 by 8 map of the likeness of all places to one, the table of position vectors, and two curves.",
+    place=Pointer(panel=0, start=(2, 5), on="press"),
+    kind=Choice(["sines and cosines", "learned"], label="table"),
+    exponent=Slider(0.5, 4.0, value=1.0, step=0.5, label="base, as a power of ten"),
+)
+
+# %% [markdown]
+# ## Attention
+#
+# Tokens must exchange what they know: an ear becomes part of a cat only next to whiskers. In a convolution the
+# exchange has fixed partners, the neighbours. In attention each token chooses its partners by content.
+#
+# Each token sends out three vectors of length $d$, all linear maps of itself: a *query* $q$ (what am I looking for?),
+# a *key* $k$ (what can I be found by?) and a *value* $v$ (what do I hand over?). Token $i$ compares its query with the
+# key of every token $j$. The comparison is a dot product. A softmax over $j$ turns the results into shares that sum to
+# one, and the answer is the average of the values with these shares. With all queries, keys and values as rows of
+# matrices:
+#
+# $$A = \text{softmax}\!\left(\frac{q k^\top}{\sqrt{d}}\right), \qquad \text{SA}(z) = A\, v .$$
+#
+# Row $i$ of $A$ belongs to the token that asks. Why the root? Suppose that the entries of $q$ and $k$ are independent,
+# with mean 0 and variance 1. Each product $q_m k_m$ then has variance 1, and the sum of $d$ of them has variance $d$. Dot
+# products grow like $\sqrt d$, and a softmax of large numbers is close to a maximum: one token gets everything, and
+# almost no gradient flows. The next cell measures both, for 64 random tokens.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+print("head_dim   spread of q.k   largest share: without root   with root")
+for d in (4, 64, 1024):
+    q, k = torch.randn(2, 64, d, generator=generator)
+    products = q @ k.T  # (64, 64)
+    raw, scaled = (scores.softmax(dim=1).amax(dim=1).mean() for scores in (products, products / d**0.5))
+    print(f"{d:8}{products.std():16.1f}{raw:31.3f}{scaled:12.3f}")
+
+# %% [markdown]
+# ### 7.5 `attention` · 3 points · medium · 8 min
+#
+# Write the formula for a batch with several heads at once: the first two axes are carried along, everything happens in
+# the last two. Return the shares as well. They are what you will look at later. The finished functions of PyTorch are
+# not allowed.
+
+
+# %% nbgrader={"grade": false, "grade_id": "attention", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1).
+
+    q, k, v: (N, heads, tokens, head_dim). Returns the output, shaped like v, and the weights (N, heads, tokens, tokens):
+    row i holds the shares that token i takes from each token.
+    """
+    ### BEGIN SOLUTION
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (N, heads, tokens, tokens)
+    weights = scores.softmax(dim=-1)
+    return weights @ v, weights
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_attention", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check(attention)
+### BEGIN HIDDEN TESTS
+check(attention, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Attention knows no order. Shuffle the keys and values together, and each query still finds the same content. Shuffle
+# the queries as well, and the answers are shuffled in the same way. In the words of unit 02: attention is
+# *equivariant* to every permutation of its tokens.
+
+# %%
+q, k, v = torch.randn(3, 1, 2, 10, 8, generator=generator)  # 2 heads, 10 tokens, head_dim 8
+order = torch.randperm(10, generator=generator)
+output, _ = attention(q, k, v)
+same, _ = attention(q, k[:, :, order], v[:, :, order])
+moved, _ = attention(q[:, :, order], k[:, :, order], v[:, :, order])
+print(f"keys and values shuffled: output changes by {(same - output).abs().max():.1e}")
+print(f"all shuffled: output is shuffled alike, but for {(moved - output[:, :, order]).abs().max():.1e}")
+
+# %% [markdown]
+# ### Several heads
+#
+# One softmax makes one choice. A token may need two: where is the outline that continues me, and what colour is the
+# background? So the $D$ channels are shared out among $h$ *heads* with $d = D/h$ channels each. Every head has its own
+# queries, keys and values. The heads' answers are put side by side, and a last matrix $U_\text{msa}$ mixes them:
+#
+# $$\text{MSA}(z) = [\text{SA}_1(z);\ \text{SA}_2(z);\ \dots;\ \text{SA}_h(z)]\; U_\text{msa} .$$
+#
+# In code one linear layer makes all of it at once: `qkv` maps $D$ channels to $3D$. Their order, in this course as in
+# timm's and the official weights, is all queries, then all keys, then all values, and within each the heads one after
+# the other. For $D = 6$ and two heads:
+#
+# ```
+# output of qkv   q q q q q q k k k k k k v v v v v v
+# head            0 0 0 1 1 1 0 0 0 1 1 1 0 0 0 1 1 1
+# ```
+#
+# So the last axis of $(N, T, 3D)$, with $T$ for the tokens, is really three axes, $(3, h, d)$. Split it with `reshape`, and
+# bring the axes into the order that `attention` wants with `permute`. It is the same game as in `patchify`, and it has
+# the same trap: a `reshape` straight to the wanted shape runs without complaint and mixes tokens with heads.
+
+# %% [markdown]
+# ### 7.6 `MultiHeadSelfAttention` · 3 points · hard · 13 min
+#
+# Use your `attention`. Afterwards the heads' answers, $(N, h, T, d)$, must become $(N, T, D)$ again before `proj`, which
+# is the paper's $U_\text{msa}$.
+
+
+# %% nbgrader={"grade": false, "grade_id": "MultiHeadSelfAttention", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class MultiHeadSelfAttention(nn.Module):
+    """Attention of tokens to one another, in several heads (Dosovitskiy et al. 2021, appendix A).
+
+    Attributes: qkv, an nn.Linear from embed_dim to 3 * embed_dim; proj, an nn.Linear of embed_dim to embed_dim; both with
+    bias. Raises ValueError where num_heads does not divide embed_dim.
+    forward: x (N, tokens, embed_dim). Returns the output, shaped like x, and the weights (N, num_heads, tokens, tokens).
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int):
+        super().__init__()
+        ### BEGIN SOLUTION
+        if embed_dim % num_heads:
+            raise ValueError(f"{num_heads} heads cannot share embed_dim={embed_dim} evenly")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        ### END SOLUTION
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ### BEGIN SOLUTION
+        batch, tokens, embed_dim = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, embed_dim // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (N, heads, tokens, head_dim)
+        output, weights = attention(q, k, v)
+        output = output.transpose(1, 2).reshape(batch, tokens, embed_dim)
+        return self.proj(output), weights
+        ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_MultiHeadSelfAttention", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check(MultiHeadSelfAttention)
+### BEGIN HIDDEN TESTS
+check(MultiHeadSelfAttention, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# PyTorch has the same layer as `nn.MultiheadAttention`. With your weights copied into it, it should give your output.
+
+# %%
+yours = MultiHeadSelfAttention(embed_dim=24, num_heads=3)
+theirs = nn.MultiheadAttention(24, 3, batch_first=True)
+theirs.in_proj_weight.data, theirs.in_proj_bias.data = yours.qkv.weight.data, yours.qkv.bias.data
+theirs.out_proj.load_state_dict(yours.proj.state_dict())
+x = torch.randn(2, 10, 24, generator=generator)
+output, weights = theirs(x, x, x, average_attn_weights=False)
+for name, gap in (("output", yours(x)[0] - output), ("weights", yours(x)[1] - weights)):
+    print(f"{name}: largest difference {gap.abs().max():.1e}")
+
+# %% [markdown]
+# ## The block
+#
+# Attention moves information between tokens. What a token does with it is the task of a small network, the MLP, that
+# treats each token alone: a linear layer to $4D$ channels, a GELU, a linear layer back to $D$. The GELU is a smooth
+# ReLU, $x \cdot \Phi(x)$, with the distribution function $\Phi$ of the normal distribution.
+#
+# Equations 2 and 3 say how the two are put together:
+#
+# $$z' = \text{MSA}(\text{LN}(z)) + z, \qquad z'' = \text{MLP}(\text{LN}(z')) + z' .$$
+#
+# - **LN** is layer norm: each token for itself is brought to mean 0 and variance 1 over its channels, then scaled and
+#   shifted by learned numbers. No other token and no other image takes part.
+# - The norm stands **before** each part, inside the branch (*pre-norm*). The path from $z$ to $z''$ holds nothing but
+#   two additions, the clear way for the gradient that residual networks made famous.
+# - What is added is $z$ itself, not the normed $z$.
+
+# %% [markdown]
+# ### 7.7 `TransformerBlock` · 3 points · medium · 8 min
+#
+# Two lines of the paper, about two lines of code for each. The norms have the epsilon of the official code, $10^{-6}$;
+# PyTorch's own is ten times as large.
+
+
+# %% nbgrader={"grade": false, "grade_id": "TransformerBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class TransformerBlock(nn.Module):
+    """A pre-norm block (Dosovitskiy et al. 2021, equations 2 and 3).
+
+    Attributes: norm1 and norm2, nn.LayerNorm with eps 1e-6; attn, your MultiHeadSelfAttention; mlp, an nn.Sequential of
+    nn.Linear to int(embed_dim * mlp_ratio) channels, nn.GELU(), nn.Linear back.
+    forward: x (N, tokens, embed_dim). Returns a tensor like x, and the attention's weights (N, num_heads, tokens, tokens).
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float = 4.0):
+        super().__init__()
+        ### BEGIN SOLUTION
+        hidden_dim = int(embed_dim * mlp_ratio)
+        self.norm1 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.attn = MultiHeadSelfAttention(embed_dim, num_heads)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(embed_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, embed_dim))
+        ### END SOLUTION
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ### BEGIN SOLUTION
+        mixed, weights = self.attn(self.norm1(x))
+        x = x + mixed
+        x = x + self.mlp(self.norm2(x))
+        return x, weights
+        ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_TransformerBlock", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check(TransformerBlock)
+### BEGIN HIDDEN TESTS
+check(TransformerBlock, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## The whole network
+#
+# Two things are missing. A classifier needs one vector for the image, and there are $N$ tokens. The ViT does as the
+# language model BERT did: it puts one more token in front, $x_\text{class}$, a learned vector that is the same for all
+# images. In every block this token asks the patches, and what it has gathered after the last block is the description
+# of the image. It has a place of its own in $E_\text{pos}$, the first.
+#
+# Read equation 1 once more, for the order: **first** the class token is put in front, **then** the positions are
+# added, to all $1 + N$ tokens. Equation 4: after the last block comes a layer norm, and token 0 is kept. One linear
+# layer, `head`, makes the logits of it.
+
+# %% [markdown]
+# ### 7.8 `VisionTransformer` · 4 points · hard · 15 min
+#
+# Put your parts together. The two tables, `cls_token` and `pos_embed`, are `nn.Parameter`s that start as small random
+# numbers, for instance `0.02 * torch.randn(...)`. Blocks in a plain Python list would be invisible to the optimizer;
+# `nn.ModuleList` makes them seen. With `return_attention=True` the weights of all blocks are returned as well, so that
+# you can look at them.
+
+
+# %% nbgrader={"grade": false, "grade_id": "VisionTransformer", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class VisionTransformer(nn.Module):
+    """The vision transformer (Dosovitskiy et al. 2021, section 3.1), its parts named as in timm.
+
+    Attributes: patch_embed, your PatchEmbed; cls_token (1, 1, embed_dim); pos_embed (1, 1 + tokens, embed_dim); blocks, an
+    nn.ModuleList of `depth` TransformerBlocks; norm, an nn.LayerNorm with eps 1e-6; head, an nn.Linear to num_classes.
+    forward: images (N, in_channels, H, W). Returns logits (N, num_classes); with return_attention the tuple of logits and
+    the list of the blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens).
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 32,
+        patch_size: int = 4,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        embed_dim: int = 192,
+        depth: int = 6,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+    ):
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.patch_embed = PatchEmbed(image_size, patch_size, in_channels, embed_dim)
+        rows, columns = self.patch_embed.grid
+        self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed_dim))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + rows * columns, embed_dim))
+        self.blocks = nn.ModuleList(TransformerBlock(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.head = nn.Linear(embed_dim, num_classes)
+        ### END SOLUTION
+
+    def forward(self, images: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        ### BEGIN SOLUTION
+        x = self.patch_embed(images)  # (N, tokens, embed_dim)
+        class_tokens = self.cls_token.expand(len(images), -1, -1)  # (N, 1, embed_dim)
+        x = torch.cat([class_tokens, x], dim=1) + self.pos_embed
+        attention_weights = []
+        for block in self.blocks:
+            x, weights = block(x)
+            attention_weights.append(weights)
+        logits = self.head(self.norm(x)[:, 0])
+        return (logits, attention_weights) if return_attention else logits
+        ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_VisionTransformer", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(VisionTransformer)
+### BEGIN HIDDEN TESTS
+check(VisionTransformer, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Is it the network of the paper? Published sizes have known numbers of weights, to the last one. On the device *meta*
+# PyTorch keeps shapes only, so that even a model with 300 million weights costs no memory. The right-hand column is
+# what the library timm counts.
+
+# %%
+published = {  # embed_dim, depth, num_heads, patch_size, weights in timm
+    "Ti/16": (192, 12, 3, 16, 5_717_416),
+    "S/16": (384, 12, 6, 16, 22_050_664),
+    "B/16": (768, 12, 12, 16, 86_567_656),
+    "B/32": (768, 12, 12, 32, 88_224_232),
+    "L/16": (1024, 24, 16, 16, 304_326_632),
+}
+for name, (embed_dim, depth, num_heads, patch_size, known) in published.items():
+    with torch.device("meta"):
+        network = VisionTransformer(224, patch_size, 3, 1000, embed_dim, depth, num_heads)
+    print(f"ViT-{name:6} {sum(p.numel() for p in network.parameters()):12,}   {known:12,}")
+
+# %% [markdown]
+# Counting is a weak test: a network that leaves out the root in the softmax has the same count. A strong one is to
+# take the weights of an independent implementation and to compare the answers. Your names are timm's, apart from the
+# two layers of the MLP, so a model of timm's can be loaded as it is. The next cell does that if timm is installed. The
+# course does not need it, and its own tests make this comparison with timm, transformers and torchvision.
+
+# %% tags=["figure"]
+try:
+    from timm.models.vision_transformer import VisionTransformer as TimmViT
+except Exception:  # not installed, or its torchvision does not fit this torch
+    print("timm is not installed here, so there is nothing to compare with")
+else:
+    theirs = TimmViT(img_size=32, patch_size=4, embed_dim=48, depth=3, num_heads=3, num_classes=10).eval()
+    yours = VisionTransformer(embed_dim=48, depth=3).eval()
+    renamed = {name.replace("fc1", "0").replace("fc2", "2"): value for name, value in theirs.state_dict().items()}
+    yours.load_state_dict(renamed)
+    pictures = torch.rand(4, 3, 32, 32, generator=generator)
+    with torch.no_grad():
+        here, there = yours(pictures), theirs(pictures)
+    print(f"largest difference of the logits {(here - there).abs().max():.1e}")
+    show(
+        image(here, title="logits of your ViT", colours="signed", numbers=True),
+        image(there, title="logits of timm's", colours="signed", numbers=True),
+        alt="Two tables of logits, four images by ten classes: yours and those of timm's model are the same.",
+    )
+
+# %% [markdown]
+# One more claim is waiting for its test. Without positions the network cannot tell the cat from the jumble of its
+# patches. Take a ViT as it is made, set its positions to zero, and show it both.
+
+# %%
+torch.manual_seed(0)
+network = VisionTransformer((96, 144), patch_size=16, embed_dim=48, depth=3).eval()
+jumble = unpatchify(shuffled, 16, 96, 144)
+with torch.no_grad():
+    print(f"with positions:    logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}")
+    network.pos_embed.zero_()
+    print(f"without positions: logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}")
+
+# %% [markdown]
+# ## What a patch size costs
+#
+# Smaller patches show more detail, and there are more of them. Count the multiply-adds of one image, with $T = 1 + N$
+# tokens of $D$ channels. A block has matrices with $3D^2$ (`qkv`), $D^2$ (`proj`) and $2 \cdot 4D^2$ (MLP) entries, and
+# each of the $T$ tokens passes through all of them: $12\,T D^2$. The products $qk^\top$ and $Av$ take $T^2 D$ each. So
+# with $L$ blocks
+#
+# $$\underbrace{N P^2 C D}_\text{patch embedding} + L\,\big(\underbrace{12\, T D^2}_\text{matrices} + \underbrace{2\, T^2 D}_\text{attention itself}\big).$$
+#
+# The matrices grow with the number of tokens, attention with its square. Halve the patch, and there are four times as
+# many tokens: four times the matrices, sixteen times the attention. The two are equal at $T = 6D$. PyTorch can count
+# as well; it counts a multiplication and an addition as two.
+
+
+# %% tags=["helper"]
+def multiply_adds(tokens, patch_values, embed_dim=768, depth=12):
+    """Of one image in a ViT, by default of the size B: (patch embedding, matrices, attention itself)."""
+    length = 1 + tokens
+    return tokens * patch_values * embed_dim, depth * 12 * length * embed_dim**2, depth * 2 * length**2 * embed_dim
+
+
+# %%
+from torch.utils.flop_counter import FlopCounterMode
+
+with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    VisionTransformer(224, 16, 3, 1000, 768, 12, 12)(torch.empty(1, 3, 224, 224))
+formula = sum(multiply_adds(tokens=196, patch_values=768)) + 768 * 1000  # the head as well
+print(f"ViT-B/16 at 224 pixels: formula {formula:,}, PyTorch {counter.get_total_flops() // 2:,}")
+
+# %% [markdown]
+# Try it. Your `patchify` cuts the picture, and the numbers are those of a ViT-B. Where does attention itself begin to
+# matter?
+
+# %% tags=["widget"]
+cats = {side: data.photographs("cat", size=side)["cat"][None] for side in (96, 192, 384)}  # side -> (1, 3, side, side)
+counts = torch.arange(1, 97) ** 2  # tokens of square grids
+by_count = [part / 1e9 for part in multiply_adds(counts, 0)[1:]]
+
+
+def patch_size_lab(patchify, side, patch_size):
+    patches = patchify(cats[side], patch_size)[0]  # (tokens, patch_size * patch_size * 3)
+    tokens, values = patches.shape
+    costs = [part / 1e9 for part in multiply_adds(tokens, values)]
+    return Scene(
+        image(spread(patches, patch_size, side // patch_size), title="patches"),
+        curves(
+            {"matrices": (counts, by_count[0]), "attention": (counts, by_count[1])},
+            title="billion multiply-adds",
+            x_label="tokens",
+            marks=[(tokens, costs[1]), (tokens, costs[2])],
+            x_limits=(0, max(1000, 1.15 * tokens)),
+            y_limits=(0, 1.2 * max(60, *costs)),
+        ),
+        text(
+            f"{tokens} tokens, made of {values} numbers each. Billion multiply-adds: patch embedding {costs[0]:.2f}, "
+            f"matrices {costs[1]:.1f}, attention itself {costs[2]:.1f}. Attention's share: {costs[2] / sum(costs):.0%}."
+        ),
+    )
+
+
+Lab(
+    patch_size_lab,
+    function=patchify,
+    fallback=models.patchify,
+    title="Patch size, tokens and cost",
+    alt="A picture cut into patches, and the multiply-adds of matrices and of attention against the number of tokens.",
+    side=Choice([96, 192, 384], value=192, label="image, pixels"),
+    patch_size=Choice([4, 8, 16, 32], value=16, label="patch, pixels"),
+)
+
+# %% [markdown]
+# **Question 1 (2 points, about 5 min).** A colleague has a ViT-B with patches of 16 pixels for images of 224 x 224 and
+# wants more detail. She considers patches of 8 pixels instead. What happens to the number of tokens, to the number of
+# weights, and to the two kinds of multiply-adds? Name one other way to let the network see detail, and its price.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "question_cost", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
+# **Model answer.** There are $28^2 = 784$ patches where there were $14^2 = 196$, four times as many. The number of weights
+# hardly changes. The blocks know nothing of the number of tokens; the patch embedding shrinks, from
+# $16^2 \cdot 3 \cdot 768$ to a quarter of that, and the table of positions gains 588 rows of 768. The matrices cost four
+# times as much, from 16.7 to 66.7 billion. Attention itself costs about sixteen times as much, from 0.7 to 11.4 billion, so
+# its share rises from about 4 to about 15 percent. Other ways: larger images with the same patches (the same number of
+# tokens for the same detail, so the same price; positions must be resized), or a convolutional stem that looks at
+# overlapping small neighbourhoods and hands over 14 x 14 tokens (a few more multiply-adds, and locality is built in).
+#
+# One point: four times the tokens, about the same weights, four and sixteen times the costs. One point: another way,
+# with its price.
+
+# %% [markdown]
+# ## Inductive bias
+#
+# Two networks fit the same training images without an error and disagree about a new one. What they agree with where
+# the data are silent is their *inductive bias*. A convolutional network is born with strong opinions:
+#
+# - **Locality.** A feature is computed from neighbouring pixels.
+# - **Equivariance.** What was learned in one place is known in all places.
+# - **Two dimensions.** Above, below, left and right are part of every layer.
+#
+# A ViT holds them in a few spots only. A patch is local. The patch embedding and the MLP treat all places alike.
+# Attention reaches everywhere from the first block on, and that two tokens are neighbours is something the table of
+# positions has to learn. Where opinions are right, as they are for images, they save data. So the expectation is: **with
+# few images the convolutional network leads, and with more images its lead shrinks.**
+#
+# You measure it on real images, scikit-learn's handwritten digits: 8 x 8 pixels, patches of 2, so 16 tokens. There are
+# four training sets, of 50, 150, 450 and all 1297 digits, and 500 digits for testing. A third network stands between the
+# two: a *hybrid*, which makes tokens not out of pixels but out of the map of a small convolutional stem. The paper
+# tries this as well. With your class it is one line: a ViT with patches of 1 x 1 on the stem's map.
+
+
+# %% tags=["helper"]
+def convolution(in_channels, out_channels, stride=1):
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+def digit_networks(VisionTransformer):
+    """Three networks for images (N, 1, 8, 8): name -> a function that makes one."""
+    small = {"num_classes": 10, "embed_dim": 48, "num_heads": 3, "mlp_ratio": 2}
+
+    def cnn():
+        layers = convolution(1, 16), convolution(16, 32, stride=2), convolution(32, 32)
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+
+    def hybrid():
+        stem = nn.Sequential(convolution(1, 16), convolution(16, 32, stride=2))
+        return nn.Sequential(stem, VisionTransformer(4, 1, in_channels=32, depth=2, **small))
+
+    return {"CNN": cnn, "hybrid": hybrid, "ViT": lambda: VisionTransformer(8, 2, in_channels=1, depth=3, **small)}
+
+
+# %% [markdown]
+# All three get the same number of steps, on batches of 50, with the same recipe: AdamW, a learning rate that rises and
+# then falls along a cosine, gradients clipped at length 1. Transformers need the slow start: without it their first
+# steps are too large for the softmax. The loop is the one that units 01 and 02 wrote out: take a batch, compute the
+# loss, go back, make a step. From here on the library's `fit` is that loop. It can be stopped and run again: with a name
+# for `checkpoint` it goes on where it was, as long as your code has not changed.
+
+# %% tags=["helper"]
+from IPython.utils.capture import capture_output
+from cvcourse.training import accuracy, adamw, budget, fit, show_reference, warmup_cosine
+
+
+def train(network, images, labels, steps, batch_size, **more):
+    """`fit` with this unit's recipe; returns what happened."""
+    recipe = {"optimizer": adamw(2e-3, weight_decay=0.05), "schedule": warmup_cosine(), "clip": 1.0}
+    return fit(network, (images, labels), steps=steps, batch_size=batch_size, **recipe, **more)
+
+
+# %% [markdown]
+# Twelve trainings, one line each.
+
+# %% tags=["training"]
+plan = budget(
+    smoke=dict(steps=10, sizes=(50, 1297), seed=0),
+    cpu=dict(steps=300, sizes=(50, 150, 450, 1297), seed=0),
+    gpu=dict(steps=300, sizes=(50, 150, 450, 1297), seed=0),
+    expected="about half a minute on two cores",
+)
+torch.set_num_threads(1)  # for tensors this small a second thread only waits
+images, labels, test_images, test_labels = (part.to(plan.device) for part in data.digits())
+reached = {name: [] for name in digit_networks(VisionTransformer)}  # test accuracy, by size
+for name, make in digit_networks(VisionTransformer).items():
+    for size in plan.sizes:
+        torch.manual_seed(plan.seed)
+        network = make().to(plan.device)
+        settings = dict(steps=plan.steps, batch_size=50, seed=plan.seed, checkpoint=f"07-{name}-{size}")
+        with capture_output():  # one line instead of a picture each
+            run = train(network, images[:size], labels[:size], **settings)
+        reached[name].append(accuracy(network, test_images, test_labels))
+        trained[name, size] = network.cpu()
+        print(f"{name:7}{size:5} digits: loss {run.losses[-1]:.3f}, test accuracy {reached[name][-1]:.3f}", flush=True)
+
+# %% [markdown]
+# One run is one run. The recorded numbers below are the mean, the smallest and the largest of three seeds, from
+# `python docs/measure/inductive_bias.py` with the cpu settings of this cell. The last line is a baseline without any
+# learning: the label of the training digit that is nearest, pixel by pixel.
+
+# %% tags=["training"]
+recorded = {
+    "CNN": ["-", "-", "-", "-"],
+    "hybrid": ["-", "-", "-", "-"],
+    "ViT": ["-", "-", "-", "-"],
+}
+distances = torch.cdist(test_images.flatten(1), images.flatten(1))  # (500, 1297)
+nearest = [labels[distances[:, :size].argmin(dim=1)].eq(test_labels).float().mean().item() for size in plan.sizes]
+print("test accuracy            " + "".join(f"{size:>19}" for size in plan.sizes))
+for name, shares in {**reached, "nearest digit": nearest}.items():
+    print(f"{name:14}your run   " + "".join(f"{share:19.3f}" for share in shares))
+for name, shares in recorded.items():
+    print(f"{name:14}recorded   " + "".join(f"{share:>19}" for share in shares[-len(plan.sizes) :]))
+
+# %% tags=["training"]
+exponents = torch.tensor(plan.sizes).log10()
+lead = [cnn - vit for cnn, vit in zip(reached["CNN"], reached["ViT"], strict=True)]
+show(
+    curves(
+        {name: (exponents, shares) for name, shares in reached.items()},
+        title="test accuracy of your run",
+        x_label="training digits, as a power of ten",
+        y_limits=(0, 1.02),
+    ),
+    bars({f"{size} digits": gap for size, gap in zip(plan.sizes, lead, strict=True)}, title="lead of the CNN"),
+    alt="Test accuracy of CNN, hybrid and ViT against the number of training digits, and the CNN's lead as bars.",
+)
+show_reference("gpu")
+
+# %% [markdown]
+# RESULTS
+#
+# ## A stem of convolutions
+#
+# STEM TEXT
+
+
+# %% tags=["helper"]
+vit_for_creatures = {"embed_dim": 48, "num_heads": 3, "mlp_ratio": 2, "num_classes": 8}
+
+
+def creature_networks(VisionTransformer):
+    """Three networks for images (N, 3, 32, 32): name -> a function that makes one."""
+
+    def cnn():
+        layers = convolution(3, 16, stride=2), convolution(16, 32, stride=2), convolution(32, 64, stride=2)
+        return nn.Sequential(*layers, convolution(64, 64), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 8))
+
+    def hybrid():
+        stem = nn.Sequential(convolution(3, 16, stride=2), convolution(16, 32, stride=2), convolution(32, 48))
+        return nn.Sequential(stem, VisionTransformer(8, 1, in_channels=48, depth=2, **vit_for_creatures))
+
+    return {"CNN": cnn, "hybrid": hybrid, "ViT": lambda: VisionTransformer(32, 4, depth=3, **vit_for_creatures)}
+
+
+# %% tags=["training"]
+plan = budget(
+    smoke=dict(images=640, steps=10),
+    cpu=dict(images=12000, steps=500),
+    gpu=dict(images=40000, steps=3000),
+    expected="about a minute on two cores",
+)
+creatures, others = data.creatures(plan.images, seed=0), data.creatures(1000, seed=1)
+inputs, labels = (creatures.images - 0.5).to(plan.device), creatures.labels.to(plan.device)
+test_inputs, test_labels = (others.images - 0.5).to(plan.device), others.labels.to(plan.device)
+runs = {}
+for name, make in creature_networks(VisionTransformer).items():
+    torch.manual_seed(0)
+    network = make().to(plan.device)
+    runs[name] = train(
+        network,
+        inputs,
+        labels,
+        steps=plan.steps,
+        batch_size=64,
+        checkpoint=f"07-creatures-{name}",
+        evaluate=lambda network: {"test accuracy": accuracy(network, test_inputs, test_labels)},
+        evaluate_every=max(plan.steps // 10, 1),
+    )
+trained["vit"] = network.cpu()
+
+# %% tags=["training"]
+series = {
+    name: ([step for step, _ in run.evaluations], [found["test accuracy"] for _, found in run.evaluations])
+    for name, run in runs.items()
+}
+show(
+    curves(series, title="test accuracy", x_label="step, of 64 images", y_limits=(0, 1.02)),
+    alt="Test accuracy against the step: the CNN and the hybrid rise at once, the ViT slowly.",
+)
+for name, run in runs.items():
+    weights = sum(parameter.numel() for parameter in run.model.parameters())
+    print(f"{name:7} {weights:6,} weights, {run.seconds:3.0f} s, accuracy {run.numbers['test accuracy']:.3f}")
+
+# %% [markdown]
+# AFTER CREATURES
+#
+# ## Images of another size
+#
+# Everything in a ViT but one table works for any number of tokens: the matrices act on one token at a time, and
+# attention takes as many as there are. Only $E_\text{pos}$ has a row for each place of the training images. To use the
+# network on larger images, the paper (section 3.2) stretches the table as one stretches a picture: the rows of the
+# patches are laid out as a grid with $D$ channels, the grid is resized, and its cells become rows again. The class
+# token stands at no place, so its row stays as it is.
+
+# %% [markdown]
+# ### 7.9 `interpolate_position_embedding` · 2 points · medium · 9 min
+#
+# `F.interpolate` resizes tensors $(N, C, H, W)$. Use its mode "bicubic" with `antialias=True`, which is what timm does.
+
+
+# %% nbgrader={"grade": false, "grade_id": "interpolate_position_embedding", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def interpolate_position_embedding(pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+    """A learned table of positions for another grid (Dosovitskiy et al. 2021, section 3.2).
+
+    pos_embed: (1, 1 + tokens, embed_dim), the class token's row first. old_grid, new_grid: (rows, columns) of patches.
+    Returns (1, 1 + tokens of new_grid, embed_dim): the class token's row as it was, the others resized bicubically with
+    antialiasing.
+    """
+    ### BEGIN SOLUTION
+    class_row, places = pos_embed[:, :1], pos_embed[:, 1:]
+    plane = places.transpose(1, 2).reshape(1, -1, *old_grid)  # (1, embed_dim, rows, columns)
+    plane = F.interpolate(plane, new_grid, mode="bicubic", antialias=True)
+    return torch.cat([class_row, plane.flatten(2).transpose(1, 2)], dim=1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_interpolate_position_embedding", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check(interpolate_position_embedding)
+### BEGIN HIDDEN TESTS
+check(interpolate_position_embedding, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Does it work? Take the ViT that was trained on all digits of 8 x 8 pixels, and the test digits enlarged to 12 x 12.
+# They make 6 x 6 patches, so 36 places are wanted and 16 are known. Nothing is trained again. For comparison the same
+# network gets two other tables: one that was stretched as a line of 16 numbers, without knowing of rows and columns,
+# and one in which all places are alike.
+
+
+# %% tags=["training"]
+def vit_for_size(network, pos_embed, size):
+    """The ViT for digits with another table of positions."""
+    larger = VisionTransformer(size, 2, in_channels=1, embed_dim=48, depth=3, num_heads=3, mlp_ratio=2).eval()
+    larger.load_state_dict({**network.state_dict(), "pos_embed": pos_embed})
+    return larger
+
+
+digit_vit = trained["ViT", 1297]
+table = digit_vit.pos_embed.detach()
+line = F.interpolate(table[:, 1:].transpose(1, 2), 36, mode="linear").transpose(1, 2)
+alike = table[:, 1:].mean(dim=1, keepdim=True).expand(1, 36, 48)
+small_digits, digit_labels = data.digits()[2:]
+large_digits = F.interpolate(small_digits, (12, 12), mode="bilinear")
+print(f"8 x 8, as trained        {accuracy(digit_vit, small_digits, digit_labels):.3f}")
+for name, positions in (
+    ("as a grid (yours)", interpolate_position_embedding(table, (4, 4), (6, 6))),
+    ("as a line", torch.cat([table[:, :1], line], dim=1)),
+    ("all places alike", torch.cat([table[:, :1], alike], dim=1)),
+):
+    print(f"12 x 12, {name:18}{accuracy(vit_for_size(digit_vit, positions, 12), large_digits, digit_labels):.3f}")
+
+# %% [markdown]
+# AFTER INTERPOLATION
+#
+# ## Where does it look?
+#
+# A network that returns its attention weights invites the question. The weights of one block tell what its tokens took
+# from one another. But from the second block on, a token is a mixture already, and "token 12" holds something of every
+# patch. Abnar and Zuidema, *Quantifying Attention Flow in Transformers* (2020), follow the mixture through the blocks.
+# Three assumptions make it easy. The heads count alike, so average them. The skip connection hands on the token itself,
+# as much of it as attention adds, so a block's mixing matrix is half attention and half identity. The MLP mixes no
+# tokens, so it is left out:
+#
+# $$\bar A_\ell = \tfrac12 \Big( \tfrac1h \sum_{\text{heads}} A_\ell + I \Big), \qquad
+# R = \bar A_L\, \bar A_{L-1} \cdots \bar A_1 .$$
+#
+# Row $i$ of $R$ says how much of each input patch is in output token $i$. Row 0 belongs to the class token.
+
+# %% [markdown]
+# ### 7.10 `attention_rollout` · 2 points · easy · 7 min
+#
+# The order of the product matters. Which factor acts first on the input, and on which side of the product does it
+# stand?
+
+
+# %% nbgrader={"grade": false, "grade_id": "attention_rollout", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def attention_rollout(weights: list[Tensor]) -> Tensor:
+    """How much of each input token reaches each output token (Abnar and Zuidema 2020, section 3).
+
+    weights: of each block (N, heads, tokens, tokens), the first block first. Returns (N, tokens, tokens): row i belongs to
+    output token i, column j to input token j, and each row sums to one.
+    """
+    ### BEGIN SOLUTION
+    identity = torch.eye(weights[0].shape[-1], dtype=weights[0].dtype, device=weights[0].device)
+    rollout = identity
+    for block_weights in weights:
+        mixing = (block_weights.mean(dim=1) + identity) / 2  # (N, tokens, tokens)
+        rollout = mixing @ rollout
+    return rollout
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_attention_rollout", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check(attention_rollout)
+### BEGIN HIDDEN TESTS
+check(attention_rollout, hidden=True)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Does your ViT look at the creature? The data know which pixels belong to it. The next cell adds up what the class
+# token's row of the rollout puts on the creature, without its share for itself, over 500 test images. Someone who looks
+# everywhere alike would put as much there as the creature covers of the picture.
+
+
+# %% tags=["training"]
+def mass_on_creature(network, scenes):
+    """Share of the class token's rollout that lies on the creature, mean over images."""
+    with torch.no_grad():
+        weights = network(scenes.images - 0.5, return_attention=True)[1]
+    row = attention_rollout(weights)[:, 0, 1:]  # (N, 64)
+    covered = F.avg_pool2d((scenes.instance_masks[:, None] > 0).float(), 4).flatten(1)  # (N, 64)
+    return (row * covered).sum().item() / row.sum().item(), covered.mean().item()
+
+
+some = data.creatures(500, seed=2)
+torch.manual_seed(0)
+untrained = creature_networks(VisionTransformer)["ViT"]().eval()
+(by_trained, area), (by_untrained, _) = (mass_on_creature(network, some) for network in (trained["vit"], untrained))
+print(
+    f"creature's share of the picture {area:.2f}, of the rollout: untrained {by_untrained:.2f}, trained {by_trained:.2f}"
+)
+
+# %% [markdown]
+# EXPLORER TEXT
+
+# %% tags=["helper"]
+zoo = data.creatures(6, seed=5).images  # (6, 3, 32, 32)
+
+
+def net_to_explore(VisionTransformer):
+    """The ViT that was trained on creatures, or an untrained one; and what it is."""
+    if "vit" in trained:
+        return trained["vit"], "trained ViT"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return creature_networks(VisionTransformer)["ViT"]().eval(), "untrained ViT"
+
+
+# %% tags=["widget"]
+def attention_lab(VisionTransformer, attention_rollout, picture, block, place, class_token):
+    network, state = net_to_explore(VisionTransformer)
+    with torch.no_grad():
+        weights = network(zoo[picture - 1 : picture] - 0.5, return_attention=True)[1]
+    row, column = (min(coordinate, 31) // 4 for coordinate in place)
+    asking = 0 if class_token else 1 + 8 * row + column
+    maps = {f"head {head + 1}": weights[block - 1][0, head, asking] for head in range(3)}
+    maps["rollout, all blocks"] = attention_rollout(weights)[0, asking]
+    box = [] if class_token else [(4 * row, 4 * column, 4, 4)]
+    return Scene(
+        image(zoo[picture - 1], title=f"{state} sees", boxes=box),
+        *(image(shares[1:].reshape(8, 8), title=title, colours="heat") for title, shares in maps.items()),
+        caption="On the class token: " + ", ".join(f"{title} {shares[0]:.2f}" for title, shares in maps.items()) + ".",
+    )
+
+
+Lab(
+    attention_lab,
+    function=(VisionTransformer, attention_rollout),
+    fallback=(models.VisionTransformer, models.attention_rollout),
+    title="Where does each head look?",
+    alt="A creature with one patch marked; what each head of a block takes from all patches for it; and the rollout.",
+    picture=Slider(1, 6, value=1),
+    block=Choice([1, 2, 3], value=2),
+    place=Pointer(panel=0, start=(14, 14), on="press"),
+    class_token=Toggle(True, label="the class token asks"),
+)
+
+# %% [markdown]
+# LOOK TEXT
+#
+# **Question 2 (2 points, about 6 min).** A hospital has 300 labelled microscope images of cells, and expects 300,000
+# within two years. It asks you for one architecture. Use what you measured in this unit: what would you train today,
+# what might you train in two years, and which three properties of images does your choice of today have built in? What
+# else could the hospital do today with many images that have no labels, or with networks that others have trained?
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "question_bias", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
+# **Model answer.** MODEL ANSWER
+#
+# One point: CNN or hybrid now, with the measured lead as the reason, and ViT as an option with much data. One point:
+# the three properties (locality, equivariance to shifts, two-dimensional neighbourhood), and pre-training or transfer.
+
+# %% [markdown]
+# ## What to take along
+#
+# - A ViT is four equations: patches through a linear map, a class token, positions; then blocks of attention and MLP,
+#   each behind a norm and beside a skip; then one token is read.
+# - Attention is a weighted mean. The weights come from dot products divided by $\sqrt d$, and they know no order: places
+#   come from the table of positions alone.
+# - Most mistakes keep the shapes: a reshape without a permutation, a softmax over the wrong axis, a class token at the
+#   wrong end. Weights from an independent implementation show them.
+# - Half the patch means four times the tokens and sixteen times the attention.
+# - Locality, equivariance and two dimensions are built into a convolution and must be learned by a ViT. With few images
+#   that costs accuracy; with more it matters less. A convolutional stem is a way between.
+#
+# **Further reading.** Dosovitskiy et al. (2021), section 4.2, for how far the data had to grow until the ViT led. Xiao et
+# al., *Early Convolutions Help Transformers See Better* (2021), for stems.
