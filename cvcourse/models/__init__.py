@@ -17,6 +17,16 @@ HOME: dict[str, str] = {
     "fold_batch_norm": "resnet",
     "initialise": "resnet",
     "make_stage": "resnet",
+    "MultiHeadSelfAttention": "vit",
+    "PatchEmbed": "vit",
+    "TransformerBlock": "vit",
+    "VisionTransformer": "vit",
+    "attention": "vit",
+    "attention_rollout": "vit",
+    "interpolate_position_embedding": "vit",
+    "patchify": "vit",
+    "sincos_position_embedding": "vit",
+    "unpatchify": "vit",
 }
 
 __getattr__, __dir__, __all__ = lazy(__name__, HOME)
