@@ -247,8 +247,12 @@ class Normalize(Augmentation):
     @classmethod
     def measured_on(cls, images: Tensor) -> Normalize:
         """With the mean and standard deviation of each channel of these images."""
-        std, mean = torch.std_mean(unit_range(images), dim=(0, 2, 3))
-        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+        means, stds = [], []
+        for channel in images.unbind(dim=1):  # one at a time: as floats, a whole set is four times as large
+            std, mean = torch.std_mean(unit_floats(channel))
+            means.append(mean.item())
+            stds.append(std.item())
+        return cls(tuple(means), tuple(stds))
 
     def draw(self, images: Tensor, generator: Generator) -> tuple[()]:
         """Nothing: all images are treated alike."""
@@ -256,7 +260,7 @@ class Normalize(Augmentation):
 
     def apply(self, images: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, channels, H, W)."""
-        values = float_copy(unit_range(images))
+        values = unit_floats(images)
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
             values[:, channel].sub_(mean).div_(std)
         return values
@@ -395,9 +399,9 @@ def grey_of(images: Tensor) -> Tensor:
     return sum(weight * images[:, channel : channel + 1] for channel, weight in enumerate(weights))
 
 
-def unit_range(images: Tensor) -> Tensor:
-    """Bytes as floats in [0, 1]; floats as they are."""
-    return images if images.is_floating_point() else images.float() / 255
+def unit_floats(images: Tensor) -> Tensor:
+    """A copy in float32; bytes are divided by 255."""
+    return float_copy(images) if images.is_floating_point() else float_copy(images).div_(255)
 
 
 def float_copy(images: Tensor) -> Tensor:
