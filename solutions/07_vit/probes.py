@@ -356,19 +356,14 @@ def gradients_of_tables(VisionTransformer, draw, **settings):
     return {"gradient of cls_token": by_class, "gradient of pos_embed": by_places}
 
 
-@probe(
-    "VisionTransformer",
-    cases=[dict(image_size=8, depth=2), dict(image_size=4, depth=3)],
-    hidden=[dict(image_size=12, depth=1)],
-    law=True,
-)
-def parts(VisionTransformer, draw, image_size, depth):
-    with provided(VisionTransformer, **PARTS):
-        network = VisionTransformer(image_size, embed_dim=12, depth=depth)
-    tables = tuple(isinstance(getattr(network, name), nn.Parameter) for name in ("cls_token", "pos_embed"))
-    tables_vary = tuple(bool(getattr(network, name).std() > 0) for name in ("cls_token", "pos_embed"))
-    counts = sum(parameter.numel() for parameter in network.parameters())
-    return {"tables are parameters": tables, "tables are random": tables_vary, "weights": counts}
+@probe("VisionTransformer", cases=[dict(batch=2)], hidden=[dict(batch=1)], law=True)
+def defaults(VisionTransformer, draw, batch):
+    with provided(VisionTransformer, **PARTS), torch.no_grad():
+        network = VisionTransformer()
+        output, weights = _two(network(torch.empty(batch, 3, 32, 32), return_attention=True))
+    tables = tuple(isinstance(getattr(network, name, None), nn.Parameter) for name in ("cls_token", "pos_embed"))
+    shapes = {"logits": tuple(output.shape), "attention": tuple(weights[0].shape), "blocks": len(weights)}
+    return {"tables are parameters": tables, **shapes, "weights": sum(p.numel() for p in network.parameters())}
 
 
 @probe(
