@@ -176,7 +176,7 @@ def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
             return Failure("NotImplementedError", f"it calls {frame.name}, which is not written yet")
         return Failure(NOT_ATTEMPTED, message, line, number)
     if isinstance(error, MissingPart):
-        return Failure("MissingPart", message)
+        return Failure("a part is missing", message)
     if not line and watched.returned == "None":
         message = "nothing (None) was returned; is a `return` missing?"
     elif not line and watched.returned:

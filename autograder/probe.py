@@ -97,8 +97,8 @@ class Draw:
         missing = [name for name in required if name not in named]
         if missing:
             raise MissingPart(
-                f"your {type(module).__name__} has no parameter or buffer {missing[0]!r}: the docstring says how its "
-                f"parts are called. It has {', '.join(named) or 'none at all'}."
+                f"your {type(module).__name__} has no parameter or buffer {missing[0]!r}: the docstring says how "
+                f"its parts are called. It has {', '.join(named) or 'none at all'}."
             )
         with torch.no_grad():
             for name, tensor in named.items():
