@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Residual learning
 #
-# A deeper network can do everything that a shallower one can, so it should never be worse. In practice it was: from
-# about twenty layers on, adding layers made networks worse, and worse on the *training* data. In 2015 He, Zhang, Ren
-# and Sun found the cure, and it fits on one line: let each pair of layers compute a *change* to its input instead of
-# a replacement. Networks of more than a hundred layers became trainable. Today nearly every deep network, the
+# A deeper network can do everything that a shallower one can, so it should never be worse. In practice it was: beyond
+# some depth, adding layers made networks worse, and worse on the *training* data. In 2015 He, Zhang, Ren and Sun
+# found the cure, and it fits on one line: let each pair of layers compute a *change* to its input instead of a
+# replacement. Networks of more than a hundred layers became trainable. Today nearly every deep network, the
 # transformers included, is built from such steps.
 #
 # In this unit you build a residual network from its parts, watch the deep plain one fail and the residual one learn,
@@ -41,11 +41,11 @@
 from autograder.check import Checker
 import math
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from cvcourse import data, models
-from cvcourse.widgets import Choice, Lab, Pointer, Scene, Toggle, bars, curves, image, show
+from cvcourse.widgets import Choice, Lab, Pointer, Scene, Toggle, curves, image, show
 
+torch.set_num_threads(1)  # layers as small as these are slower on two
 check = Checker("04_resnet")
 
 # %% [markdown]
@@ -80,8 +80,8 @@ print(f"largest change made by 30 layers: {(deep - shallow).abs().max().item():.
 # %% [markdown]
 # Thirty layers that change nothing: after a ReLU all values are positive or zero, and another ReLU leaves them as
 # they are. So a good solution *exists* for the deep plain network. Gradient descent does not find it. The trouble
-# lies in the search, and this unit is about making the search easy. It takes two ideas. The first came a few months
-# before residual networks: keep the size of the signal under control.
+# lies in the search, and this unit is about making the search easy. It takes two ideas. The first came earlier in the
+# same year: keep the size of the signal under control.
 
 # %% [markdown]
 # ## Keeping the signal alive
@@ -121,9 +121,9 @@ show(
 )
 
 # %% [markdown]
-# With the default the signal is gone after a few layers. He initialisation keeps most of it. It still sinks, since
-# the zeros around each image count in $n$ and add nothing. *Batch normalisation* (Ioffe and Szegedy 2015) does not
-# rely on a formula for the start. It measures the values and corrects them, at every step of training:
+# With the default the signal is gone after a few layers. He initialisation keeps far more of it. It still sinks,
+# since the zeros around each image count in $n$ and add nothing. *Batch normalisation* (Ioffe and Szegedy 2015) does
+# not rely on a formula for the start. It measures the values and corrects them, at every step of training:
 #
 # $$y = \gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta.$$
 #
@@ -449,7 +449,7 @@ check(make_stage, hidden=True)
 # and one linear layer.
 #
 # With $n$ basic blocks in each of three stages, how deep is that? Two convolutions a block, the stem and the linear
-# layer: $6n + 2$. Hence the odd numbers 20, 32, 44, 56 and 110.
+# layer: $6n + 2$. Hence the depths 20, 32, 44, 56 and 110.
 #
 # ```
 # images (N, 3, 32, 32)
@@ -517,10 +517,10 @@ check(ResNet, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Count, and compare with published numbers. The first column of errors is from a public reimplementation of the
-# paper's CIFAR-10 networks (akamaster/pytorch_resnet_cifar10, which lists the paper's errors beside its own). They
-# use shortcuts without parameters where the shape changes, the paper's option A, and have 2,752 parameters fewer
-# each.
+# Count, and compare with published numbers. The errors are the paper's on CIFAR-10's test images, as a public
+# reimplementation lists them beside its own (akamaster/pytorch_resnet_cifar10). Where the shape changes these
+# networks use shortcuts without parameters, the paper's option A. So yours, with two projections, should have 2,752
+# parameters more each.
 
 # %%
 published = {20: (269_722, 8.75), 32: (464_154, 7.51), 44: (658_586, 7.17), 56: (853_018, 6.97), 110: (1_727_962, 6.43)}
@@ -568,7 +568,7 @@ def without_norm(net):
 
 def gradient_shares(net, examples=16):
     """log10 of the gradient's length over the weight's, for each 3x3 convolution from the image on."""
-    F.cross_entropy(net(digits.train_images[:examples]), digits.train_labels[:examples]).backward()
+    nn.functional.cross_entropy(net(digits.train_images[:examples]), digits.train_labels[:examples]).backward()
     kernels = [part.weight for part in net.modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
     return [math.log10((kernel.grad.norm() / kernel.norm()).item() + 1e-12) for kernel in kernels]
 
@@ -615,6 +615,7 @@ def profile(make, kind, depth, skip, norm):
     return profiles[key]
 
 
+# %% tags=["helper"]
 def gradient_by_depth(make, depth, norm):
     """Scene: the shares of all layers at one depth, and the first layer's at every depth."""
     kind = type(make((1, 1, 1), WIDTHS, in_channels=1))
@@ -697,15 +698,11 @@ check(cosine_schedule, hidden=True)
 ### END HIDDEN TESTS
 
 # %% tags=["figure"]
+first = [cosine_schedule(step, 150, 0.1, 15) for step in range(151)]
+second = [cosine_schedule(step, 150, 0.1, 0, last=0.02) for step in range(151)]
+rates = {"warm-up 15": first, "no warm-up, last 0.02": second}
 show(
-    curves(
-        {
-            "peak 0.1, warm-up 15": [cosine_schedule(step, 150, 0.1, 15) for step in range(151)],
-            "no warm-up, last 0.02": [cosine_schedule(step, 150, 0.1, 0, last=0.02) for step in range(151)],
-        },
-        x_label="step",
-        y_label="learning rate",
-    ),
+    curves(rates, title="peak 0.1", x_label="step", y_label="learning rate"),
     caption="The first is the schedule of the training below.",
     alt="Two learning rates over 150 steps: one rises for 15 steps and falls to 0, one starts high and falls to 0.02.",
 )
@@ -729,7 +726,8 @@ plan = budget(
     gpu=dict(steps=8000, depths=(20, 56, 110), widths=(16, 32, 64), source="cifar10"),
     expected="about 15 s on one core with the digits",
 )
-torch.set_num_threads(1)  # layers this small are slower on two
+
+# %% tags=["training"]
 images, labels, test_images, test_labels = (part.to(plan.device) for part in getattr(data, plan.source)())
 if plan.source == "cifar10":  # which comes in bytes
     images, test_images = images / 255, test_images / 255
@@ -749,7 +747,7 @@ def train(depth, skip, zero_last_gamma=False):
         optimizer=sgd(0.1, weight_decay=1e-4),
         schedule=lambda share: cosine_schedule(share * plan.steps, plan.steps, 1.0, plan.steps // 10),
         augment=augment,
-        checkpoint=f"04-{depth}-{skip}" if plan.name == "gpu" else None,
+        checkpoint=f"04-{depth}-{skip}-{zero_last_gamma}" if plan.name == "gpu" else None,
         title=f"{'residual' if skip else 'plain'} {depth}",
     )
     return run, sum(run.losses[-15:]) / len(run.losses[-15:])
@@ -783,17 +781,15 @@ def smooth(losses, width=10):
     return torch.tensor(losses).unfold(0, min(width, len(losses)), 1).mean(dim=1)
 
 
-right = {name: accuracy(run.model, test_images, test_labels) for name, run in runs.items()}
+# %% tags=["training"]
+panels = []
+for kind in ("plain", "residual"):
+    lines = {name: smooth(run.losses) for name, run in runs.items() if name.startswith(kind)}
+    panels.append(curves(lines, title=kind, x_label="step", y_label="loss", y_limits=(0, 2.6)))
 show(
-    bars(right, title="right in the test"),
-    curves(
-        {name: smooth(run.losses) for name, run in runs.items()},
-        title="training loss, mean of ten steps",
-        x_label="step",
-        y_label="loss",
-    ),
-    caption="ln 10 = 2.3 is the loss of a guess.",
-    alt="Test accuracies as bars, and losses: plain 56 stays near that of a guess, the other three fall towards zero.",
+    *panels,
+    caption="Training loss, mean of ten steps. A guess has ln 10 = 2.3.",
+    alt="Left, plain nets: 20 layers fall towards zero, 56 stay near the loss of a guess. Right, residual nets: both fall.",
 )
 
 # %% [markdown]
@@ -848,8 +844,9 @@ for n in (1, 3, 9):
 # %% [markdown]
 # ## The surface around a solution
 #
-# A network's loss is a surface over hundreds of thousands of weights. Li et al. (*Visualizing the Loss Landscape of
-# Neural Nets*, 2018) draw a slice of it: from the trained weights $\theta$, walk along two random directions,
+# A network's loss is a surface over all its weights, here up to two hundred thousand. Li et al. (*Visualizing the
+# Loss Landscape of Neural Nets*, 2018) draw a slice of it: from the trained weights $\theta$, walk along two random
+# directions,
 #
 # $$f(a, b) = L(\theta + a\, \delta + b\, \eta).$$
 #
@@ -875,6 +872,7 @@ def filter_normalised(net, seed):
     return direction
 
 
+# %% tags=["helper"]
 def loss_at(net, sample, across, down, a, b):
     """The loss on `sample` with the weights moved by a along `across` and by b along `down`."""
     state = {name: weight + a * across[name] + b * down[name] for name, weight in net.named_parameters()}
@@ -883,7 +881,7 @@ def loss_at(net, sample, across, down, a, b):
     with torch.no_grad():
         logits = torch.func.functional_call(net, state, sample[0])
     net.eval()
-    return F.cross_entropy(logits, sample[1]).item()
+    return nn.functional.cross_entropy(logits, sample[1]).item()
 
 
 def loss_surface(net, sample):
@@ -906,6 +904,7 @@ def net_to_show(make, name):
     return net, (digits.train_images[:32], digits.train_labels[:32]), f"{name.split()[0]} 8, not trained yet"
 
 
+# %% tags=["helper"]
 def surface_and_cut(make, name, place):
     """Scene: the map of the loss, and a cut through the pointer with the loss there computed now."""
     net, sample, what = net_to_show(make, name)
@@ -953,9 +952,9 @@ Lab(
 # %% [markdown]
 # Compare the four maps once your nets are trained. Three show a bowl: walk away from the solution in any direction
 # and the loss rises. The bowl of the residual net with 56 layers is about as wide as that of the net with 20. The map
-# of the deep plain net is a plateau: in no place of the slice is the loss much below that of a guess, and no
-# direction of the two leads down. Keep in mind what such a picture is: two random directions out of hundreds of
-# thousands, around one solution. It illustrates; the losses above are the evidence.
+# of the deep plain net is a plateau: nowhere in the slice does the loss come below 1. Keep in mind what such a
+# picture is: two random directions out of two hundred thousand, around one solution. It illustrates; the losses above
+# are the evidence.
 
 # %% [markdown]
 # ## The path stays clean
@@ -978,6 +977,7 @@ class PreActivation(BasicBlock):
         return x + self.conv2(self.bn2(out).relu())
 
 
+# %%
 for block in (BasicBlock, PreActivation):
     stack = nn.Sequential(*(block(8, 8) for _ in range(24)))
     for part in stack:
@@ -1006,13 +1006,14 @@ def attention_layers(skip, layers=12):
     generator, found = torch.Generator().manual_seed(0), []
     x = torch.randn(1, 16, 64, generator=generator)
     for _ in range(layers):
-        q, k, v = (F.layer_norm(x, (64,)) @ torch.randn(64, 64, generator=generator) / 8 for _ in range(3))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        q, k, v = (nn.functional.layer_norm(x, (64,)) @ torch.randn(64, 64, generator=generator) / 8 for _ in range(3))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
         x = x + mixed if skip else mixed
         found.append(((x - x.mean(dim=1, keepdim=True)).norm() / x.norm()).item())
     return found
 
 
+# %%
 for skip in (False, True):
     spread = attention_layers(skip)
     print(f"{'skips' if skip else 'plain'}: after layer 1, 3, 6, 12:", *(f"{spread[k - 1]:.4f}" for k in (1, 3, 6, 12)))
@@ -1083,7 +1084,7 @@ import copy
 import time
 
 partner = {"bn1": "conv1", "bn2": "conv2", "bn3": "conv3", "1": "0"}  # "1" and "0": in downsample
-before = trained["residual 20"][0].cpu().eval()
+before = copy.deepcopy(trained["residual 20"][0]).cpu().eval()
 after = copy.deepcopy(before)
 for part in list(after.modules()):
     for name, child in list(part.named_children()):
@@ -1102,6 +1103,7 @@ def milliseconds(net, images, repeats=20):
     return sorted(times)[repeats // 2]
 
 
+# %% tags=["training"]
 with torch.no_grad():
     gap = (before(test_images[:64].cpu()) - after(test_images[:64].cpu())).abs().max().item()
     print(f"largest difference between the logits: {gap:.1e}")
@@ -1132,9 +1134,9 @@ with torch.no_grad():
 # %% [markdown]
 # ## At full size
 #
-# The same blocks, with the widths of ResNet-18 and an up-to-date recipe, reach above 95 % on CIFAR-10's test images
-# on one GPU. The recipe lies beside this notebook's source as `training.py`. If its run was recorded, the next cell
-# shows it, labelled with the hardware that it was made on.
+# The same blocks at full size, with augmentation and an up-to-date recipe, aim at 95 % and more of CIFAR-10's test
+# images on one GPU. `cvcourse train 04_resnet --budget gpu` runs that recipe. If a run was recorded, the next cell
+# shows it, with the hardware that it was made on.
 
 # %% tags=["training"]
 reference = show_reference("gpu")
