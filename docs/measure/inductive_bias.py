@@ -112,9 +112,14 @@ def on_creatures(lesson: dict[str, Any]) -> tuple[Found, Found]:
         torch.manual_seed(seed)
         untrained = make().eval()
         share, area = mass_on_creature(lesson, network, some)  # the last: ViT
-        looked.setdefault("the creature's share of the picture", []).append(area)
-        looked.setdefault("of the rollout, untrained", []).append(mass_on_creature(lesson, untrained, some)[0])
-        looked.setdefault("of the rollout, trained", []).append(share)
+        looked.setdefault("creature's share of the picture", []).append(area)
+        looked.setdefault("creature's share of the rollout, untrained", []).append(
+            mass_on_creature(lesson, untrained, some)[0]
+        )
+        looked.setdefault("creature's share of the rollout, trained", []).append(share)
+        near, far = likeness_of_places(network)
+        looked.setdefault("likeness of learned places, side by side", []).append(near)
+        looked.setdefault("likeness of learned places, more than 3 apart", []).append(far)
     return found, looked
 
 
@@ -125,6 +130,14 @@ def mass_on_creature(lesson: dict[str, Any], vit: torch.nn.Module, scenes: Any) 
     row = lesson["attention_rollout"](weights)[:, 0, 1:]
     covered = torch.nn.functional.avg_pool2d((scenes.instance_masks[:, None] > 0).float(), 4).flatten(1)
     return (row * covered).sum().item() / row.sum().item(), covered.mean().item()
+
+
+def likeness_of_places(vit: torch.nn.Module) -> tuple[float, float]:
+    """Mean cosine of the learned positions of neighbours in an 8 x 8 grid, and of places more than 3 apart."""
+    table = torch.nn.functional.normalize(vit.pos_embed[0, 1:].detach(), dim=1)
+    likeness, axis = table @ table.T, torch.arange(8.0)
+    distance = torch.cdist(*[torch.cartesian_prod(axis, axis)] * 2)
+    return likeness[distance == 1].mean().item(), likeness[distance > 3].mean().item()
 
 
 def trained(
@@ -166,8 +179,8 @@ def block(digits: Found, resized: Found, creatures: Found, looked: Found, second
             table(
                 ("images and positions", "test accuracy"), [(name, said(values)) for name, values in resized.items()]
             ),
-            "The ViT for creatures, class token:",
-            table(("share on the creature", "mean over 500 images"), [(name, said(v)) for name, v in looked.items()]),
+            "What the ViT for creatures learned; the rollout is that of its class token, a mean over 500 images:",
+            table(("what", "value"), [(name, said(v)) for name, v in looked.items()]),
         ]
     )
 

@@ -99,8 +99,10 @@ def test_positions_are_those_of_mae(embed_dim, height, width):
 
 def test_positions_are_those_of_transformers():
     mae = transformers_mae(image_size=20, patch_size=4, hidden_size=16)
-    mae.vit.embeddings.initialize_weights()
-    expected = mae.vit.embeddings.position_embeddings[0]
+    embeddings = mae.vit.embeddings
+    embeddings.patch_embeddings.projection._is_hf_initialized = False  # or else it leaves the table at zero
+    embeddings.initialize_weights()
+    expected = embeddings.position_embeddings[0]
     assert torch.equal(expected[0], torch.zeros(16))  # the class token has no place
     torch.testing.assert_close(functions["sincos_position_embedding"](16, 5, 5), expected[1:].detach())
 
