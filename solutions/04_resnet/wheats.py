@@ -249,3 +249,8 @@ def by_channels(conv, bn):
 @shortcut("fold_batch_norm")
 def the_courses_folding(conv, bn):
     return models.fold_batch_norm(conv, bn)
+
+
+@shortcut("fold_batch_norm")
+def torchs_folding(conv, bn):
+    return torch.nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), bn.eval())

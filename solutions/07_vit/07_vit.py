@@ -885,20 +885,16 @@ torch.set_num_threads(1)  # for tensors this small a second thread only waits
 images, labels, test_images, test_labels = (part.to(plan.device) for part in data.digits())
 
 # %% [markdown]
-# Twelve trainings, one line each. The pictures that `fit` draws are put away with `capture_output`; without that line
-# there would be twelve of them.
+# Twelve trainings, one line each: `quiet` keeps `fit` from drawing twelve pictures.
 
 # %% tags=["training"]
-from IPython.utils.capture import capture_output
-
 reached = {name: {} for name in digit_networks(VisionTransformer)}  # name -> size -> test accuracy
 for name, make in digit_networks(VisionTransformer).items():
     for size in plan.sizes:
         torch.manual_seed(plan.seed)
         network = make().to(plan.device)
         settings = dict(steps=plan.steps, batch_size=50, seed=plan.seed, checkpoint=f"07-{name}-{size}")
-        with capture_output():
-            run = train(network, images[:size], labels[:size], **settings)
+        run = train(network, images[:size], labels[:size], quiet=True, **settings)
         assert run.is_finished, "stopped: run this cell again to go on"
         reached[name][size] = accuracy(network, test_images, test_labels)
         trained[name, size] = network.cpu()

@@ -146,4 +146,8 @@ def test_exercises_have_shapes_and_types(unit):
             doc = ast.get_docstring(node) or ""
             assert len(doc.split()) >= 10, exercise.name
             assert re.search(r"Returns?\b", doc), exercise.name
-            assert node.returns is not None, exercise.name
+            methods = [part for part in node.body if isinstance(part, ast.FunctionDef)] or [node]
+            for function in methods:
+                taken = [argument for argument in function.args.args if argument.arg != "self"]
+                assert all(argument.annotation for argument in taken), (exercise.name, function.name)
+                assert function.returns is not None or function.name == "__init__", (exercise.name, function.name)
