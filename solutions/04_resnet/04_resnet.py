@@ -34,8 +34,9 @@
 #
 # The unit takes about an hour and three quarters and is worth 28 points.
 #
-# The library has a tested version of everything that you build here, in `cvcourse.models`. Later units use it, and
-# the figures fall back on it. An answer may not.
+# The library has a tested version of everything that you build here, in `cvcourse.models`. Later units and the checks
+# of later exercises use it, and the widgets fall back on it. An answer may not. If an exercise resists, go on: with
+# `ResNet = models.ResNet` in a cell of your own, below the check of 4.5, the training runs.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -90,7 +91,8 @@ print(f"largest change made by 30 layers: {(deep - shallow).abs().max().item():.
 # all values after each. A layer adds up $n = k^2 C$ products, its *fan-in*. Let the weights have mean zero and
 # variance $\sigma_w^2$. For inputs that are independent of the weights,
 #
-# $$\operatorname{Var}(y) = n\, \sigma_w^2\, \operatorname{E}(x^2), \qquad \operatorname{E}(\operatorname{relu}(y)^2) = \tfrac{1}{2} \operatorname{Var}(y),$$
+# $$\operatorname{Var}(y) = n\, \sigma_w^2\, \operatorname{E}(x^2), \qquad
+# \operatorname{E}(\operatorname{relu}(y)^2) = \tfrac{1}{2} \operatorname{Var}(y),$$
 #
 # where the second half holds because $y$ is symmetric around zero and the ReLU deletes one side. For the size to stay
 # as it is, the two factors must cancel: $\sigma_w^2 = 2/n$. This is *He initialisation* (*Delving Deep into
@@ -114,16 +116,18 @@ def spreads(initialised, normalised, layers=40):
 default, he, both = spreads(False, False), spreads(True, False), spreads(True, True)
 axes = {"x_label": "layer", "y_label": "log10 of the spread"}
 show(
-    curves({"default": default, "He": he, "with norm": both}, title="all three", **axes),
+    curves({"He": he, "with norm": both, "default": default}, title="all three", **axes),
     curves({"He": he, "with norm": both}, title="the upper two, closer", **axes),
     caption="A straight line down means that every layer shrinks the signal by the same factor.",
     alt="Curves over 40 layers: the default falls to 1e-17, He initialisation sinks to 0.02, batch norm stays level.",
 )
 
 # %% [markdown]
-# With the default the signal is gone after a few layers. He initialisation keeps far more of it. It still sinks,
-# since the zeros around each image count in $n$ and add nothing. *Batch normalisation* (Ioffe and Szegedy 2015) does
-# not rely on a formula for the start. It measures the values and corrects them, at every step of training:
+# With the default the signal is gone after a few layers. He initialisation keeps far more of it. It still sinks: the
+# formula holds on average over many draws of the weights, and a single draw with 16 channels strays from it, more often
+# downwards. The zeros around each image take a little more: they count in $n$ and add nothing. *Batch normalisation*
+# (Ioffe and Szegedy 2015) does not rely on a formula for the start. It measures the values and corrects them, at every
+# step of training:
 #
 # $$y = \gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta.$$
 #
@@ -192,7 +196,7 @@ check(batch_norm, hidden=True)
 
 # %% [markdown]
 # Three consequences to see with your function. First: the output no longer knows the scale and the offset of its
-# input. Stretch a map by five, lift it by three, and nothing changes. So a convolution in front of a batch norm needs
+# input. Stretch a map by five, lift it by three, and nothing changes but for a trace of $\epsilon$. So a convolution in front of a batch norm needs
 # **no bias**, whose effect the mean would take away again, and every convolution in this unit has `bias=False`. The
 # network also does not care how long the weights of such a convolution are, only where they point.
 
@@ -254,6 +258,7 @@ for t in range(1, 41):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a skip (He et al. 2015, figure 2 and section 3.3, option B).
 
+    stride: of conv1. skip: False leaves the skip out, and downsample is None.
     Parts: conv1, bn1, conv2, bn2, and downsample: None, or, where the skip must change the shape (by a stride or
     another number of channels), nn.Sequential(convolution, norm). No convolution has a bias.
     forward takes (N, in_channels, H, W). Returns (N, channels, H / stride, W / stride), sizes rounded up.
@@ -353,6 +358,7 @@ show(
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions and a skip (He et al. 2015, figure 5 on the right); the 3x3 has the stride.
 
+    channels: of the 3x3 convolution. stride, skip: as in BasicBlock.
     Parts: conv1, bn1, conv2, bn2, conv3, bn3, and downsample as in BasicBlock. No convolution has a bias.
     forward takes (N, in_channels, H, W). Returns (N, expansion * channels, H / stride, W / stride), sizes rounded up.
     """
@@ -464,8 +470,8 @@ check(make_stage, hidden=True)
 # %% [markdown]
 # ### 4.5 `ResNet` · 4 points · hard · 18 min
 #
-# Put it together, for any number of stages. The stem gives `widths[0]` channels; stage $i$ gets `blocks[i]` blocks of
-# width `widths[i]`. `self.add_module("layer1", stage)` adds a part under a name that you compute, and
+# Put it together, for any number of stages. The stem gives `widths[0]` channels. `layer1` has `blocks[0]` blocks of
+# width `widths[0]`, `layer2` has `blocks[1]` of width `widths[1]`, and so on. `self.add_module("layer1", stage)` adds a part under a name that you compute, and
 # `self.get_submodule("layer1")` finds it. (A plain Python list would hide the stages from PyTorch: their weights
 # would not be trained.) The weights may stay as PyTorch makes them.
 
@@ -529,7 +535,7 @@ for depth, (count, error) in published.items():
     yours = parameters(ResNet((n, n, n)))
     print(f"ResNet-{depth:<3} yours {yours:9,} parameters, published {count:9,}, test error {error} %")
 wide = ResNet((2, 2, 2, 2), (64, 128, 256, 512))
-print(f"ResNet-18 with this stem: {parameters(wide):,} parameters; published 11,173,962")
+print(f"ResNet-18 with this stem: {parameters(wide):,} parameters; torchvision's with the stem replaced: 11,173,962")
 
 # %% [markdown]
 # Deeper is better again, all the way to 110 layers.
@@ -586,12 +592,12 @@ for norm in (True, False):
         print()
 
 # %% [markdown]
-# Read the lines one by one. (Other seeds give other digits and the same picture.)
+# Read the lines one by one. (Other seeds give other numbers and the same picture.)
 #
 # - **Plain, with batch norm**: the gradient does not vanish. It *explodes* on its way to the image: at 56 layers the
-#   first convolution's share is some thousand times the last one's. A step that suits the last layer throws the first
+#   first convolution's share is one to four thousand times the last one's. A step that suits the last layer throws the first
 #   one somewhere else.
-# - **Residual, with batch norm**: it still grows towards the image, by ten or twenty at 56 layers.
+# - **Residual, with batch norm**: it still grows towards the image, ten- to thirtyfold at 56 layers.
 # - **Plain, without batch norm**: it vanishes, in all layers alike, from a hundredth at 8 layers to a millionth at
 #   56.
 # - **Residual, without batch norm**: it explodes, in all layers alike. Each block adds its own signal to the stream,
@@ -651,11 +657,11 @@ Lab(
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_gradient", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** With batch norm the plain network's gradient does not vanish. It explodes towards the image: at 56
-# layers the first convolution's share is some thousand times the last one's, while at 8 layers they are about alike.
+# layers the first convolution's share is one to four thousand times the last one's, while at 8 layers they are about alike.
 # It vanishes only without batch norm, and there the residual network's gradient is not cured either: unscaled, it
 # explodes. What a skip changes is the product: every factor $J_k$ becomes $I + J_k$, so the sum contains the identity
 # and all shorter paths besides the one long product. The gradient reaches each block directly, and the ratio between
-# first and last layer grows far more slowly (ten or twenty times at 56 layers, with batch norm).
+# first and last layer grows far more slowly (ten- to thirtyfold at 56 layers, with batch norm).
 #
 # One point: with batch norm it explodes, with a number. One point: the identity term and the short paths.
 
@@ -663,12 +669,13 @@ Lab(
 # ## Degradation, live
 #
 # One more tool before training: the learning rate. At the start the gradients of a deep net are large and point
-# anywhere, so the rate is *warmed up* in a straight line from 0 to its peak (Goyal et al. 2017). Then it falls along
-# half a cosine (Loshchilov and Hutter 2017): slowly at first, fast in the middle, and gently at the end, where small
-# steps settle the weights. With $w$ warm-up steps out of $T$, peak $p$ and last value $q$, the rate after $t$ steps
-# is
+# anywhere, so the rate is *warmed up*: it rises in a straight line to its peak (Goyal et al. 2017), here from 0. Then
+# it falls along half a cosine (Loshchilov and Hutter 2017): slowly at first, fast in the middle, and gently at the end,
+# where small steps settle the weights. With $w$ warm-up steps out of $T$, peak $p$ and last value $q$, the rate after
+# $t$ steps is
 #
-# $$\eta(t) = \begin{cases} p\, t / w & t < w \\ q + \tfrac{1}{2} (p - q) \Big(1 + \cos\big(\pi\, \tfrac{t - w}{T - w}\big)\Big) & t \ge w. \end{cases}$$
+# $$\eta(t) = \begin{cases} p\, t / w & t < w \\
+# q + \tfrac{1}{2} (p - q) \Big(1 + \cos\big(\pi\, \tfrac{t - w}{T - w}\big)\Big) & t \ge w. \end{cases}$$
 
 # %% [markdown]
 # ### 4.6 `cosine_schedule` · 2 points · easy · 5 min
@@ -710,7 +717,7 @@ show(
 # %% [markdown]
 # Now the experiment of the paper's section 4.2, made small. The data are scikit-learn's real handwritten digits, 8x8
 # pixels, 1297 for training and 500 for testing. Four networks, plain and residual, of 20 and of 56 layers, get the
-# same start, the same 150 steps and the same schedule, yours. `fit` is the training loop that the first two units
+# same start, the same 150 steps and the same schedule, yours. `fit` is the training loop that units 00 and 02
 # wrote out: batch, loss, gradient, step. With a GPU the cell trains the paper's own widths on CIFAR-10 instead, to
 # 110 layers. Trained nets go into a dictionary for the pictures further down.
 
@@ -750,13 +757,15 @@ def train(depth, skip, zero_last_gamma=False):
         checkpoint=f"04-{depth}-{skip}-{zero_last_gamma}" if plan.name == "gpu" else None,
         title=f"{'residual' if skip else 'plain'} {depth}",
     )
+    if not run.is_finished:
+        raise KeyboardInterrupt("stopped before all nets were trained: run the cell again")
     return run, sum(run.losses[-15:]) / len(run.losses[-15:])
 
 
 # %% [markdown]
-# Your numbers come from one seed. Beside them stand three recorded runs with seeds 0, 1 and 2, made with
+# Your numbers come from seed 0. Beside them stand three recorded runs with seeds 0, 1 and 2, made with
 # `python docs/measure/degradation.py` on two cores in the cpu budget. They are runs of the course's own nets, not
-# yours.
+# yours; yours may come close to the first.
 
 # %% tags=["training"]
 recorded = {
@@ -773,7 +782,7 @@ for name in [f"{kind} {depth}" for kind in ("plain", "residual") for depth in pl
 for name, run in runs.items():
     right = accuracy(run.model, images, labels), accuracy(run.model, test_images, test_labels)
     print(f"{name:12} your loss {ends[name]:.3f}, right in training {right[0]:.3f}, in test {right[1]:.3f}", end="")
-    print(f"   recorded losses {recorded.get(name, 'none')}")
+    print(f"   recorded losses {recorded[name] if plan.name == 'cpu' else 'none'}")
 
 
 # %% tags=["training"]
@@ -789,13 +798,13 @@ for kind in ("plain", "residual"):
 show(
     *panels,
     caption="Training loss, mean of ten steps. A guess has ln 10 = 2.3.",
-    alt="Left, plain nets: 20 layers fall towards zero, 56 stay near the loss of a guess. Right, residual nets: both fall.",
+    alt="Left, plain nets: 20 layers fall towards zero, 56 stay near a guess's loss. Right, residual nets: both fall.",
 )
 
 # %% [markdown]
-# There is degradation, on real data. With the same budget the plain net of 56 layers stays near the loss of a guess,
-# and the plain net of 20 layers is nearly done. With skips, 56 layers end where the plain net of 20 does. Be exact
-# about what you saw. The deep plain net trains *far more slowly*; nobody proved that it cannot. With 600 steps in
+# There is degradation, on real data. With the same budget the plain net of 56 layers is still at 1.6 to 2.2 on the
+# recorded seeds, where a guess has 2.3, and the plain net of 20 layers is nearly done. With skips, 56 layers end about
+# where the plain net of 20 does. Be exact about what you saw. The deep plain net trains *far more slowly*; nobody proved that it cannot. With 600 steps in
 # place of 150 it came down to a loss of 1.16 to 1.28 on the three recorded seeds: still learning, and still far
 # behind what 20 layers reach in 150. And the deeper residual net is not better than the shallower one here, it is a
 # little behind: 1297 digits of 8x8 pixels do not need 56 layers. On CIFAR-10 depth pays, as the errors printed in 4.5
@@ -823,8 +832,8 @@ show(
 #
 # If doing nothing is a good default, why not begin with exactly that? Set the $\gamma$ of the last batch norm in each
 # block to **zero**. At the first step every block's branch is then silent, the network is as deep as its stem and its
-# projections, and each block joins in when its $\gamma$ grows (Goyal et al. 2017, section 5.1). It costs one line in
-# `he_normal`. The baseline is the residual net of 56 layers that you have just trained.
+# projections, and each block joins in when its $\gamma$ grows (Goyal et al. 2017, section 5.1). That is what
+# `zero_last_gamma` does in `he_normal`. The baseline is the residual net of 56 layers that you have just trained.
 
 # %% tags=["training"]
 _, zero_gamma = train(plan.depths[1], skip=True, zero_last_gamma=True)
@@ -844,7 +853,7 @@ for n in (1, 3, 9):
 # %% [markdown]
 # ## The surface around a solution
 #
-# A network's loss is a surface over all its weights, here up to two hundred thousand. Li et al. (*Visualizing the
+# A network's loss is a surface over all its weights, here up to 215,000. Li et al. (*Visualizing the
 # Loss Landscape of Neural Nets*, 2018) draw a slice of it: from the trained weights $\theta$, walk along two random
 # directions,
 #
@@ -932,8 +941,7 @@ def surface_and_cut(make, name, place):
 # net that guesses has 2.3.)
 
 # %% tags=["training"]
-for name in ("plain 20", "plain 56", "residual 20", "residual 56"):
-    net, sample = trained[name]
+for name, (net, sample) in trained.items():
     surfaces[net] = loss_surface(net, sample)
     losses = surfaces[net][1]
     print(f"{name:12} in the middle {losses[7, 7]:.2f}, below 1: {(losses < 1).float().mean():.0%} of the map")
@@ -953,7 +961,7 @@ Lab(
 # Compare the four maps once your nets are trained. Three show a bowl: walk away from the solution in any direction
 # and the loss rises. The bowl of the residual net with 56 layers is about as wide as that of the net with 20. The map
 # of the deep plain net is a plateau: nowhere in the slice does the loss come below 1. Keep in mind what such a
-# picture is: two random directions out of two hundred thousand, around one solution. It illustrates; the losses above
+# picture is: two random directions out of 215,000, around one solution. It illustrates; the losses above
 # are the evidence.
 
 # %% [markdown]
@@ -963,7 +971,8 @@ Lab(
 # passes on is not its input but the input without its negative part. He et al. (*Identity Mappings in Deep Residual
 # Networks*, 2016) moved norm and ReLU to the front of each convolution, *pre-activation*:
 #
-# $$x_{k+1} = x_k + W_2 * \operatorname{relu}(\operatorname{bn}_2(W_1 * \operatorname{relu}(\operatorname{bn}_1(x_k)))).$$
+# $$x_{k+1} = x_k + W_2 * \operatorname{relu}(\operatorname{bn}_2(W_1 *
+# \operatorname{relu}(\operatorname{bn}_1(x_k)))).$$
 #
 # Then nothing stands on the path from the first block to the last. Test it at its simplest: 24 blocks whose last
 # convolution is zero, so that each branch is silent. How much of the input arrives, and how much of the gradient
@@ -1077,7 +1086,7 @@ check(fold_batch_norm, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Fold a whole trained network and compare: the answers, the layers, the time.
+# Fold the residual net of 20 layers that you trained, and compare the answers, the layers and the time.
 
 # %% tags=["training"]
 import copy
@@ -1134,9 +1143,9 @@ with torch.no_grad():
 # %% [markdown]
 # ## At full size
 #
-# The same blocks at full size, with augmentation and an up-to-date recipe, aim at 95 % and more of CIFAR-10's test
-# images on one GPU. `cvcourse train 04_resnet --budget gpu` runs that recipe. If a run was recorded, the next cell
-# shows it, with the hardware that it was made on.
+# `cvcourse train 04_resnet --data cifar10 --budget gpu` trains the same blocks at full size on one GPU, on crops,
+# mirrored and partly covered images. The recipe is aimed at 95 % of CIFAR-10's test images. If a run was recorded, the
+# next cell shows it, with the hardware that it was made on.
 
 # %% tags=["training"]
 reference = show_reference("gpu")
