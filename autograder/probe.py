@@ -90,7 +90,8 @@ class Draw:
         Raises MissingPart, with words for the learner, where the module lacks a name in `required`.
         """
         if not isinstance(module, nn.Module):
-            raise MissingPart(f"there is {type(module).__name__} where a torch.nn.Module was expected")
+            got = "nothing (None) was returned" if module is None else f"{type(module).__name__} was returned"
+            raise MissingPart(f"{got} where a torch.nn.Module was expected; is a `return` missing?")
         pool = self.normal(POOL)
         module.to(self.dtype)
         named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
