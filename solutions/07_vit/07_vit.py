@@ -44,7 +44,8 @@
 #
 # The unit takes about two hours and is worth 30 points. The course's library has a tested version of everything that
 # you build here, and later units use it. Where one exercise builds on another, the check lends yours the tested
-# version, so a mistake costs its points once. As an answer the tested version does not count.
+# version, so a mistake costs its points once. As an answer the tested version does not count. If an exercise resists,
+# go on: with `attention = models.attention`, say, in a cell of your own below its check, the cells after it run.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -97,17 +98,17 @@ print(row.reshape(4, 3))
 #
 # ### 7.1 `patchify` · 2 points · easy · 8 min
 #
-# Cut a batch of images. A patch that does not fit is refused: raise a `ValueError`, because silently dropped pixels
-# are found late.
+# Cut a batch of images. Images that patches do not fill are refused: raise a `ValueError`, because silently dropped
+# pixels are found late.
 
 
 # %% nbgrader={"grade": false, "grade_id": "patchify", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def patchify(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into square patches (Dosovitskiy et al. 2021, section 3.1).
 
-    images: (N, C, H, W). Returns (N, tokens, patch_size * patch_size * C): patches in reading order, and in each patch the
-    numbers by row, then by column, then by channel.
-    Raises ValueError where patch_size does not divide height and width.
+    images: (N, C, H, W). Returns (N, tokens, patch_size * patch_size * C): patches in reading order, and in each patch
+    the numbers by row, then by column, then by channel.
+    Raises ValueError where patch_size does not divide both height and width.
     """
     ### BEGIN SOLUTION
     batch, channels, height, width = images.shape
@@ -153,7 +154,7 @@ def unpatchify(patches: Tensor, patch_size: int, height: int, width: int) -> Ten
     """Put the patches of `patchify` together again.
 
     patches: (N, tokens, patch_size * patch_size * C). height, width: of the image, in pixels.
-    Returns (N, C, height, width). Raises ValueError where patch_size does not divide height and width.
+    Returns (N, C, height, width). Raises ValueError where patch_size does not divide both height and width.
     """
     ### BEGIN SOLUTION
     if height % patch_size or width % patch_size:
@@ -285,9 +286,9 @@ for name, matrix in (("reordered", reordered), ("as stored", as_stored)):
 def sincos_position_embedding(embed_dim: int, height: int, width: int, base: float = 10000.0) -> Tensor:
     """Fixed positions of a grid, in sines and cosines (Vaswani et al. 2017, section 3.5, once for each axis).
 
-    embed_dim: a multiple of 4. height, width: rows and columns of the grid. Returns (height * width, embed_dim), float32,
-    in reading order. Layout: the first half from the column, the second half from the row; in each half the sines of all
-    frequencies, the highest frequency first, then the cosines.
+    embed_dim: a multiple of 4. height, width: rows and columns of the grid. Returns (height * width, embed_dim),
+    float32, in reading order. Layout: the first half from the column, the second half from the row; in each half the
+    sines of all frequencies, the highest frequency first, then the cosines.
     """
     ### BEGIN SOLUTION
     quarter = embed_dim // 4
@@ -319,7 +320,7 @@ print(f"any place with itself: {table[4, 4] @ table[4, 4]:.5f}")
 # %% [markdown]
 # Now look at the whole table. Click on a place in the left panel: its colours show the cosine of the angle between
 # that place's vector and every other place's. Then move the base. Vaswani et al. took 10000, for words in long
-# sentences. On a grid of eight places most of the hands of such a clock hardly move, and all places look alike. A small
+# sentences. On a grid of 8 x 8 most of the hands of such a clock hardly move, and no cosine falls below 0.7. A small
 # grid wants a small base.
 #
 # The second table, *learned*, is filled when you have trained a ViT further below. Until then it shows the random
@@ -384,9 +385,9 @@ Lab(
 # $$A = \text{softmax}\!\left(\frac{q k^\top}{\sqrt{d}}\right), \qquad \text{SA}(z) = A\, v .$$
 #
 # Row $i$ of $A$ belongs to the token that asks. Why the root? Suppose that the entries of $q$ and $k$ are independent,
-# with mean 0 and variance 1. Each product $q_m k_m$ then has variance 1, and the sum of $d$ of them has variance $d$. Dot
-# products grow like $\sqrt d$, and a softmax of large numbers is close to a maximum: one token gets everything, and
-# almost no gradient flows. The next cell measures both, for 64 random tokens.
+# with mean 0 and variance 1. Each product $q_m k_m$ then has variance 1, and the sum of $d$ of them has variance $d$.
+# Dot products grow like $\sqrt d$, and a softmax of large numbers is close to a maximum: one token gets everything, and
+# almost no gradient flows. The next cell measures the growth and the largest share, for 64 random tokens.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -409,8 +410,8 @@ for d in (4, 64, 1024):
 def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1).
 
-    q, k, v: (N, heads, tokens, head_dim). Returns the output, shaped like v, and the weights (N, heads, tokens, tokens):
-    row i holds the shares that token i takes from each token.
+    q, k, v: (N, heads, tokens, head_dim). Returns the output, shaped like v, and the weights
+    (N, heads, tokens, tokens): row i holds the shares that token i takes from each token.
     """
     ### BEGIN SOLUTION
     scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (N, heads, tokens, tokens)
@@ -449,32 +450,33 @@ print(f"all shuffled: output is shuffled alike, but for {(moved - output[:, :, o
 # $$\text{MSA}(z) = [\text{SA}_1(z);\ \text{SA}_2(z);\ \dots;\ \text{SA}_h(z)]\; U_\text{msa} .$$
 #
 # In code one linear layer makes all of it at once: `qkv` maps $D$ channels to $3D$. Their order, in this course as in
-# timm's and the official weights, is all queries, then all keys, then all values, and within each the heads one after
-# the other. For $D = 6$ and two heads:
+# the library timm, is all queries, then all keys, then all values, and within each the heads one after the other. For
+# $D = 6$ and two heads:
 #
 # ```
 # output of qkv   q q q q q q k k k k k k v v v v v v
 # head            0 0 0 1 1 1 0 0 0 1 1 1 0 0 0 1 1 1
 # ```
 #
-# So the last axis of $(N, T, 3D)$, with $T$ for the tokens, is really three axes, $(3, h, d)$. Split it with `reshape`, and
-# bring the axes into the order that `attention` wants with `permute`. It is the same game as in `patchify`, and it has
-# the same trap: a `reshape` straight to the wanted shape runs without complaint and mixes tokens with heads.
+# So the last axis of $(N, T, 3D)$, with $T$ for the tokens, is really three axes, $(3, h, d)$. Split it with `reshape`,
+# and bring the axes into the order that `attention` wants with `permute`. It is the same game as in `patchify`, and it
+# has the same trap: a `reshape` straight to the wanted shape runs without complaint and mixes tokens with heads.
 
 # %% [markdown]
 # ### 7.6 `MultiHeadSelfAttention` · 3 points · hard · 13 min
 #
-# Use your `attention`. Afterwards the heads' answers, $(N, h, T, d)$, must become $(N, T, D)$ again before `proj`, which
-# is the paper's $U_\text{msa}$.
+# Use your `attention`. Afterwards the heads' answers, $(N, h, T, d)$, must become $(N, T, D)$ again before `proj`,
+# which is the paper's $U_\text{msa}$.
 
 
 # %% nbgrader={"grade": false, "grade_id": "MultiHeadSelfAttention", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class MultiHeadSelfAttention(nn.Module):
     """Attention of tokens to one another, in several heads (Dosovitskiy et al. 2021, appendix A).
 
-    Attributes: qkv, an nn.Linear from embed_dim to 3 * embed_dim; proj, an nn.Linear of embed_dim to embed_dim; both with
-    bias. Raises ValueError where num_heads does not divide embed_dim.
-    forward: x (N, tokens, embed_dim). Returns the output, shaped like x, and the weights (N, num_heads, tokens, tokens).
+    Attributes: qkv, an nn.Linear from embed_dim to 3 * embed_dim; proj, an nn.Linear from embed_dim to embed_dim; both
+    with bias. Raises ValueError where num_heads does not divide embed_dim.
+    forward: x (N, tokens, embed_dim). Returns the output, shaped like x, and the weights
+    (N, num_heads, tokens, tokens).
     """
 
     def __init__(self, embed_dim: int, num_heads: int):
@@ -555,7 +557,8 @@ class TransformerBlock(nn.Module):
 
     Attributes: norm1 and norm2, nn.LayerNorm with eps 1e-6; attn, your MultiHeadSelfAttention; mlp, an nn.Sequential of
     nn.Linear to int(embed_dim * mlp_ratio) channels, nn.GELU(), nn.Linear back.
-    forward: x (N, tokens, embed_dim). Returns a tensor like x, and the attention's weights (N, num_heads, tokens, tokens).
+    forward: x (N, tokens, embed_dim). Returns a tensor like x, and the attention's weights
+    (N, num_heads, tokens, tokens).
     """
 
     def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float = 4.0):
@@ -584,8 +587,8 @@ check(TransformerBlock, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Attention and MLP are both equivariant to permutations, so the block should be as well. And at the start of a training,
-# when branches add little, a block is nearly the identity: with the last layer of each branch at zero it is exactly that.
+# Attention and MLP are both equivariant to permutations, so the block should be as well. And where its branches add
+# little, a block is nearly the identity: with the last layer of each branch at zero it is exactly that.
 
 # %%
 block = TransformerBlock(embed_dim=24, num_heads=3)
@@ -621,10 +624,11 @@ with torch.no_grad():
 class VisionTransformer(nn.Module):
     """The vision transformer (Dosovitskiy et al. 2021, section 3.1), its parts named as in timm.
 
-    Attributes: patch_embed, your PatchEmbed; cls_token (1, 1, embed_dim); pos_embed (1, 1 + tokens, embed_dim); blocks, an
-    nn.ModuleList of `depth` TransformerBlocks; norm, an nn.LayerNorm with eps 1e-6; head, an nn.Linear to num_classes.
-    forward: images (N, in_channels, H, W). Returns logits (N, num_classes); with return_attention the tuple of logits and
-    the list of the blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens).
+    Attributes: patch_embed, your PatchEmbed; cls_token (1, 1, embed_dim); pos_embed (1, 1 + tokens, embed_dim); blocks,
+    an nn.ModuleList of `depth` TransformerBlocks; norm, an nn.LayerNorm with eps 1e-6; head, an nn.Linear to
+    num_classes.
+    forward: images (N, in_channels, H, W). Returns logits (N, num_classes); with return_attention the tuple of logits
+    and the list of the blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens).
     """
 
     def __init__(
@@ -736,9 +740,9 @@ with torch.no_grad():
 #
 # $$\underbrace{N P^2 C D}_\text{patch embedding} + L\,\big(\underbrace{12\, T D^2}_\text{matrices} + \underbrace{2\, T^2 D}_\text{attention itself}\big).$$
 #
-# The matrices grow with the number of tokens, attention with its square. Halve the patch, and there are four times as
-# many tokens: four times the matrices, sixteen times the attention. The two are equal at $T = 6D$. PyTorch can count
-# as well; it counts a multiplication and an addition as two.
+# The matrices' cost grows with the number of tokens, that of attention with its square. Halve the patch, and there are
+# four times as many tokens: the matrices cost four times as much, attention sixteen times. The two are equal at
+# $T = 6D$. PyTorch can count as well; it counts a multiplication and an addition as two.
 
 
 # %% tags=["helper"]
@@ -804,13 +808,14 @@ Lab(
 # weights, and to the two kinds of multiply-adds? Name one other way to let the network see detail, and its price.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_cost", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** There are $28^2 = 784$ patches where there were $14^2 = 196$, four times as many. The number of weights
-# hardly changes. The blocks know nothing of the number of tokens; the patch embedding shrinks, from
-# $16^2 \cdot 3 \cdot 768$ to a quarter of that, and the table of positions gains 588 rows of 768. The matrices cost four
-# times as much, from 16.7 to 66.7 billion. Attention itself costs about sixteen times as much, from 0.7 to 11.4 billion, so
-# its share rises from about 4 to about 15 percent. Other ways: larger images with the same patches (the same number of
-# tokens for the same detail, so the same price; positions must be resized), or a convolutional stem that looks at
-# overlapping small neighbourhoods and hands over 14 x 14 tokens (a few more multiply-adds, and locality is built in).
+# **Model answer.** There are $28^2 = 784$ patches where there were $14^2 = 196$, four times as many. The number of
+# weights hardly changes. The blocks know nothing of the number of tokens; the patch embedding shrinks, from
+# $16^2 \cdot 3 \cdot 768$ to a quarter of that, and the table of positions gains 588 rows of 768. The matrices cost
+# four times as much, from 16.7 to 66.7 billion. Attention itself costs about sixteen times as much, from 0.7 to 11.4
+# billion, so its share rises from about 4 to about 15 percent. Other ways: larger images with the same patches (the
+# same number of tokens for the same detail, so the same price; positions must be resized), or a convolutional stem that
+# looks at overlapping small neighbourhoods and hands over 14 x 14 tokens (a few more multiply-adds, and locality is
+# built in).
 #
 # One point: four times the tokens, about the same weights, four and sixteen times the costs. One point: another way,
 # with its price.
@@ -827,12 +832,12 @@ Lab(
 #
 # A ViT holds them in a few spots only. A patch is local. The patch embedding and the MLP treat all places alike.
 # Attention reaches everywhere from the first block on, and that two tokens are neighbours is something the table of
-# positions has to learn. Where opinions are right, as they are for images, they save data. So the expectation is: **with
-# few images the convolutional network leads, and with more images its lead shrinks.**
+# positions has to learn. Where opinions are right, as they are for images, they save data. So the expectation is:
+# **with few images the convolutional network leads, and with more images its lead shrinks.**
 #
 # You measure it on real images, scikit-learn's handwritten digits: 8 x 8 pixels, patches of 2, so 16 tokens. There are
-# four training sets, of 50, 150, 450 and all 1297 digits, and 500 digits for testing. A third network stands between the
-# two: a *hybrid*, which makes tokens not out of pixels but out of the map of a small convolutional stem. The paper
+# four training sets, of 50, 150, 450 and all 1297 digits, and 500 digits for testing. A third network stands between
+# the two: a *hybrid*, which makes tokens not out of pixels but out of the map of a small convolutional stem. The paper
 # tries this as well. With your class it is one line: a ViT with patches of 1 x 1 on the stem's map.
 
 
@@ -859,10 +864,10 @@ def digit_networks(VisionTransformer):
 
 # %% [markdown]
 # All three get the same number of steps, on batches of 50, with the same recipe: AdamW, a learning rate that rises and
-# then falls along a cosine, gradients clipped at length 1. Transformers need the slow start: without it their first
-# steps are too large for the softmax. The loop is the one that units 01 and 02 wrote out: take a batch, compute the
-# loss, go back, make a step. From here on the library's `fit` is that loop. It can be stopped and run again: with a name
-# for `checkpoint` it goes on where it was, as long as your code has not changed.
+# then falls along a cosine, gradients clipped at length 1. The slow start is customary with transformers;
+# `warmup_cosine(0)` would leave it out. The loop is the one that units 01 and 02 wrote out: take a batch, compute the
+# loss, go back, make a step. From here on the library's `fit` is that loop. It can be stopped and run again: with a
+# name for `checkpoint` it goes on where it was, as long as your code has not changed.
 
 # %% tags=["helper"]
 from cvcourse.training import accuracy, adamw, budget, fit, show_reference, warmup_cosine
@@ -916,7 +921,7 @@ print("nearest digit: " + ", ".join(f"{share:.3f}" for share in reached["nearest
 
 # %% [markdown]
 # One run is one run. The lines marked *recorded* are the mean, the smallest and the largest of three seeds, from
-# `python docs/measure/inductive_bias.py` with the settings that this cell has on a processor.
+# `python docs/measure/inductive_bias.py` with the settings that the training above has without a GPU.
 
 # %% tags=["training"]
 recorded = {
@@ -961,16 +966,17 @@ show(
 )
 
 # %% [markdown]
-# In the recorded runs the convolutional network leads the ViT by 0.23 at 50 digits, by 0.15 at 150, by 0.09 at 450
-# and by 0.06 at 1297. On each of the three seeds the last lead is less than half of the first. All three networks fit their
-# training digits, as the losses show; the ViT does not lack capacity, it lacks reasons to prefer the right function. The
-# hybrid lies in between at each size: two convolutions are enough to hand over much of the missing knowledge.
+# In the recorded runs the convolutional network leads the ViT by 0.23 at 50 digits, by 0.15 at 150, by 0.09 at 450 and
+# by 0.06 at 1297. On each of the three seeds the last lead is less than half of the first. All three networks fit their
+# training digits almost without an error, as the losses show; the ViT does not lack capacity, it lacks reasons to
+# prefer the right function. The hybrid lies in between at each size: two convolutions are enough to hand over much of
+# the missing knowledge.
 #
-# Two things to keep in mind. The last line is a reminder that the comparison is about the networks, not about digits:
-# they are all drawn upright and in the middle, so the nearest neighbour does better than all three with few digits and
-# about as well as the best with many.
-# And the gap has not closed. That of the paper did: trained on ImageNet alone its ViTs stayed a little behind ResNets of
-# their size, and with pre-training on much larger sets they drew level and led.
+# Two things to keep in mind. The table's last line is a reminder that the comparison is about the networks, not about
+# digits: they are all drawn upright and in the middle, so the nearest neighbour does better than all three with few
+# digits and about as well as the best with many. And the gap has not closed. That of the paper did: trained on ImageNet
+# alone its ViTs stayed a little behind ResNets of their size, and with pre-training on much larger sets they drew level
+# and led.
 #
 # ## A stem of convolutions
 #
@@ -979,9 +985,10 @@ show(
 # 32 x 32 pixels, and there can be as many as you like. Here the question is not how few images suffice but how fast
 # each network learns, so all three see the same batches from 12,000 images.
 #
-# The ViT cuts patches of 4 x 4 pixels, which makes 64 tokens. The hybrid has 64 tokens as well. They come from a stem of
-# three convolutions, two of them with stride 2, so each token is a feature of a small overlapping neighbourhood. A single
-# linear map of 4 x 4 pixels cannot do what three layers with ReLUs do: find an edge wherever in the patch it lies.
+# The ViT cuts patches of 4 x 4 pixels, which makes 64 tokens. The hybrid has 64 tokens as well. They come from a stem
+# of three convolutions, two of them with stride 2, so each token is a feature of a small overlapping neighbourhood. A
+# single linear map of 4 x 4 pixels cannot do what three layers with ReLUs do: find an edge wherever in the patch it
+# lies.
 
 
 # %% tags=["helper"]
@@ -1028,6 +1035,7 @@ for name, make in creature_networks(VisionTransformer).items():
     network = make().to(plan.device)
     settings = dict(steps=plan.steps, batch_size=64, checkpoint=f"07-creatures-{name}", **ten_times)
     runs[name] = train(network, inputs, labels, **settings)
+    assert runs[name].is_finished, "stopped: run this cell again to go on"
 trained["vit"] = network.cpu()
 
 # %% tags=["training"]
@@ -1047,9 +1055,9 @@ for name, run in runs.items():
 # %% [markdown]
 # In the recorded runs, after 100, 200 and 500 steps, the CNN reaches 0.67, 0.92 and 0.99, the hybrid 0.73, 0.93 and
 # 0.99, and the ViT 0.47, 0.61 and 0.74 (means of three seeds; within each network they differ by at most 0.07). With
-# its stem the transformer keeps up with the CNN from the first hundred steps on. Without it, it is still far behind after
-# 32,000 images. So it was not attention that learned slowly; it was making useful tokens out of raw pixels, and finding
-# out which places are neighbours.
+# its stem the transformer keeps up with the CNN from the first hundred steps on. Without it, it is still far behind
+# after 32,000 images. So it was not attention that learned slowly. It was making useful tokens out of raw pixels, each
+# patch by itself.
 #
 # What did the ViT learn about places? Nobody told it that its tokens lie on a grid. The next cell compares the learned
 # vectors of all pairs of places, by their distance on the grid.
@@ -1063,9 +1071,9 @@ for name, pairs in (("side by side", distance == 1), ("2 apart", distance == 2),
     print(f"mean likeness of places {name}: {likeness[pairs].mean():5.2f}")
 
 # %% [markdown]
-# It has found its neighbours: in three recorded runs the likeness of places side by side was 0.37 to 0.48, that of places
-# more than 3 apart 0.01 to 0.03. Go back to *How alike are the places?* above, run its cell again, and choose the learned table. It is
-# far from smooth, and yet the clicked place stands in a patch of its like.
+# It has found its neighbours: in three recorded runs the likeness of places side by side was 0.37 to 0.48, that of
+# places more than 3 apart 0.01 to 0.03. Go back to *How alike are the places?* above, run its cell again, and choose
+# the learned table. One place's map is noisy: the rule holds for most of its neighbours, not for all.
 #
 # On a GPU, `cvcourse train 07_vit --data cifar10 --budget gpu` trains your ViT on the 50,000 real images of CIFAR-10,
 # with the augmentation that stands in for the missing bias. Here is the recorded run, where there is one.
@@ -1144,8 +1152,9 @@ for name, positions in tables.items():
 # %% [markdown]
 # Resized as a grid, the table carries over: in three recorded runs, 0.65 of the enlarged digits are read, by a network
 # that has seen none. As a line it is 0.13, little more than guessing, although all numbers in both tables come from the
-# same 16 rows. What is lost against 0.93 is that the patches have changed, too: two pixels of an enlarged digit show
-# less of a stroke than two pixels of a small one. In practice one goes on training for a while at the new size.
+# same 16 rows. The rest of the way to 0.93 is lost because the patches have changed, too: two pixels of an enlarged
+# digit show less of a stroke than two pixels of a small one. In practice one goes on training for a while at the new
+# size.
 #
 # ## Where does it look?
 #
@@ -1172,8 +1181,8 @@ for name, positions in tables.items():
 def attention_rollout(weights: list[Tensor]) -> Tensor:
     """How much of each input token reaches each output token (Abnar and Zuidema 2020, section 3).
 
-    weights: of each block (N, heads, tokens, tokens), the first block first. Returns (N, tokens, tokens): row i belongs to
-    output token i, column j to input token j, and each row sums to one.
+    weights: of each block (N, heads, tokens, tokens), the first block first. Returns (N, tokens, tokens), in their
+    dtype: row i belongs to output token i, column j to input token j, and each row sums to one.
     """
     ### BEGIN SOLUTION
     identity = torch.eye(weights[0].shape[-1], dtype=weights[0].dtype, device=weights[0].device)
@@ -1225,7 +1234,7 @@ print(
 # class token asks; switch that off, and click on a patch in the first panel to let it ask instead. Which heads look at
 # the creature, which at the background, which at the asking patch's own neighbourhood? The colours of each panel run
 # from zero to its own largest share, and the line below says what went to the class token, which has no place in the
-# picture.
+# picture. The rollout goes through all blocks, whichever you choose.
 
 # %% tags=["helper"]
 zoo = data.creatures(6, seed=5).images  # (6, 3, 32, 32)
@@ -1273,9 +1282,9 @@ Lab(
 
 # %% [markdown]
 # Heads differ: one may follow the creature's outline, another the empty corners. It is tempting to read each map as the
-# reason for the answer. Be careful. A weight says how much of a value is taken, not what is in it, nor what the MLPs and
-# the head make of it; and the rollout leaves the MLPs out altogether. The maps are a good place to form a guess, and
-# unit 06 has the tools to test one: cover the patch, and see whether the answer changes.
+# reason for the answer. Be careful. A weight says how much of a value is taken, not what is in it, nor what the MLPs
+# and the head make of it; and the rollout leaves the MLPs out altogether. The maps are a good place to form a guess,
+# and unit 06 has the tools to test one: cover the patch, and see whether the answer changes.
 #
 # **Question 2 (2 points, about 6 min).** A hospital has 300 labelled microscope images of cells, and expects 300,000
 # within two years. It asks you for one architecture. Use what you measured in this unit: what would you train today,
@@ -1283,13 +1292,14 @@ Lab(
 # else could the hospital do today with many images that have no labels, or with networks that others have trained?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_bias", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** Today a convolutional network, or a hybrid with a convolutional stem. With 300 images the data cannot
-# teach what a convolution has built in: that features are local, that they mean the same at every place, and that the
-# image has two dimensions. On 50 to 450 digits the CNN led the ViT by 0.23 to 0.09; at 1297 the lead was 0.06. With
-# 300,000 images that lead may vanish or turn round, so a ViT is worth a trial then, beside the CNN and with the same
-# budget. The numbers come from digits of 8 x 8 pixels, so they show the direction and not the size for microscopy. Today
-# the hospital can also begin with a network that was pre-trained elsewhere and adapt it (unit 05), or let a network
-# learn from its unlabelled images first (units 08 to 11). Augmentation is a third way to say what does not matter.
+# **Model answer.** Today a convolutional network, or a hybrid with a convolutional stem. With 300 images the data
+# cannot teach what a convolution has built in: that features are local, that they mean the same at every place, and
+# that the image has two dimensions. On 50 to 450 digits the CNN led the ViT by 0.23 to 0.09; at 1297 the lead was 0.06.
+# With 300,000 images that lead may vanish or turn round, so a ViT is worth a trial then, beside the CNN and with the
+# same budget. The numbers come from digits of 8 x 8 pixels, so they show the direction and not the size for microscopy.
+# Today the hospital can also begin with a network that was pre-trained elsewhere and adapt it (unit 05), or let a
+# network learn from its unlabelled images first (units 08 to 11). Augmentation is a third way to say what does not
+# matter.
 #
 # One point: CNN or hybrid now, with the measured lead as the reason, and ViT as an option with much data. One point:
 # the three properties (locality, equivariance to shifts, two-dimensional neighbourhood), and pre-training or transfer.
@@ -1307,5 +1317,5 @@ Lab(
 # - Locality, equivariance and two dimensions are built into a convolution and must be learned by a ViT. With few images
 #   that costs accuracy; with more it matters less. A convolutional stem is a way between.
 #
-# **Further reading.** Dosovitskiy et al. (2021), section 4.3, for how far the data had to grow until the ViT led. Xiao et
-# al., *Early Convolutions Help Transformers See Better* (2021), for stems.
+# **Further reading.** Dosovitskiy et al. (2021), section 4.3, for how far the data had to grow until the ViT led. Xiao
+# et al., *Early Convolutions Help Transformers See Better* (2021), for stems.
