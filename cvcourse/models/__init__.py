@@ -17,6 +17,7 @@ HOME: dict[str, str] = {
     "fold_batch_norm": "resnet",
     "initialise": "resnet",
     "make_stage": "resnet",
+    "ProjectionHead": "simclr",
     "MultiHeadSelfAttention": "vit",
     "PatchEmbed": "vit",
     "TransformerBlock": "vit",
