@@ -30,7 +30,7 @@ def knn_classify(
 ) -> Tensor:
     """The label of each of `features` (M, D) by a vote of its k nearest neighbours among `train_features` (N, D).
 
-    Near means a large cosine; a neighbour's vote has the weight exp(cosine / temperature) (Wu et al. 2018, section 3.4).
+    Near means a large cosine; a vote has the weight exp(cosine / temperature) (Wu et al. 2018, section 3.4).
     train_labels: (N,) int64 from 0 up. Returns (M,) int64. Zero vectors are equally far from everything.
     Raises ValueError for a k that is not between 1 and N, and for shapes that do not fit.
     """
@@ -77,4 +77,6 @@ def _check_pair(train_features: Tensor, train_labels: Tensor, features: Tensor) 
         shapes = f"{tuple(train_features.shape)} and {tuple(features.shape)}"
         raise ValueError(f"Features must be two tables (N, D) and (M, D) of one width, not {shapes}.")
     if train_labels.shape != train_features.shape[:1]:
-        raise ValueError(f"There are {len(train_features)} training features for labels of {tuple(train_labels.shape)}.")
+        raise ValueError(
+            f"There are {len(train_features)} training features for labels of {tuple(train_labels.shape)}."
+        )
