@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -208,8 +209,16 @@ def with_dtypes_of(expected: Outcome, outcome: Outcome) -> Outcome:
 
 def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) -> bool:
     if one.failure or other.failure:
-        return bool(one.failure and other.failure) and one.failure.kind == other.failure.kind
+        return bool(one.failure and other.failure) and _said(one.failure) == _said(other.failure)
     return bool(one.changed) == bool(other.changed) and first_difference(exercise, case, one, other) is None
+
+
+def _said(failure: Failure) -> tuple[str, ...]:
+    """What tells one exception from another: its type and its words, in any order, since `a + b` may be `b + a`.
+
+    What stands behind a colon is left out: it lists what is there.
+    """
+    return failure.kind, *sorted(re.findall(r"\w+", failure.message.split(": ")[0]))
 
 
 def _failed(failure: Failure, hidden: bool) -> str:

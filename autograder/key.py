@@ -23,7 +23,7 @@ from autograder.files import write_safely
 from autograder.outcome import Failure, Outcome, Value
 from autograder.verdict import Hint
 
-FORMAT = 1
+FORMAT = 2
 VISIBLE, HIDDEN = "key.safetensors", "hidden.safetensors"
 HASH_COST = 2**12  # scrypt's n: about 10 ms a guess, so that small whole numbers are not read off the key at a glance
 
@@ -192,7 +192,7 @@ def _document(key: Key, tensors: dict[str, Tensor]) -> dict[str, Any]:
     def outcome(value: Outcome) -> dict[str, Any]:
         return {
             "values": {name: [store(item.numbers), item.kind] for name, item in value.values.items()},
-            "failure": value.failure and value.failure.kind,
+            "failure": value.failure and [value.failure.kind, value.failure.message],
             "changed": bool(value.changed),
             "call": value.call,
         }
@@ -223,7 +223,7 @@ def _key(document: dict[str, Any], tensors: dict[str, Tensor]) -> Key:
     def outcome(value: dict[str, Any]) -> Outcome:
         return Outcome(
             {name: Value(tensors[digest], kind) for name, (digest, kind) in value["values"].items()},
-            Failure(value["failure"]) if value["failure"] else None,
+            Failure(*value["failure"]) if value["failure"] else None,
             ("an input",) if value["changed"] else (),
             value["call"],
         )

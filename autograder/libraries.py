@@ -7,6 +7,9 @@ OWN_MODELS = ("cvcourse.models", "cvcourse.measures")
 MODELS = "models"
 """The name in `forbid` that refuses whatever comes from there."""
 
+ONLY_IN_SOURCE = {MODELS, "fuse_conv_bn_eval", "fuse_conv_bn_weights"}
+"""Forbidden names that leave no trace when they run: plain Python that uses the operators of an answer."""
+
 
 def is_own_model(module: str | None) -> bool:
     """Whether a module is one of the course's tested versions or belongs to them."""

@@ -171,12 +171,15 @@ def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
     frame = learners_frame(error.__traceback__, probe)
     number, line = (frame.lineno or 0, frame_line(frame)) if frame else (0, "")
     message = str(error).strip().split("\n")[0][:300]
+    if type(error) is NotImplementedError and "required" in message and "forward" in message:  # torch's own words
+        message = f"{watched.__name__} made a module without a method `forward`; is its name misspelt?"
+        return Failure("AttributeError", message)
     if type(error) is NotImplementedError and (not line or "NotImplementedError" in line):
         if frame and file_of(watched.answer) not in (frame.filename, None):
             return Failure("NotImplementedError", f"it calls {frame.name}, which is not written yet")
         return Failure(NOT_ATTEMPTED, message, line, number)
     if isinstance(error, MissingPart):
-        return Failure("MissingPart", message)
+        return Failure("a part is missing", message)
     if not line and watched.returned == "None":
         message = "nothing (None) was returned; is a `return` missing?"
     elif not line and watched.returned:

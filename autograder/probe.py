@@ -90,15 +90,16 @@ class Draw:
         Raises MissingPart, with words for the learner, where the module lacks a name in `required`.
         """
         if not isinstance(module, nn.Module):
-            raise MissingPart(f"there is {type(module).__name__} where a torch.nn.Module was expected")
+            got = "nothing (None) was returned" if module is None else f"{type(module).__name__} was returned"
+            raise MissingPart(f"{got} where a torch.nn.Module was expected; is a `return` missing?")
         pool = self.normal(POOL)
         module.to(self.dtype)
         named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
         missing = [name for name in required if name not in named]
         if missing:
             raise MissingPart(
-                f"your {type(module).__name__} has no parameter or buffer {missing[0]!r}: the docstring says how its "
-                f"parts are called. It has {', '.join(named) or 'none at all'}."
+                f"your {type(module).__name__} has no parameter or buffer {missing[0]!r}: the docstring says how "
+                f"its parts are called. It has {', '.join(named) or 'none at all'}."
             )
         with torch.no_grad():
             for name, tensor in named.items():

@@ -37,7 +37,7 @@ from autograder.lesson import (
     run_cell,
     tags,
 )
-from autograder.libraries import MODELS
+from autograder.libraries import ONLY_IN_SOURCE
 from autograder.limits import TooSlow, deadline
 from autograder.mutate import Mutant, is_equivalent, mutants, unused_equivalents
 from autograder.verdict import State, Verdict
@@ -251,7 +251,7 @@ def _gate_shortcuts(
         if not release.try_answer(exercise.name, item.answer).shortcuts:
             row.problems.append(f"the shortcut {item.name} is not refused")
         seen_running |= bool(release.try_answer(exercise.name, functools.partial(item.answer)).shortcuts)
-    if set(exercise.forbid) - {MODELS} and not seen_running:  # models run the same operators as an answer
+    if set(exercise.forbid) - ONLY_IN_SOURCE and not seen_running:
         row.problems.append("no shortcut is noticed among the operators that ran")
 
 

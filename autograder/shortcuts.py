@@ -149,11 +149,16 @@ def _last_name(node: ast.AST) -> str | None:
 
 
 def _is_model(node: ast.AST, scope: dict[str, Any]) -> bool:
-    """Whether a node is the course's own models, or one of them under whatever name."""
+    """Whether a node is the course's own models, or one of them under another name.
+
+    Under its own name it stands in for an exercise that is not solved, and what builds on that may use it.
+    """
     if isinstance(node, ast.ImportFrom):
         return is_own_model(node.module)
     value = scope.get(node.id) if isinstance(node, ast.Name) else None
-    return is_own_model(value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None))
+    if isinstance(value, types.ModuleType):
+        return is_own_model(value.__name__)
+    return is_own_model(getattr(value, "__module__", None)) and node.id != getattr(value, "__name__", None)
 
 
 def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:

@@ -63,6 +63,8 @@ class Cells:
 
     definitions: dict[str, list[ast.AST]] = field(default_factory=dict)
     imported: dict[str, str] = field(default_factory=dict)  # name here: name in its library
+    lent: set[str] = field(default_factory=set)  # taken from the course's own models, under their own names
+    checked: set[str] = field(default_factory=set)  # exercises whose check has been made
     lines: dict[int, list[str]] = field(default_factory=dict)  # source lines by the id of each cell's tree
     trees: list[ast.Module] = field(default_factory=list)
     starred: bool = False  # names come from `from numpy import *`
@@ -90,6 +92,7 @@ def note_cell(cells: Cells, source: str) -> None:
         for node in ast.walk(tree):
             node.lines = tree.lines
         for node in tree.body:
+            note_check(cells, node)
             note_definitions(cells, node)
             if is_plain_magic(node) and len(node.value.args) > 1 and isinstance(node.value.args[1], ast.Constant):
                 note_cell(cells, re.sub(r"^(-\w+ *\d* *)+", "", str(node.value.args[1].value)))
@@ -137,11 +140,35 @@ def first_line(source: str) -> str:
     return seen(next((line.strip()[:200] for line in source.splitlines() if line.strip()), ""))
 
 
+def note_check(cells: Cells, node: ast.stmt) -> None:
+    """Note the exercise of a `check(...)` line: what its name means from here on is not what was checked."""
+    call = getattr(node, "value", None)
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check":
+        cells.checked |= {argument.id for argument in call.args if isinstance(argument, ast.Name)}
+
+
+def lent_by(node: ast.stmt) -> set[str]:
+    """The names under which a statement takes the course's own models: `ResNet = models.ResNet`, or their import."""
+    if isinstance(node, ast.ImportFrom) and is_own_model(node.module):
+        return {alias.name for alias in node.names if alias.asname in (None, alias.name)}
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
+        owner, name = node.value.value, node.value.attr
+        is_models = (owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")) == MODELS
+        return {name for target in node.targets if is_models and getattr(target, "id", "") == name}
+    return set()
+
+
 def note_definitions(cells: Cells, node: ast.stmt) -> None:
     """Note what a top-level statement defines."""
+    lent = lent_by(node)
+    if lent:
+        cells.lent |= lent - cells.checked
+        if isinstance(node, ast.Assign):
+            return
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         cells.definitions[node.name] = [node]
         cells.imported.pop(node.name, None)
+        cells.lent.discard(node.name)
         for part in ast.walk(node):
             for name in part.names if isinstance(part, ast.Global) else ():
                 cells.definitions.setdefault(name, []).append(node)
@@ -150,7 +177,8 @@ def note_definitions(cells: Cells, node: ast.stmt) -> None:
             module = alias.name if isinstance(node, ast.Import) else node.module or ""
             cells.starred |= alias.name == "*" and module.split(".")[0] in LIBRARIES
             if is_own_model(module):
-                cells.imported[alias.asname or alias.name] = MODELS
+                if alias.name not in lent:
+                    cells.imported[alias.asname or alias.name] = MODELS
             elif module.split(".")[0] in LIBRARIES | {"cvcourse"}:
                 cells.imported[alias.asname or alias.name.split(".")[0]] = alias.name.split(".")[-1]
     else:
@@ -170,6 +198,8 @@ def forbidden(cells: Cells, exercise: str, names: Iterable[str]) -> list[tuple[s
     found = []
     if exercise not in cells.definitions and cells.imported.get(exercise) in names:
         found.append((cells.imported[exercise], f"import of {exercise}"))
+    if exercise in cells.lent and MODELS in names:
+        found.append((MODELS, f"{exercise}, as the course has it"))
     for node in reached(cells, exercise) if names else ():
         name = library_name(node, cells)
         if name in names:

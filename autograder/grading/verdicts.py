@@ -21,7 +21,7 @@ DEVICES = {"cpu", "cuda", "mps", "meta"}
 
 def verdicts_of(key: Key, cells: Sequence[Cell], transcript: Transcript) -> dict[str, Verdict]:
     """The verdict on every exercise of a submission. Adds to the transcript's evidence what its source says."""
-    written = source.read(cell.source for cell in cells if cell.role in RUN)
+    written = source.read(cell.source for cell in cells if cell.role in RUN | {Role.CHECK})
     reaching = source.reaching_for_grader(written)
     transcript.evidence += [f"reaches for the process around it: {line}" for line in reaching]
     found = {}

@@ -31,6 +31,7 @@ HOME = {
     "cache_folder": "download",
     "DataSet": "catalogue",
     "datasets": "catalogue",
+    "has": "catalogue",
     "DataError": "errors",
 }
 

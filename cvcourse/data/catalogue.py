@@ -43,6 +43,14 @@ class DataSet:
         self.verifier(root)
 
 
+def has(name: str, root: Root = None) -> bool:
+    """Whether the data set `name` is on this machine: using it downloads nothing. DataError for a name that is none."""
+    found = {dataset.name: dataset for dataset in datasets()}
+    if name not in found:
+        raise DataError(f"There is no data set {name!r}: the course knows {', '.join(found)}.")
+    return found[name].is_present(root)
+
+
 def datasets() -> list[DataSet]:
     """All sets, those that need nothing first."""
     return [

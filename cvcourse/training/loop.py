@@ -111,6 +111,7 @@ def fit(
     save_every: float = 20.0,
     report_every: float = 2.0,
     title: str = "",
+    quiet: bool = False,
 ) -> Run:
     """Train `model` in place on batches of `data`, and return what happened.
 
@@ -122,7 +123,8 @@ def fit(
     precision: "float32", "bfloat16" or "auto". clip: the largest norm of the gradient. evaluate: model -> numbers,
     called every `evaluate_every` steps and at the end, in evaluation mode without gradients. checkpoint: a name under
     which the training is stored every `save_every` seconds and at its end; the same call then goes on where it was.
-    report_every: seconds between two lines.
+    report_every: seconds between two lines. quiet: no lines and no picture, for many short trainings in a row; that
+    stored weights are used is said all the same.
 
     The seed decides batches, augmentation and dropout, so that on a CPU two runs are equal to the bit, and an
     interrupted one that went on is equal to one that was not. The initial weights are the caller's affair.
@@ -170,7 +172,7 @@ def fit(
     ignored = ignored_label(loss)
     random_devices = [device] if device.type == "cuda" else []
     title = title or checkpoint or "training"
-    progress = Progress(steps, run.done, batch_size, report_every, title, silent=not together.is_first)
+    progress = Progress(steps, run.done, batch_size, report_every, title, silent=quiet or not together.is_first)
     # The caller's random numbers stay as they are; those in here depend on the seed and the step alone.
     with (
         torch.random.fork_rng(devices=random_devices),

@@ -101,6 +101,7 @@ def write_weights(model: nn.Module | None, path: Path) -> None:
     if sum(tensor.nbytes for tensor in weights.values()) <= LARGEST_WEIGHTS:
         new = path.with_suffix(".new")
         save_file(weights, new)
+        new.chmod(0o644)  # safetensors lets nobody else read it
         os.replace(new, path)
 
 

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Residual learning
 #
-# A deeper network can do everything that a shallower one can, so it should never be worse. In practice it was: from
-# about twenty layers on, adding layers made networks worse, and worse on the *training* data. In 2015 He, Zhang, Ren
-# and Sun found the cure, and it fits on one line: let each pair of layers compute a *change* to its input instead of
-# a replacement. Networks of more than a hundred layers became trainable. Today nearly every deep network, the
+# A deeper network can do everything that a shallower one can, so it should never be worse. In practice it was: beyond
+# some depth, adding layers made networks worse, and worse on the *training* data. In 2015 He, Zhang, Ren and Sun
+# found the cure, and it fits on one line: let each pair of layers compute a *change* to its input instead of a
+# replacement. Networks of more than a hundred layers became trainable. Today nearly every deep network, the
 # transformers included, is built from such steps.
 #
 # In this unit you build a residual network from its parts, watch the deep plain one fail and the residual one learn,
@@ -32,20 +32,21 @@
 # | see what a loss surface looks like around a trained network | after 4.6 |
 # | make a trained network faster without changing its answers | 4.7 |
 #
-# The unit takes about an hour and three quarters and is worth 28 points.
+# The unit takes about two hours and is worth 28 points.
 #
-# The library has a tested version of everything that you build here, in `cvcourse.models`. Later units use it, and the
-# figures fall back on it. An answer may not.
+# The library has a tested version of everything that you build here, in `cvcourse.models`. Later units and the checks
+# of later exercises use it, and the widgets fall back on it. An answer may not. If an exercise resists, go on: with
+# `ResNet = models.ResNet` in a cell of your own, below the check of 4.5, the training runs.
 
 # %% tags=["setup"]
 from autograder.check import Checker
 import math
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from cvcourse import data, models
 from cvcourse.widgets import Choice, Lab, Pointer, Scene, Toggle, curves, image, show
 
+torch.set_num_threads(1)  # layers as small as these are slower on two
 check = Checker("04_resnet")
 
 # %% [markdown]
@@ -78,23 +79,24 @@ for _ in range(30):
 print(f"largest change made by 30 layers: {(deep - shallow).abs().max().item():.1f}")
 
 # %% [markdown]
-# Thirty layers that change nothing: after a ReLU all values are positive or zero, and another ReLU leaves them as they
-# are. So a good solution *exists* for the deep plain network. Gradient descent does not find it. The trouble lies in the search,
-# and this unit is about making the search easy. It takes two ideas. The first came a few months before residual
-# networks: keep the size of the signal under control.
+# Thirty layers that change nothing: after a ReLU all values are positive or zero, and another ReLU leaves them as
+# they are. So a good solution *exists* for the deep plain network. Gradient descent does not find it. The trouble
+# lies in the search, and this unit is about making the search easy. It takes two ideas. The first came earlier in the
+# same year: keep the size of the signal under control.
 
 # %% [markdown]
 # ## Keeping the signal alive
 #
 # Send noise through forty convolutions, each followed by a ReLU, and measure the spread (the standard deviation) of
-# all values after each. A layer adds up $n = k^2 C$ products, its *fan-in*. Let the weights have mean zero and variance
-# $\sigma_w^2$. For inputs that are independent of the weights,
+# all values after each. A layer adds up $n = k^2 C$ products, its *fan-in*. Let the weights have mean zero and
+# variance $\sigma_w^2$. For inputs that are independent of the weights,
 #
-# $$\operatorname{Var}(y) = n\, \sigma_w^2\, \operatorname{E}(x^2), \qquad \operatorname{E}(\operatorname{relu}(y)^2) = \tfrac{1}{2} \operatorname{Var}(y),$$
+# $$\operatorname{Var}(y) = n\, \sigma_w^2\, \operatorname{E}(x^2), \qquad
+# \operatorname{E}(\operatorname{relu}(y)^2) = \tfrac{1}{2} \operatorname{Var}(y),$$
 #
-# where the second half holds because $y$ is symmetric around zero and the ReLU deletes one side. For the size to stay as it is, the two
-# factors must cancel: $\sigma_w^2 = 2/n$. This is *He initialisation* (*Delving Deep into Rectifiers*, He et al.
-# 2015). PyTorch's default for convolutions is $\sigma_w^2 = 1/(3n)$, six times smaller.
+# where the second half holds because $y$ is symmetric around zero and the ReLU deletes one side. For the size to stay
+# as it is, the two factors must cancel: $\sigma_w^2 = 2/n$. This is *He initialisation* (*Delving Deep into
+# Rectifiers*, He et al. 2015). PyTorch's default for convolutions is $\sigma_w^2 = 1/(3n)$, six times smaller.
 
 
 # %% tags=["figure"]
@@ -111,31 +113,28 @@ def spreads(initialised, normalised, layers=40):
     return found
 
 
+default, he, both = spreads(False, False), spreads(True, False), spreads(True, True)
+axes = {"x_label": "layer", "y_label": "log10 of the spread"}
 show(
-    curves(
-        {
-            "PyTorch's default": spreads(False, False),
-            "He initialisation": spreads(True, False),
-            "He and batch norm": spreads(True, True),
-        },
-        title="spread of the values, as a power of ten",
-        x_label="layer",
-        y_label="log10 of the spread",
-    ),
+    curves({"He": he, "with norm": both, "default": default}, title="all three", **axes),
+    curves({"He": he, "with norm": both}, title="the upper two, closer", **axes),
     caption="A straight line down means that every layer shrinks the signal by the same factor.",
-    alt="Three curves over 40 layers: the default falls to 1e-17, He initialisation sinks slowly, batch norm stays level.",
+    alt="Curves over 40 layers: the default falls to 1e-17, He initialisation sinks to 0.02, batch norm stays level.",
 )
 
 # %% [markdown]
-# With the default the signal is gone after a few layers. He initialisation keeps most of it. It still sinks, since the
-# zeros around each image count in $n$ and add nothing. *Batch normalisation* (Ioffe and Szegedy 2015) does not rely on
-# a formula for the start. It measures the values and corrects them, at every step of training:
+# With the default the signal is gone after a few layers. He initialisation keeps far more of it. It still sinks: the
+# formula holds on average over many draws of the weights, and a single draw with 16 channels strays from it, more often
+# downwards. The zeros around each image take a little more: they count in $n$ and add nothing. *Batch normalisation*
+# (Ioffe and Szegedy 2015) does not rely on a formula for the start. It measures the values and corrects them, at every
+# step of training:
 #
 # $$y = \gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta.$$
 #
-# There is one $\mu$, $\sigma^2$, $\gamma$ and $\beta$ for each **channel**. The mean and the variance are taken over everything
-# else: all images of the batch and all places, $m = N \cdot H \cdot W$ values. The learned $\gamma$ and $\beta$ let the
-# network undo the normalisation where that helps. The small $\epsilon$ keeps a constant channel from a division by zero.
+# There is one $\mu$, $\sigma^2$, $\gamma$ and $\beta$ for each **channel**. The mean and the variance are taken over
+# everything else: all images of the batch and all places, $m = N \cdot H \cdot W$ values. The learned $\gamma$ and
+# $\beta$ let the network undo the normalisation where that helps. The small $\epsilon$ keeps a constant channel from
+# a division by zero.
 #
 # In evaluation an image's answer should not depend on its neighbours in the batch. So training keeps *running
 # statistics*: after each batch, with momentum $\alpha$,
@@ -143,9 +142,10 @@ show(
 # $$\mu_\text{run} \leftarrow (1 - \alpha)\, \mu_\text{run} + \alpha\, \mu, \qquad
 # \sigma^2_\text{run} \leftarrow (1 - \alpha)\, \sigma^2_\text{run} + \alpha\, \tfrac{m}{m - 1}\, \sigma^2,$$
 #
-# and evaluation puts these in the place of $\mu$ and $\sigma^2$. Two details matter. The variance that normalises divides
-# by $m$ (*biased*). The one that is remembered is an estimate for all images that will ever come, and divides by
-# $m - 1$ (*unbiased*). And nobody differentiates through the running statistics: they are a record, not a part of the loss.
+# and evaluation puts these in the place of $\mu$ and $\sigma^2$. Two details matter. The variance that normalises
+# divides by $m$ (*biased*). The one that is remembered is an estimate for all images that will ever come, and divides
+# by $m - 1$ (*unbiased*). And nobody differentiates through the running statistics: they are a record, not a part of
+# the loss.
 
 # %% [markdown]
 # ### 4.1 `batch_norm` · 4 points · medium · 15 min
@@ -195,10 +195,10 @@ check(batch_norm, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Three consequences to see with your function. First: the output no longer knows the scale and the offset of its input.
-# Stretch a map by five, lift it by three, and nothing changes. So a convolution in front of a batch norm needs **no
-# bias**, whose effect the mean would take away again, and every convolution in this unit has `bias=False`. The network
-# also does not care how long the weights of such a convolution are, only where they point.
+# Three consequences to see with your function. First: the output no longer knows the scale and the offset of its
+# input. Stretch a map by five, lift it by three, and nothing changes but for a trace of $\epsilon$. So a convolution in front of a batch norm needs
+# **no bias**, whose effect the mean would take away again, and every convolution in this unit has `bias=False`. The
+# network also does not care how long the weights of such a convolution are, only where they point.
 
 # %%
 torch.manual_seed(0)
@@ -209,8 +209,8 @@ print(f"largest difference after stretching and lifting: {(plain - stretched).ab
 
 # %% [markdown]
 # Second: the running statistics need time. They start at mean 0 and variance 1, and what is left of the start after
-# $t$ batches is $(1 - \alpha)^t$. With $\alpha = 0.1$ that is about a third after ten batches. Third: until then the two
-# modes disagree, and a network that is evaluated early looks worse than it is.
+# $t$ batches is $(1 - \alpha)^t$. With $\alpha = 0.1$ that is about a third after ten batches. Third: until then the
+# two modes disagree, and a network that is evaluated early looks worse than it is.
 
 # %%
 mean, variance = zeros.clone(), ones.clone()
@@ -228,8 +228,8 @@ for t in range(1, 41):
 #
 # Batch norm keeps every layer's values at a healthy size, and plain networks with batch norm are the ones that
 # degraded in the table above. Size is not enough. The second idea: if doing nothing is so hard to learn, make it the
-# default. Let $H(x)$ be what two layers ought to compute. Instead of $H$, let them compute $\mathcal{F}(x) = H(x) - x$,
-# the *residual*, and add the input back:
+# default. Let $H(x)$ be what two layers ought to compute. Instead of $H$, let them compute
+# $\mathcal{F}(x) = H(x) - x$, the *residual*, and add the input back:
 #
 # $$y = \mathcal{F}(x) + x.$$
 #
@@ -237,26 +237,28 @@ for t in range(1, 41):
 #
 # $$y = \operatorname{relu}\big(\operatorname{bn}_2(W_2 * \operatorname{relu}(\operatorname{bn}_1(W_1 * x))) + x\big),$$
 #
-# with two 3x3 convolutions of padding 1. Note where the second ReLU stands: **after** the addition. A ReLU in front of
-# it would let $\mathcal{F}$ add and never take away.
+# with two 3x3 convolutions of padding 1. Note where the second ReLU stands: **after** the addition. A ReLU in front
+# of it would let $\mathcal{F}$ add and never take away.
 #
-# Adding needs equal shapes. At a few places of a network the map shrinks: the **first** convolution takes the stride, and
-# the number of channels grows. There the skip gets a *projection*, a 1x1 convolution with the same stride, followed
-# by a batch norm of its own. Everywhere else the skip is the identity and costs nothing: no parameter, and one addition.
+# Adding needs equal shapes. At a few places of a network the map shrinks: the **first** convolution takes the stride,
+# and the number of channels grows. There the skip gets a *projection*, a 1x1 convolution with the same stride,
+# followed by a batch norm of its own. Everywhere else the skip is the identity and costs nothing: no parameter, and
+# one addition.
 
 # %% [markdown]
 # ### 4.2 `BasicBlock` · 4 points · medium · 12 min
 #
 # Write the block. The parts have names, and the names matter: the check, and anybody who wants to load published
-# weights, finds the parts by them. With `skip=False` the block leaves the skip out, projection and all, and becomes two plain
-# layers: you will need that for the comparison. Use `nn.Conv2d` and `nn.BatchNorm2d`, which computes what your
-# `batch_norm` computes and keeps the four tensors.
+# weights, finds the parts by them. With `skip=False` the block leaves the skip out, projection and all, and becomes
+# two plain layers: you will need that for the comparison. Use `nn.Conv2d` and `nn.BatchNorm2d`, which computes what
+# your `batch_norm` computes and keeps the four tensors.
 
 
 # %% nbgrader={"grade": false, "grade_id": "BasicBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a skip (He et al. 2015, figure 2 and section 3.3, option B).
 
+    stride: of conv1. skip: False leaves the skip out, and downsample is None.
     Parts: conv1, bn1, conv2, bn2, and downsample: None, or, where the skip must change the shape (by a stride or
     another number of channels), nn.Sequential(convolution, norm). No convolution has a bias.
     forward takes (N, in_channels, H, W). Returns (N, channels, H / stride, W / stride), sizes rounded up.
@@ -295,9 +297,9 @@ check(BasicBlock, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# What does the skip change before any training? Send a photograph through 24 blocks with random weights, with skips and
-# without. The photograph's three colours are the first three of eight channels; the others are zero. The pictures show
-# the first channel.
+# What does the skip change before any training? Send a photograph through 24 blocks with random weights, without
+# skips and with them. The grey photograph, with mean 0 and spread 1, stands in all 16 channels. The pictures show the
+# mean of the channels after 1, 6 and 24 blocks, each brought to mean 0 and spread 1 again.
 
 
 # %% tags=["helper"]
@@ -313,23 +315,23 @@ def he_normal(net, zero_last_gamma=False):
 
 
 # %% tags=["figure"]
-photograph = data.photographs("cat", size=96)["cat"][None]  # (1, 3, 96, 96)
-panels = [image(photograph[0, 0], title="the red channel", size=200)]
+def standard(picture):
+    return (picture - picture.mean()) / picture.std()
+
+
+photograph, panels = standard(data.photographs("cat", size=96)["cat"].mean(dim=0)), []  # (96, 96)
 for skip in (False, True):
     torch.manual_seed(0)
-    x = torch.cat([photograph, torch.zeros(1, 5, 96, 96)], dim=1)  # (1, 8, 96, 96)
-    with torch.no_grad():
-        for number in range(1, 25):
-            x = he_normal(BasicBlock(8, 8, skip=skip))(x)
-            if number in (6, 24):
-                name = "skips" if skip else "plain"
-                panels.append(
-                    image(x[0, 0], title=f"{name}, {number} blocks", limits=(0, x[0, 0].max().item()), size=200)
-                )
+    x = photograph.expand(1, 16, 96, 96)
+    for number in range(1, 25):
+        x = he_normal(BasicBlock(16, 16, skip=skip))(x).detach()
+        if number in (1, 6, 24):
+            title = f"{'skips' if skip else 'plain'}, {number} block{'s' if number > 1 else ''}"
+            panels.append(image(standard(x[0].mean(dim=0)), title=title, limits=(-2.5, 2.5), size=200))
 show(
     *panels,
-    caption="Random blocks add their noise to what they received, or replace it.",
-    alt="A cat; after 6 and 24 plain blocks noise remains; with skips the cat shows after 6 blocks and faintly after 24.",
+    caption="Upper row: each block replaces what it received. Lower row: each block adds to it.",
+    alt="A cat's face becomes noise and blobs after 24 plain blocks; with skips it is still clearly a cat's face.",
 )
 
 # %% [markdown]
@@ -338,13 +340,13 @@ show(
 #
 # ### The bottleneck
 #
-# At 256 channels a 3x3 convolution holds $9 \cdot 256^2 \approx 590{,}000$ weights, two of them twice that. The *bottleneck* block
-# spends fewer: a 1x1 convolution brings 256 channels down to 64, the 3x3 convolution works on 64, and another 1x1
-# convolution brings them up to 256 again, four times the inner width. Each convolution has its batch norm. A ReLU
-# follows the first two, and the addition.
+# At 256 channels a 3x3 convolution holds $9 \cdot 256^2 \approx 590{,}000$ weights, two of them twice that. The
+# *bottleneck* block spends fewer: a 1x1 convolution brings 256 channels down to 64, the 3x3 convolution works on 64,
+# and another 1x1 convolution brings them up to 256 again, four times the inner width. Each convolution has its batch
+# norm. A ReLU follows the first two, and the addition.
 #
-# Where is the stride? The paper put it on the first 1x1 convolution, which then drops three pixels in four unseen. Here, as in
-# torchvision, the 3x3 convolution takes it.
+# Where is the stride? The paper put it on the first 1x1 convolution, which then drops three pixels in four unseen.
+# Here, as in torchvision, the 3x3 convolution takes it.
 
 # %% [markdown]
 # ### 4.3 `Bottleneck` · 3 points · medium · 8 min
@@ -356,6 +358,7 @@ show(
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions and a skip (He et al. 2015, figure 5 on the right); the 3x3 has the stride.
 
+    channels: of the 3x3 convolution. stride, skip: as in BasicBlock.
     Parts: conv1, bn1, conv2, bn2, conv3, bn3, and downsample as in BasicBlock. No convolution has a bias.
     forward takes (N, in_channels, H, W). Returns (N, expansion * channels, H / stride, W / stride), sizes rounded up.
     """
@@ -406,7 +409,8 @@ print(f"two 3x3 convolutions on 256 channels: {parameters(BasicBlock(256, 256)):
 print(f"a bottleneck on 256 channels:         {parameters(Bottleneck(256, 64)):9,}")
 
 # %% [markdown]
-# Three layers for a seventeenth of the price of two. That is how ResNet-50 has more layers than ResNet-34 at about the same cost.
+# Three layers for a seventeenth of the price of two. That is how ResNet-50 gets by with 25.6 million parameters,
+# where ResNet-34 has 21.8.
 #
 # ## From blocks to a network
 #
@@ -444,14 +448,14 @@ check(make_stage, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The paper has two families. For ImageNet, the *stem* is a 7x7 convolution of stride 2 and a max pooling, so that four
-# stages work on maps of 56 pixels and less. For small images such as CIFAR-10's, 32 pixels a side, that would throw
-# nearly everything away. Their stem is one 3x3 convolution of stride 1 with batch norm and ReLU. Then come stages, each
-# but the first of stride 2, then the mean over all places of each channel (*global average pooling*), and one linear
-# layer.
+# The paper has two families. For ImageNet, the *stem* is a 7x7 convolution of stride 2 and a max pooling, so that
+# four stages work on maps of 56 pixels and less. For small images such as CIFAR-10's, 32 pixels a side, that would
+# throw nearly everything away. Their stem is one 3x3 convolution of stride 1 with batch norm and ReLU. Then come
+# stages, each but the first of stride 2, then the mean over all places of each channel (*global average pooling*),
+# and one linear layer.
 #
 # With $n$ basic blocks in each of three stages, how deep is that? Two convolutions a block, the stem and the linear
-# layer: $6n + 2$. Hence the odd numbers 20, 32, 44, 56 and 110.
+# layer: $6n + 2$. Hence the depths 20, 32, 44, 56 and 110.
 #
 # ```
 # images (N, 3, 32, 32)
@@ -466,10 +470,10 @@ check(make_stage, hidden=True)
 # %% [markdown]
 # ### 4.5 `ResNet` · 4 points · hard · 18 min
 #
-# Put it together, for any number of stages. The stem gives `widths[0]` channels; stage $i$ gets `blocks[i]` blocks of
-# width `widths[i]`. `self.add_module("layer1", stage)` adds a part under a name that you compute, and
-# `self.get_submodule("layer1")` finds it. (A plain Python list would hide the stages from PyTorch: their weights would
-# not be trained.) The weights may stay as PyTorch makes them.
+# Put it together, for any number of stages. The stem gives `widths[0]` channels. `layer1` has `blocks[0]` blocks of
+# width `widths[0]`, `layer2` has `blocks[1]` of width `widths[1]`, and so on. `self.add_module("layer1", stage)` adds a part under a name that you compute, and
+# `self.get_submodule("layer1")` finds it. (A plain Python list would hide the stages from PyTorch: their weights
+# would not be trained.) The weights may stay as PyTorch makes them.
 
 
 # %% nbgrader={"grade": false, "grade_id": "ResNet", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -519,38 +523,40 @@ check(ResNet, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Count, and compare with published numbers. The first column of errors is from a public reimplementation of the paper's CIFAR-10
-# networks (akamaster/pytorch_resnet_cifar10, which lists the paper's errors beside its own). They use shortcuts without parameters where the shape
-# changes, the paper's option A, and have 2,752 parameters fewer each.
+# Count, and compare with published numbers. The errors are the paper's on CIFAR-10's test images, as a public
+# reimplementation lists them beside its own (akamaster/pytorch_resnet_cifar10). Where the shape changes these
+# networks use shortcuts without parameters, the paper's option A. So yours, with two projections, should have 2,752
+# parameters more each.
 
 # %%
 published = {20: (269_722, 8.75), 32: (464_154, 7.51), 44: (658_586, 7.17), 56: (853_018, 6.97), 110: (1_727_962, 6.43)}
 for depth, (count, error) in published.items():
     n = (depth - 2) // 6
     yours = parameters(ResNet((n, n, n)))
-    print(
-        f"ResNet-{depth:<3}: {yours:9,} parameters; option A {count:9,}, {yours - count:,} fewer; test error {error} %"
-    )
+    print(f"ResNet-{depth:<3} yours {yours:9,} parameters, published {count:9,}, test error {error} %")
 wide = ResNet((2, 2, 2, 2), (64, 128, 256, 512))
-print(f"ResNet-18 with this stem: {parameters(wide):,} parameters; published 11,173,962")
+print(f"ResNet-18 with this stem: {parameters(wide):,} parameters; torchvision's with the stem replaced: 11,173,962")
 
 # %% [markdown]
 # Deeper is better again, all the way to 110 layers.
 #
 # ## The gradient's way down
 #
-# Why do skips help the search? Forget the ReLU after the addition for a moment. Then block $k$ computes $x_{k+1} = x_k + \mathcal{F}_k(x_k)$. Let
-# $J_k$ be the matrix of derivatives of $\mathcal{F}_k$. By the chain rule the gradient of the loss $L$ arrives at block $l$ as
+# Why do skips help the search? Forget the ReLU after the addition for a moment. Then block $k$ computes
+# $x_{k+1} = x_k + \mathcal{F}_k(x_k)$. Let $J_k$ be the matrix of derivatives of $\mathcal{F}_k$. By the chain rule
+# the gradient of the loss $L$ arrives at block $l$ as
 #
 # $$\frac{\partial L}{\partial x_l} = \frac{\partial L}{\partial x_K} \prod_{k=l}^{K-1} (I + J_k)
 # = \frac{\partial L}{\partial x_K} \Big( I + \sum_k J_k + \sum_{k < j} J_j J_k + \dots + J_{K-1} \cdots J_l \Big).$$
 #
 # A plain stack has the last term alone: a product of all the matrices. If each multiplies lengths by 0.8 on average,
-# fifty of them leave $0.8^{50} \approx 10^{-5}$; if each multiplies by 1.2, they make it $10^{4}$ times as long. Both are bad. With skips there is a path of every length, and the
-# shortest one is the identity: the gradient reaches every block whatever the others do.
+# fifty of them leave $0.8^{50} \approx 10^{-5}$; if each multiplies by 1.2, they make it $10^{4}$ times as long. Both
+# are bad. With skips there is a path of every length, and the shortest one is the identity: the gradient reaches
+# every block whatever the others do.
 #
-# That is the argument. Now measure it. For every 3x3 convolution of a network with random weights, take the gradient of the loss on
-# real digits, and divide its length by that of the weights: the share by which one step of size 1 would change them.
+# That is the argument. Now measure it. For every 3x3 convolution of a network with random weights, take the gradient
+# of the loss on real digits, and divide its length by that of the weights: the share by which one step of size 1
+# would change them.
 
 # %% tags=["helper"]
 digits = data.digits()
@@ -568,7 +574,7 @@ def without_norm(net):
 
 def gradient_shares(net, examples=16):
     """log10 of the gradient's length over the weight's, for each 3x3 convolution from the image on."""
-    F.cross_entropy(net(digits.train_images[:examples]), digits.train_labels[:examples]).backward()
+    nn.functional.cross_entropy(net(digits.train_images[:examples]), digits.train_labels[:examples]).backward()
     kernels = [part.weight for part in net.modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
     return [math.log10((kernel.grad.norm() / kernel.norm()).item() + 1e-12) for kernel in kernels]
 
@@ -586,40 +592,50 @@ for norm in (True, False):
         print()
 
 # %% [markdown]
-# Read the lines one by one.
+# Read the lines one by one. (Other seeds give other numbers and the same picture.)
 #
-# - **Plain, with batch norm**: the gradient does not vanish. It *explodes* on its way to the image: at 56 layers the first
-#   convolution gets a gradient hundreds of times as large as the last one. A step that suits the last layer throws
-#   the first one somewhere else.
-# - **Residual, with batch norm**: it still grows towards the image, by ten or twenty at 56 layers.
-# - **Plain, without batch norm**: it vanishes, everywhere in the net, down to a millionth and less.
-# - **Residual, without batch norm**: it explodes, everywhere. Each block adds its own signal to the stream, nobody
-#   scales it down, and the sum grows with depth.
+# - **Plain, with batch norm**: the gradient does not vanish. It *explodes* on its way to the image: at 56 layers the
+#   first convolution's share is one to four thousand times the last one's. A step that suits the last layer throws the first
+#   one somewhere else.
+# - **Residual, with batch norm**: it still grows towards the image, ten- to thirtyfold at 56 layers.
+# - **Plain, without batch norm**: it vanishes, in all layers alike, from a hundredth at 8 layers to a millionth at
+#   56.
+# - **Residual, without batch norm**: it explodes, in all layers alike. Each block adds its own signal to the stream,
+#   nothing scales it down, and the sum grows with depth.
 #
 # So the common sentence "skips cure vanishing gradients" is half of the truth. Batch norm and skips work together.
 # Play with it: the picture shows all layers.
 
 # %% tags=["helper"]
-profiles = {}
+profiles, DEPTHS = {}, (8, 20, 32, 56)
 
 
-def gradient_by_depth(make, depth, norm, zero):
-    """Scene: gradient shares of all layers, with skips and without."""
-    kind = type(make((1, 1, 1), WIDTHS, in_channels=1))  # a learner's class that was edited is another class
-    for skip in (True, False):
-        key = (kind, depth, norm, zero, skip)
-        if key not in profiles:
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                net = make(((depth - 2) // 6,) * 3, WIDTHS, in_channels=1, skip=skip)
-            he_normal(net, zero_last_gamma=zero and skip)
-            profiles[key] = gradient_shares(net if norm else without_norm(net))
-    lines = {name: profiles[kind, depth, norm, zero, skip] for name, skip in (("with skips", True), ("plain", False))}
-    spans = {name: line[0] - line[-1] for name, line in lines.items()}
+def profile(make, kind, depth, skip, norm):
+    """The gradient shares of one net, computed once. kind: the class that `make` makes; an edited one is another."""
+    key = (kind, depth, skip, norm)
+    if key not in profiles:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = he_normal(make(((depth - 2) // 6,) * 3, WIDTHS, in_channels=1, skip=skip))
+        profiles[key] = gradient_shares(net if norm else without_norm(net))
+    return profiles[key]
+
+
+# %% tags=["helper"]
+def gradient_by_depth(make, depth, norm):
+    """Scene: the shares of all layers at one depth, and the first layer's at every depth."""
+    kind = type(make((1, 1, 1), WIDTHS, in_channels=1))
+    lines, firsts, marks = {}, {}, []
+    for name, skip in (("with skips", True), ("plain", False)):
+        lines[name] = profile(make, kind, depth, skip, norm)
+        firsts[name] = (DEPTHS, [profile(make, kind, other, skip, norm)[0] for other in DEPTHS])
+        marks.append((depth, lines[name][0]))
+    axis = {"y_label": "log10 of gradient / weight"}
     return Scene(
-        curves(lines, x_label="3x3 convolution, from the image on", y_label="log10 of gradient / weight"),
-        caption="first layer against last: "
-        + ", ".join(f"{name} {10**span:,.3g} times" for name, span in spans.items()),
+        curves(lines, title=f"all layers, {depth} deep", x_label="3x3 convolution, from the image on", **axis),
+        curves(firsts, title="first layer", x_label="depth of the net", marks=marks, **axis),
+        caption="first layer over last: "
+        + ", ".join(f"{name} {10 ** (line[0] - line[-1]):,.1f}" for name, line in lines.items()),
     )
 
 
@@ -629,10 +645,9 @@ Lab(
     function=ResNet,
     fallback=models.ResNet,
     title="The gradient at each layer before the first step",
-    alt="Two curves of gradient size against the layer: the plain net's rises steeply towards the image.",
-    depth=Choice([8, 20, 32, 56], value=56),
+    alt="Gradient size against the layer, and at the first layer against the depth: the plain net's grows far faster.",
+    depth=Choice(DEPTHS, value=56),
     norm=Toggle(True, label="batch norm"),
-    zero=Toggle(False, label="last gamma zero"),
 )
 
 # %% [markdown]
@@ -642,23 +657,25 @@ Lab(
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_gradient", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** With batch norm the plain network's gradient does not vanish. It explodes towards the image: at 56
-# layers the first convolution's share is hundreds of times the last one's, while at 8 layers they are about alike. It vanishes
-# only without batch norm, and there the residual network's gradient is not cured either: unscaled, it explodes. What
-# a skip changes is the product: every factor $J_k$ becomes $I + J_k$, so the sum contains the identity and all shorter paths besides
-# the one long product. The gradient reaches each block directly, and the ratio between first and last layer grows
-# far more slowly (ten or twenty times at 56 layers, with batch norm).
+# layers the first convolution's share is one to four thousand times the last one's, while at 8 layers they are about alike.
+# It vanishes only without batch norm, and there the residual network's gradient is not cured either: unscaled, it
+# explodes. What a skip changes is the product: every factor $J_k$ becomes $I + J_k$, so the sum contains the identity
+# and all shorter paths besides the one long product. The gradient reaches each block directly, and the ratio between
+# first and last layer grows far more slowly (ten- to thirtyfold at 56 layers, with batch norm).
 #
 # One point: with batch norm it explodes, with a number. One point: the identity term and the short paths.
 
 # %% [markdown]
 # ## Degradation, live
 #
-# One more tool before training: the learning rate. At the start the gradients of a deep net are large and
-# point anywhere, so the rate is *warmed up* in a straight line from 0 to its peak (Goyal et al. 2017). Then it falls along half a cosine
-# (Loshchilov and Hutter 2017): slowly at first, fast in the middle, and gently at the end, where small steps settle the
-# weights. With $w$ warm-up steps out of $T$, peak $p$ and last value $q$, the rate after $t$ steps is
+# One more tool before training: the learning rate. At the start the gradients of a deep net are large and point
+# anywhere, so the rate is *warmed up*: it rises in a straight line to its peak (Goyal et al. 2017), here from 0. Then
+# it falls along half a cosine (Loshchilov and Hutter 2017): slowly at first, fast in the middle, and gently at the end,
+# where small steps settle the weights. With $w$ warm-up steps out of $T$, peak $p$ and last value $q$, the rate after
+# $t$ steps is
 #
-# $$\eta(t) = \begin{cases} p\, t / w & t < w \\ q + \tfrac{1}{2} (p - q) \Big(1 + \cos\big(\pi\, \tfrac{t - w}{T - w}\big)\Big) & t \ge w. \end{cases}$$
+# $$\eta(t) = \begin{cases} p\, t / w & t < w \\
+# q + \tfrac{1}{2} (p - q) \Big(1 + \cos\big(\pi\, \tfrac{t - w}{T - w}\big)\Big) & t \ge w. \end{cases}$$
 
 # %% [markdown]
 # ### 4.6 `cosine_schedule` · 2 points · easy · 5 min
@@ -688,24 +705,22 @@ check(cosine_schedule, hidden=True)
 ### END HIDDEN TESTS
 
 # %% tags=["figure"]
+first = [cosine_schedule(step, 150, 0.1, 15) for step in range(151)]
+second = [cosine_schedule(step, 150, 0.1, 0, last=0.02) for step in range(151)]
+rates = {"warm-up 15": first, "no warm-up, last 0.02": second}
 show(
-    curves(
-        {
-            "peak 0.1, warm-up 15": [cosine_schedule(step, 150, 0.1, 15) for step in range(151)],
-            "no warm-up, last 0.02": [cosine_schedule(step, 150, 0.1, 0, last=0.02) for step in range(151)],
-        },
-        x_label="step",
-        y_label="learning rate",
-    ),
+    curves(rates, title="peak 0.1", x_label="step", y_label="learning rate"),
     caption="The first is the schedule of the training below.",
     alt="Two learning rates over 150 steps: one rises for 15 steps and falls to 0, one starts high and falls to 0.02.",
 )
 
 # %% [markdown]
-# Now the experiment of the paper's section 4.2, made small. The data are scikit-learn's real handwritten digits, 8x8 pixels, 1297 for
-# training and 500 for testing. Four networks, plain and residual, of 20 and of 56 layers, get the same start, the same 150 steps and
-# the same schedule, yours. `fit` is the training loop that the first two units wrote out: batch, loss, gradient, step. With a GPU the cell trains the paper's own widths
-# on CIFAR-10 instead, to 110 layers. Trained nets go into a dictionary for the pictures further down.
+# Now the experiment of the paper's section 4.2, made small. The data are scikit-learn's real handwritten digits, 8x8
+# pixels, 1297 for training and 500 for testing. Four networks, plain and residual, of 20 and of 56 layers, get the
+# same start, the same 150 steps and the same schedule, yours. `fit` is the training loop that units 00 and 02
+# wrote out: batch, loss, gradient, step. With a GPU the cell trains the paper's own widths instead, to 110 layers,
+# and on CIFAR-10 if you have fetched it (`cvcourse data fetch cifar10`). Trained nets go into a dictionary for the
+# pictures further down.
 
 # %% tags=["helper"]
 trained = {}  # name -> (net, (images, labels) to measure it on)
@@ -713,13 +728,15 @@ trained = {}  # name -> (net, (images, labels) to measure it on)
 # %% tags=["training"]
 from cvcourse.training import Compose, RandomCrop, RandomFlip, accuracy, budget, fit, sgd, show_reference
 
+photographs_or_digits = "cifar10" if data.has("cifar10") else "digits"
 plan = budget(
     smoke=dict(steps=6, depths=(20, 56), widths=WIDTHS, source="digits"),
     cpu=dict(steps=150, depths=(20, 56), widths=WIDTHS, source="digits"),
-    gpu=dict(steps=8000, depths=(20, 56, 110), widths=(16, 32, 64), source="cifar10"),
+    gpu=dict(steps=8000, depths=(20, 56, 110), widths=(16, 32, 64), source=photographs_or_digits),
     expected="about 15 s on one core with the digits",
 )
-torch.set_num_threads(1)  # layers this small are slower on two
+
+# %% tags=["training"]
 images, labels, test_images, test_labels = (part.to(plan.device) for part in getattr(data, plan.source)())
 if plan.source == "cifar10":  # which comes in bytes
     images, test_images = images / 255, test_images / 255
@@ -739,15 +756,18 @@ def train(depth, skip, zero_last_gamma=False):
         optimizer=sgd(0.1, weight_decay=1e-4),
         schedule=lambda share: cosine_schedule(share * plan.steps, plan.steps, 1.0, plan.steps // 10),
         augment=augment,
-        checkpoint=f"04-{depth}-{skip}" if plan.name == "gpu" else None,
+        checkpoint=f"04-{depth}-{skip}-{zero_last_gamma}" if plan.name == "gpu" else None,
         title=f"{'residual' if skip else 'plain'} {depth}",
     )
+    if not run.is_finished:
+        raise KeyboardInterrupt("stopped before all nets were trained: run the cell again")
     return run, sum(run.losses[-15:]) / len(run.losses[-15:])
 
 
 # %% [markdown]
-# Your numbers come from one seed. Beside them stand three recorded runs with seeds 0, 1 and 2, made with
-# `python docs/measure/degradation.py` on two cores in the cpu budget. They are runs of the course's own nets, not yours.
+# Your numbers come from seed 0. Beside them stand three recorded runs with seeds 0, 1 and 2, made with
+# `python docs/measure/degradation.py` on two cores in the cpu budget. They are runs of the course's own nets, not
+# yours; yours may come close to the first.
 
 # %% tags=["training"]
 recorded = {
@@ -764,7 +784,7 @@ for name in [f"{kind} {depth}" for kind in ("plain", "residual") for depth in pl
 for name, run in runs.items():
     right = accuracy(run.model, images, labels), accuracy(run.model, test_images, test_labels)
     print(f"{name:12} your loss {ends[name]:.3f}, right in training {right[0]:.3f}, in test {right[1]:.3f}", end="")
-    print(f"   recorded losses {recorded.get(name, 'none')}")
+    print(f"   recorded losses {recorded[name] if plan.name == 'cpu' else 'none'}")
 
 
 # %% tags=["training"]
@@ -772,45 +792,50 @@ def smooth(losses, width=10):
     return torch.tensor(losses).unfold(0, min(width, len(losses)), 1).mean(dim=1)
 
 
+# %% tags=["training"]
+panels = []
+for kind in ("plain", "residual"):
+    lines = {name: smooth(run.losses) for name, run in runs.items() if name.startswith(kind)}
+    panels.append(curves(lines, title=kind, x_label="step", y_label="loss", y_limits=(0, 2.6)))
 show(
-    curves(
-        {name: smooth(run.losses) for name, run in runs.items()},
-        title="training loss, mean of ten steps",
-        x_label="step",
-        y_label="loss",
-    ),
-    caption="ln 10 = 2.3 is the loss of a guess.",
-    alt="Training loss: plain 56 stays near the loss of a guess, residual 20, residual 56 and plain 20 fall towards zero.",
+    *panels,
+    caption="Training loss, mean of ten steps. A guess has ln 10 = 2.3.",
+    alt="Left, plain nets: 20 layers fall towards zero, 56 stay near a guess's loss. Right, residual nets: both fall.",
 )
 
 # %% [markdown]
-# There is degradation, on real data: with the same budget the plain net of 56 layers stays near the loss of a guess, and the plain
-# net of 20 layers is nearly done. The residual net of 56 layers trains as well as a plain one of 20, or better. Be exact about what
-# you saw. The deep plain net trains *far more slowly*; nobody proved that it cannot. Given 600 steps instead of 150, recorded in the
-# same way, it ended at a loss of 1.16 to 1.28 on the three seeds, where the shallow one is after 150 steps or fewer. And at this size the deeper residual net is not better than the
-# shallower one, it is a little behind: 1297 digits do not need 56 layers. On CIFAR-10 they pay, as the table of errors above says.
+# There is degradation, on real data. With the same budget the plain net of 56 layers is still at 1.6 to 2.2 on the
+# recorded seeds, where a guess has 2.3, and the plain net of 20 layers is nearly done. With skips, 56 layers end about
+# where the plain net of 20 does. Be exact about what you saw. The deep plain net trains *far more slowly*; nobody proved that it cannot. With 600 steps in
+# place of 150 it came down to a loss of 1.16 to 1.28 on the three recorded seeds: still learning, and still far
+# behind what 20 layers reach in 150. And the deeper residual net is not better than the shallower one here, it is a
+# little behind: 1297 digits of 8x8 pixels do not need 56 layers. On CIFAR-10 depth pays, as the errors printed in 4.5
+# say.
 #
 # **Question 2 (2 points, about 5 min).** A friend sees that the plain 56-layer net has the worst test accuracy of all
-# and says: "Of course. It has the most layers, so it overfits. Add weight decay or dropout." Which number that the cell
-# printed contradicts this? What would you expect from more weight decay? And how do you know that a good solution exists for this net?
+# and says: "Of course. It has the most layers, so it overfits. Add weight decay or dropout." Which number that the
+# cell printed contradicts this? What would you expect from more weight decay? And how do you know that a good
+# solution exists for this net?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_degradation", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** Its *training* loss is the worst as well, and so is its accuracy on the training images. A net that overfits has a
-# low training loss and a high test loss; this one has not even fitted. Weight decay and dropout hold the fit back further, so
-# the training loss would rise, and the test accuracy with it would fall or stay bad. That a solution exists follows from the construction at the beginning: take the trained plain
-# 20-layer net and set the additional layers to the identity, which a convolution with a Dirac kernel and a ReLU can be. (With batch norm, set its $\gamma$
-# and $\beta$ so that it undoes its normalisation.) So the problem is one of optimisation, and what helps is a
-# better path for the gradient, or more steps.
+# **Model answer.** Its *training* loss is the worst as well, and so is its accuracy on the training images. A net
+# that overfits has a low training loss and a high test loss; this one has not even fitted. Weight decay and dropout
+# hold the fit back further, so the training loss would rise, and the test accuracy with it would fall or stay bad.
+# That a solution exists follows from the construction at the beginning: take the trained plain 20-layer net and set
+# the additional layers to the identity, which a convolution with a Dirac kernel and a ReLU can be. (With batch norm,
+# set its $\gamma$ and $\beta$ so that it undoes its normalisation.) So the problem is one of optimisation, and what
+# helps is a better path for the gradient, or more steps.
 #
-# One point: the training loss is high, so it is no overfitting. One point: existence by construction, and what follows for the remedy.
+# One point: the training loss is high, so it is no overfitting. One point: existence by construction, and what
+# follows for the remedy.
 
 # %% [markdown]
 # ### Blocks that begin as nothing
 #
-# If doing nothing is a good default, why not begin with exactly that? Set the $\gamma$ of the last batch norm in each block to
-# **zero**. At the first step every block's branch is then silent, the network is as deep as its stem and
-# its projections, and each block joins in when its $\gamma$ grows (Goyal et al. 2017, section 5.1). It costs one line in
-# `he_normal`. The baseline is the residual net of 56 layers that you have just trained.
+# If doing nothing is a good default, why not begin with exactly that? Set the $\gamma$ of the last batch norm in each
+# block to **zero**. At the first step every block's branch is then silent, the network is as deep as its stem and its
+# projections, and each block joins in when its $\gamma$ grows (Goyal et al. 2017, section 5.1). That is what
+# `zero_last_gamma` does in `he_normal`. The baseline is the residual net of 56 layers that you have just trained.
 
 # %% tags=["training"]
 _, zero_gamma = train(plan.depths[1], skip=True, zero_last_gamma=True)
@@ -818,25 +843,33 @@ print(f"residual {plan.depths[1]}: loss {ends[f'residual {plan.depths[1]}']:.3f}
 print("recorded with zero gammas, digits, 56 layers, 150 steps, seeds 0, 1, 2: 0.009, 0.008, 0.011")
 
 # %% [markdown]
-# On all three recorded seeds the loss is several times lower, and level with that of the net of 20 layers. Go back to the widget and switch "last
-# gamma zero" on: the residual curve becomes flat.
+# On all three recorded seeds the loss is several times lower, and level with that of the residual net of 20 layers.
+# What the first convolution sees at the start explains it. While the branches are silent its gradient does not depend
+# on the depth:
+
+# %%
+for n in (1, 3, 9):
+    net = ResNet((n, n, n), WIDTHS, in_channels=1)
+    print(f"{6 * n + 2:2} layers: share at the first convolution {10 ** gradient_shares(he_normal(net, True))[0]:.3f}")
 
 # %% [markdown]
 # ## The surface around a solution
 #
-# A network's loss is a surface over hundreds of thousands of weights. Li et al. (*Visualizing the Loss Landscape of Neural
-# Nets*, 2018) draw a slice of it: from the trained weights $\theta$, walk along two random directions,
+# A network's loss is a surface over all its weights, here up to 215,000. Li et al. (*Visualizing the
+# Loss Landscape of Neural Nets*, 2018) draw a slice of it: from the trained weights $\theta$, walk along two random
+# directions,
 #
 # $$f(a, b) = L(\theta + a\, \delta + b\, \eta).$$
 #
-# There is a trap. With batch norm the length of a filter does not matter, as you saw: a net with weights ten times as long computes the same. Yet
-# a step of length 1 is tiny for it. To compare nets, each filter of a direction is
-# given the length of the filter that it moves, $\delta_i \leftarrow \delta_i\, \lVert \theta_i \rVert / \lVert \delta_i \rVert$.
-# Then $a = 1$ means "as far as the filter is long", in every net. Gammas, betas and biases stay where they are. The loss is taken with
-# the statistics of the batch, as in training.
+# There is a trap. With batch norm the length of a filter does not matter, as you saw: a net with weights ten times as
+# long computes the same. Yet a step of length 1 is tiny for it. To compare nets, each filter of a direction is given
+# the length of the filter that it moves,
+# $\delta_i \leftarrow \delta_i\, \lVert \theta_i \rVert / \lVert \delta_i \rVert$. Then $a = 1$ means "as far as the
+# filter is long", in every net. Gammas, betas and biases stay where they are. The loss is taken with the statistics
+# of the batch, as in training.
 
 # %% tags=["helper"]
-REACH = torch.linspace(-1, 1, 15)
+REACH = torch.arange(-7, 8) / 7  # -1 to 1
 
 
 def filter_normalised(net, seed):
@@ -850,6 +883,7 @@ def filter_normalised(net, seed):
     return direction
 
 
+# %% tags=["helper"]
 def loss_at(net, sample, across, down, a, b):
     """The loss on `sample` with the weights moved by a along `across` and by b along `down`."""
     state = {name: weight + a * across[name] + b * down[name] for name, weight in net.named_parameters()}
@@ -858,7 +892,7 @@ def loss_at(net, sample, across, down, a, b):
     with torch.no_grad():
         logits = torch.func.functional_call(net, state, sample[0])
     net.eval()
-    return F.cross_entropy(logits, sample[1]).item()
+    return nn.functional.cross_entropy(logits, sample[1]).item()
 
 
 def loss_surface(net, sample):
@@ -881,6 +915,7 @@ def net_to_show(make, name):
     return net, (digits.train_images[:32], digits.train_labels[:32]), f"{name.split()[0]} 8, not trained yet"
 
 
+# %% tags=["helper"]
 def surface_and_cut(make, name, place):
     """Scene: the map of the loss, and a cut through the pointer with the loss there computed now."""
     net, sample, what = net_to_show(make, name)
@@ -892,7 +927,7 @@ def surface_and_cut(make, name, place):
     return Scene(
         image(losses, title=f"loss of {what}", colours="heat", limits=(0, 5), points=[(row, column)]),
         curves(
-            {f"b = {REACH[row]:.2f}": (REACH, losses[row]), "b = 0": (REACH, losses[len(REACH) // 2])},
+            {"through the pointer": (REACH, losses[row]), "through the middle": (REACH, losses[len(REACH) // 2])},
             title="cuts from left to right",
             x_label="a",
             y_label="loss",
@@ -904,12 +939,11 @@ def surface_and_cut(make, name, place):
 
 
 # %% [markdown]
-# The next cell computes the maps of the trained nets, 225 losses each, and prints how much of a map lies below 1. (A net that
-# guesses has 2.3.)
+# The next cell computes the maps of the trained nets, 225 losses each, and prints how much of a map lies below 1. (A
+# net that guesses has 2.3.)
 
 # %% tags=["training"]
-for name in ("plain 20", "plain 56", "residual 20", "residual 56"):
-    net, sample = trained[name]
+for name, (net, sample) in trained.items():
     surfaces[net] = loss_surface(net, sample)
     losses = surfaces[net][1]
     print(f"{name:12} in the middle {losses[7, 7]:.2f}, below 1: {(losses < 1).float().mean():.0%} of the map")
@@ -920,28 +954,31 @@ Lab(
     function=ResNet,
     fallback=models.ResNet,
     title="A slice of the loss surface",
-    alt="A map of the loss around a net's weights with a pointer, and the loss along a horizontal cut through the pointer.",
+    alt="A map of the loss around a net's weights with a pointer, and the loss along the row through the pointer.",
     name=Choice(["plain 20", "plain 56", "residual 20", "residual 56"], value="residual 56", label="net"),
     place=Pointer(panel=0, start=(7, 7), on="hover"),
 )
 
 # %% [markdown]
-# Compare the four maps once your nets are trained. Three show a bowl: walk away from the solution in any direction and the loss rises. The bowl
-# of the residual net with 56 layers is about as wide as that of the net with 20. The map of the deep plain net is a plateau: in no place of the
-# slice is the loss much below that of a guess, and no direction of the two leads down. Keep in mind what such a picture is: two
-# random directions out of hundreds of thousands, around one solution. It illustrates; the losses above are the evidence.
+# Compare the four maps once your nets are trained. Three show a bowl: walk away from the solution in any direction
+# and the loss rises. The bowl of the residual net with 56 layers is about as wide as that of the net with 20. The map
+# of the deep plain net is a plateau: nowhere in the slice does the loss come below 1. Keep in mind what such a
+# picture is: two random directions out of 215,000, around one solution. It illustrates; the losses above
+# are the evidence.
 
 # %% [markdown]
 # ## The path stays clean
 #
-# In the derivation we forgot the ReLU after the addition. It does matter: it sits *on* the skip path, so what a block passes on
-# is not its input but the input without its negative part. He et al. (*Identity Mappings in Deep Residual Networks*, 2016)
-# moved norm and ReLU to the front of each convolution, *pre-activation*:
+# In the derivation we forgot the ReLU after the addition. It does matter: it sits *on* the skip path, so what a block
+# passes on is not its input but the input without its negative part. He et al. (*Identity Mappings in Deep Residual
+# Networks*, 2016) moved norm and ReLU to the front of each convolution, *pre-activation*:
 #
-# $$x_{k+1} = x_k + W_2 * \operatorname{relu}(\operatorname{bn}_2(W_1 * \operatorname{relu}(\operatorname{bn}_1(x_k)))).$$
+# $$x_{k+1} = x_k + W_2 * \operatorname{relu}(\operatorname{bn}_2(W_1 *
+# \operatorname{relu}(\operatorname{bn}_1(x_k)))).$$
 #
-# Then nothing stands on the path from the first block to the last. Test it at its simplest: 24 blocks whose last convolution is zero,
-# so that each branch is silent. How much of the input arrives, and how much of the gradient comes back?
+# Then nothing stands on the path from the first block to the last. Test it at its simplest: 24 blocks whose last
+# convolution is zero, so that each branch is silent. How much of the input arrives, and how much of the gradient
+# comes back?
 
 
 # %%
@@ -951,6 +988,7 @@ class PreActivation(BasicBlock):
         return x + self.conv2(self.bn2(out).relu())
 
 
+# %%
 for block in (BasicBlock, PreActivation):
     stack = nn.Sequential(*(block(8, 8) for _ in range(24)))
     for part in stack:
@@ -962,14 +1000,15 @@ for block in (BasicBlock, PreActivation):
     print(f"gets a gradient: {(x.grad != 0).float().mean():.2f}")
 
 # %% [markdown]
-# With pre-activation everything arrives and every value gets its gradient; with the ReLU on the path, the negative half
-# is lost in the first block. (In a trained network the stream after a ReLU has no negative half, and the blocks cope. The original design works; the clean
-# one works to a greater depth: He et al. trained 1001 layers with it.)
+# With pre-activation everything arrives and every value gets its gradient; with the ReLU on the path, the negative
+# half is lost in the first block. (In a trained network the stream after a ReLU has no negative half, and the blocks
+# cope. The original design works; the clean one works to a greater depth: He et al. trained 1001 layers with it.)
 #
 # ### Why transformers need skips, too
 #
-# The networks of unit 07 have layers of another kind. *Attention* replaces each vector of a set by a weighted mean of all of them. You
-# will build it; here it is enough to know that much. What happens to sixteen different vectors when you take means of means of means?
+# The networks of unit 07 have layers of another kind. *Attention* replaces each vector of a set by a weighted mean of
+# all of them. You will build it; here it is enough to know that much. What happens to sixteen different vectors when
+# you take means of means of means?
 
 
 # %%
@@ -978,44 +1017,48 @@ def attention_layers(skip, layers=12):
     generator, found = torch.Generator().manual_seed(0), []
     x = torch.randn(1, 16, 64, generator=generator)
     for _ in range(layers):
-        q, k, v = (F.layer_norm(x, (64,)) @ torch.randn(64, 64, generator=generator) / 8 for _ in range(3))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        q, k, v = (nn.functional.layer_norm(x, (64,)) @ torch.randn(64, 64, generator=generator) / 8 for _ in range(3))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
         x = x + mixed if skip else mixed
         found.append(((x - x.mean(dim=1, keepdim=True)).norm() / x.norm()).item())
     return found
 
 
+# %%
 for skip in (False, True):
     spread = attention_layers(skip)
     print(f"{'skips' if skip else 'plain'}: after layer 1, 3, 6, 12:", *(f"{spread[k - 1]:.4f}" for k in (1, 3, 6, 12)))
 
 # %% [markdown]
-# Without skips the vectors are copies of one another after a handful of layers, and there is nothing left to attend to. With skips each keeps
-# itself and adds what it has gathered. (Dong et al., *Attention is Not All You Need*, 2021, prove how fast the collapse is.) A different disease, and the same cure.
+# Without skips the vectors are copies of one another after a handful of layers, and there is nothing left to attend
+# to. With skips each keeps itself and adds what it has gathered. (Dong et al., *Attention is Not All You Need*, 2021,
+# prove how fast the collapse is.) A different disease, and the same cure.
 #
 # ## Ready for use: folding
 #
-# In evaluation mode batch norm is a fixed scale and a fixed offset for each channel. A convolution in front of it can absorb both. Let
-# the convolution be $W * x + b$ and put it into the formula of batch norm, with the running statistics:
+# In evaluation mode batch norm is a fixed scale and a fixed offset for each channel. A convolution in front of it can
+# absorb both. Let the convolution be $W * x + b$ and put it into the formula of batch norm, with the running
+# statistics:
 #
 # $$\gamma\, \frac{(W * x + b) - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta \;=\; W' * x + b'.$$
 #
-# Collect what multiplies $x$, and what does not. The result is a network without batch norm that gives the same answers with fewer
-# operations.
+# Collect what multiplies $x$, and what does not. The result is a network without batch norm that gives the same
+# answers with fewer operations.
 
 # %% [markdown]
 # ### 4.7 `fold_batch_norm` · 3 points · medium · 10 min
 #
-# Return a **new** `nn.Conv2d` with bias; leave both layers as they are. Everything else about the convolution stays: kernel
-# size, stride, padding, dilation, groups. `conv.weight` is (out_channels, in_channels / groups, rows, columns). The arguments of `nn.Conv2d` are attributes of `conv` under the same names, and
-# a convolution without bias has `conv.bias` None.
+# Return a **new** `nn.Conv2d` with bias; leave both layers as they are. Everything else about the convolution stays:
+# kernel size, stride, padding, dilation, groups. `conv.weight` is (out_channels, in_channels / groups, rows,
+# columns). The arguments of `nn.Conv2d` are attributes of `conv` under the same names, and a convolution without bias
+# has `conv.bias` None.
 
 
 # %% nbgrader={"grade": false, "grade_id": "fold_batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution that does what `conv` and then `bn` do in evaluation mode (Jacob et al. 2018, section 3.2).
 
-    conv: with or without bias. bn: with weight, bias, running_mean, running_var and eps, for conv.out_channels channels.
+    conv: with or without bias. bn: has weight, bias, running_mean, running_var, each (conv.out_channels,), and eps.
     Returns a new nn.Conv2d with a bias, in the dtype of conv.
     """
     ### BEGIN SOLUTION
@@ -1045,14 +1088,14 @@ check(fold_batch_norm, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Fold a whole trained network and compare: the answers, the layers, the time.
+# Fold the residual net of 20 layers that you trained, and compare the answers, the layers and the time.
 
 # %% tags=["training"]
 import copy
 import time
 
 partner = {"bn1": "conv1", "bn2": "conv2", "bn3": "conv3", "1": "0"}  # "1" and "0": in downsample
-before = trained["residual 20"][0].cpu().eval()
+before = copy.deepcopy(trained["residual 20"][0]).cpu().eval()
 after = copy.deepcopy(before)
 for part in list(after.modules()):
     for name, child in list(part.named_children()):
@@ -1071,6 +1114,7 @@ def milliseconds(net, images, repeats=20):
     return sorted(times)[repeats // 2]
 
 
+# %% tags=["training"]
 with torch.no_grad():
     gap = (before(test_images[:64].cpu()) - after(test_images[:64].cpu())).abs().max().item()
     print(f"largest difference between the logits: {gap:.1e}")
@@ -1081,25 +1125,29 @@ with torch.no_grad():
 # %% [markdown]
 # The same logits up to rounding, without a single batch norm. Units that put networks to use fold first.
 #
-# **Question 3 (2 points, about 5 min).** Someone deploys this network without calling `eval()`, and without folding. Requests come
-# in small batches, sometimes a single image, sometimes a batch of images that are all alike. What goes wrong for one image's
-# answer, and what happens to the network itself while it serves? Why can neither happen to the folded network?
+# **Question 3 (2 points, about 5 min).** Someone deploys this network without calling `eval()`, and without folding.
+# Requests come in small batches, sometimes a single image, sometimes a batch of images that are all alike. What goes
+# wrong for one image's answer, and what happens to the network itself while it serves? Why can neither happen to the
+# folded network?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_evaluation", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** In training mode each channel is normalised with the mean and variance of the batch at hand. The answer for an image then depends
-# on which images it is batched with: a batch of images that are all alike has other statistics than the mixed batches of training, and normalising by
-# them removes exactly what the images have in common, which may be what the answer depends on. With few images the statistics are noisy. And each forward pass moves the
-# running statistics towards what is being served, so the network changes with use, and a later call of `eval()` does not bring back the trained
-# state. In the folded network the statistics at the end of training are part of the weights: there is nothing left that could depend on the batch or be
-# updated by a forward pass.
+# **Model answer.** In training mode each channel is normalised with the mean and variance of the batch at hand. The
+# answer for an image then depends on which images it is batched with: a batch of images that are all alike has other
+# statistics than the mixed batches of training, and normalising by them removes exactly what the images have in
+# common, which may be what the answer depends on. With few images the statistics are noisy. And each forward pass
+# moves the running statistics towards what is being served, so the network changes with use, and a later call of
+# `eval()` does not bring back the trained state. In the folded network the statistics at the end of training are part
+# of the weights: there is nothing left that could depend on the batch or be updated by a forward pass.
 #
-# One point: the answer depends on the neighbours in the batch. One point: the running statistics drift; folding freezes both.
+# One point: the answer depends on the neighbours in the batch. One point: the running statistics drift; folding
+# freezes both.
 
 # %% [markdown]
 # ## At full size
 #
-# The same blocks, with the widths of ResNet-18 and an up-to-date recipe, reach above 95 % on CIFAR-10's test images on one GPU. The recipe lies beside
-# this notebook's source as `training.py`. If its run was recorded, the next cell shows it, labelled with the hardware that it was made on.
+# `cvcourse train 04_resnet --data cifar10 --budget gpu` trains the same blocks at full size on one GPU, on crops,
+# mirrored and partly covered images. The recipe is aimed at 95 % of CIFAR-10's test images. If a run was recorded, the
+# next cell shows it, with the hardware that it was made on.
 
 # %% tags=["training"]
 reference = show_reference("gpu")
@@ -1107,12 +1155,16 @@ reference = show_reference("gpu")
 # %% [markdown]
 # ## What to take along
 #
-# - Degradation is a failure to *fit*: the deeper plain net has the higher training loss, although a good solution exists.
-# - Batch norm: batch statistics in training, running ones in evaluation; biased variance to normalise, unbiased to remember; no bias in front of it.
-# - A block computes a change, $y = \mathcal{F}(x) + x$. The ReLU comes after the addition; a projection only where the shape changes.
-# - The gradient passes $\prod (I + J_k)$ instead of $\prod J_k$. With batch norm the plain product explodes towards the image, without it it vanishes; skips and norm are needed together.
+# - Degradation is a failure to *fit*: the deeper plain net has the higher training loss, although a good solution
+#   exists.
+# - Batch norm: batch statistics in training, running ones in evaluation; biased variance to normalise, unbiased to
+#   remember; no bias in front of it.
+# - A block computes a change, $y = \mathcal{F}(x) + x$. The ReLU comes after the addition; a projection only where
+#   the shape changes.
+# - The gradient passes $\prod (I + J_k)$ instead of $\prod J_k$. With batch norm the plain product explodes towards
+#   the image, without it it vanishes; skips and norm are needed together.
 # - Zero the last $\gamma$, warm up, decay along a cosine. Fold for use.
 #
-# **Further reading.** He et al., *Identity Mappings in Deep Residual Networks* (2016), take the path apart. Veit, Wilber and Belongie
-# (*Residual Networks Behave Like Ensembles of Relatively Shallow Networks*, 2016) remove whole blocks from a trained network, which hardly minds. Goyal et al. (2017) train
-# ResNet-50 on ImageNet in an hour.
+# **Further reading.** He et al., *Identity Mappings in Deep Residual Networks* (2016), take the path apart. Veit,
+# Wilber and Belongie (*Residual Networks Behave Like Ensembles of Relatively Shallow Networks*, 2016) remove whole
+# blocks from a trained network, which hardly minds. Goyal et al. (2017) train ResNet-50 on ImageNet in an hour.

@@ -82,11 +82,15 @@ def _needs_projection(in_channels, out_channels, stride=1, skip=True):
 
 
 def _filled_block(draw, block, in_channels, channels, convolutions, **given):
-    """A block of the learner's class with drawn parameters and buffers."""
-    required = _convolutions(convolutions)
-    if _needs_projection(in_channels, channels * (1 if convolutions == 2 else 4), **given):
+    """A block of the learner's class with drawn parameters and buffers.
+
+    A projection under another name is asked for by its right one; a block without any is run as it is.
+    """
+    module, required = block(in_channels, channels, **given), _convolutions(convolutions)
+    others = {name.split(".")[0] for name, _ in module.named_parameters()} - {name.split(".")[0] for name in required}
+    if others and _needs_projection(in_channels, channels * (1 if convolutions == 2 else 4), **given):
         required.append("downsample.0.weight")
-    return draw.fill(block(in_channels, channels, **given), required=required)
+    return draw.fill(module, required=required)
 
 
 def _evaluated(module, x):
@@ -113,6 +117,7 @@ def _count(module):
         dict(in_channels=3, channels=3, stride=2),
         dict(in_channels=2, channels=3),
         dict(in_channels=3, channels=3, skip=False),
+        dict(in_channels=3, channels=4, stride=2, skip=False),
     ],
     hidden=[
         dict(in_channels=4, channels=4),
@@ -149,6 +154,7 @@ def basic_block_in_training(BasicBlock, draw, in_channels, channels, **given):
         dict(in_channels=8, channels=2, stride=2),
         dict(in_channels=2, channels=2),
         dict(in_channels=8, channels=2, skip=False),
+        dict(in_channels=3, channels=1, stride=2, skip=False),
     ],
     hidden=[
         dict(in_channels=12, channels=3),
@@ -208,7 +214,8 @@ class _Recorder(nn.Module):
 def any_block(make_stage, draw, in_channels, channels, count, stride, **given):
     stage = make_stage(_Recorder, in_channels, channels, count, stride, **given)
     output = draw.fill(stage)(draw.normal(2, in_channels, 7, 5))
-    return {"output": output, "asked for": tuple(number for block in stage for number in block.asked)}
+    asked = tuple(number for block in stage for number in block.asked)
+    return {"output": output, "in_channels, channels, stride and skip of each block": asked}
 
 
 @probe(
@@ -227,10 +234,26 @@ def real_blocks(make_stage, draw, block, in_channels, channels, count, stride):
     return {"output": _evaluated(draw.fill(stage), draw.normal(1, in_channels, 4, 6)), "parameters": _count(stage)}
 
 
+class _Layer(nn.Module):
+    """A block of one convolution: another class than BasicBlock, with the same expansion."""
+
+    expansion = 1
+
+    def __init__(self, in_channels, channels, stride=1, skip=True):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1)
+
+    def forward(self, x):
+        return self.conv1(x).tanh()
+
+
+BLOCKS = {"BasicBlock": models.BasicBlock, "Bottleneck": models.Bottleneck, "Layer": _Layer}
+
+
 def _network(draw, ResNet, blocks, widths, block="BasicBlock", **given):
     """The learner's network with drawn parameters, on the course's own blocks and stages."""
     with provided(ResNet, make_stage=models.make_stage, BasicBlock=models.BasicBlock, Bottleneck=models.Bottleneck):
-        network = ResNet(tuple(blocks), tuple(widths), block=getattr(models, block), **given)
+        network = ResNet(tuple(blocks), tuple(widths), block=BLOCKS[block], **given)
     stages = [f"layer{number}.0.conv1.weight" for number in range(1, len(blocks) + 1)]
     return draw.fill(network, required=["conv1.weight", "bn1.weight", *stages, "fc.weight", "fc.bias"])
 
@@ -240,6 +263,7 @@ NETWORKS = [
     dict(blocks=[2, 1, 1], widths=[2, 3, 4], in_channels=1, num_classes=3),
     dict(blocks=[1, 1], widths=[2, 3], block="Bottleneck", num_classes=4),
     dict(blocks=[1, 2], widths=[2, 4], skip=False, in_channels=2, num_classes=3),
+    dict(blocks=[2, 1], widths=[3, 2], block="Layer", num_classes=3),
 ]
 
 
@@ -291,6 +315,8 @@ SCHEDULES = [
     cases=SCHEDULES,
     hidden=[dict(total_steps=26, warmup_steps=7), dict(total_steps=12, warmup_steps=0)],
     dtypes=("float64", "float64"),
+    rtol=1e-6,
+    why="a rate that went through a float32 tensor is as good",
 )
 def to_zero(cosine_schedule, draw, total_steps, warmup_steps):
     peak = draw.uniform(1, low=0.2, high=2.0).item()
@@ -304,6 +330,8 @@ def to_zero(cosine_schedule, draw, total_steps, warmup_steps):
     cases=[dict(total_steps=16, warmup_steps=3), dict(total_steps=10, warmup_steps=0)],
     hidden=[dict(total_steps=23, warmup_steps=6)],
     dtypes=("float64", "float64"),
+    rtol=1e-6,
+    why="a rate that went through a float32 tensor is as good",
 )
 def to_a_last_rate(cosine_schedule, draw, total_steps, warmup_steps):
     peak, last = draw.uniform(1, low=0.5, high=2.0).item(), draw.uniform(1, low=0.01, high=0.3).item()

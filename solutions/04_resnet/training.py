@@ -15,8 +15,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cvcourse import data as sets
-from cvcourse.training import Compose, Cutout, RandomCrop, RandomFlip, accuracy, autocast, fit, one_cycle, sgd
-from cvcourse.training.augment import Normalize
+from cvcourse.training import (
+    Compose,
+    Cutout,
+    Normalize,
+    RandomCrop,
+    RandomFlip,
+    accuracy,
+    autocast,
+    fit,
+    one_cycle,
+    sgd,
+)
 
 DATA = ("digits", "cifar10")
 # Of CIFAR-10, 97 batches of 512 images are an epoch.

@@ -210,6 +210,14 @@ def by_tensors(step, total_steps, peak, warmup_steps, last=0.0):
     return (peak * rising if step < warmup_steps else falling).item()
 
 
+@wheat("cosine_schedule")
+def in_single_precision(step, total_steps, peak, warmup_steps, last=0.0):
+    if step < warmup_steps:
+        return peak * step / warmup_steps
+    angle = torch.tensor(math.pi * (step - warmup_steps) / (total_steps - warmup_steps))  # float32
+    return (last + 0.5 * (peak - last) * (1 + torch.cos(angle))).item()
+
+
 @shortcut("cosine_schedule")
 def the_courses_schedule(*arguments, **keywords):
     return models.cosine_schedule(*arguments, **keywords)
@@ -249,3 +257,8 @@ def by_channels(conv, bn):
 @shortcut("fold_batch_norm")
 def the_courses_folding(conv, bn):
     return models.fold_batch_norm(conv, bn)
+
+
+@shortcut("fold_batch_norm")
+def torchs_folding(conv, bn):
+    return torch.nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), bn.eval())

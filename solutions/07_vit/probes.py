@@ -29,7 +29,7 @@ def cut(patchify, draw, shape, patch_size):
     law=True,
 )
 def refused_sizes(patchify, draw, shape, patch_size):
-    return {"refused": refuses(patchify, draw.normal(*shape), patch_size)}
+    return {"refused with a ValueError": refuses(patchify, draw.normal(*shape), patch_size)}
 
 
 @probe(
@@ -72,7 +72,7 @@ def put_together(unpatchify, draw, batch, channels, patch_size, height, width):
 )
 def refused_outlines(unpatchify, draw, tokens, patch_size, height, width):
     patches = draw.normal(2, tokens, patch_size**2 * 2)
-    return {"refused": refuses(unpatchify, patches, patch_size, height, width)}
+    return {"refused with a ValueError": refuses(unpatchify, patches, patch_size, height, width)}
 
 
 @probe(
@@ -109,6 +109,8 @@ def tokens(PatchEmbed, draw, size, patch_size, in_channels, embed_dim, batch):
     embed = draw.fill(PatchEmbed(given, patch_size, in_channels, embed_dim), required=PROJ)
     images = draw.normal(batch, in_channels, height, width, grad=True)
     output = embed(images)
+    if not isinstance(output, torch.Tensor):
+        raise TypeError("forward should return one tensor, the tokens")
     by_images, by_weight = gradient((output**2).sum(), (images, embed.proj.weight))
     return {"tokens": output, "gradient of images": by_images, "gradient of proj.weight": by_weight}
 
@@ -120,6 +122,8 @@ def tokens(PatchEmbed, draw, size, patch_size, in_channels, embed_dim, batch):
 )
 def grid(PatchEmbed, draw, size, patch_size):
     embed = PatchEmbed(size if isinstance(size, int) else tuple(size), patch_size, 2, 3)
+    if not isinstance(embed.grid, tuple | list):
+        raise TypeError("grid should be a pair of numbers, (rows, columns)")
     return {"grid": tuple(embed.grid)}
 
 
@@ -130,7 +134,8 @@ def grid(PatchEmbed, draw, size, patch_size):
     law=True,
 )
 def refused_images(PatchEmbed, draw, size, patch_size):
-    return {"refused": refuses(PatchEmbed, size if isinstance(size, int) else tuple(size), patch_size, 2, 3)}
+    given = size if isinstance(size, int) else tuple(size)
+    return {"refused with a ValueError": refuses(PatchEmbed, given, patch_size, 2, 3)}
 
 
 @probe(
@@ -232,7 +237,7 @@ def gradients_of_heads(MultiHeadSelfAttention, draw, embed_dim, num_heads, batch
     law=True,
 )
 def refused_heads(MultiHeadSelfAttention, draw, embed_dim, num_heads):
-    return {"refused": refuses(MultiHeadSelfAttention, embed_dim, num_heads)}
+    return {"refused with a ValueError": refuses(MultiHeadSelfAttention, embed_dim, num_heads)}
 
 
 BLOCK = tuple(
@@ -356,19 +361,14 @@ def gradients_of_tables(VisionTransformer, draw, **settings):
     return {"gradient of cls_token": by_class, "gradient of pos_embed": by_places}
 
 
-@probe(
-    "VisionTransformer",
-    cases=[dict(image_size=8, depth=2), dict(image_size=4, depth=3)],
-    hidden=[dict(image_size=12, depth=1)],
-    law=True,
-)
-def parts(VisionTransformer, draw, image_size, depth):
-    with provided(VisionTransformer, **PARTS):
-        network = VisionTransformer(image_size, embed_dim=12, depth=depth)
-    tables = tuple(isinstance(getattr(network, name), nn.Parameter) for name in ("cls_token", "pos_embed"))
-    tables_vary = tuple(bool(getattr(network, name).std() > 0) for name in ("cls_token", "pos_embed"))
-    counts = sum(parameter.numel() for parameter in network.parameters())
-    return {"tables are parameters": tables, "tables are random": tables_vary, "weights": counts}
+@probe("VisionTransformer", cases=[dict(batch=2)], hidden=[dict(batch=1)], law=True)
+def defaults(VisionTransformer, draw, batch):
+    with provided(VisionTransformer, **PARTS), torch.no_grad():
+        network = VisionTransformer()
+        output, weights = _two(network(torch.empty(batch, 3, 32, 32), return_attention=True))
+    tables = tuple(isinstance(getattr(network, name, None), nn.Parameter) for name in ("cls_token", "pos_embed"))
+    shapes = {"logits": tuple(output.shape), "attention": tuple(weights[0].shape), "blocks": len(weights)}
+    return {"tables are parameters": tables, **shapes, "weights": sum(p.numel() for p in network.parameters())}
 
 
 @probe(
@@ -415,6 +415,6 @@ def rolled_out(attention_rollout, draw, depth, batch, heads, tokens):
 
 
 def _two(returned):
-    if isinstance(returned, torch.Tensor):
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise TypeError("two results are expected: the output and the weights")
     return returned

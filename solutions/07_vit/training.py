@@ -17,18 +17,24 @@ from torch.nn.functional import cross_entropy
 from cvcourse import data as sets
 from cvcourse.training import (
     Compose,
+    CutMix,
     Cutout,
+    Mixup,
+    Normalize,
+    RandomAffine,
     RandomBrightness,
+    RandomChoice,
+    RandomColour,
     RandomContrast,
     RandomCrop,
     RandomFlip,
+    RandomMix,
     accuracy,
     adamw,
     autocast,
     fit,
     warmup_cosine,
 )
-from cvcourse.training.augment import CutMix, Mixup, Normalize, RandomAffine, RandomChoice, RandomColour, RandomMix
 
 DATA = ("digits", "cifar10")
 PATCH_SIZE = {"digits": 2, "cifar10": 4}

@@ -138,6 +138,16 @@ def test_an_unwritten_helper_is_no_unwritten_answer(check):
     assert "it calls other, which is not written yet" in verdict.cases[0].message
 
 
+def test_a_module_without_forward_is_no_stub(check):
+    class Silent(torch.nn.Module):
+        def froward(self, x):
+            return x
+
+    verdict = verdict_of(check, lambda signal, width=2: Silent()(signal))
+    assert verdict.state is State.ERROR
+    assert "without a method `forward`" in verdict.cases[0].message
+
+
 def test_system_exit_is_an_error_and_no_end(check):
     def leaving(signal, width=2):
         raise SystemExit(0)

@@ -63,6 +63,23 @@ def test_a_difference_is_named(expected, got, words):
 
 
 @pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("a (2) must match b (3)", True),
+        ("a (3) must match b (2)", True),
+        ("a (3) must match b (2): it has c", True),
+        ("there is no a", False),
+    ],
+)
+def test_an_exception_is_known_by_its_type_and_its_words(words, known):
+    wrong = Outcome(failure=Failure("RuntimeError", "a (2) must match b (3): it has d, e"))
+    entry = exercise(replace(case(torch.zeros(2)), wrong={0: wrong}))
+    verdict = judge(entry, [Outcome(failure=Failure("RuntimeError", words))])
+    assert (verdict.diagnosis is not None) == known
+    assert judge(entry, [Outcome(failure=Failure("TypeError", "a (2) must match b (3)"))]).diagnosis is None
+
+
+@pytest.mark.parametrize(
     ("expected", "got"),
     [
         (torch.tensor([1000.0, 0.0]), torch.tensor([1000.0, 0.01])),  # 1e-4 of the largest magnitude

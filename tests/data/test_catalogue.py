@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from cvcourse.data import CIFAR10, PHOTOGRAPHS, Archive, DataError, datasets
+from cvcourse.data import CIFAR10, PHOTOGRAPHS, Archive, DataError, datasets, has
 from cvcourse.data import catalogue as module
 
 
@@ -67,3 +67,11 @@ def test_cifar10_absent_spoilt_and_present(tmp_path, monkeypatch):
     one("cifar10").fetch(tmp_path)
     with pytest.raises(DataError, match="archive"):
         one("cifar10").verify(tmp_path)
+
+
+def test_whether_a_set_is_here_can_be_asked_by_name(tmp_path, monkeypatch):
+    assert has("digits") and not has("cifar10", tmp_path)
+    monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path))
+    assert not has("cifar10")
+    with pytest.raises(DataError, match="no data set 'cifar11': the course knows scenes, "):
+        has("cifar11")

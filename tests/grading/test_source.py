@@ -47,6 +47,28 @@ def test_the_courses_own_models_are_found(cells):
     assert forbidden(read(cells), "blur", FORBID) == []
 
 
+LENT = {
+    "by assignment": "Block = models.Block",
+    "by import": "from cvcourse.models import Block",
+    "through the package": "import cvcourse\nBlock = cvcourse.models.Block",
+}
+
+
+@pytest.mark.parametrize("lent", LENT.values(), ids=LENT)
+def test_another_exercise_may_be_lent_by_the_courses_own_models(lent):
+    cells = ["from cvcourse import models", lent, "class Net:\n    def __init__(self):\n        self.part = Block()"]
+    assert forbidden(read(cells), "Net", ["models"]) == []
+    assert {name for name, _ in forbidden(read(cells), "Block", ["models"])} == {"models"}
+
+
+def test_what_is_lent_below_its_check_is_none_of_that_check():
+    own = ["from cvcourse import models", "class Block:\n    pass", "check(Block)"]
+    lent = "Block = models.Block"
+    assert forbidden(read([*own, lent]), "Block", ["models"]) == []
+    assert forbidden(read([*own[:2], lent, own[2]]), "Block", ["models"]) != []
+    assert forbidden(read([own[0], lent, *own[1:]]), "Block", ["models"]) == []
+
+
 def test_the_courses_own_models_beside_an_answer_are_no_shortcut():
     cells = ["from cvcourse import data, models", "def blur(x):\n    return x", "show(models.blur(x))"]
     assert forbidden(read(cells), "blur", ["models"]) == []

@@ -8,6 +8,7 @@ import textwrap
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 
 from cvcourse.training.progress import MOST_POINTS, Progress, thinned
@@ -33,6 +34,15 @@ def test_a_line_says_step_loss_throughput_and_time_left(train, new_net, capsys):
     assert first.startswith("step 1 of 3   loss 1.")
     assert "images/s   about" in first and first.endswith("s left")
     assert second.endswith("accuracy 0.25")
+
+
+def test_a_quiet_training_tells_nothing_but_that_stored_weights_are_used(train, new_net, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path))
+    for said in ("", "is finished: its stored weights are used"):
+        torch.manual_seed(0)
+        train(new_net(), steps=3, report_every=0.0, quiet=True, checkpoint="quiet")
+        out = capsys.readouterr().out
+        assert out == "" if not said else said in out and len(out.splitlines()) == 1
 
 
 def test_time_left_counts_the_steps_of_this_session_only(monkeypatch):

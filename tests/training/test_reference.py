@@ -57,6 +57,8 @@ def test_what_is_written_can_be_read(tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", run.environment["date"])
     assert run.environment["hardware"]
     assert torch.equal(load_file(run.weights)["weight"], RESULTS.model.weight)
+    if os.name == "posix":
+        assert run.weights.stat().st_mode & 0o044 == 0o044, "a class reads it"
 
 
 def test_it_holds_no_place_of_this_machine(tmp_path):
