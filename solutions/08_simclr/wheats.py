@@ -226,3 +226,33 @@ def with_a_straight_path(local, gather, rank):
     parts = torch.stack(list(gather(local.detach())))  # (processes, n, D)
     place = F.one_hot(torch.tensor(rank), len(parts)).to(local.dtype)
     return (parts + place[:, None, None] * (local - local.detach())).flatten(0, 1)
+
+
+@shortcut("random_resized_crop")
+def the_courses_crop(*arguments, **keywords):
+    return models.random_resized_crop(*arguments, **keywords)
+
+
+@shortcut("color_distort")
+def the_courses_colours(*arguments, **keywords):
+    return models.color_distort(*arguments, **keywords)
+
+
+@shortcut("gaussian_blur")
+def the_courses_blur(*arguments, **keywords):
+    return models.gaussian_blur(*arguments, **keywords)
+
+
+@shortcut("nt_xent")
+def the_courses_loss(*arguments, **keywords):
+    return models.nt_xent(*arguments, **keywords)
+
+
+@shortcut("contrastive_accuracy")
+def the_courses_accuracy(*arguments, **keywords):
+    return models.contrastive_accuracy(*arguments, **keywords)
+
+
+@shortcut("gather_negatives")
+def the_courses_gathering(*arguments, **keywords):
+    return models.gather_negatives(*arguments, **keywords)
