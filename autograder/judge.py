@@ -216,9 +216,10 @@ def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) ->
 def _said(failure: Failure) -> tuple[str, ...]:
     """What tells one exception from another: its type and its words, in any order, since `a + b` may be `b + a`.
 
-    What stands behind a colon is left out: it lists what is there.
+    Numbers are left out, for `reshape(-1, 3)` may be `reshape(n, 3)`, and what stands behind a colon, where a message
+    lists what there is.
     """
-    return failure.kind, *sorted(re.findall(r"\w+", failure.message.split(": ")[0]))
+    return failure.kind, *sorted(re.findall(r"[^\W\d]+", failure.message.split(": ")[0]))
 
 
 def _failed(failure: Failure, hidden: bool) -> str:

@@ -66,7 +66,7 @@ def test_a_difference_is_named(expected, got, words):
     ("words", "known"),
     [
         ("a (2) must match b (3)", True),
-        ("a (3) must match b (2)", True),
+        ("b (3) must match a (-1)", True),
         ("a (3) must match b (2): it has c", True),
         ("there is no a", False),
     ],
