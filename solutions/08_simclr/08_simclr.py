@@ -404,9 +404,10 @@ def two_views(augment):
 #
 # $$z = W_2\, \operatorname{relu}(\operatorname{bn}(W_1 h)) + b_2 .$$
 #
-# After training the head is thrown away. Why have one, then? The loss wants two views of a picture to have the *same*
-# vector, so $z$ must forget all that the changes change, colour for example. The layer before it may keep more. The
-# paper found that the head improves the representation $h$ a good deal. You will see below what it does at our scale.
+# The paper's formula has no batch norm; ours has one. After training the head is thrown away. Why have one, then? The
+# loss wants two views of a picture to have the *same* vector, so $z$ must forget all that the changes change, colour
+# for example. The layer before it may keep more. The paper found that the head improves the representation $h$ a good
+# deal. You will see below what it does at our scale.
 
 # %% [markdown]
 # ### 8.4 `ProjectionHead` · 2 points · easy · 5 min
@@ -549,7 +550,7 @@ for temperature in (0.05, 0.3, 2.0):
     print(f"temperature {temperature:<4}: pull {force[0]:+.2f}, pushes", *(f"{each:+.2f}" for each in force[1:]))
 
 # %% [markdown]
-# At the low temperature the nearest negative gets nearly all of the push, at the high one all get the same, and little
+# At the low temperature the nearest negative gets all of the push, at the high one all get about the same, and little
 # of it.
 #
 # The first line of the cell before is worth a thought. A network that maps *everything* to one vector makes all pairs
@@ -605,9 +606,11 @@ Lab(
 )
 
 # %% [markdown]
-# Move picture 2 onto picture 1 (-25 degrees): a *hard negative*. At temperature 0.05 both rows are in two minds, and
-# the other pictures do not exist for them. At temperature 1 the softmax is nearly flat, and so is the loss: even the
-# best arrangement is not far below a guess. Then make the views 30 degrees apart and look where the loss is smallest.
+# Move picture 2 onto picture 1 (-25 degrees): a *hard negative*. At temperature 0.05 their rows are torn between the
+# partner and the negatives next to it, and the other pictures do not exist for them. At temperature 5 the softmax is
+# nearly flat, and the loss is not far below a guess whatever you do. Then make the views 30 degrees apart and look
+# where the loss is smallest. (That is not the best temperature to train with: at each temperature the loss asks another
+# question, so losses at two temperatures cannot be compared.)
 
 # %% [markdown]
 # ### How many pairs are found?
@@ -662,7 +665,7 @@ for name, augment in {"cut only": augmentation(colour=False), "cut and dyed": au
     print(f"{name:13} six numbers find {found:.0%} of the pairs")
 
 # %% [markdown]
-# Six numbers, no network, no shape. If views are only cut, colour gives many of them away. Keep that in mind.
+# Six numbers, no network, no shape. If views are only cut, colour gives most of them away. Keep that in mind.
 #
 # ## Training without a label
 #
@@ -735,11 +738,6 @@ trained["SimCLR"], with_head, run = simclr(augmentation(), plan.steps, evaluate=
 # %% tags=["training"]
 guess, end = torch.tensor(2.0 * plan.batch_size - 1).log(), run.losses[-20:]
 print(f"loss of a guess {guess:.2f}; yours began at {run.losses[0]:.2f} and ended at {sum(end) / len(end):.2f}")
-show(
-    curves({"loss": run.losses}, x_label="step", y_label="NT-Xent", y_limits=(0, 6)),
-    caption="One point a step; every step has another batch.",
-    alt="The contrastive loss against the step: it falls quickly at first and then slowly, with much noise.",
-)
 
 # %% [markdown]
 # ## Was it worth anything?
@@ -1055,8 +1053,8 @@ show(
 # - **Temperature.** At 1 the neighbours are far worse on all seeds, as the forces above let you expect: everything is
 #   pushed alike. Between 0.05 and 0.3 the differences are about as large as those between seeds.
 # - **Batch size.** The paper finds that large batches help, since they bring more negatives. Here, with as many
-#   *pictures*, batches of 256 are worst and batches of 16 best. Many pictures in few steps are few steps: 150 against
-#   2400. (The learning rate was raised with the root of the batch size.)
+#   *pictures*, batches of 256 are worst, and batches of 16 at least as good as batches of 64. Many pictures in few
+#   steps are few steps: 150 against 2400. (The learning rate was raised with the root of the batch size.)
 # - **Head.** Without one the neighbours are worse on all three seeds, and so are the probes with 5 % of the labels: the
 #   paper's finding holds here. Compare also the columns "k-NN" and "k-NN of z" of the runs with temperature 0.3: $h$ is
 #   better than $z$, on all seeds, though not by much. In the longer runs of the table further up the two are level.
@@ -1117,9 +1115,10 @@ for name, model in {"untrained": fresh, "SimCLR": with_head, "SimCLR, cut only":
     print()
 
 # %% [markdown]
-# The untrained network is perfectly aligned, nearly, and says nothing: all its vectors point the same way. Training
-# pays for spreading out with a little alignment. The network that was trained on cuts alone spreads even more, but
-# shown dyed views its partners lie far apart: it never learned that dyeing changes nothing.
+# The untrained network is aligned almost perfectly, and says nothing: all its vectors point nearly the same way.
+# Training spreads them, and pays with a little alignment. The network that was trained on cuts alone spreads its
+# vectors as well, but shown dyed views, partners lie about as far apart as strangers would: it never learned that
+# dyeing changes nothing.
 #
 # ## More negatives: several GPUs
 #
@@ -1212,7 +1211,7 @@ print(f"each on its own {(apart - whole).abs().max():.1e}")
 # batch norm prevents it. And both views go through the network in **one** batch here; sent through one after the other,
 # each would be normalised with its own statistics.
 #
-# **Question 3 (2 points, about 5 min).** In a batch of 64 pictures of eight kinds, about seven other pictures show the
+# **Question 3 (2 points, about 5 min).** In a batch of 64 pictures of eight kinds, about eight other pictures show the
 # same kind as a given one, and the loss pushes all of them away. Why do the kinds come together all the same? What
 # would you expect if the encoder were so large that it could tell every picture from every other, whatever the changes?
 # And what speaks against a batch that is as large as possible, with these data?
