@@ -676,6 +676,7 @@ for name, augment in {"cut only": augmentation(colour=False), "cut and dyed": au
 # %% tags=["helper"]
 snapshots, trained = [], {}  # (steps done, features of bank and queries); name -> encoder
 bank, queries = creatures(1000, seed=0), creatures(140, seed=1)
+thumbnails = F.interpolate(queries.images, (20, 20), mode="bilinear", antialias=True)
 
 
 def snapshot(step, encoder):
@@ -938,12 +939,12 @@ def embedding_map(classify, when, kind):
     index = min(len(taken) - 1, round(when / 12 * (len(taken) - 1)))
     step, known, asked = taken[index]
     accuracy = (classify(known, bank.labels, asked) == queries.labels).float().mean().item()
-    canvas, frame = torch.ones(3, 460, 460), torch.tensor([0.84, 0.37, 0.0])[:, None, None]
-    corners = (3 + places[index] * 428).long().tolist()
+    canvas, frame = torch.ones(3, 320, 320), torch.tensor([0.84, 0.37, 0.0])[:, None, None]
+    corners = (2 + places[index] * 296).long().tolist()
     for n in (queries.labels == kind).int().argsort(stable=True).tolist():  # marked ones lie on top
-        (column, row), thick = corners[n], 3 if queries.labels[n] == kind else 0
-        canvas[:, row - thick : row + 26 + thick, column - thick : column + 26 + thick] = frame
-        canvas[:, row : row + 26, column : column + 26] = queries.images[n, :, 3:29, 3:29]
+        (column, row), thick = corners[n], 2 if queries.labels[n] == kind else 0
+        canvas[:, row - thick : row + 20 + thick, column - thick : column + 20 + thick] = frame
+        canvas[:, row : row + 20, column : column + 20] = thumbnails[n]
     return Scene(
         image(canvas, title=f"after {step} steps", size=460),
         caption=f"k-NN accuracy of these {len(asked)} pictures, with a bank of 1000: {accuracy:.2f}",
