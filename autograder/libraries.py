@@ -1,8 +1,8 @@
 """The libraries whose functions an exercise may forbid."""
 
 LIBRARIES = {"torch", "numpy", "scipy", "skimage", "sklearn", "PIL", "cv2", "kornia", "torchvision", "einops", "timm"}
-OWN_MODELS = "cvcourse.models"
-"""The course's tested version of what the units build."""
+OWN_MODELS = ("cvcourse.models", "cvcourse.measures")
+"""Where the course's tested versions of what the units build stand."""
 
 MODELS = "models"
 """The name in `forbid` that refuses whatever comes from there."""
@@ -12,5 +12,5 @@ ONLY_IN_SOURCE = {MODELS, "fuse_conv_bn_eval", "fuse_conv_bn_weights"}
 
 
 def is_own_model(module: str | None) -> bool:
-    """Whether a module is the course's models or belongs to them."""
-    return f"{module}.".startswith(f"{OWN_MODELS}.")
+    """Whether a module is one of the course's tested versions or belongs to them."""
+    return f"{module}.".startswith(tuple(f"{package}." for package in OWN_MODELS))

@@ -111,7 +111,7 @@ def source_of(answer: Any) -> Source | None:
     """The source of a function or class, or None where Python does not know it."""
     try:
         return Source(_class_text(answer) if inspect.isclass(answer) else inspect.getsource(answer))
-    except (OSError, TypeError, SyntaxError, IndexError):
+    except (OSError, TypeError, SyntaxError, IndexError, StopIteration):  # a class of Python's own libraries, too
         return None
 
 

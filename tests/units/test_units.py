@@ -21,7 +21,8 @@ from autograder.lesson import ROOT, read_lesson, tags, units
 from autograder.quality import MUTATION_FLOOR, unit_quality
 
 UNITS = units()
-FULL_SECONDS, SMOKE_SECONDS, CHECK_SECONDS = 180, 40, 0.5
+SMOKE_SECONDS, CHECK_SECONDS = 40, 0.5
+FULL_SECONDS = {"08_simclr": 420}  # where training on a processor may take longer than 180 s
 
 
 def cells_of(unit: str, kind: str) -> list[nbformat.NotebookNode]:
@@ -80,7 +81,7 @@ def test_runs_in_the_smoke_budget(unit, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_runs_in_full_on_a_processor(unit, tmp_path, monkeypatch):
-    assert run_notebook(unit, "cpu", tmp_path, monkeypatch) < FULL_SECONDS
+    assert run_notebook(unit, "cpu", tmp_path, monkeypatch) < FULL_SECONDS.get(unit, 180)
 
 
 @pytest.mark.parametrize("unit", UNITS)

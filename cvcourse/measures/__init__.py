@@ -1,0 +1,20 @@
+"""What a representation is worth, measured: nearest neighbours, a linear probe, alignment and uniformity.
+
+>>> from cvcourse.measures import features, knn_classify
+>>> bank, queries = features(encoder, train_images), features(encoder, test_images)
+>>> accuracy = (knn_classify(bank, train_labels, queries) == test_labels).float().mean()
+
+Nothing heavy is imported until one of these names is used.
+"""
+
+from cvcourse.lazy import lazy
+
+HOME: dict[str, str] = {
+    "features": "representation",
+    "knn_classify": "representation",
+    "linear_probe": "representation",
+    "alignment": "sphere",
+    "uniformity": "sphere",
+}
+
+__getattr__, __dir__, __all__ = lazy(__name__, HOME)

@@ -1,0 +1,130 @@
+"""Contrastive learning (Chen et al. 2020): changes of whole batches, the projection head, the loss.
+
+Pictures are (N, channels, H, W), floating point. Changes have parameters of their own for every picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+GREY = (0.299, 0.587, 0.114)  # ITU-R 601
+
+
+def random_resized_crop(
+    images: Tensor,
+    generator: Generator,
+    scale: tuple[float, float] = (0.25, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """A random box of each picture, brought to the picture's size, bilinearly.
+
+    scale: smallest and largest area of a box, as shares of the picture's; uniform. ratio: smallest and largest width /
+    height, in pixels; its logarithm is uniform. A side longer than the picture's is cut to it. The box lies anywhere
+    inside. generator: on the device of the images. Returns (N, channels, H, W).
+    """
+    rows, columns = images.shape[2:]
+    share, shape, down, right = torch.rand(4, len(images), generator=generator, device=images.device)
+    root = (rows * columns * (scale[0] + (scale[1] - scale[0]) * share)).sqrt()
+    half = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * shape) / 2
+    height, width = (root * (-half).exp() / rows).clamp(max=1), (root * half.exp() / columns).clamp(max=1)  # shares
+    zeros = torch.zeros_like(height)
+    # affine_grid counts from -1 to 1: a box of share w at share x of its room is centred on (1 - w)(2x - 1).
+    across = torch.stack([width, zeros, (1 - width) * (2 * right - 1)], dim=1)
+    along = torch.stack([zeros, height, (1 - height) * (2 * down - 1)], dim=1)
+    grid = F.affine_grid(torch.stack([across, along], dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
+
+
+def color_distort(
+    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor, to_grey: Tensor
+) -> Tensor:
+    """Brightness, contrast, saturation, hue and grey, in this order, each cut to [0, 1].
+
+    images: (N, 3, H, W) in [0, 1]. brightness, contrast, saturation: (N,) factors. hue: (N,) turns about the grey axis,
+    1 is a full circle. to_grey: (N,) truth values. Returns (N, 3, H, W).
+    """
+
+    def blended(strength: Tensor, start: Tensor, end: Tensor | float) -> Tensor:
+        return torch.lerp(start, end, strength[:, None, None, None]).clamp(0, 1)
+
+    x = blended(brightness.to(images.dtype), torch.zeros_like(images), images)
+    x = blended(contrast.to(images.dtype), grey_of(x).mean(dim=(2, 3), keepdim=True).expand_as(x), x)
+    x = blended(saturation.to(images.dtype), grey_of(x).expand_as(x), x)
+    angle = (2 * math.pi * hue).to(images.dtype)[:, None, None, None]
+    mean = x.mean(dim=1, keepdim=True)
+    side = (x.roll(1, dims=1) - x.roll(-1, dims=1)) / math.sqrt(3)  # the axis times x, a cross product
+    x = (mean + angle.cos() * (x - mean) + angle.sin() * side).clamp(0, 1)
+    return torch.where(to_grey[:, None, None, None], grey_of(x), x)
+
+
+def grey_of(images: Tensor) -> Tensor:
+    """(N, 3, H, W) -> (N, 1, H, W)."""
+    return sum(weight * images[:, channel : channel + 1] for channel, weight in enumerate(GREY))
+
+
+def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tensor:
+    """Each picture convolved with a Gaussian of its own; borders are reflected.
+
+    sigmas: (N,) in pixels; 0 leaves a picture as it is. kernel_size: odd. Returns (N, channels, H, W).
+    """
+    reach, channels = kernel_size // 2, images.shape[1]
+    distance = torch.arange(-reach, reach + 1, device=images.device)
+    exponents = -0.5 * (distance / sigmas.to(images.dtype).clamp(min=1e-3)[:, None]) ** 2
+    kernels = exponents.softmax(dim=1).repeat_interleave(channels, dim=0)[:, None, None]  # (N * channels, 1, 1, K)
+    padded = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]
+    across = F.conv2d(padded, kernels, groups=len(kernels))
+    return F.conv2d(across, kernels.mT, groups=len(kernels)).view_as(images)
+
+
+class ProjectionHead(nn.Module):
+    """z = W2 relu(bn(W1 h)) (Chen et al. 2020, section 2.1, with a batch norm before the ReLU).
+
+    h (N, in_dim) -> z (N, out_dim), not normalised. Parts: fc1 (no bias, which the norm would take away), bn, fc2.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(in_dim, hidden_dim, bias=False)
+        self.bn = nn.BatchNorm1d(hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, out_dim)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h (N, in_dim) -> z (N, out_dim)."""
+        return self.fc2(self.bn(self.fc1(h)).relu())
+
+
+def cosines_of_views(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
+    """(cosines of all 2N views with minus infinity for each with itself, the row of each one's partner)."""
+    z = F.normalize(torch.cat([z1, z2]), dim=1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    partners = torch.arange(len(z), device=z.device).roll(len(z1))
+    return (z @ z.T).masked_fill(itself, float("-inf")), partners
+
+
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """The contrastive loss of N pairs (Chen et al. 2020, equation 1), the mean over both directions.
+
+    z1, z2: (N, D) of any length; row i of both belongs to picture i. Returns a tensor with one number.
+    """
+    cosines, partners = cosines_of_views(z1, z2)
+    return F.cross_entropy(cosines / temperature, partners)
+
+
+def contrastive_accuracy(z1: Tensor, z2: Tensor) -> float:
+    """Share of the 2N views whose nearest other view, by cosine, is their partner. z1, z2: (N, D)."""
+    cosines, partners = cosines_of_views(z1, z2)
+    return (cosines.argmax(dim=1) == partners).double().mean().item()
+
+
+def gather_negatives(local: Tensor, gather: Callable[[Tensor], list[Tensor]], rank: int) -> Tensor:
+    """The rows of all processes in order, (processes * n, D), differentiable in this process's own.
+
+    local: (n, D). gather: sends it to all, and returns everybody's without gradient. rank: this process's place.
+    """
+    parts = gather(local)
+    return torch.cat([*parts[:rank], local, *parts[rank + 1 :]])
