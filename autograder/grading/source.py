@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from autograder.grading.intake import seen
-from autograder.libraries import LIBRARIES, MODELS, is_own_model
+from autograder.libraries import LIBRARIES, MODELS, OWN_MODELS, is_own_model
 from autograder.limits import TooSlow, deadline
 
 # No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where a shortcut is
@@ -42,6 +42,7 @@ RUNS_TEXT = frozenset({"eval", "exec", "compile"})
 CALLS_BY_NAME = frozenset("getattr eval exec compile vars globals locals".split())
 PLAIN_MAGICS = frozenset("matplotlib time timeit prun pip conda config load_ext autoreload pwd ls who whos".split())
 OWN_PACKAGE = "autograder"
+PACKAGES = {package.split(".")[-1] for package in OWN_MODELS}
 READ_SECONDS = 5.0  # for the cells of one notebook
 LONGEST_WITH_MAGICS = 20_000  # characters: IPython reads such a cell again for every magic in it
 
@@ -153,8 +154,8 @@ def lent_by(node: ast.stmt) -> set[str]:
         return {alias.name for alias in node.names if alias.asname in (None, alias.name)}
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
         owner, name = node.value.value, node.value.attr
-        is_models = (owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")) == MODELS
-        return {name for target in node.targets if is_models and getattr(target, "id", "") == name}
+        package = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+        return {name for target in node.targets if package in PACKAGES and getattr(target, "id", "") == name}
     return set()
 
 
@@ -180,7 +181,8 @@ def note_definitions(cells: Cells, node: ast.stmt) -> None:
                 if alias.name not in lent:
                     cells.imported[alias.asname or alias.name] = MODELS
             elif module.split(".")[0] in LIBRARIES | {"cvcourse"}:
-                cells.imported[alias.asname or alias.name.split(".")[0]] = alias.name.split(".")[-1]
+                name = alias.name.split(".")[-1]
+                cells.imported[alias.asname or alias.name.split(".")[0]] = MODELS if name in PACKAGES else name
     else:
         for target in ast.walk(node):
             if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
@@ -243,7 +245,8 @@ def own_names(definition: ast.AST) -> set[str]:
 def library_name(node: ast.AST, cells: Cells) -> str | None:
     """The name in a library that a node stands for, as far as the source says."""
     if isinstance(node, ast.Attribute):
-        return node.attr
+        is_package = isinstance(node.value, ast.Name) and node.value.id == "cvcourse" and node.attr in PACKAGES
+        return MODELS if is_package else node.attr
     if isinstance(node, ast.Name):
         may_be_starred = cells.starred and node.id not in cells.definitions
         return cells.imported.get(node.id, node.id if may_be_starred else None)

@@ -37,6 +37,8 @@ OWN_MODELS = {
     "in place of the answer": ["from cvcourse.models import blur"],
     "by assignment": ["from cvcourse import models as m", "blur = m.blur"],
     "imported in the answer": ["def blur(x):\n    from cvcourse.models import blur as b\n    return b(x)"],
+    "as a measure": ["from cvcourse import measures as m", "def blur(x):\n    return m.blur(x)"],
+    "as a measure of the package": ["import cvcourse", "def blur(x):\n    return cvcourse.measures.blur(x)"],
     "inherited": ["import cvcourse", "class blur(cvcourse.models.blur):\n    pass"],
 }
 
@@ -50,6 +52,7 @@ def test_the_courses_own_models_are_found(cells):
 LENT = {
     "by assignment": "Block = models.Block",
     "by import": "from cvcourse.models import Block",
+    "from the measures": "from cvcourse import measures\nBlock = measures.Block",
     "through the package": "import cvcourse\nBlock = cvcourse.models.Block",
 }
 

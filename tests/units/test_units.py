@@ -54,7 +54,7 @@ def record(**figures: object) -> None:
 
 
 def test_there_are_units():
-    assert {"00_seeing", "01_convolution", "02_building_blocks", "04_resnet", "07_vit"} <= set(UNITS)
+    assert {"00_seeing", "01_convolution", "02_building_blocks", "04_resnet", "07_vit", "08_simclr"} <= set(UNITS)
 
 
 @pytest.mark.parametrize("unit", UNITS)
