@@ -157,6 +157,8 @@ class Cluster:
             self.client = Client(address, timeout=CLUSTER_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise CourseError(f"No Dask scheduler answers at {address} ({error}): is it running?") from error
+        except AssertionError as error:  # all that Dask says when its own thread does not start within ten seconds
+            raise CourseError(f"Dask did not start, so {address} was not asked: is this machine too busy?") from error
 
     def wait_until_ready(self) -> None:
         """See that there are workers, and that they run this very grader. Raises CourseError."""

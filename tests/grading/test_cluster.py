@@ -199,6 +199,15 @@ def test_an_address_that_is_none(monkeypatch, address):
         Cluster(Settings(LIMITS), address)
 
 
+def test_a_machine_too_busy_for_dask_says_so(monkeypatch):
+    def stuck(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("distributed.Client", stuck)
+    with pytest.raises(CourseError, match="too busy"):
+        Cluster(Settings(LIMITS), "tcp://127.0.0.1:9")
+
+
 def test_workers_of_another_version_do_not_grade(processes, monkeypatch):
     from autograder.grading import kit
 
