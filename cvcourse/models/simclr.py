@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-GREY = (0.299, 0.587, 0.114)  # ITU-R 601
+from cvcourse.training.augment import grey_of
 
 
 def random_resized_crop(
@@ -60,11 +60,6 @@ def color_distort(
     side = (x.roll(1, dims=1) - x.roll(-1, dims=1)) / math.sqrt(3)  # the axis times x, a cross product
     x = (mean + angle.cos() * (x - mean) + angle.sin() * side).clamp(0, 1)
     return torch.where(to_grey[:, None, None, None], grey_of(x), x)
-
-
-def grey_of(images: Tensor) -> Tensor:
-    """(N, 3, H, W) -> (N, 1, H, W)."""
-    return sum(weight * images[:, channel : channel + 1] for channel, weight in enumerate(GREY))
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tensor:

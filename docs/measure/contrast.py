@@ -172,7 +172,7 @@ def contrastive(model: nn.Module, augment: Callable, arm: Arm, seed: int, steps:
         seed=seed,
         precision="auto",
         channels_last=True,
-        report_every=1e9,
+        quiet=True,
     )
 
 
@@ -192,7 +192,7 @@ def supervised(count: int, seed: int, steps: int, encoder: nn.Module | None = No
         seed=seed,
         precision="auto",
         channels_last=True,
-        report_every=1e9,
+        quiet=True,
     )
     return share(measures.features(model, test.images).argmax(dim=1))
 

@@ -8,12 +8,10 @@ of docs/figures.md; `--dry` leaves the page as it is.
 from __future__ import annotations
 
 import argparse
-import io
 import statistics
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +144,7 @@ def trained(
     """A network trained with the lesson's recipe; the evaluations made on the way are its attribute."""
     torch.manual_seed(seed)
     network = make()
-    with redirect_stdout(io.StringIO()):
-        run = lesson["train"](network, images, labels, seed=seed, **settings)
+    run = lesson["train"](network, images, labels, seed=seed, quiet=True, **settings)
     network.evaluations = run.evaluations
     return network
 

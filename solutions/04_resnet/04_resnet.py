@@ -1051,7 +1051,7 @@ for skip in (False, True):
 # Return a **new** `nn.Conv2d` with bias; leave both layers as they are. Everything else about the convolution stays:
 # kernel size, stride, padding, dilation, groups. `conv.weight` is (out_channels, in_channels / groups, rows,
 # columns). The arguments of `nn.Conv2d` are attributes of `conv` under the same names, and a convolution without bias
-# has `conv.bias` None.
+# has `conv.bias` None. Torch's own function for fusing both layers is not allowed.
 
 
 # %% nbgrader={"grade": false, "grade_id": "fold_batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -1075,8 +1075,8 @@ for name, pairs in (("side by side", distance == 1), ("2 apart", distance == 2),
 # places more than 3 apart 0.01 to 0.03. Go back to *How alike are the places?* above, run its cell again, and choose
 # the learned table. One place's map is noisy: the rule holds for most of its neighbours, not for all.
 #
-# On a GPU, `cvcourse train 07_vit --data cifar10 --budget gpu` trains the ViT of `solutions/` on the 50,000 real images of CIFAR-10,
-# with the augmentation that stands in for the missing bias. Here is the recorded run, where there is one.
+# On a GPU, `cvcourse train 07_vit --data cifar10 --budget gpu` trains the ViT of `solutions/` on the 50,000 real images
+# of CIFAR-10, with the augmentation that stands in for the missing bias. Here is the recorded run, where there is one.
 
 # %% tags=["training"]
 show_reference("gpu")
