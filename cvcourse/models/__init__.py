@@ -9,6 +9,16 @@ Nothing heavy is imported until one of these names is used.
 from cvcourse.lazy import lazy
 
 HOME: dict[str, str] = {
+    "ClassAttentionEncoder": "dino",
+    "DINOHead": "dino",
+    "attention_mask": "dino",
+    "copy_features": "dino",
+    "dino_loss": "dino",
+    "multi_crop": "dino",
+    "teacher_momentum": "dino",
+    "teacher_temperature": "dino",
+    "update_center": "dino",
+    "update_teacher": "dino",
     "BasicBlock": "resnet",
     "Bottleneck": "resnet",
     "ResNet": "resnet",

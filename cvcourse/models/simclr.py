@@ -20,12 +20,13 @@ def random_resized_crop(
     generator: Generator,
     scale: tuple[float, float] = (0.25, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """A random box of each picture, brought to the picture's size, bilinearly.
+    """A random box of each picture, brought to the picture's size or to `size` (rows, columns), bilinearly.
 
     scale: smallest and largest area of a box, as shares of the picture's; uniform. ratio: smallest and largest width /
     height, in pixels; its logarithm is uniform. A side longer than the picture's is cut to it. The box lies anywhere
-    inside. generator: on the device of the images. Returns (N, channels, H, W).
+    inside. generator: on the device of the images. Returns (N, channels, H, W), or with `size` its rows and columns.
     """
     rows, columns = images.shape[2:]
     share, shape, down, right = torch.rand(4, len(images), generator=generator, device=images.device)
@@ -36,7 +37,8 @@ def random_resized_crop(
     # affine_grid counts from -1 to 1: a box of share w at share x of its room is centred on (1 - w)(2x - 1).
     across = torch.stack([width, zeros, (1 - width) * (2 * right - 1)], dim=1)
     along = torch.stack([zeros, height, (1 - height) * (2 * down - 1)], dim=1)
-    grid = F.affine_grid(torch.stack([across, along], dim=1), list(images.shape), align_corners=False)
+    shape_of_views = [*images.shape[:2], *(size or (rows, columns))]
+    grid = F.affine_grid(torch.stack([across, along], dim=1), shape_of_views, align_corners=False)
     return F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
 
 
