@@ -8,7 +8,7 @@ OWN_MODELS = ("cvcourse.models", "cvcourse.measures")
 """Where the course's tested versions of what the units build stand."""
 
 MODELS = "models"
-"""The name in `forbid` that refuses whatever comes from there. To refuse one thing of theirs and lend the others, forbid its own name."""
+"""The name in `forbid` that refuses whatever comes from there. One thing of theirs is refused by its own name."""
 
 ONLY_IN_SOURCE = {MODELS, "multi_crop", "fuse_conv_bn_eval", "fuse_conv_bn_weights"}
 """Forbidden names that leave no trace when they run: plain Python that uses the operators of an answer."""
