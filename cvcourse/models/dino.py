@@ -5,10 +5,13 @@ Logits of views are (views, N, num_prototypes). Views 0 and 1 are the global one
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor, distributed, nn
 from torch.nn import functional as F
 
 from cvcourse.models.simclr import random_resized_crop
@@ -146,7 +149,7 @@ class ClassAttentionEncoder(nn.Module):
             raise ValueError(f"{num_heads} heads cannot share embed_dim={embed_dim} evenly.")
         layers: list[nn.Module] = []
         for before, width in zip((in_channels, *widths), widths, strict=False):
-            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.GELU()]
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.stem = nn.Sequential(*layers, nn.Conv2d(widths[-1], embed_dim, 1))
         self.cls_token = nn.Parameter(POSITION_SPREAD * torch.randn(1, 1, embed_dim))
         self.num_heads = num_heads
@@ -155,10 +158,12 @@ class ClassAttentionEncoder(nn.Module):
         self.key_value = nn.Linear(embed_dim, 2 * embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim, eps=EPSILON)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, 4 * embed_dim), nn.GELU(), nn.Linear(4 * embed_dim, embed_dim))
+        self.mlp = nn.Sequential(nn.Linear(embed_dim, 2 * embed_dim), nn.GELU(), nn.Linear(2 * embed_dim, embed_dim))
         self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
+        for layer in (self.query, self.key_value, self.proj, self.mlp[0], self.mlp[2]):
+            nn.init.trunc_normal_(layer.weight, std=POSITION_SPREAD)  # as in the official code
+            nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.query.weight)
-        nn.init.zeros_(self.query.bias)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         patches = (
@@ -177,3 +182,72 @@ class ClassAttentionEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.tokens(images)[0]
+
+
+class Distilled(NamedTuple):
+    """What a step of self-distillation needs for its loss: logits of all views, the center, and the step's number."""
+
+    student: Tensor  # (views, N, K)
+    teacher: Tensor  # (2, N, K), of the global views
+    center: Tensor  # (K,), from before this batch
+    step: int
+
+
+class SelfDistillation(nn.Module):
+    """Student, teacher and center as one module, so that `fit` trains, stores and resumes them together.
+
+    encoder: images to (N, dim). head: (N, dim) to logits. The teacher starts as the student's copy. Each training step
+    moves it towards the student that the step before has left, and the center towards the mean of its logits.
+    forward, in training: a list of views, the two global ones first, to `Distilled`; views of one size go through the
+    encoder together. In evaluation: images to what the teacher's encoder makes of them.
+    The center is that of all processes together.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: nn.Module,
+        total_steps: int,
+        momentum: float = 0.98,
+        center_momentum: float = 0.9,
+        update_teacher: Callable[[nn.Module, nn.Module, float], None] = update_teacher,
+        update_center: Callable[[Tensor, Tensor, float], Tensor] = update_center,
+    ):
+        super().__init__()
+        self.student = nn.Sequential(encoder, head)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.total_steps, self.momentum, self.center_momentum = total_steps, momentum, center_momentum
+        self.update_teacher, self.update_center = update_teacher, update_center
+        num_prototypes = head.prototypes.shape[0]
+        self.register_buffer("center", torch.zeros(num_prototypes))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, views: list[Tensor] | Tensor) -> Distilled | Tensor:
+        if not self.training:
+            return self.teacher[0](views)
+        step, center = int(self.step), self.center.clone()
+        if step:
+            momentum = teacher_momentum(step, self.total_steps, self.momentum)
+            self.update_teacher(self.teacher, self.student, momentum)
+        student = self.logits(self.student, views)
+        with torch.no_grad():
+            teacher = self.logits(self.teacher, views[:2])
+        self.center.copy_(mean_of_processes(self.update_center(center, teacher, self.center_momentum)))
+        self.step += 1
+        return Distilled(student, teacher, center, step)
+
+    @staticmethod
+    def logits(network: nn.Module, views: list[Tensor]) -> Tensor:
+        """Logits (views, N, K) in float32, for views of up to two sizes, the first two alike."""
+        groups = [torch.cat(group) for group in (views[:2], views[2:]) if group]
+        encoded = torch.cat([network[0](group) for group in groups])
+        return network[1](encoded).float().unflatten(0, (len(views), -1))  # (views * N, K) to (views, N, K)
+
+
+def mean_of_processes(values: Tensor) -> Tensor:
+    """The mean over all processes that train together; the values themselves where there is one."""
+    if distributed.is_available() and distributed.is_initialized():
+        values = values.clone()
+        distributed.all_reduce(values)
+        values /= distributed.get_world_size()
+    return values
