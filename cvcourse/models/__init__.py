@@ -11,6 +11,7 @@ from cvcourse.lazy import lazy
 HOME: dict[str, str] = {
     "ClassAttentionEncoder": "dino",
     "DINOHead": "dino",
+    "Distilled": "dino",
     "SelfDistillation": "dino",
     "attention_mask": "dino",
     "copy_features": "dino",
