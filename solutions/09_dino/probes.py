@@ -9,8 +9,8 @@ from autograder.probe import gradient, probe, refuses
 
 # --- multi_crop: what it cuts is read off pictures whose pixels hold their own row and column, and their picture's mark
 
-MANY = 1500
-"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b - a) / 134."""
+MANY = 600
+"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b - a) / 85."""
 
 ERRORS = 5.5
 """Bounds of statistics, in standard errors: a right answer misses one in about thirty million draws."""
@@ -29,7 +29,7 @@ def _rulers(rows, columns, marks):
 def _boxes(view):
     """(top, left, height, width), (MANY,) each in float64, of what was cut out of rulers."""
     found = []
-    for places in (view[:, 0].double().mean(dim=2), view[:, 1].double().mean(dim=1)):  # (MANY, rows), (MANY, columns)
+    for places in (view[:, 0].mean(dim=2).double(), view[:, 1].mean(dim=1).double()):  # (MANY, rows), (MANY, columns)
         side = places.shape[1]
         first, last = side // 4, side - 1 - side // 4  # away from the border, where interpolation ends
         length = (places[:, last] - places[:, first]) * side / (last - first)
@@ -39,12 +39,14 @@ def _boxes(view):
 
 
 def _is_uniform(values, low, high):
-    """Whether mean and spread are those of uniform numbers in [low, high], and none lies outside."""
-    error = (high - low) / (12 * len(values)) ** 0.5
+    """Whether mean, spread and extremes are those of uniform numbers in [low, high]."""
+    count = max(len(values), 1)
     unit = (values - low) / (high - low)
-    inside = bool((unit > -1e-3).all() and (unit < 1 + 1e-3).all())
-    centred = abs(values.mean().item() - (low + high) / 2) < ERRORS * error
-    return inside and centred and abs(unit.std().item() - 12**-0.5) < 0.03
+    within = bool(((unit > -1e-3) & (unit < 1 + 1e-3)).all())
+    centred = abs(unit.mean().item() - 0.5) < ERRORS * (1 / 12 / count) ** 0.5
+    spread = abs(unit.std().item() - 12**-0.5) < ERRORS * (1 / 60 / count) ** 0.5
+    filled = within and len(unit) > 0 and unit.min().item() < 17 / count and unit.max().item() > 1 - 17 / count
+    return within and centred and spread and filled  # 17: an end that is empty by chance has a probability of e^-17
 
 
 def _are_unrelated(one, other):
@@ -103,7 +105,9 @@ def boxes(multi_crop, draw, rows, columns, num_local, local_size, global_scale, 
     return found | {
         "areas of global views are uniform": all(_is_uniform(each, *global_scale) for each in area[:2]),
         "areas of local views are uniform": all(_is_uniform(each, *local_scale) for each in area[2:]),
-        "boxes lie anywhere": all(_are_spread(starts, room) for starts, room in zip(places[:2], places[2:], strict=True)),
+        "boxes lie anywhere": all(
+            _are_spread(starts, room) for starts, room in zip(places[:2], places[2:], strict=True)
+        ),
         "global views have boxes of their own": len(area) > 1 and _are_apart(numbers, [(0, 1)]),
         "local views have boxes of their own": _are_apart(numbers, itertools.combinations(views[2:], 2)),
         "local boxes know nothing of global ones": _are_apart(numbers, both_kinds),
