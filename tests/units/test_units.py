@@ -54,7 +54,9 @@ def record(**figures: object) -> None:
 
 
 def test_there_are_units():
-    assert {"00_seeing", "01_convolution", "02_building_blocks", "04_resnet", "07_vit", "08_simclr"} <= set(UNITS)
+    assert {"00_seeing", "01_convolution", "02_building_blocks", "04_resnet", "07_vit", "08_simclr", "09_dino"} <= set(
+        UNITS
+    )
 
 
 @pytest.mark.parametrize("unit", UNITS)
