@@ -136,18 +136,26 @@ class ClassAttentionEncoder(nn.Module):
     """A small network for self-distillation: three strided convolutions, then one block of attention.
 
     A token sees 15 pixels and knows no position. Only the class token passes through the block, which costs little and
-    gives it what the whole block would. Queries are 0 at the start, so that attention begins flat.
+    gives it what the whole block would. Queries are 0 at the start, so that attention begins flat. With `standardize`
+    each channel of each image is brought to mean 0 and spread 1 first, so that light and paint take no part.
 
     forward: images (N, in_channels, H, W) of 8 pixels and more to (N, embed_dim).
     tokens(images): class tokens (N, embed_dim), patches (N, tokens, embed_dim), attention (N, num_heads, tokens).
     Raises ValueError where num_heads does not divide embed_dim.
     """
 
-    def __init__(self, in_channels: int = 1, embed_dim: int = 64, num_heads: int = 2, widths: tuple = (16, 32, 64)):
+    def __init__(
+        self,
+        in_channels: int = 1,
+        embed_dim: int = 64,
+        num_heads: int = 2,
+        widths: tuple[int, ...] = (16, 32, 64),
+        standardize: bool = False,
+    ):
         super().__init__()
         if embed_dim % num_heads:
             raise ValueError(f"{num_heads} heads cannot share embed_dim={embed_dim} evenly.")
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.InstanceNorm2d(in_channels)] if standardize else []
         for before, width in zip((in_channels, *widths), widths, strict=False):
             layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.stem = nn.Sequential(*layers, nn.Conv2d(widths[-1], embed_dim, 1))

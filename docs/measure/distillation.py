@@ -28,7 +28,7 @@ BLOCK, COMMAND = "distillation", "python docs/measure/distillation.py"
 FOLDER = ROOT / SOLUTIONS / "09_dino"
 FILE, PAGES = FOLDER / "recorded.json", FOLDER / "collapse.safetensors"
 SEEDS = (0, 1, 2)
-STEPS, SHORT, BATCH = 300, 96, 128
+STEPS, SHORT, BATCH = 480, 120, 64
 COLUMNS = {
     "knn": "k-NN",
     "probe": "probe, 2000 labels",
@@ -56,10 +56,10 @@ class Arm:
 
 ARMS = {
     "DINO": Arm(),
-    "with local views": Arm(num_local=2),
     "no centering": Arm(steps=SHORT, centering=False),
     "no sharpening": Arm(steps=SHORT, sharpening=False),
     "no guard": Arm(steps=SHORT, centering=False, sharpening=False),
+    "with local views": Arm(num_local=2),
 }
 UNTRAINED = ("pixels", "grey histogram", "rivals", "untrained")
 
@@ -81,11 +81,16 @@ def main() -> None:
         for row, found in rows_of(name, arguments.steps, pages).items():
             rows[row] = found
             print(row, found, flush=True)
-    if not arguments.dry:
-        FILE.write_text(json.dumps({"about": about(), "seeds": SEEDS, "rows": rows}, indent=1) + "\n")
-        save_file(pages, PAGES)
-        PAGES.chmod(0o644)  # safetensors lets nobody else read it
-        write_block(BLOCK, block(rows))
+        if not arguments.dry:
+            write(rows, pages)
+
+
+def write(rows: dict, pages: dict[str, Tensor]) -> None:
+    """Keep what has been measured so far."""
+    FILE.write_text(json.dumps({"about": about(), "seeds": SEEDS, "rows": rows}, indent=1) + "\n")
+    save_file({name: page.half() for name, page in pages.items()}, PAGES)
+    PAGES.chmod(0o644)  # safetensors lets nobody else read it
+    write_block(BLOCK, block(rows))
 
 
 def rows_of(name: str, steps: int | None, pages: dict[str, Tensor]) -> dict[str, dict[str, list[float]]]:
@@ -116,7 +121,8 @@ def one(name: str, seed: int, steps: int | None, pages: dict[str, Tensor]) -> di
     model = trained(arm, seed, steps or arm.steps)
     seconds = time.process_time() - start
     album = unit.pages_of(model)
-    pages |= {f"{name}, {part}": album[part].contiguous() for part in ("student", "teacher", "centers", "steps")}
+    if name in unit.ARMS.values():
+        pages |= {f"{name}, {part}": album[part].contiguous() for part in unit.PARTS}
     end = unit.SHARP if arm.sharpening else unit.BLUNT
     _, answer, mean_answer, _ = unit.signs(unit.dino_loss, album, end)[-1]
     rows = judged(name, model.teacher[0])

@@ -18,7 +18,18 @@ from torch.nn import functional as F
 
 from cvcourse import data as sets
 from cvcourse import measures, models
-from cvcourse.training import RandomFlip, adamw, autocast, fit, sgd, warmup_cosine
+from cvcourse.training import (
+    Compose,
+    RandomBrightness,
+    RandomColour,
+    RandomContrast,
+    RandomFlip,
+    adamw,
+    autocast,
+    fit,
+    sgd,
+    warmup_cosine,
+)
 from cvcourse.training.augment import unit_floats
 
 DATA = ("camouflage", "cifar10")
@@ -27,14 +38,28 @@ BUDGETS = {
     "smoke": {"size": 32, "pictures": (256, 64), "dim": 16, "heads": 2, "widths": (8, 16), "prototypes": 32}
     | {"steps": 6, "batch_size": 32},
     "cpu": {"size": 96, "pictures": (16_384, 2000), "dim": 96, "heads": 3, "widths": (24, 48, 96), "prototypes": 256}
-    | {"steps": 1200, "batch_size": 128},
+    | {"steps": 1200, "batch_size": 64},
     "gpu": {"size": 96, "pictures": (100_000, 2000), "dim": 192, "heads": 6, "widths": (64, 128, 192)}
     | {"prototypes": 1024, "steps": 200 * 390, "batch_size": 128},
 }
 EVALUATIONS = {"smoke": 2, "cpu": 6, "gpu": 20}
 SETTINGS = {
-    "camouflage": {"num_local": 0, "global_scale": (0.6, 1.0), "temperature": 0.02, "momentum": 0.98, "k": 20},
-    "cifar10": {"num_local": 0, "global_scale": (0.2, 1.0), "temperature": 0.04, "momentum": 0.99, "k": 200},
+    "camouflage": {
+        "num_local": 0,
+        "global_scale": (0.6, 1.0),
+        "temperature": 0.02,
+        "momentum": 0.98,
+        "k": 20,
+        "inverted": True,
+    },
+    "cifar10": {
+        "num_local": 0,
+        "global_scale": (0.2, 1.0),
+        "temperature": 0.04,
+        "momentum": 0.99,
+        "k": 200,
+        "inverted": False,
+    },
 }
 PROBED = 10_000  # training images that the probe sees
 
@@ -105,28 +130,29 @@ def new_distillation(exercises, budget, data: str, in_channels: int, settings: d
         encoder.fc = nn.Identity()
         head = exercises.DINOHead(16, 32, 16, 32) if small else exercises.DINOHead(512, 2048, 256, 2048)
     else:
-        encoder = models.ClassAttentionEncoder(in_channels, budget.dim, budget.heads, budget.widths)
+        encoder = models.ClassAttentionEncoder(in_channels, budget.dim, budget.heads, budget.widths, standardize=True)
         head = exercises.DINOHead(budget.dim, 256, 64, budget.prototypes)
     parts = {"update_center": exercises.update_center, "update_teacher": exercises.update_teacher}
     return models.SelfDistillation(encoder, head, budget.steps, settings["momentum"], **parts)
 
 
 def views_of(exercises, settings: dict) -> Callable[[Tensor, Generator], list[Tensor]]:
-    """A function (images, generator) -> views: cut, mirrored or not, in other colors."""
-    flip = RandomFlip()
+    """A function (images, generator) -> views: cut, mirrored or not, in other light and other colors."""
+    change = Compose(RandomFlip(), RandomContrast(0.3), RandomBrightness(0.3))
+    paint = inverted if settings["inverted"] else RandomColour(0.8)
 
     def augment(images: Tensor, generator: Generator) -> list[Tensor]:
         cut = {"num_local": settings["num_local"], "local_size": images.shape[-1] // 2}
         views = exercises.multi_crop(unit_floats(images), generator, global_scale=settings["global_scale"], **cut)
-        return [models.color_distort(flip(view, generator), *colors(len(view), generator)) for view in views]
+        return [paint(change(view, generator), generator) for view in views]
 
     return augment
 
 
-def colors(count: int, generator: Generator, strength: float = 0.4) -> tuple[Tensor, ...]:
-    """Parameters of color_distort: any hue, some brightness, contrast and saturation; one image in five is grey."""
-    u = torch.rand(5, count, generator=generator, device=generator.device)
-    return *(1 + strength * (2 * u[k] - 1) for k in range(3)), u[3], u[4] < 0.2
+def inverted(views: Tensor, generator: Generator) -> Tensor:
+    """Views with some of their channels turned into negatives, at random: a pattern stays, its colors do not."""
+    chosen = torch.rand(*views.shape[:2], 1, 1, generator=generator, device=views.device) < 0.5
+    return torch.where(chosen, 1 - views, views)
 
 
 def loss_of(exercises, temperature: float) -> Callable[[models.Distilled, Tensor], Tensor]:
