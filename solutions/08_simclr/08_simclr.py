@@ -193,7 +193,7 @@ show(
 #
 # $$\begin{aligned}
 # \text{brightness } b: \quad & x \leftarrow \operatorname{clip}(b\, x) \\
-# \text{contrast } c: \quad & x \leftarrow \operatorname{clip}(m + c\, (x - m)), & & m: \text{ the mean grey of this picture} \\
+# \text{contrast } c: \quad & x \leftarrow \operatorname{clip}(m + c\, (x - m)), & & m: \text{ the mean of this picture's greys, one number} \\
 # \text{saturation } s: \quad & x \leftarrow \operatorname{clip}(g + s\, (x - g)), & & g: \text{ the grey of each pixel} \\
 # \text{hue } \theta: \quad & x \leftarrow \operatorname{clip}(R_\theta\, x), & & R_\theta: \text{ a } 3 \times 3 \text{ matrix on the channels of each pixel} \\
 # \text{grey}: \quad & x \leftarrow g, & & \text{for some pictures only.}
@@ -485,11 +485,11 @@ print(f"{sum(p.numel() for p in head.parameters()):,} in the head")
 # above the smallest, and the softmax could never be sure of anything. With $\tau = 0.1$ the range is 20. And the
 # gradient says whom the loss cares for. Write $p_{ik}$ for the softmax of row $i$. Then
 #
-# $$\frac{\partial \ell_{i,j}}{\partial \operatorname{sim}(z_i, z_k)} = \frac{p_{ik} - [k = j]}{\tau} :$$
+# $$\frac{\partial \ell_{i,j}}{\partial \operatorname{sim}(z_i, z_k)} = \frac{p_{ik} - [k = j]}{\tau} ,$$
 #
-# the partner is pulled closer, each negative is pushed away with the force $p_{ik} / \tau$. At a low temperature $p$
-# has most of its mass on the few most similar negatives, so nearly all force goes to them. At a high temperature all
-# are pushed alike.
+# where $[k = j]$ is 1 for the partner and 0 for all others. The partner is pulled closer, each negative is pushed away
+# with the force $p_{ik} / \tau$. At a low temperature $p$ has most of its mass on the few most similar negatives, so
+# nearly all force goes to them. At a high temperature all are pushed alike.
 
 # %% [markdown]
 # ### 8.5 `nt_xent` · 5 points · hard · 15 min
