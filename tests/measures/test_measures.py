@@ -113,6 +113,16 @@ def test_zero_vectors_are_no_error():
     bank, labels = torch.cat([normal(9, 4), torch.zeros(1, 4, dtype=torch.float64)]), torch.arange(10) % 3
     assert measures.knn_classify(bank, labels, torch.zeros(2, 4, dtype=torch.float64), k=3).shape == (2,)
     assert measures.uniformity(bank) < 0
+    zeros = torch.zeros(3, 4)
+    assert (measures.alignment(zeros, zeros), measures.uniformity(zeros)) == (0, 0)
+    assert measures.alignment(zeros, torch.ones(3, 4)) == pytest.approx(1), "a vector of zeros lies at the centre"
+    assert measures.linear_probe(zeros, torch.arange(3) % 2, zeros).tolist() == [0, 0, 0], "the most frequent label"
+
+
+def test_one_query_and_none():
+    bank, labels = normal(9, 4), torch.arange(9) % 3
+    assert measures.knn_classify(bank, labels, bank[:1], k=1).tolist() == [0]
+    assert measures.knn_classify(bank, labels, bank[:0], k=3).shape == (0,)
 
 
 def test_features_are_taken_in_evaluation_mode_and_the_mode_comes_back():
@@ -140,6 +150,7 @@ def test_the_mode_comes_back_after_an_error():
         (lambda: measures.features(nn.Identity(), torch.empty(0, 3)), "no images"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=6), "between 1 and the 5"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=0), "between 1 and the 5"),
+        (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), 2, 0.0), "above 0, not 0.0"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 4)), "one width"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(4).long(), normal(2, 3)), "labels of"),
         (lambda: measures.linear_probe(normal(5, 3), torch.zeros(5).long(), normal(2, 3)), "two classes"),
@@ -148,6 +159,8 @@ def test_the_mode_comes_back_after_an_error():
         (lambda: measures.mean_average_precision(normal(5), torch.zeros(5).long()), r"\(N, D\) with labels \(N,\)"),
         (lambda: measures.mean_average_precision(normal(4, 3), torch.arange(4)), "No class has two pictures"),
         (lambda: measures.alignment(normal(5, 3), normal(4, 3)), "one shape"),
+        (lambda: measures.alignment(*normal(5, 3).chunk(2)), "one shape"),  # an odd number of rows
+        (lambda: measures.alignment(normal(0, 3), normal(0, 3)), "one shape"),
         (lambda: measures.uniformity(normal(1, 3)), "at least two"),
     ],
 )
