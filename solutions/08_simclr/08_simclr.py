@@ -996,8 +996,8 @@ for name, model, augment in (
 print(f"pixels        k-NN: {table['pixels'][0]:.2f}")
 
 # %% [markdown]
-# Without colour distortion most pairs are found, and the representation is no better than the pixels are. It is the
-# best demonstration there is that *solving the task* and *learning something* are two things. The network has done what
+# Without colour distortion most pairs are found, and the neighbours are no better than those of the raw pixels. It is
+# the best demonstration there is that *solving the task* and *learning something* are two things. The network has done what
 # it was asked: it found what the changes leave alone, and what they left alone was colour.
 #
 # The paper makes the same point for photographs with histograms: two cuts of one photograph have nearly the same
@@ -1062,8 +1062,8 @@ show(
 # - **Temperature.** At 1 the neighbours are far worse on all seeds, as the forces above let you expect: everything is
 #   pushed alike. Between 0.05 and 0.3 the differences are about as large as those between seeds.
 # - **Batch size.** The paper finds that large batches help, since they bring more negatives. Here, with as many
-#   *pictures*, batches of 256 are worst, and batches of 16 at least as good as batches of 64. Many pictures in few
-#   steps are few steps: 150 against 2400. (The learning rate was raised with the root of the batch size.)
+#   *pictures*, batches of 256 are worst, and the neighbours after batches of 16 are at least as good as after batches
+#   of 64, on all three seeds. Many pictures in few steps are few steps: 150 against 2400. (The learning rate was raised with the root of the batch size.)
 # - **Head.** Without one the neighbours are worse on all three seeds, and so are the probes with 5 % of the labels: the
 #   paper's finding holds here. Compare also the columns "k-NN" and "k-NN of z" of the runs with temperature 0.3: $h$ is
 #   better than $z$, on all seeds, though not by much. In the longer runs of the table further up the two are level.
