@@ -9,8 +9,8 @@ from autograder.probe import gradient, probe, refuses
 
 # --- multi_crop: what it cuts is read off pictures whose pixels hold their own row and column, and their picture's mark
 
-MANY = 600
-"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b - a) / 85."""
+MANY = 400
+"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b - a) / 69."""
 
 ERRORS = 5.5
 """Bounds of statistics, in standard errors: a right answer misses one in about thirty million draws."""
@@ -94,12 +94,12 @@ def _are_apart(numbers, pairs):
 @probe(
     "multi_crop",
     cases=[
-        dict(rows=16, columns=20, num_local=3, local_size=9, global_scale=(0.3, 0.6), local_scale=(0.1, 0.25)),
-        dict(rows=20, columns=16, num_local=2, local_size=8, global_scale=(0.45, 0.55), local_scale=(0.08, 0.5)),
+        dict(rows=12, columns=15, num_local=3, local_size=9, global_scale=(0.3, 0.6), local_scale=(0.1, 0.25)),
+        dict(rows=15, columns=12, num_local=2, local_size=8, global_scale=(0.45, 0.55), local_scale=(0.08, 0.5)),
     ],
     hidden=[
-        dict(rows=18, columns=21, num_local=3, local_size=7, global_scale=(0.35, 0.6), local_scale=(0.12, 0.3)),
-        dict(rows=17, columns=16, num_local=1, local_size=10, global_scale=(0.3, 0.5), local_scale=(0.2, 0.35)),
+        dict(rows=14, columns=16, num_local=3, local_size=7, global_scale=(0.35, 0.6), local_scale=(0.12, 0.3)),
+        dict(rows=13, columns=12, num_local=1, local_size=10, global_scale=(0.3, 0.5), local_scale=(0.2, 0.35)),
     ],
     weight=3,
 )
