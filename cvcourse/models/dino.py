@@ -204,7 +204,8 @@ class Distilled(NamedTuple):
 class SelfDistillation(nn.Module):
     """Student, teacher and center as one module, so that `fit` trains, stores and resumes them together.
 
-    encoder: images to (N, dim). head: (N, dim) to logits. The teacher starts as the student's copy. Each training step
+    encoder: images to (N, dim). head: (N, dim) to logits; its linear layers are given small weights, as in the official
+    code. The teacher starts as the student's copy. Each training step
     moves it towards the student that the step before has left, and the center towards the mean of its logits.
     forward, in training: a list of views, the two global ones first, to `Distilled`; views of one size go through the
     encoder together. In evaluation: images to what the teacher's encoder makes of them.
@@ -222,6 +223,10 @@ class SelfDistillation(nn.Module):
         update_center: Callable[[Tensor, Tensor, float], Tensor] = update_center,
     ):
         super().__init__()
+        for layer in head.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=POSITION_SPREAD)
+                nn.init.zeros_(layer.bias)
         self.student = nn.Sequential(encoder, head)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.total_steps, self.momentum, self.center_momentum = total_steps, momentum, center_momentum

@@ -28,7 +28,7 @@ BLOCK, COMMAND = "distillation", "python docs/measure/distillation.py"
 FOLDER = ROOT / SOLUTIONS / "09_dino"
 FILE, PAGES = FOLDER / "recorded.json", FOLDER / "collapse.safetensors"
 SEEDS = (0, 1, 2)
-STEPS, SHORT, BATCH = 480, 120, 64
+STEPS, SHORT, BATCH = 300, 72, 128
 COLUMNS = {
     "knn": "k-NN",
     "probe": "probe, 2000 labels",
@@ -78,9 +78,7 @@ def main() -> None:
     rows = json.loads(FILE.read_text())["rows"] if arguments.only and FILE.exists() else {}
     pages = load_file(PAGES) if arguments.only and PAGES.exists() else {}
     for name in names:
-        for row, found in rows_of(name, arguments.steps, pages).items():
-            rows[row] = found
-            print(row, found, flush=True)
+        rows |= rows_of(name, arguments.steps, pages)
         if not arguments.dry:
             write(rows, pages)
 
@@ -98,6 +96,7 @@ def rows_of(name: str, steps: int | None, pages: dict[str, Tensor]) -> dict[str,
     rows: dict[str, dict[str, list[float]]] = {}
     for seed in SEEDS if name in ARMS or name == "untrained" else SEEDS[:1]:
         found = one(name, seed, steps, pages if seed == SEEDS[0] else {})
+        print(f"{name}, seed {seed}:", found, flush=True)
         for row, columns in found.items():
             for column, value in columns.items():
                 rows.setdefault(row, {}).setdefault(column, []).append(round(float(value), 4))
@@ -125,7 +124,7 @@ def one(name: str, seed: int, steps: int | None, pages: dict[str, Tensor]) -> di
         pages |= {f"{name}, {part}": album[part].contiguous() for part in unit.PARTS}
     end = unit.SHARP if arm.sharpening else unit.BLUNT
     _, answer, mean_answer, _ = unit.signs(unit.dino_loss, album, end)[-1]
-    rows = judged(name, model.teacher[0])
+    rows = judged(name, model.teacher[0]) if arm.steps > SHORT else {name: neighbours(model.teacher[0])}
     rows[name] |= {"answer": answer, "mean answer": mean_answer, "seconds": seconds}
     return rows
 
@@ -162,6 +161,13 @@ def judged(name: str, encoder: nn.Module) -> dict[str, dict[str, float]]:
     for head, found in unit.attention_maps(encoder, test.images).items():
         rows[f"{name}, {head}"] = localised(found)
     return rows
+
+
+def neighbours(encoder: nn.Module) -> dict[str, float]:
+    """How often the neighbours of an encoder's features are right, and no more: for short arms."""
+    train, test = sets()
+    bank, asked = (measures.features(encoder, part.images) for part in (train, test))
+    return {"knn": share(measures.knn_classify(bank, train.labels, asked))}
 
 
 def usefulness(bank: Tensor, asked: Tensor) -> dict[str, float]:
