@@ -9,6 +9,16 @@ Nothing heavy is imported until one of these names is used.
 from cvcourse.lazy import lazy
 
 HOME: dict[str, str] = {
+    "MAEDecoder": "mae",
+    "MAEEncoder": "mae",
+    "MaskedAutoencoder": "mae",
+    "decode": "mae",
+    "encode_visible": "mae",
+    "layerwise_learning_rates": "mae",
+    "mae_loss": "mae",
+    "normalize_patches": "mae",
+    "random_masking": "mae",
+    "restore_order": "mae",
     "BasicBlock": "resnet",
     "Bottleneck": "resnet",
     "ResNet": "resnet",
