@@ -105,7 +105,10 @@ def encode_visible(encoder: nn.Module, patches: Tensor, ids_keep: Tensor) -> Ten
     encoder: has embed, positions, cls_token, blocks and norm, as MAEEncoder. patches: (N, tokens, patch_dim).
     ids_keep: (N, visible), places of patches. Each patch keeps the position of its place.
     Returns (N, 1 + visible, embed_dim): the class token, then the visible tokens in the order of ids_keep.
+    Raises ValueError where the encoder has positions for another number of patches.
     """
+    if patches.shape[1] != len(encoder.positions):
+        raise ValueError(f"There are {patches.shape[1]} patches, and the encoder has {len(encoder.positions)} places.")
     rows = torch.arange(len(patches), device=patches.device)[:, None]
     tokens = encoder.embed(patches[rows, ids_keep]) + encoder.positions[ids_keep]  # (N, visible, embed_dim)
     x = torch.cat([encoder.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
