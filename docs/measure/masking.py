@@ -2,8 +2,8 @@
 
 `python docs/measure/masking.py` takes about half an hour on one core. `--only NAME` runs one part ("motifs", "digits",
 "variants") and keeps the others as they were recorded; `--dry` leaves both files as they are; `--steps N` shortens
-every training. Functions and settings are those of unit 11_mae's lesson in the cpu budget. They were chosen on 200 of the
-training digits and on 500 motifs of seed 1; the test digits and the motifs of seed 2 chose nothing.
+every training. Functions and settings are those of unit 11_mae's lesson in the cpu budget. The settings come from
+trials on validation parts of the training sets; the test digits and the motifs of seed 2 chose nothing.
 """
 
 from __future__ import annotations

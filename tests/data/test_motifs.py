@@ -58,7 +58,9 @@ def test_sizes(some):
     assert motifs(0).images.shape == (0, 3, 32, 32)
 
 
-@pytest.mark.parametrize("arguments", [{"count": -1}, {"count": 1, "size": 8}, {"count": 1, "size": 40}, {"count": 1.5}])
+@pytest.mark.parametrize(
+    "arguments", [{"count": -1}, {"count": 1, "size": 8}, {"count": 1, "size": 40}, {"count": 1.5}]
+)
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match=r"must be .*\.$"):
         motifs(**arguments)
