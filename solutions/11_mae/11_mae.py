@@ -286,6 +286,7 @@ wide = models.MAEEncoder(48, 4, 3, embed_dim=192, depth=4, num_heads=3)
 batch_of_patches, ratios = torch.randn(8, 144, 48), (0.01, 0.25, 0.5, 0.75, 0.9)
 
 
+# %% tags=["training"]
 @torch.no_grad()
 def encoding_time(ids_keep):
     """Milliseconds of the processor a picture, the best of five."""
@@ -301,6 +302,8 @@ def encoding_time(ids_keep):
 choices = [random_masking(torch.rand(8, 144), ratio)[0] for ratio in ratios]
 visible = [choice.shape[1] for choice in choices]
 times = [encoding_time(choice) for choice in choices]
+
+# %% tags=["training"]
 for ratio, count, each in zip(ratios, visible, times, strict=True):
     print(
         f"ratio {ratio:4.2f}: {count:3} visible of 144, {each:5.1f} ms a picture, {each / times[0]:4.2f} of the first"
@@ -433,6 +436,7 @@ class MAE(nn.Module):
         return decode(self.decoder, encode_visible(self.encoder, patches, ids_keep), ids_restore), mask
 
 
+# %% tags=["helper"]
 def make_mae(image_size, patch_size, channels, mask_ratio, decoder_depth=1, base=10.0, seed=0):
     """An encoder of 4 blocks, 64 wide, and a decoder of width 48, with weights that depend on the seed."""
     torch.manual_seed(seed)
@@ -553,6 +557,7 @@ def pixel_mask(mask, patch_size, height, width):
     return models.unpatchify(mask[:, :, None].expand(-1, -1, patch_size**2), patch_size, height, width)
 
 
+# %% tags=["helper"]
 def mean_fill(pictures, hole):
     """The mean of the visible pixels of each channel, everywhere. hole: (N, 1, H, W), 1 is hidden."""
     shown = 1 - hole
@@ -577,6 +582,7 @@ def retrieval(pictures, hole, memory, k=5):
     return memory[distance.topk(k, largest=False).indices].mean(dim=1)
 
 
+# %% tags=["helper"]
 @torch.no_grad()
 def masked_errors(mae, pictures, memory):
     """Mean squared error on hidden patches, of the network and of its rivals, with one mask for all of them."""
@@ -622,6 +628,7 @@ motifs, new_motifs, _ = standardised(data.motifs(plan.pictures, seed=0).images, 
 motifs, new_motifs = motifs.to(plan.device), new_motifs.to(plan.device)
 
 
+# %% tags=["training"]
 def pretrain(mae, pictures, steps, name, target=lambda patches: patches):
     """Train a masked autoencoder without labels; pictures are standardised."""
     patch_size = mae.encoder.patch_size
@@ -694,6 +701,7 @@ def network_of(name, *settings):
     return network, "trained" if name in trained else "NOT TRAINED yet: run the training cell above"
 
 
+# %% tags=["helper"]
 @torch.no_grad()
 def reconstruction_lab(masking, encode, decoding, mask_ratio, seed, number):
     """A motif, what is visible, what is painted, and the error of each patch."""
@@ -864,6 +872,12 @@ def layered_adamw(model, learning_rate, decay):
     return lambda _: torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.95))
 
 
+def right(predicted):
+    """The share of the test digits that is predicted right."""
+    return (predicted == new_labels.to(predicted.device)).float().mean().item()
+
+
+# %% tags=["training"]
 def fine_tuned(encoder, count, decay=1.0, steps=plan.tune_steps, seed=0):
     """A classifier on a copy of the encoder, trained on the first `count` labels, and its test accuracy."""
     torch.manual_seed(seed)
@@ -882,10 +896,6 @@ def fine_tuned(encoder, count, decay=1.0, steps=plan.tune_steps, seed=0):
     return right(measures.features(model, new_digits).argmax(dim=1))
 
 
-def right(predicted):
-    return (predicted == new_labels.to(predicted.device)).float().mean().item()
-
-
 # %% tags=["training"]
 first = make_mae(8, 2, 1, mask_ratio=0.75, decoder_depth=2, base=10_000.0)
 pretrain(first, digits, plan.few_steps, "digits-first-attempt")
@@ -898,6 +908,7 @@ table = {name: [fine_tuned(encoder, count) for count in (100, 400)] for name, en
 table["MAE, rates that decay"] = [fine_tuned(encoders["MAE"], count, decay=0.75) for count in (100, 400)]
 
 
+# %% tags=["training"]
 def probed(train_features, test_features):
     """Test accuracy of a linear probe with 100 and with 400 labels."""
     return [right(measures.linear_probe(train_features[:n], labels[:n], test_features)) for n in (100, 400)]
@@ -913,6 +924,8 @@ of_mae = [measures.features(encoders["MAE"], each) for each in (digits, new_digi
 pixels = [each.flatten(1) for each in (digits, new_digits)]
 table |= {"MAE, probed": probed(*of_mae), "MAE, nearest neighbour": nearest(*of_mae)}
 table |= {"pixels, probed": probed(*pixels), "pixels, nearest neighbour": nearest(*pixels)}
+
+# %% tags=["training"]
 table["scratch, pre-training's steps too"] = [float("nan")] * 2  # another two minutes: recorded runs only
 print(f"{'test accuracy':34} {'100 labels':30} 400 labels")
 print(f"{'':34} {'yours  recorded':30} yours  recorded")
