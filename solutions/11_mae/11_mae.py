@@ -948,8 +948,8 @@ print("recorded:", recorded.get("about", "nothing"))
 #   of 8 x 8 pixels are written so much alike that looking them up is best. MAE is a way to train a transformer with few
 #   labels. That one should train a transformer here does not follow.
 #
-# Frozen, the encoder is worth less: compare "probed" and "nearest neighbour" of MAE with those of the pixels. And lower
-# rates for early layers, made for networks of 12 or 24 blocks, are not what makes the difference in one of 4.
+# Look at "nearest neighbour" of MAE beside that of the pixels, too: frozen features of an autoencoder are not laid out
+# for it. And lower rates for early layers, made for networks of 12 or 24 blocks, make no great difference in one of 4.
 
 # %% [markdown]
 # **Question 2 (2 points, about 5 min).** A colleague looks at the table and says: "The nearest neighbours of MAE's
