@@ -28,10 +28,11 @@ def mean(values):
     return sum(values) / len(values)
 
 
-def test_motifs_are_painted_better_than_by_any_rival():
+def test_motifs_are_painted_better_than_without_learning_and_worse_than_from_a_large_memory():
     errors = part("motifs", "errors")
-    for name in ("mean fill", "interpolation", "retrieval"):
-        assert all(mae < rival for mae, rival in zip(errors["MAE"], errors[name], strict=True)), name
+    for name in ("mean fill", "interpolation"):
+        assert all(mae < 0.9 * rival for mae, rival in zip(errors["MAE"], errors[name], strict=True)), name
+    assert all(memory < mae for memory, mae in zip(errors["retrieval"], errors["MAE"], strict=True))
     assert all(flat < worse for flat, worse in zip(errors["mean fill"], errors["interpolation"], strict=True))
 
 
