@@ -277,7 +277,7 @@ print(f"order reversed:     largest difference {(backwards[:, 1:].flip(1) - late
 # %% [markdown]
 # And the time? A block does two kinds of work. Its linear layers cost the same for every token. Attention costs the
 # square of their number, but with a hundred tokens that is the smaller part. So the time should fall nearly in a line
-# with the number of visible patches, and a little faster. Measure it: pictures of 48 x 48 pixels, 144 patches.
+# with the number of visible patches. Measure it: pictures of 48 x 48 pixels, 144 patches.
 
 # %% tags=["training"]
 import time
