@@ -952,8 +952,8 @@ for name in ("DINO", "with local views"):
 # retrieval and for the attention nothing can be said: what rises on one seed falls on another. In the paper multi-crop
 # brings five points of k-NN accuracy on ImageNet (67.9 to 72.8 for the small transformer, 300 epochs).
 #
-# Stay gentle with it. At this size a local view of a tenth of the picture often shows noise alone, and a student that is
-# asked what the whole shows has nothing to go by.
+# The local views here are large, three to seven tenths of the area. A much smaller one can miss the creature altogether,
+# and a student that is asked what the whole shows then has nothing to go by.
 #
 #
 # Play with it: choose a picture, a head and a share, and move through the training. The mask is yours.
@@ -1053,7 +1053,7 @@ for name in ("untrained", "no centering", "no sharpening", "no guard", "DINO"):
     print(f"an answer {beside(name, 'answer')}, the mean answer {beside(name, 'mean answer')}" * (name != "untrained"))
 
 # %% [markdown]
-# (DINO has had four times as many steps as the others.) With no guard at all the recorded arms went the uniform way.
+# (DINO has had about four times as many steps as the others.) With no guard at all the recorded arms went the uniform way.
 #
 # ## Finding pictures of a kind
 #
@@ -1107,9 +1107,9 @@ for name, (_, asked) in features.items():
     print(f"{name:26}{mean_average_precision(asked, test_labels):<10.2f}{beside(name, 'mAP')}")
 
 # %% [markdown]
-# The order is that of the neighbours, and the distances are larger: mAP looks at the whole list, not only at its
-# beginning. Pixels, which came second with neighbours, drop below the histogram. A creature in the same place is near,
-# and all others with the same pattern are anywhere.
+# The teacher is ahead again, on all three recorded seeds, and the pixels are not: second with the neighbours, they come
+# last here. mAP looks at the whole list, not only at its beginning. A creature in the same place is near, and all others
+# with the same pattern are anywhere.
 #
 # ## Finding copies
 #
