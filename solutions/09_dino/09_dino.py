@@ -1281,7 +1281,7 @@ print(
 
 
 # %% tags=["training"]
-def masks_of_heads(weights, share=0.6):
+def masks_of_heads(weights, share=0.3):
     """Your masks of every head, as large as the pictures: (N, heads, size, size)."""
     side = round(weights.shape[-1] ** 0.5)
     kept = attention_mask(weights, share).float().unflatten(-1, (side, side))
@@ -1293,7 +1293,7 @@ masks = masks_of_heads(looks[six]).transpose(0, 1)  # (heads, 6, size, size)
 rows = [asked.images[six]] + [asked.images[six] * (0.25 + 0.75 * kept[:, None]) for kept in masks]
 show(
     image(montage(torch.cat(rows), columns=6), size=640),
-    caption="Above: pictures in color. Below: what each head of the provided teacher looks at, cut by your attention_mask.",
+    caption="Above: pictures in color. Below: a row a head, the tokens with three tenths of its attention, by your attention_mask.",
     alt="Six colored pictures with a patterned creature, and below each the parts that three attention heads keep.",
 )
 
