@@ -51,7 +51,7 @@ def best_mask_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Shared pixels / pixels of either, of truth values (..., H, W) that broadcast. Returns (...); 0 for two empty ones."""
+    """Shared pixels / pixels of either, of truth values (..., H, W) that broadcast: (...); 0 for two empty ones."""
     common = (first & second).sum(dim=(-2, -1))
     either = (first | second).sum(dim=(-2, -1))
     return common / either.clamp(min=1)
@@ -114,7 +114,7 @@ def mask_nms(masks: Tensor, scores: Tensor, threshold: float = 0.7) -> Tensor:
 
 
 def point_grid(side: int, size: tuple[int, int]) -> Tensor:
-    """side x side points in the middles of equal cells of a picture (height, width): (side * side, 2), x and y, by rows."""
+    """Middles of side x side equal cells of a picture (height, width), by rows: (side * side, 2), x and y."""
     height, width = size
     steps = (torch.arange(side) + 0.5) / side
     y, x = torch.meshgrid(steps * height - 0.5, steps * width - 0.5, indexing="ij")

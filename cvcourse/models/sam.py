@@ -8,7 +8,8 @@ What is done with masks (losses, clicks, automatic masks) stands in `cvcourse.mo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -83,7 +84,7 @@ class PromptEncoder(nn.Module):
 
         points (N, points, 2) with labels (N, points): 1 belongs to the object, 0 does not, -1 is no point at all.
         boxes (N, 4). masks (N, 1, 4 rows, 4 columns): logits of an earlier answer. Each may be missing; without any,
-        N is 1 and there are no tokens. Tokens: the points, then one "no point" if there is no box, or the box's corners.
+        N is 1 and there are no tokens. Order: the points, then one "no point" without a box, or the box's corners.
         """
         count = next((len(prompt) for prompt in (points, boxes, masks) if prompt is not None), 1)
         tokens = [self.label_embed.weight.new_zeros(count, 0, self.embed_dim)]
@@ -179,17 +180,24 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """Two-way blocks one after the other, and a last look of the tokens at the picture.
+    """Two-way blocks one after the other, and a last look of the tokens at the picture. block: makes one of them.
 
     forward: image (N, embed_dim, rows, columns), positions (1 or N, embed_dim, rows, columns), tokens
     (N, T, embed_dim). Returns the tokens and the image, both in their shapes.
     """
 
-    def __init__(self, depth: int, embed_dim: int, num_heads: int, mlp_dim: int, downsample: int = 2):
+    def __init__(
+        self,
+        depth: int,
+        embed_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        downsample: int = 2,
+        block: Callable[..., nn.Module] = TwoWayBlock,
+    ):
         super().__init__()
         self.layers = nn.ModuleList(
-            TwoWayBlock(embed_dim, num_heads, mlp_dim, downsample, skip_first_positions=index == 0)
-            for index in range(depth)
+            block(embed_dim, num_heads, mlp_dim, downsample, skip_first_positions=index == 0) for index in range(depth)
         )
         self.final_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)
         self.norm_final_attn = nn.LayerNorm(embed_dim)
@@ -208,7 +216,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, depth: int = 3):
         widths = [in_dim, *[hidden_dim] * (depth - 1), out_dim]
-        layers = [layer for pair in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(*pair), nn.ReLU())]
+        layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
         super().__init__(*layers[:-1])
 
 
@@ -302,9 +310,9 @@ class ConvEncoder(nn.Module):
     def __init__(self, embed_dim: int = 64, width: int = 16, blocks: int = 3):
         super().__init__()
         self.stem = nn.Sequential(conv_norm(3, width), nn.GELU())
-        self.half = nn.Sequential(conv_norm(width, 2 * width, stride=2), nn.GELU(), Residual(2 * width))
+        self.middle = nn.Sequential(conv_norm(width, 2 * width, stride=2), nn.GELU(), Residual(2 * width))
         reaches = [(1, 2, 4)[index % 3] for index in range(blocks)]
-        self.quarter = nn.Sequential(
+        self.trunk = nn.Sequential(
             conv_norm(2 * width, embed_dim, stride=2), nn.GELU(), *(Residual(embed_dim, reach) for reach in reaches)
         )
         self.neck = nn.Sequential(nn.Conv2d(embed_dim, embed_dim, kernel_size=1, bias=False), LayerNorm2d(embed_dim))
@@ -315,8 +323,8 @@ class ConvEncoder(nn.Module):
         if images.shape[2] % 4 or images.shape[3] % 4:
             raise ValueError(f"The sides of a picture must be multiples of 4, not {tuple(images.shape[2:])}.")
         full = self.stem((images - 0.5) / 0.25)
-        half = self.half(full)
-        return Embedding(self.neck(self.quarter(half)), (self.half_skip(half), self.full_skip(full)))
+        half = self.middle(full)
+        return Embedding(self.neck(self.trunk(half)), (self.half_skip(half), self.full_skip(full)))
 
 
 def conv_norm(in_channels: int, out_channels: int, stride: int = 1, reach: int = 1) -> nn.Sequential:
