@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, image, text
+from cvcourse.widgets import Choice, Lab, Pointer, Prompts, Scene, Slider, image, text
 
 
 def double(x):
@@ -333,3 +333,39 @@ def test_the_script_asks_for_nothing_from_elsewhere():
     for part in (str(View._esm), str(View._css)):
         assert "http" not in part and "import " not in part and "@import" not in part and "url(" not in part
     assert lab.view()._esm.startswith("// The browser side")
+
+
+# Marks in a picture --------------------------------------------------------------------------------------------------
+
+
+def marked(f, scene, prompt):
+    return Scene(image(f(torch.full((8, 8), 0.1 * scene)), points=[(*at, 2, "+") for at in prompt.points]))
+
+
+def marking_lab():
+    controls = {"scene": Choice([1, 2]), "prompt": Prompts(panel=0, cleared_by=("scene",))}
+    return Lab(marked, function=double, **controls)
+
+
+def test_marks_go_when_another_picture_comes():
+    lab = marking_lab().set(prompt=[("point", 1, 2, 1)])
+    assert lab.scene.panels[0].points[0]["said"] == "+"
+    assert lab.set(scene=1).values["prompt"]  # the same picture
+    assert not lab.set(scene=2).values["prompt"]
+    assert lab.set(scene=1, prompt=[("point", 3, 4, 0)]).values["prompt"].labels == [0]
+
+
+def test_the_browser_is_told_that_the_marks_are_gone():
+    lab = marking_lab().set(prompt=[("point", 1, 2, 1)])
+    view = lab.view()
+    view.values = {"scene": "2", "prompt": [["point", 1, 2, 1]]}
+    assert view.values == {"scene": "2", "prompt": []}
+    assert view.scene["values"]["prompt"] == []
+
+
+def test_marks_and_choices_in_a_picture_need_a_picture():
+    with pytest.raises(ValueError, match="points at no image"):
+        Lab(lambda f, p: Scene(text("none")), function=double, p=Prompts(panel=0))
+    with pytest.raises(ValueError, match="points at no image"):
+        Lab(lambda f, c: Scene(image(torch.ones(2, 2))), function=double, c=Choice([1, 2], panel=1))
+    assert marking_lab().figure().axes
