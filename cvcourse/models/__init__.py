@@ -43,6 +43,8 @@ HOME: dict[str, str] = {
     "TwoWayTransformer": "sam",
     "check_prompts": "sam",
     "fourier_features": "sam",
+    "Predictor": "predictor",
+    "Reply": "predictor",
     "ProjectionHead": "simclr",
     "color_distort": "simclr",
     "contrastive_accuracy": "simclr",
