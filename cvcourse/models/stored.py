@@ -1,0 +1,72 @@
+"""A promptable network in a file: its weights, and the sizes with which to build it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from .sam import ConvEncoder, MaskDecoder, PromptEncoder, Sam
+
+SIZES = "sizes"  # the name of the sizes among the file's remarks
+
+
+def build_sam(
+    size: int = 32,
+    embed_dim: int = 64,
+    width: int = 16,
+    blocks: int = 3,
+    heads: int = 4,
+    mlp: int = 128,
+    num_masks: int = 3,
+    prompt_encoder: Callable[..., nn.Module] = PromptEncoder,
+    mask_decoder: Callable[..., nn.Module] = MaskDecoder,
+) -> Sam:
+    """A network with fresh weights for square pictures of `size` pixels.
+
+    width, blocks: of the image encoder. heads, mlp, num_masks: of the decoder. prompt_encoder, mask_decoder: classes
+    with the arguments of `PromptEncoder` and `MaskDecoder`, so that a learner's own can be used.
+    """
+    grid = (size // 4, size // 4)
+    return Sam(
+        ConvEncoder(embed_dim, width, blocks),
+        prompt_encoder(embed_dim, grid, (size, size)),
+        mask_decoder(embed_dim, heads, mlp, num_masks=num_masks),
+    )
+
+
+def save_sam(sam: Sam, path: str | Path, half: bool = False, **sizes: int) -> None:
+    """Write the weights of a network that `build_sam(**sizes)` made. half: as float16, in half of the room."""
+    from safetensors.torch import save_file
+
+    build_sam(**sizes).load_state_dict(sam.state_dict())  # raises RuntimeError where the sizes are not its own
+    weights = {name: _packed(tensor.detach().cpu(), half) for name, tensor in sam.state_dict().items()}
+    save_file(weights, path, metadata={SIZES: json.dumps(sizes)})
+    Path(path).chmod(0o644)  # safetensors lets nobody else read it
+
+
+def load_sam(
+    path: str | Path,
+    prompt_encoder: Callable[..., nn.Module] = PromptEncoder,
+    mask_decoder: Callable[..., nn.Module] = MaskDecoder,
+) -> Sam:
+    """The network of a file that `save_sam` wrote, of the given classes, in float32 and evaluation mode.
+
+    Raises FileNotFoundError, and RuntimeError where a class lacks a part or has it in another shape.
+    """
+    from safetensors import safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There are no stored weights {str(path)!r} here.")
+    with safe_open(path, "pt") as file:
+        sizes = json.loads(file.metadata()[SIZES])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dictionary
+    sam = build_sam(**sizes, prompt_encoder=prompt_encoder, mask_decoder=mask_decoder)
+    sam.load_state_dict(weights)
+    return sam.eval()
+
+
+def _packed(tensor: Tensor, half: bool) -> Tensor:
+    return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous().clone()
