@@ -55,8 +55,9 @@ def answers_to_clicks(sam: Sam, embedding: Embedding, asked: Asked, clicks: int 
 
     embedding: of all scenes. Each later click comes with the logits of the answer before.
     """
-    generator, shared = Generator().manual_seed(seed), embedding.rows(asked.rows)
-    points, labels, logits, found = asked.points[:, None], torch.ones(len(asked.points), 1, dtype=torch.int64), None, []
+    generator, shared = Generator(asked.points.device).manual_seed(seed), embedding.rows(asked.rows)
+    points, logits, found = asked.points[:, None], None, []
+    labels = torch.ones_like(points[..., 0], dtype=torch.int64)  # the first click is on the object
     for click in range(1, clicks + 1):
         answer = Answer(*sam.decode(shared, points, labels, None, logits, multimask=click == 1))
         found.append(answer)
@@ -138,15 +139,14 @@ def automatic_recall(
 ) -> dict[str, float]:
     """Share of the objects of all scenes that an automatic mask has an IoU of 0.5 and of 0.75 with; masks a picture."""
     embedding, hits, count = embed(sam, scenes.images), [], 0
-    grid = point_grid(side, tuple(scenes.images.shape[2:]))
+    grid = point_grid(side, tuple(scenes.images.shape[2:])).to(scenes.images.device)
     for index in range(len(scenes)):
         own = embedding.rows(slice(index, index + 1))
         with torch.no_grad():
             masks, _ = finder(lambda points, labels, own=own: sam.decode(own, points, labels), grid, **thresholds)
         objects, _ = scenes.objects(index)
-        hits.append(
-            torch.cat([mask_iou(objects[:, None], masks[None]), torch.zeros(len(objects), 1)], dim=1).amax(dim=1)
-        )
+        overlaps = mask_iou(objects[:, None], masks[None])  # (objects, masks)
+        hits.append(overlaps.amax(dim=1) if len(masks) else overlaps.new_zeros(len(objects)))
         count += len(masks)
     best = torch.cat(hits)
     return {
@@ -175,5 +175,5 @@ def flood_fill(images: Tensor, points: Tensor, tolerance: float) -> Tensor:
 
 def click_disc(points: Tensor, size: tuple[int, int], radius: float) -> Tensor:
     """A disc of `radius` pixels about each click: points (N, 2) to masks (N, height, width) bool."""
-    y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    y, x = torch.meshgrid(*(torch.arange(side, device=points.device) for side in size), indexing="ij")
     return torch.hypot(x - points[:, 0, None, None], y - points[:, 1, None, None]) <= radius

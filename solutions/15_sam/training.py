@@ -26,10 +26,11 @@ BUDGETS = {
         "steps": 600, "batch_size": 16, "objects": 6, "rounds": 2, "rate": 2e-3,
     },
     "gpu": {
-        "size": 128, "places": (1, 3), "scenes": 40_000, "embed_dim": 128, "width": 32, "blocks": 6, "heads": 8,
+        "size": 128, "places": (1, 3), "scenes": 20_000, "embed_dim": 128, "width": 32, "blocks": 6, "heads": 8,
         "mlp": 512, "steps": 60_000, "batch_size": 32, "objects": 16, "rounds": 4, "rate": 8e-4,
     },
 }  # fmt: skip
+SIZES = ("size", "embed_dim", "width", "blocks", "heads", "mlp")
 EVALUATIONS = {"smoke": 2, "cpu": 4, "gpu": 12}
 TESTED = {"smoke": 10, "cpu": 300, "gpu": 300}  # scenes
 
@@ -59,6 +60,7 @@ def train(exercises, budget, data, seed):
         loss=loss,
         seed=seed,
         precision="auto",
+        channels_last=True,
         clip=1.0,
         evaluate=lambda model: measured(model, chosen_on),
         evaluate_every=budget.steps // EVALUATIONS[budget.name],
@@ -73,12 +75,8 @@ def train(exercises, budget, data, seed):
 
 def make_sam(exercises, budget) -> models.Sam:
     """The exercises' prompt encoder and decoder behind the library's image encoder."""
-    grid = (budget.size // 4, budget.size // 4)
-    return models.Sam(
-        models.ConvEncoder(budget.embed_dim, budget.width, budget.blocks),
-        exercises.PromptEncoder(budget.embed_dim, grid, (budget.size, budget.size)),
-        exercises.MaskDecoder(budget.embed_dim, budget.heads, budget.mlp),
-    )
+    sizes = {name: budget.settings[name] for name in SIZES}
+    return models.build_sam(**sizes, prompt_encoder=exercises.PromptEncoder, mask_decoder=exercises.MaskDecoder)
 
 
 def measured(sam: nn.Module, scenes) -> dict[str, float]:
