@@ -62,7 +62,7 @@ def load_sam(
         raise FileNotFoundError(f"There are no stored weights {str(path)!r} here.")
     with safe_open(path, "pt") as file:
         sizes = json.loads(file.metadata()[SIZES])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dictionary
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     sam = build_sam(**sizes, prompt_encoder=prompt_encoder, mask_decoder=mask_decoder)
     sam.load_state_dict(weights)
     return sam.eval()

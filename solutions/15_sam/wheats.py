@@ -24,22 +24,23 @@ def the_courses_code(*arguments):
     return models.fourier_features(*arguments)
 
 
-def _downscaling(embed_dim, mask_channels):
-    quarter = mask_channels // 4
-    return nn.Sequential(
-        nn.Conv2d(1, quarter, 2, 2), models.LayerNorm2d(quarter), nn.GELU(), nn.Conv2d(quarter, mask_channels, 2, 2),
-        models.LayerNorm2d(mask_channels), nn.GELU(), nn.Conv2d(mask_channels, embed_dim, 1),
-    )  # fmt: skip
-
-
 @wheat("PromptEncoder")
 class RowByRow(nn.Module):
     def __init__(self, embed_dim, grid, image_size, mask_channels=16):
         super().__init__()
         self.embed_dim, self.grid, self.image_size = embed_dim, grid, image_size
-        self.mask_downscaling = _downscaling(embed_dim, mask_channels)
+        quarter = mask_channels // 4
+        layers = [nn.Conv2d(1, quarter, 2, 2), LayerNorm2d(quarter), nn.GELU()]  # noqa: F821
+        layers += [nn.Conv2d(quarter, mask_channels, 2, 2), LayerNorm2d(mask_channels), nn.GELU()]  # noqa: F821
+        self.mask_downscaling = nn.Sequential(*layers, nn.Conv2d(mask_channels, embed_dim, 1))
         self.register_buffer("frequencies", torch.randn(2, embed_dim // 2))
         self.label_embed, self.no_mask_embed = nn.Embedding(5, embed_dim), nn.Embedding(1, embed_dim)
+
+    def positions(self):
+        rows, columns = self.grid
+        x, y = torch.arange(columns).repeat(rows, 1), torch.arange(rows)[:, None].repeat(1, columns)
+        code = fourier_features(torch.stack([x, y], dim=-1), self.grid, self.frequencies)  # noqa: F821
+        return code.movedim(-1, 0).unsqueeze(0)
 
     def embed_points(self, points, labels):
         code = fourier_features(points, self.image_size, self.frequencies)  # noqa: F821
@@ -80,9 +81,9 @@ class StepByStep(nn.Module):
     def __init__(self, embed_dim, num_heads, mlp_dim, downsample=2, skip_first_positions=False):
         super().__init__()
         self.first = skip_first_positions
-        self.self_attn = models.CrossAttention(embed_dim, num_heads)
-        self.cross_attn_token_to_image = models.CrossAttention(embed_dim, num_heads, downsample)
-        self.cross_attn_image_to_token = models.CrossAttention(embed_dim, num_heads, downsample)
+        self.self_attn = CrossAttention(embed_dim, num_heads)  # noqa: F821
+        self.cross_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)  # noqa: F821
+        self.cross_attn_image_to_token = CrossAttention(embed_dim, num_heads, downsample)  # noqa: F821
         self.mlp = nn.Sequential(nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim))
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(embed_dim) for _ in range(4))
 
@@ -107,7 +108,28 @@ def the_courses_block(*arguments, **keywords):
 
 
 @wheat("MaskDecoder")
-class MaskByMask(models.MaskDecoder):
+class MaskByMask(nn.Module):
+    def __init__(self, embed_dim, num_heads, mlp_dim, depth=2, num_masks=3, iou_hidden_dim=64):
+        super().__init__()
+        self.iou_token, self.mask_tokens = nn.Embedding(1, embed_dim), nn.Embedding(1 + num_masks, embed_dim)
+        self.iou_prediction_head = MLP(embed_dim, iou_hidden_dim, 1 + num_masks)  # noqa: F821
+        heads = [MLP(embed_dim, embed_dim, embed_dim // 8) for _ in range(1 + num_masks)]  # noqa: F821
+        self.output_hypernetworks_mlps = nn.ModuleList(heads)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(embed_dim, embed_dim // 4, 2, 2),
+            LayerNorm2d(embed_dim // 4),  # noqa: F821
+            nn.GELU(),
+            nn.ConvTranspose2d(embed_dim // 4, embed_dim // 8, 2, 2),
+            nn.GELU(),
+        )
+        self.transformer = TwoWayTransformer(depth, embed_dim, num_heads, mlp_dim, block=TwoWayBlock)  # noqa: F821
+
+    def upscaled(self, image, skips=()):
+        first, norm, gelu, second, last = self.output_upscaling
+        x = first(image) + skips[0] if len(skips) else first(image)
+        x = second(gelu(norm(x)))
+        return last(x + skips[1] if len(skips) else x)
+
     def predict_masks(self, image, positions, sparse, dense, skips=()):
         rows = []
         for prompt in sparse:
@@ -150,7 +172,7 @@ def the_courses_focal_loss(*arguments, **keywords):
 def mask_by_mask(logits, targets):
     columns = []
     for mask in logits.unbind(dim=1):
-        columns.append(20 * focal_loss(mask, targets) + models.dice_loss(mask, targets))  # noqa: F821
+        columns.append(20 * focal_loss(mask, targets) + dice_loss(mask, targets))  # noqa: F821
     losses = torch.stack(columns, dim=1)
     best = losses.argmin(dim=1)
     return losses.gather(1, best[:, None]).squeeze(1), best
@@ -196,7 +218,7 @@ def the_courses_click(*arguments):
 @wheat("stability_score")
 def by_masks(logits, threshold=0.0, offset=1.0):
     high, low = logits > threshold + offset, logits > threshold - offset
-    return models.mask_iou(high, low).float()
+    return ((high & low).flatten(-2).sum(-1) / (high | low).flatten(-2).sum(-1).clamp(min=1)).float()
 
 
 @shortcut("stability_score")
