@@ -20,9 +20,6 @@ from .vit import attention
 NO_POINT, NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = -1, 0, 1, 2, 3
 """What a label says of a point; the last two are corners of a box."""
 
-START = 2.5
-"""How much larger than usual the weights of queries and keys are before training."""
-
 
 def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor) -> Tensor:
     """Sines and cosines of places along random directions (Tancik et al. 2020; Kirillov et al. 2023, appendix A).
@@ -132,9 +129,6 @@ class CrossAttention(nn.Module):
         self.k_proj = nn.Linear(embed_dim, inner_dim)
         self.v_proj = nn.Linear(embed_dim, inner_dim)
         self.out_proj = nn.Linear(inner_dim, embed_dim)
-        with torch.no_grad():  # attention begins as likeness: a click looks at its own place before it learned to
-            self.q_proj.weight.mul_(START)
-            self.k_proj.weight.copy_(self.q_proj.weight)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         projected = (self.q_proj(queries), self.k_proj(keys), self.v_proj(values))
@@ -322,7 +316,6 @@ class ConvEncoder(nn.Module):
             conv_norm(2 * width, embed_dim, stride=2), nn.GELU(), *(Residual(embed_dim, reach) for reach in reaches)
         )
         self.neck = nn.Sequential(nn.Conv2d(embed_dim, embed_dim, kernel_size=1, bias=False), LayerNorm2d(embed_dim))
-        nn.init.constant_(self.neck[1].weight, 0.5)  # where something is shall count as much as how it looks
         self.half_skip = nn.Conv2d(2 * width, embed_dim // 4, kernel_size=1)
         self.full_skip = nn.Conv2d(width, embed_dim // 8, kernel_size=1)
 
