@@ -1,7 +1,8 @@
 """Promptable segmentation: writes solutions/15_sam/recorded.json, its provided weights, and a block of docs/figures.md.
 
 `python docs/measure/prompts.py` runs everything that follows, three seeds an arm. `--only NAME` runs one arm and keeps
-the others as they were recorded; `--dry` leaves all files as they are; `--steps N` shortens every training.
+the others as they were recorded; `--more` keeps the arm's recorded seeds, too, and runs those that lack; `--dry` leaves
+all files as they are; `--steps N` shortens every training.
 Functions and settings are those of unit 15_sam's lesson in the cpu budget. Settings, and the thresholds of the
 baselines, were chosen on 300 scenes (seed 1); the 300 test scenes (seed 2) chose nothing.
 
@@ -53,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dry", action="store_true", help="leave the files as they are")
     parser.add_argument("--only", metavar="NAME", help="one arm")
+    parser.add_argument("--more", action="store_true", help="keep the seeds that are recorded")
     parser.add_argument("--steps", type=int, help="steps of every training")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="seeds of the arms")
     parser.add_argument("--camvid", type=Path, help="folder with camvid_val.npz and camvid_test.npz")
@@ -61,7 +63,7 @@ def main() -> None:
     names = [arguments.only] if arguments.only else ["baselines", *ARMS, "provided", "photographs"]
     rows = json.loads(FILE.read_text())["rows"] if FILE.exists() else {}
     for name in names:
-        rows[name] = row(name, arguments)
+        rows[name] = row(name, arguments, rows.get(name, {}) if arguments.more else {})
         print(name, rows[name], flush=True)
         if not arguments.dry:
             FILE.write_text(json.dumps({"about": about(), "seeds": SEEDS, "rows": rows}, indent=1) + "\n")
@@ -69,8 +71,8 @@ def main() -> None:
         write_block(BLOCK, block(rows))
 
 
-def row(name: str, arguments: argparse.Namespace) -> dict:
-    """What is recorded under a name."""
+def row(name: str, arguments: argparse.Namespace, known: dict) -> dict:
+    """What is recorded under a name. known: of earlier seeds."""
     if name == "baselines":
         return baselines()
     if name == "photographs":
@@ -79,8 +81,8 @@ def row(name: str, arguments: argparse.Namespace) -> dict:
         return streets(arguments.camvid)
     if name == "provided":
         return provided(arguments)
-    found: dict[str, list[float]] = {}
-    for seed in arguments.seeds:
+    found: dict[str, list[float]] = {column: list(values) for column, values in known.items()}
+    for seed in arguments.seeds[len(found.get("seconds", [])) :]:
         for column, value in measured(*trained(ARMS[name], seed, arguments.steps)).items():
             found.setdefault(column, []).append(round(value, 4))
     return found
@@ -92,7 +94,7 @@ def scenes(seed: int, count: int = TESTED_ON) -> NestedScenes:
 
 
 def trained(arm: dict, seed: int, steps: int | None) -> tuple[models.Sam, float]:
-    """A network trained as the lesson trains it, and the CPU seconds that took (the last ones, where it was resumed)."""
+    """A network trained as the lesson trains it, and the CPU seconds that took; after a resumption, since then."""
     train = scenes(0, arm.get("scenes", TRAINED_ON))
     torch.manual_seed(seed)
     sam = models.build_sam(SIZE, num_masks=arm["num_masks"])
