@@ -42,10 +42,10 @@ COLUMNS = (
     "all meanings", "correlation", "box", "recall at 0.5", "recall at 0.75", "seconds",
 )  # fmt: skip
 ARMS = {
-    "three masks": {"num_masks": 3, "steps": 600},
-    "one mask": {"num_masks": 1, "steps": 600},
+    "three masks": {"num_masks": 3, "steps": 600, "objects": 4},
+    "one mask": {"num_masks": 1, "steps": 600, "objects": 4},
 }
-PROVIDED = {"num_masks": 3, "steps": 1500, "scenes": 12_000}
+PROVIDED = {"num_masks": 3, "steps": 1500, "objects": 6, "scenes": 12_000}
 THRESHOLDS = {"iou_threshold": 0.7, "stability_threshold": 0.8, "nms_threshold": 0.7}
 
 
@@ -106,7 +106,7 @@ def trained(arm: dict, seed: int, steps: int | None) -> tuple[models.Sam, float]
         batch_size=16,
         optimizer=adamw(3e-3),
         schedule=warmup_cosine(),
-        loss=models.ClickLoss(sam, objects=6),
+        loss=models.ClickLoss(sam, arm["objects"]),
         clip=1.0,
         channels_last=True,
         seed=seed,
