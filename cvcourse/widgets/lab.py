@@ -123,7 +123,7 @@ class Lab:
         self.printed = _end_of(printed.getvalue())
         self.error = error
         if error is None:
-            self.scene, self.notes = scene, [guard.note() for guard in self.guards]
+            self.scene, self.notes = scene, [guard.note() for guard in self.guards if guard.took_part]
         elif any(guard.trouble for guard in self.guards):
             self.notes = [guard.note() for guard in self.guards if guard.trouble]
         else:

@@ -27,10 +27,10 @@ def painted(
     layers = layers[None] if layers.ndim == 2 else layers
     if layers.shape[1:] != canvas.shape[:2]:
         raise ValueError(f"Masks {layers.shape[1:]} do not lie over a picture {canvas.shape[:2]}.")
-    canvas[~layers.any(axis=0)] *= 1 - dim
+    canvas *= (1 - dim * ~layers.any(axis=0))[..., None].astype(np.float32)
     for k, mask in enumerate(layers):
         ink = np.array(colours.to_rgb(colours.colour(first + k * (not alike))), dtype=np.float32) / 255
-        canvas[mask] += opacity * (ink - canvas[mask])
+        canvas += (mask * np.float32(opacity))[..., None] * (ink - canvas)
         canvas[mask & ~_shrunk(mask)] = 0.25 * ink + 0.75
     return canvas.clip(0, 1)
 

@@ -22,7 +22,7 @@ from autograder.quality import MUTATION_FLOOR, unit_quality
 
 UNITS = units()
 SMOKE_SECONDS, CHECK_SECONDS = 40, 0.5
-FULL_SECONDS = {"08_simclr": 420}  # where training on a processor may take longer than 180 s
+FULL_SECONDS = {"08_simclr": 420, "15_sam": 600}  # where training on a processor may take longer than 180 s
 
 
 def cells_of(unit: str, kind: str) -> list[nbformat.NotebookNode]:
@@ -54,7 +54,9 @@ def record(**figures: object) -> None:
 
 
 def test_there_are_units():
-    assert {"00_seeing", "01_convolution", "02_building_blocks", "04_resnet", "07_vit", "08_simclr"} <= set(UNITS)
+    assert {"00_seeing", "01_convolution", "02_building_blocks", "04_resnet", "07_vit", "08_simclr", "15_sam"} <= set(
+        UNITS
+    )
 
 
 @pytest.mark.parametrize("unit", UNITS)
