@@ -20,6 +20,7 @@ HOME: dict[str, str] = {
     "automatic_recall": "prompts",
     "ceiling": "prompts",
     "click_disc": "prompts",
+    "correlation": "prompts",
     "embed": "prompts",
     "flood_fill": "prompts",
     "report": "prompts",

@@ -23,7 +23,7 @@ BUDGETS = {
     },
     "cpu": {
         "size": 32, "places": (1, 2), "scenes": 6000, "embed_dim": 64, "width": 16, "blocks": 3, "heads": 4, "mlp": 128,
-        "steps": 600, "batch_size": 16, "objects": 4, "rounds": 2, "rate": 3e-3,
+        "steps": 450, "batch_size": 16, "objects": 4, "rounds": 2, "rate": 3e-3,
     },
     "gpu": {
         "size": 128, "places": (1, 3), "scenes": 20_000, "embed_dim": 128, "width": 32, "blocks": 6, "heads": 8,
