@@ -411,14 +411,17 @@ def every_error_alike(sample_next_click, draw, rows, columns):
     }
 
 
-@probe("sample_next_click", cases=[dict(rows=4, columns=5)], hidden=[dict(rows=6, columns=4)])
-def nothing_and_first_clicks(sample_next_click, draw, rows, columns):
-    target = draw.mask(6, rows, columns, share=0.4).clone()
-    target[:, 0, 0] = False
-    target[:, 1, 2] = True  # each has a pixel at least
-    prediction = torch.where(torch.arange(6)[:, None, None] % 2 == 0, target, torch.zeros_like(target))
-    points, labels = sample_next_click(prediction, target, draw.generator())
-    return {"labels": labels, "points where nothing is wrong": points[::2]}
+@probe(
+    "sample_next_click",
+    cases=[dict(rows=4, columns=5), dict(rows=7, columns=3)],
+    hidden=[dict(rows=6, columns=4)],
+)
+def one_pixel_wrong_or_none(sample_next_click, draw, rows, columns):
+    target, place = draw.mask(6, rows, columns, share=0.4), draw.integers(3, high=rows * columns)
+    flips = torch.zeros(6, rows * columns, dtype=torch.bool)
+    flips[torch.arange(1, 6, 2), place] = True  # of every second one
+    points, labels = sample_next_click(target ^ flips.view(6, rows, columns), target, draw.generator())
+    return {"points": points, "labels": labels}
 
 
 @probe("sample_next_click", cases=[dict(rows=9, columns=9)], hidden=[dict(rows=8, columns=11)])

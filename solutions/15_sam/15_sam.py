@@ -855,9 +855,9 @@ from cvcourse.training import adamw, budget, fit, show_reference, warmup_cosine
 
 plan = budget(
     smoke=dict(pictures=64, steps=4, batch_size=4, objects=2, tests=12),
-    cpu=dict(pictures=6000, steps=600, batch_size=16, objects=6, tests=300),
+    cpu=dict(pictures=6000, steps=600, batch_size=16, objects=4, tests=300),
     gpu=dict(pictures=60_000, steps=20_000, batch_size=64, objects=16, tests=1000),
-    expected="about 6 min on one core for both networks",
+    expected="about 4 min on one core for both networks",
 )
 scenes = data.nested_scenes(plan.pictures, seed=0).to(plan.device)
 

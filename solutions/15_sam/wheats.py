@@ -8,6 +8,7 @@ from torch import nn
 
 from autograder.wheat import shortcut, wheat
 from cvcourse import models
+from cvcourse.models import MLP, CrossAttention, LayerNorm2d, TwoWayTransformer, dice_loss
 
 
 @wheat("fourier_features")
@@ -30,8 +31,8 @@ class RowByRow(nn.Module):
         super().__init__()
         self.embed_dim, self.grid, self.image_size = embed_dim, grid, image_size
         quarter = mask_channels // 4
-        layers = [nn.Conv2d(1, quarter, 2, 2), LayerNorm2d(quarter), nn.GELU()]  # noqa: F821
-        layers += [nn.Conv2d(quarter, mask_channels, 2, 2), LayerNorm2d(mask_channels), nn.GELU()]  # noqa: F821
+        layers = [nn.Conv2d(1, quarter, 2, 2), LayerNorm2d(quarter), nn.GELU()]
+        layers += [nn.Conv2d(quarter, mask_channels, 2, 2), LayerNorm2d(mask_channels), nn.GELU()]
         self.mask_downscaling = nn.Sequential(*layers, nn.Conv2d(mask_channels, embed_dim, 1))
         self.register_buffer("frequencies", torch.randn(2, embed_dim // 2))
         self.label_embed, self.no_mask_embed = nn.Embedding(5, embed_dim), nn.Embedding(1, embed_dim)
@@ -81,9 +82,9 @@ class StepByStep(nn.Module):
     def __init__(self, embed_dim, num_heads, mlp_dim, downsample=2, skip_first_positions=False):
         super().__init__()
         self.first = skip_first_positions
-        self.self_attn = CrossAttention(embed_dim, num_heads)  # noqa: F821
-        self.cross_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)  # noqa: F821
-        self.cross_attn_image_to_token = CrossAttention(embed_dim, num_heads, downsample)  # noqa: F821
+        self.self_attn = CrossAttention(embed_dim, num_heads)
+        self.cross_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)
+        self.cross_attn_image_to_token = CrossAttention(embed_dim, num_heads, downsample)
         self.mlp = nn.Sequential(nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim))
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(embed_dim) for _ in range(4))
 
@@ -112,12 +113,12 @@ class MaskByMask(nn.Module):
     def __init__(self, embed_dim, num_heads, mlp_dim, depth=2, num_masks=3, iou_hidden_dim=64):
         super().__init__()
         self.iou_token, self.mask_tokens = nn.Embedding(1, embed_dim), nn.Embedding(1 + num_masks, embed_dim)
-        self.iou_prediction_head = MLP(embed_dim, iou_hidden_dim, 1 + num_masks)  # noqa: F821
-        heads = [MLP(embed_dim, embed_dim, embed_dim // 8) for _ in range(1 + num_masks)]  # noqa: F821
+        self.iou_prediction_head = MLP(embed_dim, iou_hidden_dim, 1 + num_masks)
+        heads = [MLP(embed_dim, embed_dim, embed_dim // 8) for _ in range(1 + num_masks)]
         self.output_hypernetworks_mlps = nn.ModuleList(heads)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(embed_dim, embed_dim // 4, 2, 2),
-            LayerNorm2d(embed_dim // 4),  # noqa: F821
+            LayerNorm2d(embed_dim // 4),
             nn.GELU(),
             nn.ConvTranspose2d(embed_dim // 4, embed_dim // 8, 2, 2),
             nn.GELU(),
