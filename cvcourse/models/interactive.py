@@ -49,7 +49,8 @@ class ClickLoss:
             boxes, points, labels = noisy_boxes(targets), None, None
         for _ in range(self.rounds):
             multimask = logits is None and not with_box
-            answers, guesses = self.sam.decode(embedding, points, labels, boxes, logits, multimask)
+            answer = self.sam.decode(embedding, points, labels, boxes, logits, multimask)
+            answers, guesses = (part.float() for part in answer)  # losses are no matter for bfloat16
             least, _ = self.best_mask_loss(answers, targets)
             total = total + least + (guesses - self.iou_targets(answers, targets)).square().mean(dim=1)
             chosen = guesses.argmax(dim=1)  # the answer that looks best to the model itself

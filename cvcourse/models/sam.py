@@ -30,7 +30,9 @@ def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor)
     """
     height, width = size
     shares = (points.to(frequencies.dtype) + 0.5) / frequencies.new_tensor([width, height])
-    angles = 2 * math.pi * (2 * shares - 1) @ frequencies  # (..., F)
+    x, y = (2 * shares - 1).unsqueeze(-1).unbind(dim=-2)  # (..., 1) each
+    # A matrix product would be rounded to bfloat16 under autocast, and places with it.
+    angles = 2 * math.pi * (x * frequencies[0] + y * frequencies[1])  # (..., F)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
