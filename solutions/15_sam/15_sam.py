@@ -855,7 +855,7 @@ from cvcourse.training import adamw, budget, fit, show_reference, warmup_cosine
 
 plan = budget(
     smoke=dict(pictures=64, steps=4, batch_size=4, objects=2, tests=12),
-    cpu=dict(pictures=6000, steps=600, batch_size=16, objects=4, tests=300),
+    cpu=dict(pictures=6000, steps=450, batch_size=16, objects=4, tests=300),
     gpu=dict(pictures=60_000, steps=20_000, batch_size=64, objects=16, tests=1000),
     expected="about 4 min on one core for both networks",
 )
@@ -1122,6 +1122,7 @@ show(
 
 # %% tags=["helper"]
 from functools import lru_cache
+from pathlib import Path
 import numpy as np
 
 album = {f"scene {n + 1}": picture for n, picture in enumerate(data.nested_scenes(6, 256, seed=11).images)}
@@ -1131,12 +1132,21 @@ loose = dict(iou_threshold=0.7, stability_threshold=0.8)  # for automatic masks 
 
 
 # %% tags=["helper"]
+def given(prompt_encoder, mask_decoder):
+    """A network with the weights that came with the course, and what to call them; fresh ones where none came."""
+    if Path("provided.safetensors").exists():
+        return models.load_sam("provided.safetensors", prompt_encoder, mask_decoder), "provided with the course"
+    fresh = models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder)
+    return fresh, "none: untrained, since no weights came with the course"
+
+
+# %% tags=["helper"]
 @lru_cache(maxsize=12)
 def ready(prompt_encoder, mask_decoder, mine, name, path):
     """A predictor of these two classes that has encoded one picture, the picture, and whose weights they are."""
     picture = data.open_picture(path, longest=256) if path else album[name].expand(3, -1, -1)
     if mine is None:
-        sam, whose = models.load_sam("provided.safetensors", prompt_encoder, mask_decoder), "provided with the course"
+        sam, whose = given(prompt_encoder, mask_decoder)
     else:
         sam, whose = models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder), "yours"
         sam.load_state_dict(mine.state_dict())
@@ -1337,7 +1347,7 @@ engine_scenes, most = data.nested_scenes(6, seed=21), 5
 @lru_cache(maxsize=2)
 def proposals(mine):
     """Automatic masks, their scores and the true objects of each scene, by the trained or the provided network."""
-    sam = mine or models.load_sam("provided.safetensors")
+    sam = mine or given(models.PromptEncoder, models.MaskDecoder)[0]
     found = [models.Predictor(sam, picture).everything(side=8, **loose) for picture in engine_scenes.images]
     return [(masks, scores, engine_scenes.objects(n)[0]) for n, (masks, scores) in enumerate(found)]
 
@@ -1418,7 +1428,7 @@ Lab(
 # Here the **provided** network answers one click each, with your classes around its weights.
 
 # %% tags=["training"]
-provided = models.load_sam("provided.safetensors", PromptEncoder, MaskDecoder)
+provided, whose = given(PromptEncoder, MaskDecoder)
 photos = data.photographs(("coffee", "cat", "coins", "rocket", "astronaut", "flower"), size=(192, 192))
 spots = {"coffee": (80, 110), "cat": (90, 100), "coins": (60, 60), "rocket": (90, 98), "astronaut": (60, 90)}
 answers = []
@@ -1429,7 +1439,7 @@ for name, photo in photos.items():
     answers.append(image(shown, title=f"{name}: foretold {reply.guess:.2f}", points=[(*mark[1:3], 2, "+")], size=200))
 show(
     *answers,
-    caption="Provided weights, one click each.",
+    caption=f"One click each. Weights: {whose}.",
     alt="Six photographs, each with a click and the mask that the provided network gives for it.",
 )
 

@@ -41,20 +41,25 @@ def words(page) -> str:
     return page.locator(".cvlab-caption").inner_text()
 
 
+def unmark(page) -> None:
+    reset = control(page, "prompt").get_by_text("reset")
+    if reset.is_enabled():
+        reset.click()
+    drawn_for(page, "prompt", [])
+
+
 @pytest.mark.parametrize("weights", ["provided"])
 def test_a_click_is_answered_within_100_ms(page, weights):
     control(page, "weights").locator("select").select_option(weights)
     drawn_for(page, "weights", weights)
     medians = []
     while len(medians) < ROUNDS and (not medians or medians[-1] > harness.CLICK_LIMIT_MS):
-        control(page, "prompt").get_by_text("reset").click()
-        drawn_for(page, "prompt", [])
+        unmark(page)
         times = []
         for k in range(16):  # one click at a time, as somebody who tries a picture
             down, across = 0.1 + 0.05 * k, 0.15 + 0.04 * k + 0.01 * len(medians)
             times += harness.measure_clicks(page, 0, "prompt", [(down, across), (across, down)])
-            control(page, "prompt").get_by_text("reset").click()
-            drawn_for(page, "prompt", [])
+            unmark(page)
         medians.append(statistics.median(times))
     record = {"figure": "click to mask", "unit": "ms", "widget": "15_sam", "control": weights}
     if os.environ.get("CVCOURSE_FIGURES"):
