@@ -335,6 +335,28 @@ def test_the_script_asks_for_nothing_from_elsewhere():
     assert lab.view()._esm.startswith("// The browser side")
 
 
+def test_one_after_the_other_may_fail_inside_a_drawing():
+    class First(torch.nn.Module):
+        def forward(self, x):
+            raise NotImplementedError
+
+    class Second(torch.nn.Module):
+        def forward(self, x):
+            raise NotImplementedError
+
+    def two(first, second):
+        return Scene(image(second.in_use()(first.in_use()(torch.ones(2, 2)))))
+
+    lab = Lab(two, function=(First, Second), fallback=(torch.nn.Identity, torch.nn.Identity))
+    assert lab.error is None
+    assert [note.kind for note in lab.notes] == ["course", "course"]
+
+
+def test_a_function_that_was_not_called_is_not_named():
+    lab = Lab(lambda f, g: Scene(image(f(torch.ones(2, 2)))), function=(double, stub), fallback=(double, double))
+    assert [note.text for note in lab.notes] == ["Drawn by your `double`."]
+
+
 # Marks in a picture --------------------------------------------------------------------------------------------------
 
 
