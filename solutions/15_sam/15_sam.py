@@ -1063,8 +1063,9 @@ show(
 )
 
 # %% [markdown]
-# Your run stands beside the recorded ones, seed by seed, on the same test scenes; the command that made them is in the
-# last line. No setting was chosen on these scenes. Read the table in two directions.
+# Behind your numbers, in brackets, stand those of recorded runs on the same test scenes, one for each seed, as far as
+# they were recorded. The command that made them is in the last line. No setting was chosen on these scenes. Read the
+# table in two directions.
 #
 # - *Down the first column.* Flood fill and disc know nothing of objects, and get what they get. How far above them is a
 #   network after one click, and how far below the ceiling?
@@ -1116,8 +1117,7 @@ show(
 # "everything" the program clicks for you, on a grid, with your `automatic_masks`.
 #
 # The network has **your** classes, whatever weights are in them. "Yours" are those of your training above. "Provided"
-# ones come with the course, from a longer training that was recorded, and they fit because your classes have the right
-# parts. The line under the picture says which weights answered. You may also open a picture of your own: write the path
+# ones come with the course, from a training that was recorded, and they fit because your classes have the right parts. The line under the picture says which weights answered. You may also open a picture of your own: write the path
 # of its file into the field, and press enter.
 
 # %% tags=["helper"]
