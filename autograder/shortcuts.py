@@ -77,16 +77,15 @@ def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) ->
             continue
         visited.add(id(function))
         if is_own_model(function.__module__):
-            found += [(MODELS, function.__qualname__)] if MODELS in names else []
+            found += [(name, function.__qualname__) for name in (MODELS, function.__name__) if name in names]
             continue
         source = source_of(function)
         if source is None:
             continue
         scope = scope_of(function)
         for node in ast.walk(source.tree):
-            name = MODELS if _is_model(node, scope) else _last_name(node)
-            if name in names and not _is_own(node, scope):
-                found.append((name, source.line(node)))
+            if not _is_own(node, scope):
+                found += [(name, source.line(node)) for name in _names_of(node, scope) if name in names]
             if isinstance(node, ast.Name) and _is_learners(scope.get(node.id)):
                 waiting.append(scope[node.id])
     return list(dict.fromkeys(found))
@@ -146,6 +145,13 @@ def _last_name(node: ast.AST) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value  # getattr(F, "conv2d")
     return node.name.split(".")[-1] if isinstance(node, ast.alias) else None
+
+
+def _names_of(node: ast.AST, scope: dict[str, Any]) -> list[str | None]:
+    """What `forbid` may call a node: models, the name of the model that it stands for, or its own last name."""
+    names = [MODELS] if _is_model(node, scope) else [_last_name(node)]
+    value = scope.get(node.id) if isinstance(node, ast.Name) else None
+    return [*names, getattr(value, "__name__", None)] if is_own_model(getattr(value, "__module__", None)) else names
 
 
 def _is_model(node: ast.AST, scope: dict[str, Any]) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several workers, so one thread each: more only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch and numpy read it when they are imported, kernels inherit it
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parent.parent
@@ -57,4 +62,29 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Calla
         return code, output.out, output.err
 
     monkeypatch.delenv(cli.DEBUG, raising=False)
+    return call
+
+
+@pytest.fixture
+def run_program() -> Callable[..., str]:
+    """Run a Python program in so many processes that train together; returns what it printed.
+
+    torchrun takes a free port and keeps it. accelerate's own launcher looks for one and takes it a second later, or
+    many on a busy machine, when a neighbour may have it.
+    """
+
+    def call(program: Path, *arguments: str, processes: int = 1, **environment: str) -> str:
+        launcher, more = [], {}
+        if processes > 1:
+            launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            more = {"ACCELERATE_USE_CPU": "true"}
+        done = subprocess.run(
+            [sys.executable, *launcher, str(program), *arguments],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | more | environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
     return call

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from autograder.grading.intake import seen
-from autograder.libraries import LIBRARIES, MODELS, OWN_MODELS, is_own_model
+from autograder.libraries import LIBRARIES, MODELS, OWN_MODELS, is_own_model, own_models
 from autograder.limits import TooSlow, deadline
 
 # No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where a shortcut is
@@ -63,7 +63,7 @@ class Cells:
     """The code cells of a notebook: what is defined where. The last definition of a name counts."""
 
     definitions: dict[str, list[ast.AST]] = field(default_factory=dict)
-    imported: dict[str, str] = field(default_factory=dict)  # name here: name in its library
+    imported: dict[str, set[str]] = field(default_factory=dict)  # name here: its names in `forbid`
     lent: set[str] = field(default_factory=set)  # taken from the course's own models, under their own names
     checked: set[str] = field(default_factory=set)  # exercises whose check has been made
     lines: dict[int, list[str]] = field(default_factory=dict)  # source lines by the id of each cell's tree
@@ -151,6 +151,8 @@ def note_check(cells: Cells, node: ast.stmt) -> None:
 def lent_by(node: ast.stmt) -> set[str]:
     """The names under which a statement takes the course's own models: `ResNet = models.ResNet`, or their import."""
     if isinstance(node, ast.ImportFrom) and is_own_model(node.module):
+        if node.names[0].name == "*":
+            return set(own_models())
         return {alias.name for alias in node.names if alias.asname in (None, alias.name)}
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
         owner, name = node.value.value, node.value.attr
@@ -179,10 +181,10 @@ def note_definitions(cells: Cells, node: ast.stmt) -> None:
             cells.starred |= alias.name == "*" and module.split(".")[0] in LIBRARIES
             if is_own_model(module):
                 if alias.name not in lent:
-                    cells.imported[alias.asname or alias.name] = MODELS
+                    cells.imported[alias.asname or alias.name] = {MODELS, alias.name}
             elif module.split(".")[0] in LIBRARIES | {"cvcourse"}:
                 name = alias.name.split(".")[-1]
-                cells.imported[alias.asname or alias.name.split(".")[0]] = MODELS if name in PACKAGES else name
+                cells.imported[alias.asname or alias.name.split(".")[0]] = {MODELS if name in PACKAGES else name}
     else:
         for target in ast.walk(node):
             if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
@@ -198,14 +200,12 @@ def forbidden(cells: Cells, exercise: str, names: Iterable[str]) -> list[tuple[s
     """(name, line) of every forbidden name that an exercise's source reaches, through helpers and aliases, too."""
     names = set(names)
     found = []
-    if exercise not in cells.definitions and cells.imported.get(exercise) in names:
-        found.append((cells.imported[exercise], f"import of {exercise}"))
-    if exercise in cells.lent and MODELS in names:
-        found.append((MODELS, f"{exercise}, as the course has it"))
+    if exercise not in cells.definitions:
+        found += [(name, f"import of {exercise}") for name in names & cells.imported.get(exercise, set())]
+    if exercise in cells.lent:
+        found += [(name, f"{exercise}, as the course has it") for name in names & {MODELS, exercise}]
     for node in reached(cells, exercise) if names else ():
-        name = library_name(node, cells)
-        if name in names:
-            found.append((name, line_of(node)))
+        found += [(name, line_of(node)) for name in names & library_names(node, cells)]
     return list(dict.fromkeys(found))
 
 
@@ -242,19 +242,19 @@ def own_names(definition: ast.AST) -> set[str]:
     return bound - {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
 
 
-def library_name(node: ast.AST, cells: Cells) -> str | None:
-    """The name in a library that a node stands for, as far as the source says."""
+def library_names(node: ast.AST, cells: Cells) -> set[str]:
+    """What `forbid` may call the thing in a library that a node stands for, as far as the source says."""
     if isinstance(node, ast.Attribute):
         is_package = isinstance(node.value, ast.Name) and node.value.id == "cvcourse" and node.attr in PACKAGES
-        return MODELS if is_package else node.attr
+        return {MODELS if is_package else node.attr}
     if isinstance(node, ast.Name):
         may_be_starred = cells.starred and node.id not in cells.definitions
-        return cells.imported.get(node.id, node.id if may_be_starred else None)
+        return cells.imported.get(node.id, {node.id} if may_be_starred else set())
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value  # getattr(F, "conv2d")
+        return {node.value}  # getattr(F, "conv2d")
     if isinstance(node, ast.ImportFrom) and is_own_model(node.module):
-        return MODELS
-    return node.name.split(".")[-1] if isinstance(node, ast.alias) else None
+        return {MODELS}
+    return {node.name.split(".")[-1]} if isinstance(node, ast.alias) else set()
 
 
 def line_of(node: ast.AST) -> str:

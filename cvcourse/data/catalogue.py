@@ -82,6 +82,15 @@ def datasets() -> list[DataSet]:
             verifier=lambda root: _verify_painted("camouflage", 0.156329),
         ),
         DataSet(
+            name="motifs",
+            kind=IN_CODE,
+            summary="small patterns in two colours, repeated or mirrored over the picture",
+            images=None,
+            size_bytes=0,
+            present=lambda root: True,
+            verifier=lambda root: _verify_painted("motifs", 0.096078),
+        ),
+        DataSet(
             name="digits",
             kind=LIBRARY,
             summary="handwritten digits, 8x8, grey (scikit-learn)",
@@ -114,9 +123,14 @@ def datasets() -> list[DataSet]:
 
 def _verify_painted(name: str, contrast: float) -> None:
     """Painting is arithmetic, yet on a machine where it came out otherwise, results could not be compared."""
-    from . import disguise, synthetic
+    from . import disguise, synthetic, tiling
 
-    painters = {"scenes": synthetic.scenes, "creatures": synthetic.creatures, "camouflage": disguise.camouflage}
+    painters = {
+        "scenes": synthetic.scenes,
+        "creatures": synthetic.creatures,
+        "camouflage": disguise.camouflage,
+        "motifs": tiling.motifs,
+    }
     images = painters[name](100, size=32).images
     found = float(images.diff(dim=-1).abs().mean())  # between neighbouring pixels
     if abs(found - contrast) > 1e-4:

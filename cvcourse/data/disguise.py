@@ -18,14 +18,17 @@ AREA = 0.2  # share of a square image that the creature covers, on average
 MEAN, SPREAD = 0.5, 0.15  # of the grey values, the same on the creature and around it
 FINEST, COARSEST = 4.5 / 32, 7.5 / 32  # periods of a pattern, in units of half the shorter side
 NOISE_BLUR = 1.2 / 32  # the surroundings are noise between this blur and twice this blur
+LEAST_STEP = 0.4  # between the two colors of an image, in one channel at least
 CHUNK = 128
 
 
-def camouflage(count: int, size: int | tuple[int, int] = 64, seed: int = 0) -> Scenes:
+def camouflage(count: int, size: int | tuple[int, int] = 64, seed: int = 0, color: bool = False) -> Scenes:
     """`count` grey images of one blob-shaped creature, patterned, on noise of the same mean and spread.
 
     Neither brightness nor contrast gives the creature away. The class is the pattern (`CAMOUFLAGE_PATTERNS`); shape,
-    place, size, turn and phase vary. Images are (count, 1, height, width). Image i is the same whatever `count` is.
+    place, size, turn and phase vary. Images are (count, 1, height, width). With `color` they are (count, 3, height,
+    width): every image runs from one color of its own to another, on the creature as around it, so that color does not
+    give it away either. Image i is the same whatever `count` is.
     Raises ValueError on arguments that do not fit, or sides under 16 pixels, where no pattern is left to see.
     """
     from .synthetic import _pair, _whole_number
@@ -39,6 +42,8 @@ def camouflage(count: int, size: int | tuple[int, int] = 64, seed: int = 0) -> S
     for start in range(0, count, CHUNK):
         rows = slice(start, min(start + CHUNK, count))
         images[rows, 0], masks[rows], labels[rows] = _paint(seed, rows.start, rows.stop, height, width)
+    if color:
+        images = _colored(images, seed)
     return _annotated(images, masks, labels)
 
 
@@ -52,6 +57,16 @@ def _paint(seed: int, start: int, stop: int, height: int, width: int) -> tuple[T
     surroundings = _noise(seed, start, stop, height, width)
     values = torch.where(inside, _standardised(creature, inside), _standardised(surroundings, ~inside))
     return (MEAN + SPREAD * values).clamp_(0, 1), inside.to(torch.uint8), labels
+
+
+def _colored(grey: Tensor, seed: int) -> Tensor:
+    """Grey images (n, 1, height, width) between two colors each, far apart: (n, 3, height, width)."""
+    ends = np.stack([np.random.default_rng((seed, i, 2)).random((2, 3), np.float32) for i in range(len(grey))] or [[]])
+    dark, light = torch.from_numpy(ends).reshape(-1, 2, 3, 1, 1).unbind(dim=1)  # each (n, 3, 1, 1)
+    apart = light - dark
+    farther = torch.where(apart < 0, -LEAST_STEP, LEAST_STEP)
+    apart = torch.where(apart.abs().amax(dim=1, keepdim=True) < LEAST_STEP, farther, apart)
+    return (dark + grey * apart).clamp_(0, 1)
 
 
 def _centered(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:

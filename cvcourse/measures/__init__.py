@@ -1,4 +1,4 @@
-"""What a representation is worth, measured: nearest neighbours, a linear probe, alignment and uniformity.
+"""What a representation is worth, measured: nearest neighbours, a linear probe, retrieval, alignment and uniformity.
 
 >>> from cvcourse.measures import features, knn_classify
 >>> bank, queries = features(encoder, train_images), features(encoder, test_images)
@@ -24,6 +24,7 @@ HOME: dict[str, str] = {
     "embed": "prompts",
     "flood_fill": "prompts",
     "report": "prompts",
+    "mean_average_precision": "retrieval",
     "alignment": "sphere",
     "uniformity": "sphere",
 }

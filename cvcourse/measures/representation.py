@@ -32,11 +32,13 @@ def knn_classify(
 
     Near means a large cosine; a vote has the weight exp(cosine / temperature) (Wu et al. 2018, section 3.4).
     train_labels: (N,) int64 from 0 up. Returns (M,) int64. Zero vectors are equally far from everything.
-    Raises ValueError for a k that is not between 1 and N, and for shapes that do not fit.
+    Raises ValueError for a k that is not between 1 and N, a temperature not above 0, and shapes that do not fit.
     """
     _check_pair(train_features, train_labels, features)
     if not 1 <= k <= len(train_features):
         raise ValueError(f"k must lie between 1 and the {len(train_features)} training features, not be {k}.")
+    if not temperature > 0:
+        raise ValueError(f"The temperature must be above 0, not {temperature}.")
     bank, classes = F.normalize(train_features, dim=1), int(train_labels.max()) + 1
     votes = []
     for batch in F.normalize(features, dim=1).split(1000):  # so that no table of N x M cosines is needed

@@ -33,7 +33,7 @@ GOOD_EVERY = 10
 READ_EVERY_ON_GPU = 10
 """Reading a loss makes the processor wait for the GPU, so there it is read for this many steps at once."""
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Callable[[Tensor, torch.Generator], Tensor | list[Tensor]]
 Mix = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
@@ -117,7 +117,8 @@ def fit(
 
     data: (inputs, targets), two tensors with one row an example, on the model's device. batch_size: examples a step; of
     all processes together. optimizer: makes one from parameters, as `adamw(3e-3)` does. schedule: share of the steps
-    done, in [0, 1) -> factor of the learning rate. augment: (inputs, generator) -> inputs, for a whole batch.
+    done, in [0, 1) -> factor of the learning rate. augment: (inputs, generator) -> inputs, for a whole batch; a list
+    of views, of any sizes, reaches the model as a list.
     mix: (inputs, targets, generator) -> inputs, targets, after augment, as `CutMix(10)` does: the loss must then take
     probabilities, as `cross_entropy` does, also with `functools.partial(cross_entropy, label_smoothing=0.1)`.
     precision: "float32", "bfloat16" or "auto". clip: the largest norm of the gradient. evaluate: model -> numbers,
@@ -192,9 +193,9 @@ def fit(
                 x = augment(x, generator)
             if mix is not None:
                 x, y = mix(x, y, generator)
-            x, y = together.share(x), together.share(y)
-            if channels_last and x.ndim == 4:
-                x = x.contiguous(memory_format=torch.channels_last)
+            x, y = each(x, together.share), together.share(y)
+            if channels_last:
+                x = each(x, as_channels_last)
             with autocast(device, precision):
                 output = training.model(x)
                 output = output.float() if isinstance(output, Tensor) else output
@@ -348,6 +349,16 @@ def ignored_label(loss: Callable[[Any, Tensor], Tensor]) -> int | None:
     if isinstance(loss, functools.partial):  # of a partial: Python makes one of both
         loss, settings = loss.func, loss.keywords
     return settings.get("ignore_index", IGNORED_LABEL) if loss is nn.functional.cross_entropy else None
+
+
+def each(inputs: Tensor | list[Tensor], change: Callable[[Tensor], Tensor]) -> Tensor | list[Tensor]:
+    """The inputs changed; where they are a list of views, each of them."""
+    return [change(view) for view in inputs] if isinstance(inputs, list) else change(inputs)
+
+
+def as_channels_last(batch: Tensor) -> Tensor:
+    """Images with their channels side by side in memory; other tensors as they are."""
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def check_labels(logits: Any, targets: Tensor, batch_targets: Tensor, ignored: int = IGNORED_LABEL) -> None:

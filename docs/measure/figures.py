@@ -108,7 +108,7 @@ def runs(lines: list[dict]) -> str:
         for unit, budget in seconds
         if budget == "cpu"
     ]
-    command = "`pytest tests/units -k runs_in` (limits: 180 s and 40 s)"
+    command = "`pytest tests/units -k runs_in`, nothing beside it (limits: 180 s, unless `LONGER` says more, and 40 s)"
     return f"## Notebooks from top to bottom\n\n{command}\n\n" + table(
         ("unit", "cpu budget", "smoke budget"), sorted(rows)
     )

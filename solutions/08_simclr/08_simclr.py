@@ -193,7 +193,7 @@ show(
 #
 # $$\begin{aligned}
 # \text{brightness } b: \quad & x \leftarrow \operatorname{clip}(b\, x) \\
-# \text{contrast } c: \quad & x \leftarrow \operatorname{clip}(m + c\, (x - m)), & & m: \text{ the mean grey of this picture} \\
+# \text{contrast } c: \quad & x \leftarrow \operatorname{clip}(m + c\, (x - m)), & & m: \text{ the mean of this picture's greys, one number} \\
 # \text{saturation } s: \quad & x \leftarrow \operatorname{clip}(g + s\, (x - g)), & & g: \text{ the grey of each pixel} \\
 # \text{hue } \theta: \quad & x \leftarrow \operatorname{clip}(R_\theta\, x), & & R_\theta: \text{ a } 3 \times 3 \text{ matrix on the channels of each pixel} \\
 # \text{grey}: \quad & x \leftarrow g, & & \text{for some pictures only.}
@@ -485,11 +485,11 @@ print(f"{sum(p.numel() for p in head.parameters()):,} in the head")
 # above the smallest, and the softmax could never be sure of anything. With $\tau = 0.1$ the range is 20. And the
 # gradient says whom the loss cares for. Write $p_{ik}$ for the softmax of row $i$. Then
 #
-# $$\frac{\partial \ell_{i,j}}{\partial \operatorname{sim}(z_i, z_k)} = \frac{p_{ik} - [k = j]}{\tau} :$$
+# $$\frac{\partial \ell_{i,j}}{\partial \operatorname{sim}(z_i, z_k)} = \frac{p_{ik} - [k = j]}{\tau} ,$$
 #
-# the partner is pulled closer, each negative is pushed away with the force $p_{ik} / \tau$. At a low temperature $p$
-# has most of its mass on the few most similar negatives, so nearly all force goes to them. At a high temperature all
-# are pushed alike.
+# where $[k = j]$ is 1 for the partner and 0 for all others. The partner is pulled closer, each negative is pushed away
+# with the force $p_{ik} / \tau$. At a low temperature $p$ has most of its mass on the few most similar negatives, so
+# nearly all force goes to them. At a high temperature all are pushed alike.
 
 # %% [markdown]
 # ### 8.5 `nt_xent` · 5 points · hard · 15 min
@@ -672,23 +672,29 @@ for name, augment in {"cut only": augmentation(colour=False), "cut and dyed": au
 # Everything is in place. The training set has 8192 pictures. Their labels exist, since we painted the pictures, and
 # training does not see them: the loss below takes the vectors and ignores its second argument. `fit` is the loop of the
 # earlier units. On the way we take stock twelve times, for the picture further down.
+#
+# It takes minutes, so it must survive a stop. With a name for `checkpoint`, `fit` stores the model now and then, and the
+# same call goes on where it was. What is stored is the model's *state*: its weights, and its buffers, as the running
+# means of a batch norm are. So we give the model one more buffer, an album with a page for each time that we take
+# stock. It is stored and comes back with the weights.
 
 # %% tags=["helper"]
-snapshots, trained = [], {}  # (steps done, features of bank and queries); name -> encoder
+snapshots = []  # (steps done, features of bank and queries)
 bank, queries = creatures(1000, seed=0), creatures(140, seed=1)
 thumbnails = F.interpolate(queries.images, (20, 20), mode="bilinear", antialias=True)
 
 
-def snapshot(step, encoder):
-    """Take stock: features of a small bank and of a few queries, as the encoder sees them now."""
-    return step, measures.features(encoder, bank.images).cpu(), measures.features(encoder, queries.images).cpu()
+def snapshot(encoder):
+    """Take stock: features of a small bank and, below them, of a few queries, as the encoder sees them now."""
+    pictures = torch.cat([bank.images, queries.images])
+    return measures.features(encoder, pictures.to(next(encoder.parameters()).device))  # (1140, 128)
 
 
 # %% tags=["training"]
 from cvcourse.training import adamw, budget, fit, show_reference, warmup_cosine
 
 plan = budget(
-    smoke=dict(pictures=512, steps=10, batch_size=32, short=6),
+    smoke=dict(pictures=512, steps=12, batch_size=32, short=6),
     cpu=dict(pictures=8192, steps=2400, batch_size=64, short=600),
     gpu=dict(pictures=50_000, steps=6000, batch_size=256, short=2000),
     expected="about 4 min on one core for all training in this notebook",
@@ -699,11 +705,12 @@ test_images, test_labels = test.images.to(plan.device), test.labels.to(plan.devi
 
 
 # %% tags=["training"]
-def simclr(augment, steps, temperature=0.3, evaluate=None, evaluate_every=None, title="SimCLR"):
-    """Train an encoder and a head without labels: (encoder, both together, the run)."""
+def simclr(augment, steps, name, evaluate=None):
+    """Train an encoder and a head without labels, or go on where an earlier call stopped: (both together, the run)."""
     torch.manual_seed(0)
-    encoder = make_encoder().to(plan.device)
-    model = nn.Sequential(encoder, ProjectionHead(128, 128, 64).to(plan.device))
+    model = nn.Sequential(make_encoder(), ProjectionHead(128, 128, 64)).to(plan.device)
+    model.register_buffer("album", torch.zeros(13, 1140, 128, device=plan.device))
+    model.album[0] = snapshot(model[0])
     run = fit(
         model,
         (train_images, train_labels),
@@ -711,30 +718,31 @@ def simclr(augment, steps, temperature=0.3, evaluate=None, evaluate_every=None, 
         batch_size=plan.batch_size,
         optimizer=adamw(2e-3 * (plan.batch_size / 64) ** 0.5),
         schedule=warmup_cosine(),
-        loss=lambda z, labels: nt_xent(*z.chunk(2), temperature),
+        loss=lambda z, labels: nt_xent(*z.chunk(2), 0.3),  # 0.3 is the temperature
         augment=two_views(augment),
         precision="auto",
         channels_last=True,
         evaluate=evaluate,
-        evaluate_every=evaluate_every,
-        title=title,
+        evaluate_every=steps // 12,
+        checkpoint=f"08-{name}",
+        title=name,
     )
-    return encoder, model, run
+    return model, run
 
 
 # %% tags=["training"]
-every = max(1, plan.steps // 12)
 torch.manual_seed(0)
 untrained = make_encoder().to(plan.device)
-snapshots[:] = [snapshot(0, untrained)]
 
 
 def take_stock(model):
-    snapshots.append(snapshot(every * len(snapshots), model[0]))
+    """Fill the first empty page of the model's album."""
+    model.album[int(model.album.flatten(1).any(dim=1).sum())] = snapshot(model[0])
     return {}
 
 
-trained["SimCLR"], with_head, run = simclr(augmentation(), plan.steps, evaluate=take_stock, evaluate_every=every)
+with_head, run = simclr(augmentation(), plan.steps, "SimCLR", take_stock)
+snapshots[:] = [(plan.steps * k // 12, page.cpu()) for k, page in enumerate(with_head.album) if page.any()]
 
 # %% tags=["training"]
 guess, end = torch.tensor(2.0 * plan.batch_size - 1).log(), run.losses[-20:]
@@ -839,11 +847,11 @@ from pathlib import Path
 recorded = json.loads(Path("recorded.json").read_text())
 mean_picture = train_images.mean(dim=0)
 table = {"pixels": measured((train_images - mean_picture).flatten(1), (test_images - mean_picture).flatten(1))}
-for name, encoder in {"untrained": untrained, "SimCLR": trained["SimCLR"]}.items():
+for name, encoder in {"untrained": untrained, "SimCLR": with_head[0]}.items():
     table[name] = measured(measures.features(encoder, train_images), measures.features(encoder, test_images))
 few = one_percent, five_percent
 table["supervised"] = [float("nan"), *(with_labels(count) for count in few)]
-table["fine-tuned"] = [float("nan"), *(with_labels(count, trained["SimCLR"], plan.short // 2) for count in few)]
+table["fine-tuned"] = [float("nan"), *(with_labels(count, with_head[0], plan.short // 2) for count in few)]
 
 
 # %% tags=["training"]
@@ -923,12 +931,12 @@ def stock():
     """All snapshots, each with its map; an untrained encoder's where there are none."""
     if not snapshots and "untrained" not in maps:
         torch.manual_seed(0)
-        maps["untrained"] = snapshot(0, make_encoder())
+        maps["untrained"] = 0, snapshot(make_encoder())
     taken = snapshots or [maps["untrained"]]
     if maps.get("of") is not taken[-1]:
         maps["of"], maps["places"] = taken[-1], []
-        for _, _, asked in taken:
-            maps["places"].append(positions(asked, maps["places"][-1] if maps["places"] else None))
+        for _, both in taken:
+            maps["places"].append(positions(both[len(bank.images) :], maps["places"][-1] if maps["places"] else None))
     return taken, maps["places"]
 
 
@@ -936,8 +944,8 @@ def stock():
 def embedding_map(classify, when, kind):
     """Small pictures where the encoder puts them, after the share `when` of the training."""
     taken, places = stock()
-    index = min(len(taken) - 1, round(when / 12 * (len(taken) - 1)))
-    step, known, asked = taken[index]
+    index = min(when, len(taken) - 1)
+    step, known, asked = taken[index][0], *taken[index][1].split([len(bank.images), len(queries.images)])
     accuracy = (classify(known, bank.labels, asked) == queries.labels).float().mean().item()
     canvas, frame = torch.ones(3, 320, 320), torch.tensor([0.84, 0.37, 0.0])[:, None, None]
     corners = (2 + places[index] * 296).long().tolist()
@@ -974,7 +982,7 @@ Lab(
 # the contrastive accuracy rise or fall? And the neighbours?
 
 # %% tags=["training"]
-trained["no colour"], other_head, _ = simclr(augmentation(colour=False), plan.short, title="without colour distortion")
+other_head, _ = simclr(augmentation(colour=False), plan.short, "cut-only")
 comparison = {}
 for name, model, augment in (
     ("cut and dyed", with_head, augmentation()),
@@ -988,8 +996,8 @@ for name, model, augment in (
 print(f"pixels        k-NN: {table['pixels'][0]:.2f}")
 
 # %% [markdown]
-# Without colour distortion most pairs are found, and the representation is no better than the pixels are. It is the
-# best demonstration there is that *solving the task* and *learning something* are two things. The network has done what
+# Without colour distortion most pairs are found, and the neighbours are no better than those of the raw pixels. It is
+# the best demonstration there is that *solving the task* and *learning something* are two things. The network has done what
 # it was asked: it found what the changes leave alone, and what they left alone was colour.
 #
 # The paper makes the same point for photographs with histograms: two cuts of one photograph have nearly the same
@@ -1054,8 +1062,8 @@ show(
 # - **Temperature.** At 1 the neighbours are far worse on all seeds, as the forces above let you expect: everything is
 #   pushed alike. Between 0.05 and 0.3 the differences are about as large as those between seeds.
 # - **Batch size.** The paper finds that large batches help, since they bring more negatives. Here, with as many
-#   *pictures*, batches of 256 are worst, and batches of 16 at least as good as batches of 64. Many pictures in few
-#   steps are few steps: 150 against 2400. (The learning rate was raised with the root of the batch size.)
+#   *pictures*, batches of 256 are worst, and the neighbours after batches of 16 are at least as good as after batches
+#   of 64, on all three seeds. Many pictures in few steps are few steps: 150 against 2400. (The learning rate was raised with the root of the batch size.)
 # - **Head.** Without one the neighbours are worse on all three seeds, and so are the probes with 5 % of the labels: the
 #   paper's finding holds here. Compare also the columns "k-NN" and "k-NN of z" of the runs with temperature 0.3: $h$ is
 #   better than $z$, on all seeds, though not by much. In the longer runs of the table further up the two are level.

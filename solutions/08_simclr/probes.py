@@ -224,6 +224,7 @@ def gradients(color_distort, draw, shape):
         dict(shape=(4, 3, 7, 5), kernel_size=7),
         dict(shape=(2, 1, 5, 9), kernel_size=3),
         dict(shape=(5, 2, 4, 6), kernel_size=1),
+        dict(shape=(2, 2, 4, 5), kernel_size=7),
     ],
     hidden=[
         dict(shape=(4, 2, 9, 6), kernel_size=9),
@@ -431,7 +432,7 @@ def unless_told_otherwise(knn_classify, draw, count, dim):
 @probe(
     "alignment_uniformity",
     cases=[dict(count=5, dim=4), dict(count=3, dim=6, t=0.7), dict(count=8, dim=2, t=3.0)],
-    hidden=[dict(count=6, dim=3), dict(count=4, dim=5, t=1.4)],
+    hidden=[dict(count=6, dim=3), dict(count=4, dim=5, t=1.4), dict(count=2, dim=4)],
 )
 def both_numbers(alignment_uniformity, draw, count, dim, **given):
     alignment, uniformity = alignment_uniformity(*_pairs(draw, count, dim), **given)
@@ -460,7 +461,7 @@ def what_all_have(gather_negatives, draw, processes, rank, shape):
 
     table = gather_negatives(local, gather, rank)
     weights = draw.normal(processes * shape[0], shape[1])
-    weights = weights if table.shape == weights.shape else weights[:1]  # a wrong table has a gradient, too
+    weights = weights if table.shape == weights.shape else torch.ones_like(table)  # a wrong table has a gradient, too
     return {
         "table": table,
         "gradient of local": gradient((table * weights).sum(), local),

@@ -116,6 +116,21 @@ def test_an_earlier_exercise_may_be_lent(tmp_path):
     assert forbidden_in_source(answer.__globals__["BasicBlock"], ["models"]) == [("models", "BasicBlock")]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "from cvcourse import models\ndef answer(x):\n    return models.attention(x)",
+        "from cvcourse.models import attention as a\ndef answer(x):\n    return a(x)",
+        "def answer(x):\n    from cvcourse.models import attention as a\n    return a(x)",
+        "from cvcourse.models import attention\nanswer = attention",
+    ],
+)
+def test_one_of_the_courses_own_models_can_be_forbidden(lines, tmp_path):
+    answer = function_in(tmp_path, lines)
+    assert [name for name, _ in forbidden_in_source(answer, ["attention"])] == ["attention"]
+    assert forbidden_in_source(answer, ["patchify"]) == []
+
+
 def test_a_variable_called_models_is_none_of_ours(tmp_path):
     answer = function_in(tmp_path, "def answer(x):\n    models = [x]\n    return models[0]")
     assert forbidden_in_source(answer, ["models"]) == []

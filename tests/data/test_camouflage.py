@@ -70,3 +70,15 @@ def test_sizes():
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match=r"must be .*\.$"):
         camouflage(**arguments)
+
+
+def test_color_does_not_give_it_away():
+    grey, colored = camouflage(60, seed=1), camouflage(60, seed=1, color=True)
+    assert colored.images.shape == (60, 3, 64, 64) and colored.images.min() >= 0 and colored.images.max() <= 1
+    assert torch.equal(grey.instance_masks, colored.instance_masks) and torch.equal(grey.labels, colored.labels)
+    assert torch.equal(camouflage(5, seed=1, color=True).images, colored.images[:5])
+    for image, mask in zip(colored.images, colored.instance_masks.bool(), strict=True):
+        assert image.flatten(1).std(dim=1).max() > 0.04, "the pattern is seen in some channel"
+        assert (image[:, mask].mean(dim=1) - image[:, ~mask].mean(dim=1)).abs().max() < 0.03
+        assert (image[:, mask].std(dim=1) - image[:, ~mask].std(dim=1)).abs().max() < 0.03
+    assert camouflage(0, color=True).images.shape == (0, 3, 64, 64)

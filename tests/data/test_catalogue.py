@@ -14,7 +14,9 @@ def one(name):
 
 def test_every_set_is_listed_with_what_it_costs():
     listed = datasets()
-    assert [d.name for d in listed] == ["scenes", "creatures", "camouflage", "digits", "photographs", "cifar10"]
+    assert [d.name for d in listed] == [
+        *("scenes", "creatures", "camouflage", "motifs", "digits", "photographs", "cifar10")
+    ]
     assert {d.kind for d in listed} == {"made in code", "ships with a library", "download"}
     for data_set in listed:
         assert (data_set.size_bytes > 0) == (data_set.kind == "download")
@@ -22,7 +24,7 @@ def test_every_set_is_listed_with_what_it_costs():
     assert one("cifar10").size_bytes == 170_498_071 and one("photographs").images == len(PHOTOGRAPHS)
 
 
-@pytest.mark.parametrize("name", ["scenes", "creatures", "camouflage", "digits", "photographs"])
+@pytest.mark.parametrize("name", ["scenes", "creatures", "camouflage", "motifs", "digits", "photographs"])
 def test_what_needs_no_download_is_present_and_right(name, tmp_path):
     data_set = one(name)
     assert data_set.is_present(tmp_path)

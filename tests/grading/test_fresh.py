@@ -1,7 +1,8 @@
 """Inputs drawn afresh: whatever is drawn, what is right is right, and each misconception is named.
 
 The released keys are one draw, which the gates prove; a grading run has another. Five secrets, every unit, in this
-process: what runs here is the course's own code.
+process: what runs here is the course's own code. Misconceptions run once for each secret, when its key is made, and for
+the first secret once more.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ def tried(key: ExerciseKey, probes: ProbeFile, case: Any, answer: Callable[..., 
     return observe(probes.find(key.name, case.probe), case.values, draw, answer, key.forbid)
 
 
+def recorded(key: ExerciseKey, misconception: int) -> list[Outcome]:
+    """What a misconception gave on a key's inputs when the key was made; to run it again would take as long again."""
+    return [case.wrong.get(misconception, case.expected) for case in key.cases]
+
+
 def misconceptions(lesson: Lesson, exercise: Exercise, names: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """By name, the lesson's names with that misconception in the exercise's place."""
     where = f"{lesson.unit}/exercises.toml"
@@ -71,8 +77,13 @@ def test_right_is_right_and_every_misconception_is_named(name, built_mini):
             verdict = judged(key.exercises[exercise], probes, names)
             if (verdict.state, verdict.points) != (State.RIGHT, verdict.max_points):
                 problems.append(f"{secret}: the solution of {exercise} is {verdict.state}: {verdict.cases}")
-            for label, changed in wrong[exercise].items():
-                verdict = judged(key.exercises[exercise], probes, changed)
+            for number, (label, changed) in enumerate(wrong[exercise].items()):
+                once_more = secret == SECRETS[0] or key.exercises[exercise].answers
+                verdict = (
+                    judged(key.exercises[exercise], probes, changed)
+                    if once_more
+                    else judge(key.exercises[exercise], recorded(key.exercises[exercise], number))
+                )
                 found = verdict.diagnosis.name if verdict.diagnosis else None
                 if verdict.is_right or found != label or verdict.points >= verdict.max_points:
                     problems.append(f"{secret}: {exercise} with {label!r} is {verdict.state}, taken for {found!r}")

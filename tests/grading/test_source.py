@@ -64,6 +64,30 @@ def test_another_exercise_may_be_lent_by_the_courses_own_models(lent):
     assert {name for name, _ in forbidden(read(cells), "Block", ["models"])} == {"models"}
 
 
+ONE_OF_THEM = {
+    "as an attribute": "def nt_xent(x):\n    return models.nt_xent(x)",
+    "by a string": 'def nt_xent(x):\n    return getattr(models, "nt_xent")(x)',
+    "under another name": "from cvcourse.models import nt_xent as n\ndef nt_xent(x):\n    return n(x)",
+    "in place of the answer": "from cvcourse.models import nt_xent",
+    "by assignment": "nt_xent = models.nt_xent",
+    "with all others": "from cvcourse.models import *",
+    "from within, with all others": "from cvcourse.models.simclr import *",
+}
+
+
+@pytest.mark.parametrize("cell", ONE_OF_THEM.values(), ids=ONE_OF_THEM)
+def test_one_of_the_courses_own_models_can_be_forbidden_by_its_name(cell):
+    cells = ["from cvcourse import models", cell]
+    assert {name for name, _ in forbidden(read(cells), "nt_xent", ["nt_xent"])} == {"nt_xent"}
+    assert {name for name, _ in forbidden(read(cells), "nt_xent", ["models"])} == {"models"}
+    assert forbidden(read(cells), "nt_xent", ["gaussian_blur"]) == []
+
+
+def test_an_answer_of_ones_own_below_an_import_of_all_models():
+    cells = ["from cvcourse.models import *", "def nt_xent(x):\n    return gaussian_blur(x)"]
+    assert forbidden(read(cells), "nt_xent", ["models", "nt_xent"]) == []
+
+
 def test_what_is_lent_below_its_check_is_none_of_that_check():
     own = ["from cvcourse import models", "class Block:\n    pass", "check(Block)"]
     lent = "Block = models.Block"

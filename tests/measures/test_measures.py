@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -74,6 +75,32 @@ def test_alignment_and_uniformity():
     assert uniformity == pytest.approx((measures.uniformity(z1, 1.3) + measures.uniformity(z2, 1.3)) / 2)
 
 
+@pytest.mark.parametrize(("count", "classes"), [(10, 2), (60, 5)])
+def test_mean_average_precision_is_scikit_learns_and_the_lessons(count, classes):
+    labels = torch.cat([torch.arange(classes).repeat(2), torch.arange(count - 2 * classes) % 2])
+    features = (normal(classes, 4)[labels] + normal(count, 4, seed=1)) * (0.2 + normal(count, 1, seed=2).abs())
+    unit = features / features.norm(dim=1, keepdim=True)
+    cosines, others = (unit @ unit.T).numpy(), ~np.eye(count, dtype=bool)
+    wanted = [
+        average_precision_score((labels == labels[query])[others[query]], cosines[query][others[query]])
+        for query in range(count)
+    ]
+    assert measures.mean_average_precision(features, labels) == pytest.approx(np.mean(wanted), rel=1e-12)
+    assert measures.mean_average_precision(5 * features, labels) == pytest.approx(np.mean(wanted), rel=1e-12)
+    assert solutions("09_dino")["mean_average_precision"](features, labels) == pytest.approx(np.mean(wanted), rel=1e-12)
+    alone = measures.mean_average_precision(torch.cat([features, unit[:1]]), torch.cat([labels, torch.tensor([99])]))
+    assert 0 < alone < np.mean(wanted), "a picture alone in its class does not ask, and can be in the way"
+
+
+def test_average_precisions_by_hand():
+    corners = torch.eye(3).repeat(2, 1)
+    assert measures.mean_average_precision(corners, torch.arange(3).repeat(2)) == pytest.approx(1)
+    pairs = torch.tensor([[1.0, 0.0], [-1.0, 0.01], [0.9, 0.1], [-0.9, 0.1]])  # partners at ranks 3, 3, 2 and 2
+    assert measures.mean_average_precision(pairs, torch.tensor([0, 0, 1, 1])) == pytest.approx(
+        (1 / 3 + 1 / 3 + 1 / 2 + 1 / 2) / 4
+    )
+
+
 def test_equal_features_are_the_worst_there_is():
     equal = torch.ones(6, 3)
     assert measures.uniformity(equal) == pytest.approx(0)
@@ -86,6 +113,16 @@ def test_zero_vectors_are_no_error():
     bank, labels = torch.cat([normal(9, 4), torch.zeros(1, 4, dtype=torch.float64)]), torch.arange(10) % 3
     assert measures.knn_classify(bank, labels, torch.zeros(2, 4, dtype=torch.float64), k=3).shape == (2,)
     assert measures.uniformity(bank) < 0
+    zeros = torch.zeros(3, 4)
+    assert (measures.alignment(zeros, zeros), measures.uniformity(zeros)) == (0, 0)
+    assert measures.alignment(zeros, torch.ones(3, 4)) == pytest.approx(1), "a vector of zeros lies at the centre"
+    assert measures.linear_probe(zeros, torch.arange(3) % 2, zeros).tolist() == [0, 0, 0], "the most frequent label"
+
+
+def test_one_query_and_none():
+    bank, labels = normal(9, 4), torch.arange(9) % 3
+    assert measures.knn_classify(bank, labels, bank[:1], k=1).tolist() == [0]
+    assert measures.knn_classify(bank, labels, bank[:0], k=3).shape == (0,)
 
 
 def test_features_are_taken_in_evaluation_mode_and_the_mode_comes_back():
@@ -113,11 +150,17 @@ def test_the_mode_comes_back_after_an_error():
         (lambda: measures.features(nn.Identity(), torch.empty(0, 3)), "no images"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=6), "between 1 and the 5"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=0), "between 1 and the 5"),
+        (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), 2, 0.0), "above 0, not 0.0"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 4)), "one width"),
         (lambda: measures.knn_classify(normal(5, 3), torch.zeros(4).long(), normal(2, 3)), "labels of"),
         (lambda: measures.linear_probe(normal(5, 3), torch.zeros(5).long(), normal(2, 3)), "two classes"),
         (lambda: measures.linear_probe(normal(5, 3, 1), torch.zeros(5).long(), normal(2, 3)), "one width"),
+        (lambda: measures.mean_average_precision(normal(5, 3), torch.zeros(4).long()), r"\(N, D\) with labels \(N,\)"),
+        (lambda: measures.mean_average_precision(normal(5), torch.zeros(5).long()), r"\(N, D\) with labels \(N,\)"),
+        (lambda: measures.mean_average_precision(normal(4, 3), torch.arange(4)), "No class has two pictures"),
         (lambda: measures.alignment(normal(5, 3), normal(4, 3)), "one shape"),
+        (lambda: measures.alignment(*normal(5, 3).chunk(2)), "one shape"),  # an odd number of rows
+        (lambda: measures.alignment(normal(0, 3), normal(0, 3)), "one shape"),
         (lambda: measures.uniformity(normal(1, 3)), "at least two"),
     ],
 )
@@ -132,7 +175,8 @@ def test_nothing_heavy_is_imported_for_a_name():
 
     code = "import sys, cvcourse.measures as m; m.__all__; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
-    assert set(measures.__all__) == {"features", "knn_classify", "linear_probe", "alignment", "uniformity"}
+    names = {"features", "knn_classify", "linear_probe", "mean_average_precision", "alignment", "uniformity"}
+    assert set(measures.__all__) == names
 
 
 def test_a_measure_is_no_answer_where_models_are_forbidden():

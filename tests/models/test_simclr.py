@@ -84,5 +84,49 @@ def test_loss_accuracy_and_gathering_are_the_lessons():
 def test_edges():
     equal = torch.ones(4, 3)
     assert models.nt_xent(equal, equal, 0.2).item() == pytest.approx(math.log(7), rel=1e-5)
-    assert models.nt_xent(equal[:1], equal[:1], 0.2).item() == 0
-    assert torch.isfinite(models.nt_xent(0 * equal, equal, 0.2))
+    assert models.contrastive_accuracy(equal, equal) == pytest.approx(1 / 8), "the first of all is nearest to all"
+    assert models.contrastive_accuracy(equal[:1], equal[:1]) == 1
+    zeros = (0 * equal).requires_grad_()
+    loss = models.nt_xent(zeros, equal, 0.2)
+    assert loss.item() == pytest.approx(LESSON["nt_xent"](zeros, equal, 0.2).item(), rel=1e-5)
+    assert torch.isfinite(torch.autograd.grad(loss, zeros)[0]).all()
+    assert models.contrastive_accuracy(0 * equal, 0 * equal) == pytest.approx(1 / 8)
+
+
+def refusals():
+    """(what is wrong, a call, words of the answer)."""
+    images, z, ones = torch.rand(3, 3, 4, 5), torch.randn(5, 2), torch.ones(3)
+    generator, to_grey = torch.Generator(), ones > 0
+    crop, distort, blur = models.random_resized_crop, models.color_distort, models.gaussian_blur
+    return {
+        "a batch of one": (lambda: models.nt_xent(z[:1], z[1:2], 0.5), "no negatives"),
+        "no picture": (lambda: models.nt_xent(z[:0], z[:0], 0.5), "one shape"),
+        "an odd number of rows": (lambda: models.nt_xent(*z.chunk(2), 0.5), r"\(3, 2\) and \(2, 2\)"),
+        "odd, for the accuracy": (lambda: models.contrastive_accuracy(*z.chunk(2)), r"\(3, 2\) and \(2, 2\)"),
+        "no temperature": (lambda: models.nt_xent(z, z, 0.0), "above 0, not 0.0"),
+        "crops larger than the picture": (lambda: crop(images, generator, scale=(0.5, 1.5)), "not .0.5, 1.5."),
+        "crops of no area": (lambda: crop(images, generator, scale=(0, 1)), "0 < smallest"),
+        "a range the wrong way round": (lambda: crop(images, generator, scale=(0.8, 0.2)), "smallest <= largest"),
+        "a negative proportion": (lambda: crop(images, generator, ratio=(-1.0, 2.0)), "width over height"),
+        "grey pictures": (lambda: distort(images[:, :1], ones, ones, ones, ones, to_grey), "not in .3, 1, 4, 5."),
+        "two factors for three": (lambda: distort(images, ones, ones[:2], ones, ones, to_grey), "contrast has one"),
+        "an even kernel": (lambda: blur(images, ones, 4), "odd and at most 7"),
+        "a kernel larger than the picture": (lambda: blur(images, ones, 9), "odd and at most 7"),
+        "a negative sigma": (lambda: blur(images, -ones), "not -1"),
+        "one sigma for all": (lambda: blur(images, ones[:1]), "sigmas has one number for each of 3"),
+        "a place too far": (lambda: models.gather_negatives(z, lambda local: [local], 1), "Process 1 sent"),
+        "another's part": (lambda: models.gather_negatives(z, lambda local: [local[:1]], 0), "Process 0 sent"),
+    }
+
+
+@pytest.mark.parametrize("case", refusals())
+def test_bad_input_is_answered_in_a_sentence(case):
+    call, words = refusals()[case]
+    with pytest.raises(ValueError, match=words) as refused:
+        call()
+    assert str(refused.value).count(". ") == 0 and str(refused.value).endswith(".")
+
+
+def test_the_largest_kernel_that_can_be_reflected():
+    images, sigmas = unit(2, 1, 4, 6), torch.tensor([1.0, 3.0])
+    torch.testing.assert_close(models.gaussian_blur(images, sigmas, 7), LESSON["gaussian_blur"](images, sigmas, 7))

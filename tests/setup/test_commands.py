@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -34,7 +35,7 @@ def test_make_alone_lists_every_target() -> None:
     [
         ("setup", "test", ""),
         ("course", "course", "-m autograder.cli lab course"),
-        ("test", "test", "-m pytest -n 2 --ignore=tests/units --ignore=tests/browser"),
+        ("test", "test", "-m pytest -n 2 --ignore=tests/units --ignore=tests/browser --ignore=tests/redteam"),
         ("demo", "course", "-m autograder.demo"),
         ("build", "course", "-m autograder.cli build"),
         ("quality", "course", "-m autograder.cli quality"),
@@ -67,22 +68,39 @@ def test_ci_runs_the_tests() -> None:
     assert script.read_text().splitlines()[-1] == "make test"
 
 
-def test_failure_of_either_part_fails_make_test(tmp_path: Path) -> None:
-    """The tests that run alone follow the others whatever these gave, and either part's failure counts."""
+def test_make_test_runs_every_test_once() -> None:
+    """What one part passes over, another runs: the units two at a time, the tests that measure times alone."""
+    commands = [line.split() for line in make(ROOT, "--dry-run", "test").stdout.splitlines() if "-m pytest" in line]
+    main, units, alone = (command[command.index("pytest") + 1 : command.index("||")] for command in commands)
+    ignored = [word.removeprefix("--ignore=") for word in main if word.startswith("--ignore=")]
+    named = [[word for word in part if word.startswith("tests/")] for part in (units, alone)]
+    assert sorted(ignored) == sorted(named[0] + named[1])
+    assert named[0] == ["tests/units"] and {"-n", "2", "worksteal"} <= set(units)
+    assert "-n" not in alone
+
+
+def test_failure_of_any_part_fails_make_test(tmp_path: Path) -> None:
+    """Each part follows the others whatever these gave, and any part's failure counts."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name, text in {
         "scripts/setup.sh": "exit 0",
-        ".venv/bin/python": 'case "$*" in *--ignore*) exit $MAIN;; *) exit $ALONE_CODE;; esac',
+        ".venv/bin/python": 'case "$*" in *--ignore*) exit $MAIN;; *worksteal*) exit $UNIT_CODE;; *) exit $LAST;; esac',
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True)
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
     codes = {
-        (main, alone): make(tmp_path, "test", f"MAIN={main}", f"ALONE_CODE={alone}") for main in "01" for alone in "01"
+        code: make(
+            tmp_path,
+            "test",
+            *(f"{name}={digit}" for name, digit in zip(("MAIN", "UNIT_CODE", "LAST"), code, strict=True)),
+        )
+        for code in map("".join, itertools.product("01", repeat=3))
     }
-    assert [done.returncode == 0 for done in codes.values()] == [True, False, False, False]
-    assert "run alone" in codes["1", "0"].stdout
+    assert {code for code, done in codes.items() if done.returncode == 0} == {"000"}
+    assert "The units follow" in codes["100"].stdout and "run alone" in codes["010"].stdout
+    assert all("run alone" in done.stdout for code, done in codes.items() if code[:2] != "00")
 
 
 # The README

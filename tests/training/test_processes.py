@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,26 +35,20 @@ save_file(net.state_dict(), f"{{folder}}/{{processes().rank}}.safetensors")
 """
 
 
-def run(tmp_path: Path, name: str, processes: int):
+def trained(run_program, tmp_path: Path, name: str, processes: int):
     """(what each process wrote, its weights, what was printed)."""
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(here=str(Path(__file__).parent)))
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
-    launch += ["--dynamo_backend", "no", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    command = launch if processes == 2 else [sys.executable]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CVCOURSE_DATA": str(folder / "cache")}
-    environment |= {"ACCELERATE_USE_CPU": "true"} if processes == 2 else {}
-    done = subprocess.run([*command, str(program), str(folder)], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    printed = run_program(program, str(folder), processes=processes, CVCOURSE_DATA=str(folder / "cache"))
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
-    return found, [load_file(folder / f"{rank}.safetensors") for rank in range(processes)], done.stdout
+    return found, [load_file(folder / f"{rank}.safetensors") for rank in range(processes)], printed
 
 
-def test_two_processes_have_the_curve_of_one_and_resume(tmp_path):
-    [alone], [wanted], _ = run(tmp_path, "one", 1)
-    (first, second), weights, printed = run(tmp_path, "two", 2)
+def test_two_processes_have_the_curve_of_one_and_resume(run_program, tmp_path):
+    [alone], [wanted], _ = trained(run_program, tmp_path, "one", 1)
+    (first, second), weights, printed = trained(run_program, tmp_path, "two", 2)
     assert (alone[0], first[0], second[0]) == (1, 2, 2)
     assert first[2] == second[2] == pytest.approx(alone[2], rel=1e-5)
     assert alone[2][-1] < 0.8 * alone[2][0]
@@ -65,7 +56,7 @@ def test_two_processes_have_the_curve_of_one_and_resume(tmp_path):
     for found in weights:
         assert all(found[name].allclose(wanted[name], atol=1e-5) for name in wanted)
     assert printed.count("20 steps in") == 1, "the first process speaks for all"
-    (first, second), _, printed = run(tmp_path, "two", 2)
+    (first, second), _, printed = trained(run_program, tmp_path, "two", 2)
     assert (first[1], second[1]) == (20, 20)
     assert printed.count("is finished") == 1
 

@@ -1,0 +1,29 @@
+"""Retrieval: pictures of the same class ranked by similarity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def mean_average_precision(features: Tensor, labels: Tensor) -> float:
+    """Mean over all pictures of the average precision with which others of their class are found, by cosine.
+
+    features: (N, D). labels: (N,). A picture is not in its own gallery; one that is alone in its class does not ask.
+    Raises ValueError for shapes that do not fit, and where no class has two pictures.
+    """
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"Features (N, D) with labels (N,) are needed, not {tuple(features.shape)} and {tuple(labels.shape)}."
+        )
+    unit = F.normalize(features, dim=1)
+    cosines = (unit @ unit.T).fill_diagonal_(-2)  # below every cosine: a picture comes last in its own list
+    order = cosines.argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, N - 1)
+    relevant = (labels[order] == labels[:, None]).to(torch.float64)
+    wanted = relevant.sum(dim=1)
+    if not wanted.any():
+        raise ValueError("No class has two pictures: there is nothing to be found.")
+    ranks = torch.arange(1, len(features), device=features.device)
+    found = (relevant.cumsum(dim=1) / ranks * relevant).sum(dim=1)
+    return (found / wanted)[wanted > 0].mean().item()
