@@ -23,7 +23,7 @@ BUDGETS = {
     },
     "cpu": {
         "size": 32, "places": (1, 2), "scenes": 6000, "embed_dim": 64, "width": 16, "blocks": 3, "heads": 4, "mlp": 128,
-        "steps": 450, "batch_size": 16, "objects": 4, "rounds": 2, "rate": 3e-3,
+        "steps": 1000, "batch_size": 8, "objects": 4, "rounds": 2, "rate": 3e-3,
     },
     "gpu": {
         "size": 128, "places": (1, 3), "scenes": 20_000, "embed_dim": 128, "width": 32, "blocks": 6, "heads": 8,
@@ -56,7 +56,7 @@ def train(exercises, budget, data, seed):
         steps=budget.steps,
         batch_size=budget.batch_size,
         optimizer=adamw(budget.rate),
-        schedule=warmup_cosine(),
+        schedule=warmup_cosine(0.05),
         loss=loss,
         seed=seed,
         precision="auto",
@@ -69,7 +69,7 @@ def train(exercises, budget, data, seed):
     numbers["prompts_per_second"] = round(run.done * budget.batch_size * budget.objects / run.seconds)
     numbers["parameters"] = sum(parameter.numel() for parameter in sam.parameters())
     results = run.results(**numbers)
-    results.configuration |= {**budget.settings, "schedule": "warmup_cosine"}
+    results.configuration |= {**budget.settings, "schedule": "warmup_cosine(0.05)"}
     return results
 
 
