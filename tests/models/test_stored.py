@@ -28,3 +28,19 @@ def test_other_sizes_and_lacking_files_are_refused(tmp_path):
         models.save_sam(models.build_sam(**SIZES), tmp_path / "sam.safetensors", **SIZES | {"mlp": 32})
     with pytest.raises(FileNotFoundError, match="no stored weights"):
         models.load_sam(tmp_path / "none.safetensors")
+
+
+def test_fresh_queries_and_keys_of_one_place_attend_to_each_other():
+    torch.manual_seed(0)
+    sam = models.build_sam()
+    places = sam.prompt_encoder.positions().flatten(2)[0].mT  # (cells, embed_dim)
+    for part in (
+        sam.mask_decoder.transformer.layers[0].cross_attn_token_to_image,
+        sam.mask_decoder.transformer.layers[1].cross_attn_image_to_token,
+        sam.mask_decoder.transformer.final_attn_token_to_image,
+    ):
+        with torch.no_grad():
+            alike = part.q_proj(places) @ part.k_proj(places).mT  # (cells, cells)
+        assert (alike.argmax(dim=1) == torch.arange(len(places))).float().mean() > 0.8
+    ordinary = sam.mask_decoder.transformer.layers[0].self_attn
+    assert not torch.equal(ordinary.q_proj.weight, ordinary.k_proj.weight)
