@@ -40,7 +40,7 @@ RADII = (0.05, 0.1, 0.15, 0.2, 0.3)  # shares of the side
 SMALLEST_ON_STREETS = 1 / 200  # share of the picture below which an object is not asked for
 COLUMNS = (
     "click 1", "click 2", "click 3", "click 5", "best", "ambiguous, chosen", "ambiguous, best", "a meaning",
-    "all meanings", "correlation", "box", "recall at 0.5", "recall at 0.75", "seconds",
+    "all meanings", "correlation", "box", "recall at 0.5", "recall at 0.75", "steps", "seconds",
 )  # fmt: skip
 ARMS = {"three masks": 3, "one mask": 1}
 STEPS, BATCH, OBJECTS, RATE = 1000, 8, 4, 3e-3
@@ -79,10 +79,10 @@ def row(name: str, arguments: argparse.Namespace, known: dict) -> dict:
         return streets(arguments.camvid)
     found: dict[str, list[float]] = {column: list(values) for column, values in known.items()}
     for seed in arguments.seeds[len(found.get("seconds", [])) :]:
-        sam, seconds = trained(ARMS[name], seed, arguments.steps)
+        sam, steps, seconds = trained(ARMS[name], seed, arguments.steps)
         if (name, seed) == ("three masks", 0) and not arguments.dry:
             models.save_sam(sam, WEIGHTS, size=SIZE)
-        for column, value in measured(sam, seconds).items():
+        for column, value in (measured(sam, seconds) | {"steps": steps}).items():
             found.setdefault(column, []).append(round(value, 4))
     return found
 
@@ -92,13 +92,16 @@ def scenes(seed: int, count: int = TESTED_ON) -> NestedScenes:
     return nested_scenes(count, SIZE, seed=seed)
 
 
-def trained(num_masks: int, seed: int, steps: int | None) -> tuple[models.Sam, float]:
-    """A network trained as the lesson trains it, and the CPU seconds that took; after a resumption, since then."""
+def trained(num_masks: int, seed: int, steps: int | None) -> tuple[models.Sam, int, float]:
+    """A network trained as the lesson trains it, steps done, and CPU seconds; after a resumption, since then.
+
+    An interrupt ends the training early, with the weights that it had.
+    """
     train = scenes(0, TRAINED_ON)
     torch.manual_seed(seed)
     sam = models.build_sam(SIZE, num_masks=num_masks)
     start = time.process_time()
-    fit(
+    run = fit(
         sam,
         (train.images, train.levels),
         steps=steps or STEPS,
@@ -114,7 +117,7 @@ def trained(num_masks: int, seed: int, steps: int | None) -> tuple[models.Sam, f
         checkpoint=f"measured-{num_masks}-masks-{seed}",
         report_every=60,
     )
-    return sam, time.process_time() - start
+    return sam, run.done, time.process_time() - start
 
 
 def on_validation(sam: models.Sam) -> dict[str, float]:
@@ -271,8 +274,12 @@ def around(rows: slice, columns: slice, size: tuple[int, int]) -> tuple[slice, s
 
 def about(rows: dict) -> str:
     """One line that says where the numbers come from, and how many seeds of each arm there are."""
-    seeds = {name: len(rows[name]["seconds"]) for name in ARMS if name in rows}
-    known = "; ".join(f"{name}: seeds {', '.join(map(str, SEEDS[:count]))}" for name, count in seeds.items())
+    arms = {name: rows[name]["steps"] for name in ARMS if name in rows}
+    known = "; ".join(
+        f"{name}: "
+        + ", ".join(f"seed {seed} after {n} of {STEPS} steps" for seed, n in zip(SEEDS, steps, strict=False))
+        for name, steps in arms.items()
+    )
     return f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; {known or 'no training yet'}"
 
 

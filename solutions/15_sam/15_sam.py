@@ -1044,6 +1044,7 @@ def print_table(columns, names):
 print_table(["click 1", "click 2", "click 3", "click 5"], ["three masks", "one mask", "flood fill", "disc"])
 print("recorded:", recorded["about"])
 print("not recorded yet:", ", ".join({"three masks", "one mask"} - set(recorded["rows"])) or "nothing")
+print("the provided weights:", recorded.get("provided", "those of three masks, seed 0"))
 
 # %% [markdown]
 # How good could anybody be at the first click? Most clicks can mean several things. Somebody who sees every object at the
@@ -1121,8 +1122,9 @@ show(
 # "everything" the program clicks for you, on a grid, with your `automatic_masks`.
 #
 # The network has **your** classes, whatever weights are in them. "Yours" are those of your training above. "Provided"
-# ones come with the course, from a training that was recorded, and they fit because your classes have the right parts. The line under the picture says which weights answered. You may also open a picture of your own: write the path
-# of its file into the field, and press enter.
+# ones come with the course, from one training of the same kind, and they fit because your classes have the right parts.
+# The line under the picture says which weights answered. You may also open a picture of your own: write the path of its
+# file into the field, and press enter.
 
 # %% tags=["helper"]
 from functools import lru_cache
