@@ -353,7 +353,7 @@ class TwoWayBlock(nn.Module):
     """Tokens ask one another, then the picture; then the picture asks the tokens (Kirillov et al. 2023, figure 14).
 
     skip_first_positions: this is the first block, see the text. Parts: self_attn, norm1, cross_attn_token_to_image,
-    norm2, mlp, norm3, cross_attn_image_to_token, norm4. forward takes and returns tokens and image.
+    norm2, mlp, norm3, cross_attn_image_to_token, norm4. Returns tokens and image.
     """
 
     def __init__(
@@ -434,7 +434,7 @@ class MaskDecoder(nn.Module):
     """From a picture's features and a prompt to masks and their predicted IoU (Kirillov et al. 2023, appendix A).
 
     Parts: transformer, iou_token, mask_tokens (num_masks + 1 rows), output_upscaling, output_hypernetworks_mlps (one
-    for each mask token), iou_prediction_head. forward returns masks and their predicted IoU.
+    for each mask token), iou_prediction_head. Returns masks and their predicted IoU.
     """
 
     def __init__(
