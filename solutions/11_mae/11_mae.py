@@ -113,7 +113,7 @@ show(
 # The second list is the inverse of the first, as a permutation. There is a neat way to get it. Sort the numbers
 # 1, 4, 3, 5, 0, 2: the smallest, 0, is found at place 4, the next, 1, at place 0, and so on. So
 #
-# $$\texttt{ids\_restore} = \operatorname{argsort}(\texttt{ids\_shuffle}) = \operatorname{argsort}(\operatorname{argsort}(\texttt{noise})).$$
+# $$\text{restore} = \operatorname{argsort}(\text{shuffle}) = \operatorname{argsort}(\operatorname{argsort}(\text{noise})).$$
 
 # %% [markdown]
 # ### 11.1 `random_masking` · 4 points · medium · 15 min
@@ -210,9 +210,10 @@ Lab(
 # vision transformer on a shorter sequence, and nothing in a transformer asks for a fixed length.
 #
 # One thing must not get lost: where a patch comes from. So its position is added while it still stands in its place, and
-# only then are patches dropped. With patches $x_i$, a linear embedding $E$, and positions $p_i$:
+# only then are patches dropped. With patches $x_i$, a linear embedding $E$, positions $p_i$, and $k_1, \dots, k_V$ for
+# the numbers in `ids_keep`:
 #
-# $$z_0 = [\, x_{\text{class}};\; E x_{k_1} + p_{k_1};\; \dots;\; E x_{k_V} + p_{k_V} \,], \qquad k = \texttt{ids\_keep}.$$
+# $$z_0 = [\, x_{\text{class}};\; E x_{k_1} + p_{k_1};\; \dots;\; E x_{k_V} + p_{k_V} \,].$$
 #
 # The class token $x_{\text{class}}$ joins last, without a position. Then come the blocks of unit 07, and a last norm.
 #
