@@ -1138,7 +1138,7 @@ loose = dict(iou_threshold=0.7, stability_threshold=0.8)  # for automatic masks 
 
 
 # %% tags=["helper"]
-def given(prompt_encoder, mask_decoder):
+def provided_network(prompt_encoder, mask_decoder):
     """A network with the weights that came with the course, and what to call them; fresh ones where none came."""
     if Path("provided.safetensors").exists():
         return models.load_sam("provided.safetensors", prompt_encoder, mask_decoder), "provided with the course"
@@ -1152,7 +1152,7 @@ def ready(prompt_encoder, mask_decoder, mine, name, path):
     """A predictor of these two classes that has encoded one picture, the picture, and whose weights they are."""
     picture = data.open_picture(path, longest=256) if path else album[name].expand(3, -1, -1)
     if mine is None:
-        sam, whose = given(prompt_encoder, mask_decoder)
+        sam, whose = provided_network(prompt_encoder, mask_decoder)
     else:
         sam, whose = models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder), "yours"
         sam.load_state_dict(mine.state_dict())
@@ -1353,7 +1353,7 @@ engine_scenes, most = data.nested_scenes(6, seed=21), 5
 @lru_cache(maxsize=2)
 def proposals(mine):
     """Automatic masks, their scores and the true objects of each scene, by the trained or the provided network."""
-    sam = mine or given(models.PromptEncoder, models.MaskDecoder)[0]
+    sam = mine or provided_network(models.PromptEncoder, models.MaskDecoder)[0]
     found = [models.Predictor(sam, picture).everything(side=8, **loose) for picture in engine_scenes.images]
     return [(masks, scores, engine_scenes.objects(n)[0]) for n, (masks, scores) in enumerate(found)]
 
@@ -1434,7 +1434,7 @@ Lab(
 # Here the **provided** network answers one click each, with your classes around its weights.
 
 # %% tags=["training"]
-provided, whose = given(PromptEncoder, MaskDecoder)
+provided, whose = provided_network(PromptEncoder, MaskDecoder)
 photos = data.photographs(("coffee", "cat", "coins", "rocket", "astronaut", "flower"), size=(192, 192))
 spots = {"coffee": (80, 110), "cat": (90, 100), "coins": (60, 60), "rocket": (90, 98), "astronaut": (60, 90)}
 answers = []
