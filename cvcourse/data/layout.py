@@ -108,7 +108,7 @@ def draw_layout(recipe: Recipe, seed: int, start: int, stop: int) -> Layout:
     angle = draws.uniform(most, low=-recipe.rotation, high=recipe.rotation)
     radius = draws.uniform(most, low=recipe.scale[0], high=recipe.scale[1])
     center, radius = _place(draws, recipe, radius, classes, angle)
-    colors, rgb, background = _color(draws, recipe)
+    colors, rgb, background = draw_colors(draws, recipe, most)
     return Layout(
         classes=classes.masked_fill(lacking, -1),
         textures=textures.masked_fill(lacking, -1),
@@ -178,14 +178,14 @@ def _nest(
     return center, radius
 
 
-def _color(draws: Draws, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+def draw_colors(draws: Draws, recipe: Recipe, objects: int) -> tuple[Tensor, Tensor, Tensor]:
     """Colour indices (n, objects), their RGB pairs (n, objects, 2, 3), and the background's mean (n, 3)."""
-    objects, names = recipe.objects[1], recipe.colors
+    names = recipe.colors
     palette = torch.tensor([COLORS[name] for name in names])
     palette = (palette + draws.uniform(len(names), 3, low=-COLOR_JITTER, high=COLOR_JITTER)).clamp(
         0, 1
     )  # (n, colors, 3)
-    background = _background(draws, recipe, palette)
+    background = _background(draws, recipe, palette, objects)
     near = torch.linalg.vector_norm(palette - background[:, None], dim=-1) < CONTRAST  # (n, colors)
     order = (draws.uniform(len(names)) + 2 * near).argsort(dim=1)  # far colours first, shuffled
     usable = (~near).sum(dim=1, keepdim=True).clamp(min=1)
@@ -195,7 +195,7 @@ def _color(draws: Draws, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
     return colors, torch.stack([first, second], dim=2), background
 
 
-def _background(draws: Draws, recipe: Recipe, palette: Tensor) -> Tensor:
+def _background(draws: Draws, recipe: Recipe, palette: Tensor, objects: int) -> Tensor:
     """(n, 3): the first of some candidates that is far from enough colours."""
     low, high = (0.22, 0.78) if recipe.background in ("texture", "smooth") else (0.1, 0.9)  # room for texture
     tries = draws.uniform(6, 3, low=low, high=high)
@@ -206,7 +206,7 @@ def _background(draws: Draws, recipe: Recipe, palette: Tensor) -> Tensor:
         last = torch.tensor([low, high])[:, None].expand(len(tries), -1, 3)  # (n, 2, 3)
     tries = torch.cat([tries, last], dim=1)  # (n, 7 or 8, 3)
     distances = torch.linalg.vector_norm(tries[:, :, None] - palette[:, None], dim=-1)  # (n, tries, colors)
-    enough = max(1, min(recipe.objects[1], len(recipe.colors) // 2))
+    enough = max(1, min(objects, len(recipe.colors) // 2))
     usable = (distances >= CONTRAST).sum(-1).clamp(max=enough)  # (n, tries)
     best = (usable * tries.shape[1] - torch.arange(tries.shape[1])).argmax(dim=1)  # the first of the best
     return tries[torch.arange(len(tries)), best]

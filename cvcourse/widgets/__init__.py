@@ -1,15 +1,19 @@
 """Small interactive pictures of the learner's own functions, and the same pictures on paper.
 
 `Lab` draws a `Scene` of panels (`image`, `curves`, `bars`, `text`) with controls (`Slider`, `Choice`, `Toggle`, `Grid`,
-`Pointer`); `show` displays panels as a plain picture. Names are loaded when first used, so importing this is cheap.
+`Field`, `Pointer`, `Prompts`); `show` displays panels as a plain picture; `painted` lays masks over one. Names are
+loaded when first used, so importing this is cheap.
 """
 
 from cvcourse.lazy import lazy
 
 HOME = {
     "Choice": "controls",
+    "Field": "controls",
     "Grid": "controls",
     "Pointer": "controls",
+    "Prompt": "controls",
+    "Prompts": "controls",
     "Slider": "controls",
     "Toggle": "controls",
     "Lab": "lab",
@@ -18,6 +22,7 @@ HOME = {
     "curves": "panels",
     "image": "panels",
     "text": "panels",
+    "painted": "overlay",
     "show": "static",
 }
 

@@ -67,12 +67,17 @@ class Slider(Control):
 
 @dataclass
 class Choice(Control):
-    """One of `options`, strings or numbers, or a mapping from what is read to what `draw` receives."""
+    """One of `options`, strings or numbers, or a mapping from what is read to what `draw` receives.
+
+    panel: an image panel that shows the second option and those after it, in equal parts from the top down. A press on
+    a part chooses it, another press goes back to the first option.
+    """
 
     kind = "choice"
     options: Sequence[Any] | Mapping[str, Any]
     value: Any = None
     label: str = ""
+    panel: int | None = None
 
     def __post_init__(self) -> None:
         named = self.options.items() if isinstance(self.options, Mapping) else ((str(o), o) for o in self.options)
@@ -97,7 +102,7 @@ class Choice(Control):
         return self.wire(value)
 
     def describe(self, name: str) -> dict[str, Any]:
-        return super().describe(name) | {"options": list(self.by_name)}
+        return super().describe(name) | {"options": list(self.by_name), "panel": self.panel}
 
 
 @dataclass
@@ -173,6 +178,103 @@ class Pointer(Control):
 
     def describe(self, name: str) -> dict[str, Any]:
         return super().describe(name) | {"panel": self.panel, "on": self.on}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What was marked in a picture, in whole pixels of it: clicks, and the box drawn last.
+
+    marks: everything in the order in which it came, ("point", row, column, label) or ("box", row, column, height,
+    width). label: 1 on the object, 0 on what is not part of it.
+    """
+
+    marks: tuple[tuple[Any, ...], ...] = ()
+
+    @property
+    def points(self) -> list[tuple[int, int]]:
+        """(row, column) of each click."""
+        return [mark[1:3] for mark in self.marks if mark[0] == "point"]
+
+    @property
+    def labels(self) -> list[int]:
+        """1 or 0 for each click."""
+        return [mark[3] for mark in self.marks if mark[0] == "point"]
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """(row, column, height, width), or None."""
+        boxes = [mark[1:] for mark in self.marks if mark[0] == "box"]
+        return boxes[-1] if boxes else None
+
+    def __bool__(self) -> bool:
+        return bool(self.marks)
+
+
+@dataclass
+class Prompts(Control):
+    """Clicks and a box in an image panel; `draw` receives a `Prompt`.
+
+    A click marks the object; with the shift key, or the right button, it marks what is not part of it. Dragging draws a
+    box. From the keyboard: arrow keys, then space (or shift and space); B sets a corner of a box; backspace takes the
+    last mark back, escape all of them. start: the first marks. cleared_by: controls that show another picture when they
+    move, so that no mark stays.
+    """
+
+    kind = "prompts"
+    panel: int = 0
+    start: Sequence[Sequence[Any]] = ()
+    cleared_by: Sequence[str] = ()
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        self.value = self.check(self.start)
+
+    def check(self, value: Any) -> Prompt:
+        """A Prompt, or its marks."""
+        return Prompt(tuple(_mark(mark) for mark in (value.marks if isinstance(value, Prompt) else value)))
+
+    def wire(self, value: Prompt) -> list[list[Any]]:
+        return [list(mark) for mark in value.marks]
+
+    def say(self, value: Prompt) -> str:
+        on, off = value.labels.count(1), value.labels.count(0)
+        said = [f"{count} {word}" for count, word in ((on, "positive"), (off, "negative")) if count]
+        return ", ".join(said + ["a box"] * bool(value.box)) or "nothing marked"
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return super().describe(name) | {"panel": self.panel}
+
+
+@dataclass
+class Field(Control):
+    """A line of text, such as the path of a file; `draw` receives it when the reader has finished it."""
+
+    kind = "field"
+    value: str = ""
+    hint: str = ""
+    label: str = ""
+
+    def check(self, value: Any) -> str:
+        return str(value).strip()
+
+    def say(self, value: str) -> str:
+        return value or "none"
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return super().describe(name) | {"hint": self.hint}
+
+
+def _mark(mark: Sequence[Any]) -> tuple[Any, ...]:
+    """One mark, checked; raises ValueError in one sentence."""
+    kind, *numbers = mark
+    numbers = [int(number) for number in numbers]
+    if kind == "point" and len(numbers) == 3 and numbers[2] in (0, 1):
+        return kind, max(0, numbers[0]), max(0, numbers[1]), numbers[2]
+    if kind == "box" and len(numbers) == 4 and min(numbers[2:]) > 0:
+        return kind, max(0, numbers[0]), max(0, numbers[1]), *numbers[2:]
+    raise ValueError(
+        f'A mark is ("point", row, column, 0 or 1) or ("box", row, column, height, width), not {tuple(mark)!r}.'
+    )
 
 
 def _rows(value: Any) -> list[list[float]]:

@@ -46,6 +46,16 @@ class Guard:
         self.trouble, self.error = trouble, error
 
     @property
+    def in_use(self) -> Any:
+        """The function (or class, or module) that draws: the learner's, or the fallback after a failure."""
+        return self.fallback if self.trouble and self.fallback is not None else self.function
+
+    @property
+    def took_part(self) -> bool:
+        """Whether there is something to say of it: a plain function that was never called has drawn nothing."""
+        return bool(self.trouble or self.own_calls) or not _is_plain(self.function)
+
+    @property
     def can_stand_in(self) -> bool:
         """Whether the fallback could still be tried."""
         return self.fallback is not None and not self.trouble
@@ -68,8 +78,7 @@ class Guard:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        active = self.fallback if self.trouble and self.fallback is not None else self.function
-        return getattr(active, name)
+        return getattr(self.in_use, name)
 
     def note(self) -> Note:
         """What the reader is told about who drew the picture."""

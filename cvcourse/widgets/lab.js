@@ -14,7 +14,7 @@ export default {
       model.set("values", { ...model.get("values"), [name]: value });
       model.save_changes();
     };
-    const pointers = spec.controls.filter((control) => control.kind === "pointer");
+    const pointers = spec.controls.filter((control) => typeof control.panel === "number");
     const controls = drawControls(body, spec.controls, send);
     const stage = new Stage(append(body, "div", "cvlab-stage"), spec.alt, pointers, send, () => model.get("values"));
 
@@ -52,7 +52,7 @@ export default {
 function append(parent, tag, name = "", text = "") {
   const node = document.createElement(tag);
   // JupyterLab's one-key commands would swallow arrow keys and letters; it looks for this on the focused element itself.
-  if (["input", "select", "canvas"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
+  if (["input", "select", "canvas", "button"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
   if (name) node.className = name;
   if (text) node.textContent = text;
   parent.append(node);
@@ -72,11 +72,13 @@ function setText(node, text) {
 /** Draws every control that has a place of its own; returns [{name, show(value)}]. */
 function drawControls(body, controls, send) {
   const makers = { slider: makeSlider, choice: makeChoice, toggle: makeToggle, grid: makeGrid };
+  Object.assign(makers, { field: makeField, prompts: makePrompts });
   const placed = controls.filter((control) => control.kind in makers);
   if (!placed.length) return [];
   const panel = append(body, "div", "cvlab-controls");
   return placed.map((control) => {
-    const row = append(panel, control.kind === "grid" ? "div" : "label", `cvlab-control cvlab-${control.kind}`);
+    const grouped = ["grid", "prompts"].includes(control.kind); // several things to press: no label of one of them
+    const row = append(panel, grouped ? "div" : "label", `cvlab-control cvlab-${control.kind}`);
     row.dataset.control = control.name;
     append(row, "span", "cvlab-label", control.label);
     return { name: control.name, show: makers[control.kind](row, control, (value) => send(control.name, value)) };
@@ -149,6 +151,41 @@ function makeGrid(row, { shape: [rows, columns], step, label }, send) {
     });
 }
 
+function makeField(row, { hint, label }, send) {
+  const input = append(row, "input");
+  Object.assign(input, { type: "text", placeholder: hint, spellcheck: false });
+  input.setAttribute("aria-label", label);
+  input.addEventListener("change", () => send(input.value)); // comes on leaving the field
+  input.addEventListener("keydown", (event) => event.key === "Enter" && send(input.value));
+  return (value) => input !== input.ownerDocument.activeElement && (input.value = value);
+}
+
+/** Undo, reset, and what a plain click means; the marks themselves are made in the picture (Stage.mark). */
+function makePrompts(row, control, send) {
+  let marks = [];
+  const said = append(row, "output", "cvlab-value");
+  const buttons = append(row, "div", "cvlab-buttons");
+  const [undo, reset] = ["undo", "reset"].map((name) => append(buttons, "button", "", name));
+  undo.addEventListener("click", () => send(marks.slice(0, -1)));
+  reset.addEventListener("click", () => send([]));
+  append(row, "div", "cvlab-help", "Click: the object. Shift-click: not part of it. Drag: a box.");
+  const swap = append(row, "label", "cvlab-help"); // for fingers and pens, which have no shift key
+  const box = append(swap, "input");
+  box.type = "checkbox";
+  swap.append(" a click marks what is not part of it");
+  control.negative = () => box.checked;
+  return (value) => {
+    marks = value;
+    undo.disabled = reset.disabled = !marks.length;
+    const points = marks.filter(([kind]) => kind === "point");
+    const on = points.filter((mark) => mark[3] === 1).length;
+    const boxed = marks.length > points.length;
+    said.textContent = [on && `${on} +`, points.length - on && `${points.length - on} −`, boxed && "□"]
+      .filter(Boolean).join(", ");
+    said.setAttribute("aria-label", `${on} positive, ${points.length - on} negative, ${boxed ? "a" : "no"} box`);
+  };
+}
+
 // The stage: panels, caption, notes -------------------------------------------------------------------------------
 
 class Stage {
@@ -202,27 +239,97 @@ class Stage {
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", [panel.title, this.alt].filter(Boolean).join(". "));
     if (panel.kind === "image") frame.legend = append(figure, "div", "cvlab-legend");
-    this.pointers.filter((p) => p.panel === index).forEach((pointer) => this.listen(canvas, pointer, index));
+    const listen = { pointer: this.listen, prompts: this.mark, choice: this.pick };
+    this.pointers.filter((p) => p.panel === index).forEach((p) => listen[p.kind].call(this, canvas, p, index));
     return Object.assign(frame, { canvas, width: panel.width, height: panel.height });
+  }
+
+  /** (row, column) of the image's pixel under the mouse; outside the image, of the nearest. */
+  pixelAt(canvas, index, event) {
+    const { left, top, width } = canvas.getBoundingClientRect();
+    const [frame, { shape }] = [this.frames[index], this.scene.panels[index]];
+    const place = placeOf(shape, frame.width, frame.height);
+    const zoom = frame.width / width; // a narrow page shows the canvas smaller
+    const scaled = [(event.clientY - top) * zoom - place.top, (event.clientX - left) * zoom - place.left];
+    return scaled.map((pixel, axis) => clip(Math.floor(pixel / place.scale), shape[axis]));
+  }
+
+  /** A press on one of the equal parts of a picture chooses the option that it shows; see Choice. */
+  pick(canvas, { name, options }, index) {
+    canvas.classList.add("cvlab-picked");
+    canvas.addEventListener("pointerdown", (event) => {
+      const share = this.pixelAt(canvas, index, event)[0] / this.scene.panels[index].shape[0];
+      const option = options[1 + Math.floor(share * (options.length - 1))];
+      this.send(name, option === this.values()[name] ? options[0] : option);
+    });
+  }
+
+  /** Clicks and boxes; see Prompts. What is being drawn right now lies in frame.sketch and never leaves the browser. */
+  mark(canvas, control, index) {
+    const frame = () => this.frames[index];
+    const shape = () => this.scene.panels[index].shape;
+    const marks = () => this.values()[control.name];
+    const add = (mark) => this.send(control.name, [...marks(), mark]);
+    const point = (at, swapped) => add(["point", ...at, Number(swapped === control.negative())]);
+    const sketch = (change) => {
+      frame().sketch = { cursor: frame().sketch?.cursor, ...change };
+      this.paint();
+    };
+    let start = null;
+    canvas.tabIndex = 0;
+    canvas.classList.add("cvlab-pointed");
+    canvas.style.touchAction = "none"; // a finger draws a box, not the page
+    const keys = "Click to mark the object; shift-click what is not part of it; drag a box. Keys: arrows and space, B, backspace, escape.";
+    canvas.setAttribute("aria-label", `${canvas.getAttribute("aria-label")} ${keys}`);
+    canvas.addEventListener("contextmenu", (event) => [event.preventDefault(), event.stopPropagation()]);
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      start = { at: this.pixelAt(canvas, index, event), x: event.clientX, y: event.clientY };
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!start || !event.buttons) return;
+      start.far ||= Math.hypot(event.clientX - start.x, event.clientY - start.y) > 5;
+      if (start.far) sketch({ cursor: null, box: boxOf(start.at, this.pixelAt(canvas, index, event)) });
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (!start) return;
+      const [{ at, far }, end] = [start, this.pixelAt(canvas, index, event)];
+      start = null;
+      if (far) {
+        sketch({ cursor: null });
+        add(["box", ...boxOf(at, end)]);
+      } else point(at, event.shiftKey || event.button === 2);
+    });
+    canvas.addEventListener("pointercancel", () => [(start = null), sketch({})]);
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    canvas.addEventListener("keydown", (event) => {
+      const { cursor, corner } = frame().sketch ?? {};
+      const at = cursor ?? shape().map((side) => Math.floor(side / 2));
+      const far = Math.max(1, Math.round(shape()[0] / 32)); // a key press moves as far in pictures of every size
+      if (event.key in steps) {
+        const moved = at.map((place, axis) => clip(place + far * steps[event.key][axis], shape()[axis]));
+        sketch({ cursor: moved, corner, box: corner && boxOf(corner, moved) });
+      } else if (event.key === " ") point(at, event.shiftKey);
+      else if (event.key.toLowerCase() === "b" && !corner) sketch({ cursor: at, corner: at, box: boxOf(at, at) });
+      else if (event.key.toLowerCase() === "b") [sketch({ cursor: at }), add(["box", ...boxOf(corner, at)])];
+      else if (event.key === "Backspace") this.send(control.name, marks().slice(0, -1));
+      else if (event.key === "Escape") [sketch({ cursor: at }), this.send(control.name, [])];
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    canvas.addEventListener("blur", () => sketch({ cursor: null }));
   }
 
   /** Sends (row, column) of the image's pixel under the mouse, or one arrow key further. */
   listen(canvas, pointer, index) {
     const shape = () => this.scene.panels[index].shape;
-    const clip = (value, size) => Math.min(size - 1, Math.max(0, value));
     const move = (row, column) => {
       const at = [clip(row, shape()[0]), clip(column, shape()[1])];
       const [r, c] = this.values()[pointer.name];
       if (at[0] !== r || at[1] !== c) this.send(pointer.name, at);
     };
-    const follow = (event) => {
-      const { left, top, width } = canvas.getBoundingClientRect();
-      const frame = this.frames[index];
-      const place = placeOf(shape(), frame.width, frame.height);
-      const zoom = frame.width / width; // a narrow page shows the canvas smaller
-      const scaled = [(event.clientY - top) * zoom - place.top, (event.clientX - left) * zoom - place.left];
-      move(...scaled.map((pixel) => Math.floor(pixel / place.scale)));
-    };
+    const follow = (event) => move(...this.pixelAt(canvas, index, event));
     const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     canvas.tabIndex = 0;
     canvas.classList.add("cvlab-pointed");
@@ -263,6 +370,7 @@ class Stage {
     ctx.setTransform(density, 0, 0, density, 0, 0);
     ctx.clearRect(0, 0, width, height);
     ({ image: paintImage, curves: paintCurves, bars: paintBars })[panel.kind](ctx, panel, width, height, theme);
+    if (frame.sketch) paintSketch(ctx, frame.sketch, placeOf(panel.shape ?? [1, 1], width, height).scale);
   }
 }
 
@@ -307,6 +415,16 @@ function floats(view) {
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
+function clip(value, size) {
+  return Math.min(size - 1, Math.max(0, value));
+}
+
+/** (row, column, height, width) of the box that holds two pixels. */
+function boxOf(one, other) {
+  const corner = one.map((place, axis) => Math.min(place, other[axis]));
+  return [...corner, ...one.map((place, axis) => Math.abs(place - other[axis]) + 1)];
+}
+
 /** Where an image of `shape` lies in its canvas: as large as fits, from the upper left corner. */
 function placeOf([rows, columns], width, height) {
   return { left: 0, top: 0, scale: Math.min(width / columns, height / rows) };
@@ -342,14 +460,32 @@ function paintImage(ctx, panel, width, height, theme) {
     ctx.fillRect(column * scale, row * scale, ctx.measureText(label).width + 8, 15);
     write(ctx, label, column * scale + 4, row * scale + 8, "#fff", "left");
   }
-  for (const { at: [row, column], colour } of panel.points) {
+  for (const { at: [row, column], colour, said } of panel.points) {
+    const [x, y] = [(column + 0.5) * scale, (row + 0.5) * scale];
     ctx.beginPath();
-    ctx.arc((column + 0.5) * scale, (row + 0.5) * scale, 4.5, 0, 7);
+    ctx.arc(x, y, said ? 7.5 : 4.5, 0, 7);
     [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [colour, "#fff", 1.5];
     ctx.fill();
     ctx.stroke();
+    ctx.font = `700 13px ${theme.font}`;
+    if (said) write(ctx, said, x, y + 0.5, "#fff", "center");
   }
   ctx.restore();
+}
+
+/** A box while it is being drawn, and the place of the keyboard's cursor. */
+function paintSketch(ctx, { box, cursor }, scale) {
+  for (const [ink, dash] of [["#000", []], ["#fff", [5, 4]]]) {
+    [ctx.strokeStyle, ctx.lineWidth] = [ink, 1.5];
+    ctx.setLineDash(dash);
+    if (box) ctx.strokeRect(box[1] * scale, box[0] * scale, box[3] * scale, box[2] * scale);
+    if (!cursor) continue;
+    const [x, y] = [(cursor[1] + 0.5) * scale, (cursor[0] + 0.5) * scale];
+    ctx.beginPath();
+    for (const [dx, dy] of [[9, 0], [0, 9]]) [ctx.moveTo(x - dx, y - dy), ctx.lineTo(x + dx, y + dy)];
+    ctx.stroke();
+  }
+  ctx.setLineDash([]);
 }
 
 function paintNumbers(ctx, numbers, pixels, scale, theme) {

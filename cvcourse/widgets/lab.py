@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cvcourse.widgets.controls import Control, Pointer
+from cvcourse.widgets.controls import Control, Prompts
 from cvcourse.widgets.guard import Guard, Note, describe, name_of, owns, quiet
 from cvcourse.widgets.panels import Image, Panel, Scene
 from cvcourse.widgets.static import figure_of, mode, picture_bundle
@@ -25,7 +25,7 @@ class Lab:
     function: the learner's function (or class, or module), or a tuple of several. fallback: what stands in for each
         when the learner's raises, returns None or another shape; the picture then says so. None where there is none.
     title, alt: the heading, and what the picture shows in words.
-    controls: name=Slider(...), Choice, Toggle, Grid or Pointer.
+    controls: name=Slider(...), Choice, Toggle, Grid, Field, Pointer or Prompts.
 
     Display it by ending a cell with it. `lab.values` and `lab.set(stride=2)` drive it from Python; `lab.scene` is the
     last scene, `lab.error` the exception that kept it from being drawn (or None), `lab.notes` the lines under it,
@@ -60,7 +60,7 @@ class Lab:
         for name in values:
             if name not in self.controls:
                 raise ValueError(f"This lab has no control {name!r}; it has {', '.join(self.controls) or 'none'}.")
-        self.values |= {name: self.controls[name].check(value) for name, value in values.items()}
+        self._move(values)
         self._redraw()
         return self
 
@@ -97,14 +97,22 @@ class Lab:
         """A control moved in the browser."""
         if change["new"] == self._wire():
             return
-        moved = {name: value for name, value in change["new"].items() if name in self.controls}
         try:
-            self.values |= {name: self.controls[name].check(value) for name, value in moved.items()}
+            self._move({name: value for name, value in change["new"].items() if name in self.controls})
         except (ValueError, TypeError) as error:  # cannot come from our own controls, but must be seen if it does
             self._fail(error, f"A control sent what it must not: {describe(error)}.")
             self._send()
             return
         self._redraw()
+
+    def _move(self, values: dict[str, Any]) -> None:
+        """Take new values; marks in a picture go when another picture comes, unless new ones came with it."""
+        before = self._wire()
+        self.values |= {name: self.controls[name].check(value) for name, value in values.items()}
+        moved = {name for name, value in self._wire().items() if value != before[name]}
+        for name, control in self.controls.items():
+            if isinstance(control, Prompts) and name not in moved and moved & set(control.cleared_by):
+                self.values[name] = control.check(())
 
     def _redraw(self) -> None:
         """Draw the scene for the present values; on failure keep the last one and say what happened."""
@@ -115,7 +123,7 @@ class Lab:
         self.printed = _end_of(printed.getvalue())
         self.error = error
         if error is None:
-            self.scene, self.notes = scene, [guard.note() for guard in self.guards]
+            self.scene, self.notes = scene, [guard.note() for guard in self.guards if guard.took_part]
         elif any(guard.trouble for guard in self.guards):
             self.notes = [guard.note() for guard in self.guards if guard.trouble]
         else:
@@ -131,11 +139,12 @@ class Lab:
             try:
                 scene = _as_scene(self.draw(*self.guards, **self.values))
             except Exception as error:
-                if first is not None:  # drawing itself is at fault: it fails with the course's functions too
+                another = any(guard.can_stand_in and owns(guard, error) for guard in self.guards)
+                if first is not None and not another:  # drawing itself is at fault: it fails with the course's, too
                     for guard in self.guards:
                         guard.forget()
                     return None, error
-                first = error
+                first = first or error
                 if not self._blame(error):
                     return None, error
                 continue
@@ -183,13 +192,15 @@ class Lab:
         return f"{self.title or 'A picture'}: not drawn while the notebook is graded."
 
     def _check_pointers(self) -> None:
-        """A pointer needs an image to point into."""
+        """A control that points needs an image to point into."""
         panels = self.scene.panels if self.scene else None
         for name, control in self.controls.items():
-            if not isinstance(control, Pointer) or panels is None:
+            panel = getattr(control, "panel", None)
+            if panel is None or panels is None:
                 continue
-            if not (control.panel < len(panels) and isinstance(panels[control.panel], Image)):
-                raise ValueError(f"{name}=Pointer(panel={control.panel}) points at no image: the scene has none there.")
+            if not (panel < len(panels) and isinstance(panels[panel], Image)):
+                kind = type(control).__name__
+                raise ValueError(f"{name}={kind}(panel={panel}) points at no image: the scene has none there.")
 
 
 def _guards(function: Any, fallback: Any) -> list[Guard]:
@@ -211,7 +222,9 @@ def _check_names(draw: Callable, functions: int, controls: dict[str, Any]) -> No
     """Whether functions and controls fit what `draw` takes; raises TypeError with one clear sentence."""
     for name, control in controls.items():
         if not isinstance(control, Control):
-            raise TypeError(f"{name}={control!r} is not a control: use Slider, Choice, Toggle, Grid or Pointer.")
+            raise TypeError(
+                f"{name}={control!r} is not a control: use Slider, Choice, Toggle, Grid, Field, Pointer or Prompts."
+            )
     parameters = list(inspect.signature(draw).parameters.values())
     drawer = f"{name_of(draw)}({', '.join(map(str, parameters))})"
     taken = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

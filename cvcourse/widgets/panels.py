@@ -171,7 +171,7 @@ def image(
     limits: tuple[float, float] | None = None,
     numbers: bool = False,
     boxes: Sequence[Sequence[Any]] = (),
-    points: Sequence[Sequence[float]] = (),
+    points: Sequence[Sequence[Any]] = (),
     size: int | None = None,
 ) -> Image:
     """A picture panel.
@@ -182,7 +182,7 @@ def image(
         smallest and largest value; symmetric around 0 for "signed".
     numbers: write each value in its pixel, when they are few enough to be read.
     boxes: (row, column, height, width), in pixels, then optionally a text. points: (row, column), then optionally
-        the number of a colour.
+        the number of a colour, then optionally a character to write on it.
     size: longest side on the screen, when the usual one does not suit.
     """
     values = to_image(picture)
@@ -344,9 +344,10 @@ def _box(k: int, box: Sequence[Any]) -> dict[str, Any]:
     return {"at": at, "label": str(label[0]) if label else "", "colour": colours.colour(k)}
 
 
-def _point(point: Sequence[float]) -> dict[str, Any]:
-    row, column, *k = point
-    return {"at": [float(row), float(column)], "colour": colours.colour(int(k[0]) if k else 1)}
+def _point(point: Sequence[Any]) -> dict[str, Any]:
+    row, column, *more = point
+    said = str(more[1]) if len(more) > 1 else ""
+    return {"at": [float(row), float(column)], "colour": colours.colour(int(more[0]) if more else 1), "said": said}
 
 
 def _averaged(rgba: np.ndarray) -> np.ndarray:

@@ -182,7 +182,12 @@ def _draw_image(axes: "Axes", panel: Image, width: float) -> None:
             axes.text(column - 0.4, row - 0.4, box["label"], fontsize=7.5, color="white", va="top", bbox=style)
     for point in panel.points:
         row, column = point["at"]
-        axes.plot(column, row, "o", markersize=6, color=point["colour"], markeredgecolor="white", markeredgewidth=1.2)
+        large = 10 if point["said"] else 6
+        axes.plot(
+            column, row, "o", markersize=large, color=point["colour"], markeredgecolor="white", markeredgewidth=1.2
+        )
+        style = {"ha": "center", "va": "center_baseline", "color": "white", "weight": "bold", "fontsize": 8}
+        axes.text(column, row, point["said"], **style)
 
 
 def number_size(pixel: float, numbers: list[list[str]]) -> float:

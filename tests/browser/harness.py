@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(__file__).parent / "demo" / "00_demo.py"
-LIMIT_MS = 60
+LIMIT_MS, CLICK_LIMIT_MS = 60, 100
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # test machines often run as root, where Chromium's sandbox cannot start
@@ -287,6 +287,48 @@ def measure_lab(page: Any, lab_index: int, label: str, steps: int = 15) -> list[
         page.keyboard.press(state["up"] if rising else OPPOSITE[state["up"]])
         times.append(page.evaluate("() => window.redrawn"))
     return times[1:]  # the first press also loads what is loaded on first use
+
+
+# One promise for the redraw that a mark in a picture causes: from the pointer's release, as above.
+ARM_CLICK = """
+([lab, name]) => {
+  const root = document.querySelectorAll(".cvlab")[lab];
+  const drawn = () => JSON.stringify(JSON.parse(root.dataset.values)[name]);
+  const before = drawn();
+  window.redrawn = new Promise((resolve, reject) => {
+    let start = null;
+    root.addEventListener("pointerup", (event) => (start = event.timeStamp), { once: true, capture: true });
+    const timer = setTimeout(() => reject(new Error(`no redraw; drawn: ${root.dataset.values}`)), 20000);
+    const observer = new MutationObserver(() => {
+      if (start === null || drawn() === before) return;
+      observer.disconnect();
+      clearTimeout(timer);
+      if (root.dataset.failed === "true") return reject(new Error(root.innerText));
+      requestAnimationFrame(() => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = () => resolve(performance.now() - start);
+        port2.postMessage(null);
+      });
+    });
+    observer.observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+  });
+}
+"""
+
+
+def measure_clicks(page: Any, lab_index: int, name: str, places: list[tuple[float, float]]) -> list[float]:
+    """Milliseconds from a click into the lab's first picture to the redrawn canvas, for each of `places`.
+
+    name: of the Prompts control. places: (down, across) in shares of the picture, all different.
+    """
+    canvas = labs(page).nth(lab_index).locator("canvas").first
+    times = []
+    for down, across in places:
+        page.evaluate(ARM_CLICK, [lab_index, name])
+        box = canvas.bounding_box()
+        page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        times.append(page.evaluate("() => window.redrawn"))
+    return times[1:]  # the first click also loads what is loaded on first use
 
 
 # [drawn, shown] aspect of every canvas of the page: equal unless a picture is stretched.

@@ -11,7 +11,7 @@ import pytest
 
 from autograder.lesson import ROOT, Lesson, grader_id, read_lesson, run_cell, tags, units
 from cvcourse import widgets
-from cvcourse.widgets import Choice, Grid, Lab, Pointer, Slider, Toggle
+from cvcourse.widgets import Choice, Field, Grid, Lab, Pointer, Prompts, Slider, Toggle
 
 WIDGETS = [
     (unit, index)
@@ -58,6 +58,11 @@ def settings_of(control: Any) -> list[Any]:
             return [zeros, [[1.0] * len(row) for row in control.value], control.value]
         case Pointer():
             return [(0, 0), control.value]
+        case Field():
+            return ["", "no such file"]
+        case Prompts():
+            first = ("point", 10, 12, 1)
+            return [(), (first,), (first, ("point", 20, 9, 0)), (("box", 4, 5, 20, 30),), control.value]
     raise AssertionError(f"no settings are known for {control!r}")
 
 

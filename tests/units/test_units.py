@@ -28,6 +28,7 @@ LONGER = {
     "08_simclr": 420,
     "09_dino": 420,
     "11_mae": 480,
+    "15_sam": 600,
 }  # where training on a processor may take more than FULL_SECONDS
 
 
@@ -64,7 +65,7 @@ def record(**figures: object) -> None:
 
 
 def test_there_are_units():
-    names = "00_seeing 01_convolution 02_building_blocks 04_resnet 07_vit 08_simclr 09_dino 11_mae"
+    names = "00_seeing 01_convolution 02_building_blocks 04_resnet 07_vit 08_simclr 09_dino 11_mae 15_sam"
     assert set(names.split()) <= set(UNITS)
 
 

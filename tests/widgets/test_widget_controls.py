@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from cvcourse.widgets import Choice, Grid, Pointer, Slider, Toggle
+from cvcourse.widgets import Choice, Field, Grid, Pointer, Prompt, Prompts, Slider, Toggle
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,16 @@ from cvcourse.widgets import Choice, Grid, Pointer, Slider, Toggle
         (Toggle(), True, True, "on"),
         (Grid([[0, 1], [2, 3]]), [[1.0, 0.5], [0, 0]], [[1.0, 0.5], [0.0, 0.0]], "1 0.5 / 0 0"),
         (Pointer(), (3, 4), [3, 4], "row 3, column 4"),
+        (Field(), " a.png ", "a.png", "a.png"),
+        (Field(), "", "", "none"),
+        (Prompts(), (), [], "nothing marked"),
+        (
+            Prompts(),
+            [("point", 3, 4, 1), ("point", 5, 6, 0)],
+            [["point", 3, 4, 1], ["point", 5, 6, 0]],
+            "1 positive, 1 negative",
+        ),
+        (Prompts(), [("box", 3, 4, 5, 6)], [["box", 3, 4, 5, 6]], "a box"),
     ],
 )
 def test_a_value_goes_to_the_browser_and_comes_back(control, value, wire, said):
@@ -56,9 +66,22 @@ def test_a_grid_becomes_a_float32_tensor():
         (lambda: Choice(["a"]).check("b"), "not one of a"),
         (lambda: Grid([[1, 2], [3]]), "2 rows of 2"),
         (lambda: Pointer(on="touch"), "hover"),
+        (lambda: Prompts(start=[("point", 1, 2, 3)]), "0 or 1"),
+        (lambda: Prompts(start=[("box", 1, 2, 0, 3)]), "box"),
+        (lambda: Prompts(start=[("line", 1, 2, 3)]), "mark is"),
     ],
 )
 def test_what_is_not_allowed_is_said_in_one_sentence(make, words):
     with pytest.raises(ValueError, match=words) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_tells_clicks_from_boxes_and_the_last_box_counts():
+    marks = [("point", 1, 2, 1), ("box", 3, 4, 5, 6), ("point", 7, 8, 0), ("box", 2, 2, 3, 3)]
+    prompt = Prompts(start=marks).value
+    assert prompt.points == [(1, 2), (7, 8)]
+    assert prompt.labels == [1, 0]
+    assert prompt.box == (2, 2, 3, 3)
+    assert Prompt(prompt.marks[:-1]).box == (3, 4, 5, 6)  # undone: the box before it is back
+    assert prompt and not Prompt()

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, image, text
+from cvcourse.widgets import Choice, Lab, Pointer, Prompts, Scene, Slider, image, text
 
 
 def double(x):
@@ -333,3 +333,61 @@ def test_the_script_asks_for_nothing_from_elsewhere():
     for part in (str(View._esm), str(View._css)):
         assert "http" not in part and "import " not in part and "@import" not in part and "url(" not in part
     assert lab.view()._esm.startswith("// The browser side")
+
+
+def test_one_after_the_other_may_fail_inside_a_drawing():
+    class First(torch.nn.Module):
+        def forward(self, x):
+            raise NotImplementedError
+
+    class Second(torch.nn.Module):
+        def forward(self, x):
+            raise NotImplementedError
+
+    def two(first, second):
+        return Scene(image(second.in_use()(first.in_use()(torch.ones(2, 2)))))
+
+    lab = Lab(two, function=(First, Second), fallback=(torch.nn.Identity, torch.nn.Identity))
+    assert lab.error is None
+    assert [note.kind for note in lab.notes] == ["course", "course"]
+
+
+def test_a_function_that_was_not_called_is_not_named():
+    lab = Lab(lambda f, g: Scene(image(f(torch.ones(2, 2)))), function=(double, stub), fallback=(double, double))
+    assert [note.text for note in lab.notes] == ["Drawn by your `double`."]
+
+
+# Marks in a picture --------------------------------------------------------------------------------------------------
+
+
+def marked(f, scene, prompt):
+    return Scene(image(f(torch.full((8, 8), 0.1 * scene)), points=[(*at, 2, "+") for at in prompt.points]))
+
+
+def marking_lab():
+    controls = {"scene": Choice([1, 2]), "prompt": Prompts(panel=0, cleared_by=("scene",))}
+    return Lab(marked, function=double, **controls)
+
+
+def test_marks_go_when_another_picture_comes():
+    lab = marking_lab().set(prompt=[("point", 1, 2, 1)])
+    assert lab.scene.panels[0].points[0]["said"] == "+"
+    assert lab.set(scene=1).values["prompt"]  # the same picture
+    assert not lab.set(scene=2).values["prompt"]
+    assert lab.set(scene=1, prompt=[("point", 3, 4, 0)]).values["prompt"].labels == [0]
+
+
+def test_the_browser_is_told_that_the_marks_are_gone():
+    lab = marking_lab().set(prompt=[("point", 1, 2, 1)])
+    view = lab.view()
+    view.values = {"scene": "2", "prompt": [["point", 1, 2, 1]]}
+    assert view.values == {"scene": "2", "prompt": []}
+    assert view.scene["values"]["prompt"] == []
+
+
+def test_marks_and_choices_in_a_picture_need_a_picture():
+    with pytest.raises(ValueError, match="points at no image"):
+        Lab(lambda f, p: Scene(text("none")), function=double, p=Prompts(panel=0))
+    with pytest.raises(ValueError, match="points at no image"):
+        Lab(lambda f, c: Scene(image(torch.ones(2, 2))), function=double, c=Choice([1, 2], panel=1))
+    assert marking_lab().figure().axes

@@ -19,7 +19,23 @@
 # ruff: noqa: E501, I001, F841
 import torch
 import torch.nn.functional as F
-from cvcourse.widgets import Choice, Grid, Lab, Pointer, Scene, Slider, Toggle, bars, curves, image, show, text
+from cvcourse.widgets import (
+    Choice,
+    Field,
+    Grid,
+    Lab,
+    Pointer,
+    Prompts,
+    Scene,
+    Slider,
+    Toggle,
+    bars,
+    curves,
+    image,
+    painted,
+    show,
+    text,
+)
 
 # %% tags=["helper"]
 torch.manual_seed(0)
@@ -119,6 +135,48 @@ def maps(conv2d, size, shift, picked):
 Lab(maps, function=unfinished, fallback=F.conv2d, title="Colours", alt="One picture in four ways of colouring it.",
     size=Slider(1, 9, value=3, step=2, label="kernel size"), shift=Slider(0.0, 6.3, step=0.1),
     picked=Pointer(panel=0, start=(120, 90), on="press", label="pixel"))  # fmt: skip
+
+
+# %% tags=["widget"]
+def distance(picture, row, column):
+    """How far each pixel's colour is from that of one pixel."""
+    return (picture - picture[:, row, column, None, None]).abs().mean(dim=0)
+
+
+def cut_out(distance, scene, note, prompt, mask):
+    y, x = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
+    rings = torch.stack([x < 20, y < 20, (x - 20) ** 2 + (y - 20) ** 2 < 90]).float()  # (3, 40, 40)
+    shown = rings.flip(0) if scene == "turned" else rings
+    masks = torch.zeros(3, 40, 40, dtype=torch.bool)
+    for k, reach in enumerate((0.1, 0.4, 0.8)):
+        for (row, column), label in zip(prompt.points, prompt.labels, strict=True):
+            near = distance(shown, row, column) < reach
+            masks[k] = masks[k] | near if label else masks[k] & ~near
+    if prompt.box:
+        row, column, height, width = prompt.box
+        masks[:, row : row + height, column : column + width] = True
+    chosen = 0 if mask == "first" else int(mask) - 1
+    marks = [(*at, 2 if on else 1, "+" if on else "−") for at, on in zip(prompt.points, prompt.labels, strict=True)]
+    return Scene(
+        image(
+            painted(shown, masks[chosen]),
+            title="picture",
+            points=marks,
+            boxes=[prompt.box] if prompt.box else [],
+            size=320,
+        ),
+        image(
+            torch.cat([torch.from_numpy(painted(shown, one)).permute(2, 0, 1) for one in masks], dim=1),
+            title="masks",
+            size=320,
+        ),
+        caption=f"{note} {int(masks[chosen].sum())} pixels",
+    )
+
+
+Lab(cut_out, function=distance, title="Cutting out", alt="A picture of four colours, and three masks of it.",
+    scene=Choice(["plain", "turned"]), note=Field("", hint="words"), prompt=Prompts(panel=0, cleared_by=("scene",)),
+    mask=Choice(["first", "1", "2", "3"], panel=1))  # fmt: skip
 
 # %% tags=["figure"]
 show(

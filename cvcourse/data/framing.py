@@ -1,0 +1,84 @@
+"""Pictures of any size for a network that takes squares, and the way back for what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LONGEST = 384  # pixels of an opened picture: more than a network for small squares can use
+
+
+def open_picture(path: str | Path, longest: int = LONGEST) -> Tensor:
+    """A picture file as (3, height, width) float32 in [0, 1], its longest side shrunk to `longest` pixels at most.
+
+    Turned as its camera says, transparent parts white. Raises DataError, in one sentence, where there is no file, or
+    one that is no picture.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps
+
+    place = Path(path).expanduser()
+    if not place.is_file():
+        raise DataError(f"There is no file {str(path)!r} here; a path counts from the notebook's folder, {Path.cwd()}.")
+    try:
+        with Image.open(place) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGBA")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as a picture.") from error
+    flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    flat.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(flat)).permute(2, 0, 1).float() / 255
+
+
+@dataclass(frozen=True)
+class Framed:
+    """A picture in the upper left of a square, as large as fits (Kirillov et al. 2023, appendix A).
+
+    images: (1, 3, side, side), what the picture leaves free filled with its mean colour. shape: (height, width) of the
+    picture. scale: pixels of the square for one of the picture.
+    """
+
+    images: Tensor
+    shape: tuple[int, int]
+    scale: float
+
+    def points(self, points: Tensor) -> Tensor:
+        """Places (..., 2), x and y, from the picture's pixels to the square's; whole numbers are pixels' middles."""
+        return (points + 0.5) * self.scale - 0.5
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """Boxes (..., 4), x and y of two corners, from the picture's pixels to the square's."""
+        return self.points(boxes.unflatten(-1, (2, 2))).flatten(-2)
+
+    def masks(self, logits: Tensor) -> Tensor:
+        """Logits (..., side, side) for the square to (..., height, width) for the picture."""
+        import torch.nn.functional as F
+
+        side = self.images.shape[-1]
+        sides = [max(1, round(length * self.scale)) for length in self.shape]
+        factor = side / logits.shape[-1]  # logits may be coarser than the square
+        rows, columns = (max(1, round(length / factor)) for length in sides)
+        part = logits.reshape(-1, 1, *logits.shape[-2:])[..., :rows, :columns]
+        return F.interpolate(part, self.shape, mode="bilinear").reshape(*logits.shape[:-2], *self.shape)
+
+
+def framed(picture: Tensor, side: int) -> Framed:
+    """A picture (3 or 1, height, width) brought into a square of `side` pixels, see `Framed`."""
+    import torch.nn.functional as F
+
+    height, width = picture.shape[-2:]
+    scale = side / max(height, width)
+    size = [max(1, round(length * scale)) for length in (height, width)]
+    colours = picture.expand(3, -1, -1)[None]
+    same = size == [height, width]
+    small = colours if same else F.interpolate(colours, size, mode="bilinear", antialias=True).clamp(0, 1)
+    square = small.mean(dim=(2, 3), keepdim=True).repeat(1, 1, side, side)  # (1, 3, side, side)
+    square[:, :, : size[0], : size[1]] = small
+    return Framed(square, (height, width), scale)
