@@ -445,10 +445,11 @@ check(teacher_temperature, hidden=True)
 # %% [markdown]
 # ## The collapse lab
 #
-# Three networks were trained for a while: one with both guards, one without centering ($c = 0$), one without sharpening
-# ($\tau_t = \tau_s$). From time to time the teacher's logits for 16 pictures, two views of each, were written down.
-# Those are recorded; your functions do the rest: the center is `update_center`'s, and the distance from the student to
-# the teacher is `dino_loss` less the entropy. Look at the rows on the right. A picture each, a prototype a column.
+# Four networks were trained for a while: one with both guards, one without centering ($c = 0$), one without sharpening
+# ($\tau_t = \tau_s$), one with neither. From time to time the center was written down, and the logits of student and
+# teacher for two views of 8 pictures. Those are recorded. The distance from the student to the teacher is your
+# `dino_loss` less the entropy. Look at the rows on the right. A view each, a prototype a column.
+
 
 # %% tags=["helper"]
 from safetensors.torch import load_file
