@@ -94,7 +94,8 @@ def note_cell(cells: Cells, source: str) -> None:
             node.lines = tree.lines
         for node in tree.body:
             note_check(cells, node)
-            note_definitions(cells, node)
+            for statement in one_by_one(node):
+                note_definitions(cells, statement)
             if is_plain_magic(node) and len(node.value.args) > 1 and isinstance(node.value.args[1], ast.Constant):
                 note_cell(cells, re.sub(r"^(-\w+ *\d* *)+", "", str(node.value.args[1].value)))
     elif len(source) > LONGEST_WITH_MAGICS:
@@ -146,6 +147,18 @@ def note_check(cells: Cells, node: ast.stmt) -> None:
     call = getattr(node, "value", None)
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check":
         cells.checked |= {argument.id for argument in call.args if isinstance(argument, ast.Name)}
+
+
+def one_by_one(node: ast.stmt) -> list[ast.stmt]:
+    """`a, b = x, y` as `a = x` and `b = y`; any other statement as it is."""
+    sides = [*node.targets, node.value] if isinstance(node, ast.Assign) else []
+    lengths = {len(side.elts) if isinstance(side, ast.Tuple) else None for side in sides}
+    if len(lengths) != 1 or None in lengths:
+        return [node]
+    single = [ast.Assign(targets, value) for *targets, value in zip(*(side.elts for side in sides), strict=True)]
+    for statement in single:
+        ast.copy_location(statement, node).lines = node.lines
+    return single
 
 
 def lent_by(node: ast.stmt) -> set[str]:

@@ -17,6 +17,9 @@ USES = {
     "by another name": ["from torch.nn.functional import conv2d as c", "def blur(x):\n    return c(x, k)"],
     "through an assignment": ["import torch\nc = torch.conv2d", "def blur(x):\n    return c(x, k)"],
     "through a function": ["def inner(x):\n    return F.conv2d(x, k)", "def blur(x):\n    return inner(x)"],
+    "through one of several assignments": ["a, b = 1, F.conv2d", "def blur(x):\n    return b(x)"],
+    "through a swap": ["a, b = F.conv2d, 1", "b, a = a, b", "def blur(x):\n    return b(x)"],
+    "unpacked": ["a, *b = F.conv2d, 1, 2", "def blur(x):\n    return a(x)"],
     "through two": ["def a(x):\n    return F.conv2d(x, k)", "b = a", "def blur(x):\n    return b(x)"],
     "by a string": ['def blur(x):\n    return getattr(F, "conv2d")(x, k)'],
     "in a class": ["class blur:\n    def forward(self, x):\n        self.c = nn.Conv2d(3, 3, 3)"],
@@ -36,6 +39,12 @@ OWN_MODELS = {
     "from within": ["from cvcourse.models.vit import blur as b", "def blur(x):\n    return b(x)"],
     "in place of the answer": ["from cvcourse.models import blur"],
     "by assignment": ["from cvcourse import models as m", "blur = m.blur"],
+    "by assignment, with another": ["from cvcourse import models", "blur, b = models.blur, models.b"],
+    "under another name, with another": [
+        "from cvcourse import models",
+        "x, b = 1, models.blur",
+        "def blur(x):\n    return b(x)",
+    ],
     "imported in the answer": ["def blur(x):\n    from cvcourse.models import blur as b\n    return b(x)"],
     "as a measure": ["from cvcourse import measures as m", "def blur(x):\n    return m.blur(x)"],
     "as a measure of the package": ["import cvcourse", "def blur(x):\n    return cvcourse.measures.blur(x)"],
@@ -52,6 +61,7 @@ def test_the_courses_own_models_are_found(cells):
 LENT = {
     "by assignment": "Block = models.Block",
     "by import": "from cvcourse.models import Block",
+    "several at once": "Other, Block = models.Other, models.Block",
     "from the measures": "from cvcourse import measures\nBlock = measures.Block",
     "through the package": "import cvcourse\nBlock = cvcourse.models.Block",
 }
