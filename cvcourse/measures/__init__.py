@@ -1,4 +1,4 @@
-"""What a representation is worth, measured: nearest neighbours, a linear probe, retrieval, alignment and uniformity.
+"""What a representation is worth, measured: neighbours, a linear probe, retrieval, attention, alignment, uniformity.
 
 >>> from cvcourse.measures import features, knn_classify
 >>> bank, queries = features(encoder, train_images), features(encoder, test_images)
@@ -10,6 +10,7 @@ Nothing heavy is imported until one of these names is used.
 from cvcourse.lazy import lazy
 
 HOME: dict[str, str] = {
+    "localised": "attention",
     "features": "representation",
     "knn_classify": "representation",
     "linear_probe": "representation",

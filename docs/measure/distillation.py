@@ -186,7 +186,7 @@ def share(predicted: Tensor) -> float:
 
 def localised(maps: Tensor) -> dict[str, float]:
     """IoU and pointing of maps on the test pictures."""
-    return dict(zip(("iou", "pointing"), unit.localised(maps, sets()[1].instance_masks), strict=True))
+    return dict(zip(("iou", "pointing"), measures.localised(maps, sets()[1].instance_masks), strict=True))
 
 
 def searches(features) -> dict[str, float]:

@@ -851,7 +851,8 @@ check(attention_mask, hidden=True)
 #
 # The rivals have no training at all. A disc in the centre of every picture; the distance of each pixel's grey from the
 # picture's median, smoothed; and a filter made by hand, by somebody who knows the noise: blur away the finest detail and
-# look where **little** is left. To be fair to all maps, each gives the fifth of the pixels in which it is largest.
+# look where **little** is left. To be fair to all maps, each gives the fifth of the pixels in which it is largest
+# (`measures.localised` computes both numbers).
 
 
 # %% tags=["helper"]
@@ -877,16 +878,6 @@ def rivals(images):
 
 
 # %% tags=["helper"]
-def localised(maps, masks):
-    """(IoU of the largest fifth of the pixels, share of pictures where the largest value lies on the creature)."""
-    flat, true = maps.flatten(1), masks.flatten(1).bool().to(maps.device)
-    largest = flat.topk(flat.shape[1] // 5, dim=1).indices
-    chosen = torch.zeros_like(true).scatter(1, largest, True)
-    iou = (chosen & true).sum(dim=1) / (chosen | true).sum(dim=1)
-    return iou.mean().item(), true.gather(1, largest[:, :1]).float().mean().item()
-
-
-# %% tags=["helper"]
 @torch.no_grad()
 def attention_maps(encoder, images):
     """Attention of the heads and their mean, as maps: name -> (N, 64, 64)."""
@@ -902,7 +893,7 @@ maps = {f"untrained, {name}": found for name, found in attention_maps(untrained,
 maps |= {f"DINO, {name}": found for name, found in attention_maps(dino.teacher[0], test_images).items()}
 print(f"{'':26}{'IoU: yours':14}{'recorded':22}{'pointing: yours':18}recorded")
 for name, found in maps.items():
-    iou, pointing = localised(found, test.instance_masks)
+    iou, pointing = measures.localised(found, test.instance_masks)
     print(f"{name:26}{iou:<14.2f}{beside(name, 'iou'):22}{pointing:<18.2f}{beside(name, 'pointing')}")
 
 # %% [markdown]
@@ -924,7 +915,7 @@ for name, found in maps.items():
 # %% tags=["training"]
 found, true = maps["DINO, mean of heads"], test.instance_masks
 by_class = {
-    name: localised(found[test.labels == k], true[test.labels == k])[0]
+    name: measures.localised(found[test.labels == k], true[test.labels == k])[0]
     for k, name in enumerate(test.class_names)
     if (test.labels == k).any()
 }
@@ -1267,12 +1258,12 @@ judged = {name: in_color(encoder) for name, encoder in networks.items()}
 # %% tags=["training"]
 looks = judged["provided"][2]
 for name, (knn, precision, seen) in judged.items():
-    iou, pointing = localised(spread_out(seen.mean(dim=1), size), asked.instance_masks)
+    iou, pointing = measures.localised(spread_out(seen.mean(dim=1), size), asked.instance_masks)
     print(f"{name:16} k-NN {knn:.3f}   mAP {precision:.3f}   IoU {iou:.3f}   pointing {pointing:.3f}")
 print("recorded         " + "   ".join(f"{name} {provided.numbers[name]:.3f}" for name in ("knn", "iou", "pointing")))
 heads = {f"provided, head {k + 1}": spread_out(looks[:, k], size) for k in range(looks.shape[1])}
 for name, found in (heads | rivals(asked.images.mean(dim=1, keepdim=True))).items():
-    print("{:36} IoU {:.3f}   pointing {:.3f}".format(name, *localised(found, asked.instance_masks)))
+    print("{:36} IoU {:.3f}   pointing {:.3f}".format(name, *measures.localised(found, asked.instance_masks)))
 
 # %% tags=["training"]
 mean_picture = known.images.mean(dim=0)

@@ -62,7 +62,7 @@ def train(exercises, budget, data, seed):
     def evaluate(model: models.SelfDistillation) -> dict[str, float]:
         bank, asked = represent(model, images[: settings["bank"]]), represent(model, test_images)
         found = measures.knn_classify(bank, labels[: len(bank)], asked, k=min(settings["k"], len(bank)))
-        looks = localised(model.teacher[0], test_images, masks) if masks is not None else {}
+        looks = looks_at(model.teacher[0], test_images, masks) if masks is not None else {}
         return {"knn": share(found, test_labels), **looks}
 
     torch.backends.cudnn.benchmark = True  # all batches have one shape: the fastest kernels are looked for once
@@ -161,16 +161,13 @@ def represent(model: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def localised(encoder: models.ClassAttentionEncoder, images: Tensor, masks: Tensor) -> dict[str, float]:
+def looks_at(encoder: models.ClassAttentionEncoder, images: Tensor, masks: Tensor) -> dict[str, float]:
     """IoU of the fifth of the pixels with the most attention, and how often the largest lies on the creature."""
     weights = torch.cat([encoder.tokens(batch)[2].mean(dim=1) for batch in images.split(500)])  # (N, tokens)
     side = round(weights.shape[1] ** 0.5)
-    maps = F.interpolate(weights.view(-1, 1, side, side), images.shape[2:], mode="bilinear").flatten(1)
-    true = masks.flatten(1).bool()
-    largest = maps.topk(maps.shape[1] // 5, dim=1).indices
-    chosen = torch.zeros_like(true).scatter(1, largest, True)
-    iou = (chosen & true).sum(dim=1) / (chosen | true).sum(dim=1)
-    return {"iou": iou.mean().item(), "pointing": true.gather(1, largest[:, :1]).float().mean().item()}
+    maps = F.interpolate(weights.view(-1, 1, side, side), images.shape[2:], mode="bilinear")[:, 0]
+    iou, pointing = measures.localised(maps, masks)
+    return {"iou": iou, "pointing": pointing}
 
 
 def share(predicted: Tensor, labels: Tensor) -> float:

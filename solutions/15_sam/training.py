@@ -15,7 +15,7 @@ from cvcourse import measures, models
 from cvcourse.data import nested_scenes
 from cvcourse.training import adamw, fit, warmup_cosine
 
-DATA = ("nested scenes",)
+DATA = ("nested",)
 BUDGETS = {
     "smoke": {
         "size": 32, "places": (1, 2), "scenes": 64, "embed_dim": 16, "width": 8, "blocks": 1, "heads": 2, "mlp": 32,

@@ -186,3 +186,33 @@ def test_a_measure_is_no_answer_where_models_are_forbidden():
         return measures.knn_classify(*arguments)
 
     assert forbidden_in_source(neighbours, ["models"])
+
+
+# Attention maps
+
+
+def test_the_largest_fifth_and_the_largest_of_all_against_a_loop():
+    maps, masks = normal(6, 5, 8), torch.rand(6, 5, 8, generator=torch.Generator().manual_seed(1)) < 0.3
+    ious, hits = [], []
+    for values, mask in zip(maps.numpy(), masks.numpy(), strict=True):
+        chosen = values >= np.sort(values, axis=None)[-8]
+        ious.append((chosen & mask).sum() / (chosen | mask).sum())
+        hits.append(mask.flat[values.argmax()])
+    assert measures.localised(maps, masks) == pytest.approx((np.mean(ious), np.mean(hits)))
+
+
+def test_a_map_that_shows_the_object_and_one_that_shows_the_rest():
+    masks = torch.zeros(2, 5, 5, dtype=torch.int64)
+    masks[0, 1], masks[1, :, 2] = 3, 7
+    assert measures.localised(masks.float(), masks) == (1.0, 1.0)
+    assert measures.localised(-masks.float(), masks) == (0.0, 0.0)
+
+
+def test_maps_without_an_object_show_nothing():
+    assert measures.localised(torch.ones(2, 1, 3), torch.zeros(2, 1, 3)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 4, 5), (4, 4)])
+def test_maps_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match="of one shape"):
+        measures.localised(torch.zeros(shape), torch.zeros(2, 4, 4))

@@ -27,7 +27,7 @@ def test_the_command_writes_a_run(run, tmp_path):
     assert code == 0, error
     assert printed.startswith("budget smoke on cpu: ")
     found = read_reference("smoke", folder=tmp_path)
-    assert (found.unit, found.data, found.weights is not None) == (UNIT, "nested scenes", True)
+    assert (found.unit, found.data, found.weights is not None) == (UNIT, "nested", True)
     assert {"click 1", "click 5", "best", "box", "correlation", "prompts_per_second", "parameters"} <= set(
         found.numbers
     )
