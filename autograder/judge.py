@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autograder.key import AnswerKey, CaseKey, ExerciseKey, hash_answer, nearby
+from autograder.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer, nearby
 from autograder.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
 from autograder.verdict import SPECIAL, CaseVerdict, Fit, Hint, State, Verdict
 
@@ -116,10 +116,16 @@ def first_difference(exercise: ExerciseKey, case: CaseKey, expected: Outcome, ou
     for name, value in expected.values.items():
         if name not in outcome.values:
             return f"{name} is missing"
-        difference = compare(value, outcome.values[name], rule.rtol[case.dtype], rule.atol[case.dtype])
+        difference = compare(value, outcome.values[name], *tolerance(rule, case, value))
         if difference is not None:
             return f"{name}: {difference}"
     return None
+
+
+def tolerance(rule: ProbeRule, case: CaseKey, expected: Value) -> tuple[float, float]:
+    """(rtol, atol) of a case's value: those of the inputs' dtype, or of the value's own if that is the coarser one."""
+    dtype = "float32" if expected.numbers.dtype == torch.float32 else case.dtype
+    return rule.rtol[dtype], rule.atol[dtype]
 
 
 def compare(expected: Value, got: Value, rtol: float, atol: float) -> str | None:
@@ -280,7 +286,7 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
     if gap.max().item() <= atol + rtol * scale:
         return None
     if expected.numel() == 1:
-        return f"{_shown(got)} where {_shown(expected)} is expected"
+        return "{} where {} is expected".format(*_shown_apart(got, expected))
     wrong = int((gap > atol + rtol * scale).sum())
     return f"largest difference {gap.max().item():.3g} at {_place(gap)}; {wrong} of {gap.numel()} values differ"
 
@@ -293,6 +299,12 @@ def _place(tensor: Tensor) -> list[int]:
 def _shown(tensor: Tensor) -> str:
     number = tensor.item()
     return str(int(number)) if math.isfinite(number) and number == int(number) else f"{number:.6g}"
+
+
+def _shown_apart(first: Tensor, second: Tensor) -> list[str]:
+    """Both numbers, with more digits where they would look alike."""
+    shown = [_shown(number) for number in (first, second)]
+    return shown if shown[0] != shown[1] else [repr(number.item()) for number in (first, second)]
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -137,8 +137,10 @@ def ceiling(asked: Asked) -> float:
 def automatic_recall(
     sam: Sam, scenes: NestedScenes, side: int = 8, finder: Callable = automatic_masks, **thresholds: float
 ) -> dict[str, float]:
-    """Share of the objects of all scenes that an automatic mask has an IoU of 0.5 and of 0.75 with; masks a picture."""
-    embedding, hits, count = embed(sam, scenes.images), [], 0
+    """What automatic masks find: "recall at 0.5" and "at 0.75", the shares of all objects with a mask of such an IoU;
+    "precision at 0.5", the share of all masks that have it with some object, 0 without masks; "masks a picture".
+    """
+    embedding, hits, right, count = embed(sam, scenes.images), [], 0, 0
     grid = point_grid(side, tuple(scenes.images.shape[2:])).to(scenes.images.device)
     for index in range(len(scenes)):
         own = embedding.rows(slice(index, index + 1))
@@ -147,11 +149,13 @@ def automatic_recall(
         objects, _ = scenes.objects(index)
         overlaps = mask_iou(objects[:, None], masks[None])  # (objects, masks)
         hits.append(overlaps.amax(dim=1) if len(masks) else overlaps.new_zeros(len(objects)))
+        right += int((overlaps >= 0.5).any(dim=0).sum())
         count += len(masks)
     best = torch.cat(hits)
     return {
         "recall at 0.5": float((best >= 0.5).float().mean()),
         "recall at 0.75": float((best >= 0.75).float().mean()),
+        "precision at 0.5": right / max(count, 1),
         "masks a picture": count / len(scenes),
     }
 

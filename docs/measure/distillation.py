@@ -133,6 +133,7 @@ def trained(arm: Arm, seed: int, steps: int) -> models.SelfDistillation:
     """Train as the lesson does."""
     train, _ = sets()
     model = unit.new_distillation(steps, arm.centering, seed)
+    unit.take_stock(model.eval())
     fit(
         model,
         (train.images, train.labels),

@@ -97,6 +97,16 @@ class HeadFromItsFormulas(nn.Module):
 
 
 @wheat("DINOHead")
+class HeadWithAnEpsilon(HeadFromItsFormulas):
+    """Lengths with a small number added to them."""
+
+    def forward(self, x):
+        x = self.fc3(F.gelu(self.bn2(self.fc2(F.gelu(self.bn1(self.fc1(x)))))))
+        x = x / (x.norm(dim=1, keepdim=True) + 1e-8)
+        return x @ (self.prototypes / (self.prototypes.norm(dim=1, keepdim=True) + 1e-8)).T
+
+
+@wheat("DINOHead")
 class HeadOfSequences(nn.Module):
     """The parts of a sequence under names of their own, and cosine_similarity."""
 
@@ -273,8 +283,10 @@ def from_the_smallest_up(weights, share=0.6):
 
 @wheat("attention_mask")
 def by_comparing_all_pairs(weights, share=0.6):
-    """A token is kept where all that is larger holds less than the share."""
+    """A token is kept where what comes before it, larger or equal and to its left, holds less than the share."""
     larger = weights[..., None, :] > weights[..., :, None]
+    equal = weights[..., None, :] == weights[..., :, None]
+    larger = larger | equal & torch.ones_like(equal).tril(-1)
     held = (larger * weights[..., None, :]).sum(-1)
     return held < share * weights.sum(-1, keepdim=True)
 

@@ -13,15 +13,15 @@
 # %% [markdown]
 # # Promptable segmentation
 #
-# Point at something. Anything: a cup, its handle, the table with everything on it. You have just asked a question that
-# no network of this course can answer so far, since none was ever told a name for what you mean. Classifiers know the
-# classes that they were trained on, and so do networks for semantic segmentation. Your finger knows no classes.
+# Point at something. Anything: a cup, its handle, the table with everything on it. You have asked a question that no
+# network of this course can answer so far, since they only answer with names that they were trained on: classifiers do,
+# and so do networks for semantic segmentation. Your finger knows no names.
 #
 # *Segment Anything* (Kirillov et al. 2023) makes pointing the task. The input is a picture and a *prompt*: a click, a
 # few clicks, a box, a rough mask. The output is the mask of **a** thing that the prompt can mean. There are no classes
 # any more, so everything that can be outlined can be learned from, and what comes out works on things that the network
 # has never seen. A click is also an instruction that a person, a detector or a sentence can give. So one network serves
-# for many tasks without further training, and you will use yours for four.
+# for many tasks without further training. You will use yours for three, and for making new labels.
 #
 # You build that network, in its three parts, and teach it with a simulated person who clicks where it is wrong. In the
 # middle of the unit you will click yourself.
@@ -120,10 +120,10 @@ show(
 # $$u = 2 \cdot \frac{(x + \tfrac12,\; y + \tfrac12)}{(W, H)} - 1, \qquad
 # \gamma(x, y) = \big[\sin(2 \pi\, u B),\; \cos(2 \pi\, u B)\big].$$
 #
-# Pixel 0 reaches from 0 to 1, so its middle is at $\tfrac12$. Dividing by width and height makes $u$ run from $-1$ to
-# $1$ whatever the size of the picture. And the columns of $B$, a matrix $2 \times F$, are random directions, drawn once
-# and never changed: a wave along each. Two places that are close have similar phases on all waves. Two that are far
-# apart agree on none but by chance.
+# $x$ numbers the pixels, from 0. Pixel 0 reaches from 0 to 1, so its middle lies $\tfrac12$ from the edge of the
+# picture. Dividing by width and height makes $u$ run from $-1$ to $1$ whatever the size of the picture. And the columns
+# of $B$, a matrix $2 \times F$, are random directions, drawn once and never changed: a wave along each. Two places that
+# are close have similar phases on all waves. Two that are far apart agree on none but by chance.
 
 # %% [markdown]
 # ### 15.1 `fourier_features` · 2 points · medium · 7 min
@@ -186,9 +186,9 @@ Lab(
 )
 
 # %% [markdown]
-# One bright spot, wherever you point, and no copies of it elsewhere: the directions are random, so the waves meet in
-# step at one place only. With short directions the spot is large, and neighbours cannot be told apart. With long ones it
-# is small, and nearby places have nothing in common.
+# One bright spot, wherever you point, and elsewhere only pale patches: the directions are random, so the waves meet in
+# step at one place only. With short directions the spot is large, and neighbours cannot be told apart. With long ones
+# it is small, and nearby places have nothing in common.
 #
 # ## Prompts as tokens
 #
@@ -207,8 +207,8 @@ Lab(
 # takes this place with its corners.
 #
 # A mask as a prompt, say the answer to the click before, has a shape. It goes through a few convolutions and becomes a
-# map on the grid of the image features, to which it is simply added. Without a mask a learned vector stands at every
-# place of the grid: "no mask known".
+# map on the grid of the image features, to which it is added. Without a mask a learned vector stands at every place of
+# the grid: "no mask known".
 #
 # Below, the parts and the positions of the grid are written. The learned vectors lie in one table, `label_embed`, whose
 # row 0 belongs to label $-1$, row 1 to label 0, and so on.
@@ -222,7 +222,8 @@ TwoWayTransformer, dice_loss, mask_iou = models.TwoWayTransformer, models.dice_l
 # ### 15.2 `PromptEncoder` · 3 points · medium · 14 min
 #
 # Write `embed_points`, one row of the table after the other, and then `forward`, which calls it for the clicks and for
-# the corners of boxes. A box $(x_0, y_0, x_1, y_1)$ is two points already; it only has to be reshaped.
+# the corners of boxes. A box $(x_0, y_0, x_1, y_1)$ is two points already, pixels in its corners; it only has to be
+# reshaped.
 
 
 # %% nbgrader={"grade": false, "grade_id": "PromptEncoder", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -232,7 +233,7 @@ class PromptEncoder(nn.Module):
     grid: (rows, columns) of the picture's features. image_size: (height, width) in pixels.
     Parts: frequencies, a buffer (2, embed_dim / 2); label_embed, five learned vectors, row label + 1;
     mask_downscaling, from (N, 1, 4 rows, 4 columns) to (N, embed_dim, rows, columns); no_mask_embed.
-    Returns of each method: see there.
+    What each method returns is said there.
     """
 
     def __init__(
@@ -259,7 +260,7 @@ class PromptEncoder(nn.Module):
     def embed_points(self, points: Tensor, labels: Tensor) -> Tensor:
         """points (N, points, 2) and labels (N, points) from -1 to 3 to tokens (N, points, embed_dim).
 
-        Where the label is -1 the token is that label's vector alone.
+        Points are in pixels of the picture. Where the label is -1 the token is that label's vector alone.
         """
         ### BEGIN SOLUTION
         where = fourier_features(points, self.image_size, self.frequencies)
@@ -278,7 +279,7 @@ class PromptEncoder(nn.Module):
 
         points (N, points, 2) with labels (N, points): 1, 0 or -1. boxes (N, 4): x and y of the upper left corner, then
         of the lower right one. masks (N, 1, 4 rows, 4 columns): logits of an earlier answer. Each may be None; with
-        none of them N is 1 and there are no tokens.
+        none of them N is 1. With masks alone, and with nothing, there are no tokens: (N, 0, embed_dim).
         Tokens, in this order: the points; one "no point" if there are points and no box; the two corners of a box.
         """
         ### BEGIN SOLUTION
@@ -326,7 +327,8 @@ for name, given in {"two clicks": (clicks, signs), "a box": (None, None, box), "
 #
 # The tokens have to look at the picture. That is attention with tokens as queries and the grid as keys and values:
 # *cross-attention*. But the features know nothing of the click, so the picture has to look at the tokens, too, with the
-# grid as queries. A block has four steps, each with its residual sum and its layer norm behind it:
+# grid as queries. A block has four steps, each with its residual sum and its layer norm behind it, and each takes what
+# the step before has left:
 #
 # 1. the tokens ask one another (self-attention),
 # 2. the tokens ask the picture,
@@ -334,13 +336,15 @@ for name, given in {"two clicks": (clicks, signs), "a box": (None, None, box), "
 # 4. the picture asks the tokens.
 #
 # A layer's outputs would soon forget where they came from. So positions are **added again in every attention**: to the
-# queries and to the keys, *never to the values*. Values are what is handed on; positions are only for finding it. For the
-# grid, positions are $\gamma$ of its cells. For the tokens they are the original tokens themselves, as they came from the
-# prompt encoder. In the very first block tokens and their positions are the same thing. There, step 1 adds no positions,
-# and has no residual sum: what it gives *replaces* the tokens.
+# queries and to the keys, *never to the values*. Values are what is handed on; positions are only for finding it. For
+# the grid, positions are $\gamma$ of its cells. For the tokens they are the original tokens themselves, as they went
+# into the first block. In the very first block tokens and their positions are the same thing. There, step 1 adds no
+# positions, and has no residual sum: what it gives *replaces* the tokens. Its layer norm stays, and steps 2 to 4 are as
+# everywhere.
 #
-# `CrossAttention(embed_dim, num_heads, downsample)` is the attention of unit 07 with three inputs: queries, keys, values.
-# With `downsample=2` it works in half of the channels, which saves time where the picture takes part.
+# `CrossAttention(embed_dim, num_heads, downsample)` is the attention of unit 07 with three inputs, `attention(queries,
+# keys, values)`, each (N, length, embed_dim). With `downsample=2` it works in half of the channels, which saves time
+# where the picture takes part.
 
 # %% [markdown]
 # ### 15.3 `TwoWayBlock` · 4 points · hard · 14 min
@@ -404,9 +408,9 @@ check(TwoWayBlock, hidden=True)
 # `TwoWayTransformer` chains such blocks, and lets the tokens have a last look at the picture. What comes out? A picture
 # that knows of the click, and tokens that know of the picture. How does a token become a mask?
 #
-# The picture is enlarged four times by transposed convolutions (unit 02), so that each pixel $p$ of the mask has a
-# vector $f_p$. A mask token goes through an MLP of its own and becomes a vector $w$ of the same length. The logit of the
-# pixel is their product:
+# Two transposed convolutions (unit 02) make the picture four times as high and wide, so that each pixel $p$ of the mask
+# has a vector $f_p$. A mask token goes through an MLP of its own and becomes a vector $w$ of the same length. The logit
+# of the pixel is their product:
 #
 # $$\text{logit}_{m, p} = w_m \cdot f_p .$$
 #
@@ -544,9 +548,9 @@ for part in (untrained.image_encoder, untrained.prompt_encoder, untrained.mask_d
     print(f"{type(part).__name__:14} {sum(p.numel() for p in part.parameters()):>7,} parameters")
 
 # %% [markdown]
-# Our image encoder is as small as everything here. In the paper it is a very large vision transformer that wants a GPU,
-# while prompt encoder and decoder run in a browser. What is asked has to make sense, too. `predict` says in plain words
-# where it does not.
+# Here a prompt costs about as much as the picture, since our image encoder is as small as everything here. In the paper
+# it is a very large vision transformer that wants a GPU, while prompt encoder and decoder run in a browser. What is
+# asked has to make sense, too. `predict` says in plain words where it does not.
 
 # %%
 asked = {
@@ -571,8 +575,9 @@ for name, prompt in asked.items():
 #
 # $$\text{FL} = -\alpha_t\, (1 - p_t)^\gamma \log p_t .$$
 #
-# With $\gamma = 0$ and $\alpha = \tfrac12$ this is half the cross-entropy. With $\gamma = 2$, a pixel that is right with
-# $p_t = 0.9$ counts a hundredth of what it did.
+# (This $\gamma$ is a number, and has nothing to do with the code of places.) With $\gamma = 0$ and $\alpha = \tfrac12$
+# this is half the cross-entropy. With $\gamma = 2$, a pixel that is right with $p_t = 0.9$ counts a hundredth of what
+# it did.
 
 # %% tags=["figure"]
 p_true = torch.linspace(0.01, 0.999, 100)
@@ -625,15 +630,16 @@ for gamma in (0, 2):
     )
 
 # %% [markdown]
-# Beside it stands the *Dice loss*, which looks at a mask as a whole: $1 - 2 |p \cdot t| / (|p| + |t|)$, with sums over
-# all pixels. You may know it from segmentation; here the library lends it as `dice_loss`. SAM adds both, **20 parts
-# focal and one part Dice**.
+# Beside it stands the *Dice loss*, which looks at a mask as a whole: $1 - (2 |p \cdot t| + 1) / (|p| + |t| + 1)$ for
+# the probabilities $p$ and the target $t$, with sums over all pixels. (The ones keep it a number where both are empty.)
+# You may know it from segmentation; here the library lends it as `dice_loss`. SAM adds both, **20 parts focal and one
+# part Dice**.
 #
 # ## More than one right answer
 #
 # Suppose that the same click is shown to the network twice, once with the part as its target and once with the whole.
-# With one mask to give it can be right once. The loss, taken over both, is least somewhere in the middle: a mask that is
-# neither.
+# With one mask to give it can be right once. The loss, taken over both, is least somewhere in the middle: for
+# probabilities between the two, which cut at one half give the one mask or the other, whatever was meant.
 #
 # With three masks there is a way out. Compute the loss of all three, and train **the best one only**:
 #
@@ -648,14 +654,14 @@ for gamma in (0, 2):
 # ### 15.6 `best_mask_loss` · 3 points · medium · 7 min
 #
 # Return the least loss of each prompt, and which mask it was. Call your `focal_loss`, and `dice_loss(logits, targets)`,
-# which takes and gives the same shapes.
+# which takes arguments of the same shapes and returns a result of the same shape as `focal_loss`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "best_mask_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def best_mask_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """For each prompt the loss of its best mask, and which one that is (Kirillov et al. 2023, section 3 and appendix A).
 
-    logits: (N, M, H, W), M masks for each of N prompts. targets: (N, H, W), the mask that is meant, 0 or 1.
+    logits: (N, M, H, W), M masks for each of N prompts. targets: (N, H, W), the mask that is meant, 0 or 1, of any type.
     The loss of a mask is 20 focal + dice. Returns losses (N,) and places (N,), int64 from 0 to M - 1.
     """
     ### BEGIN SOLUTION
@@ -728,7 +734,8 @@ show(
 # %% [markdown]
 # ### 15.7 `iou_targets` · 1 point · easy · 5 min
 #
-# Give the true IoU of **every** mask, also of those that were not the best: the head needs to see bad masks to know one.
+# Give the true IoU of **every** mask, also of those that were not the best: the head needs to see bad masks to know
+# one. (`mask_iou(first, second)` is at hand, for truth values (..., H, W) that broadcast.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "iou_targets", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -834,12 +841,12 @@ show(
 # %% [markdown]
 # ## Training
 #
-# Everything that is learned can be learned now. A step takes a batch of pictures, encodes them **once**, and draws
-# a few objects of each: a part, a whole or a group, whichever. Each object is asked for in two rounds. Round one is a
+# Everything that is learned can be learned now. A step takes a batch of pictures, encodes them **once**, and draws a
+# few objects of each: a part, a whole or a group, whichever. Each object is asked for in two rounds. Round one is a
 # click, and of three masks the best is trained. (Sometimes it is a box, which leaves less doubt; then the first mask
-# answers.) Round two brings one more click, where the answer was wrong, and the logits of that answer as a mask prompt.
-# In every round the IoU head learns what the masks were worth. `models.ClickLoss` is this conversation, and it calls
-# *your* losses, *your* targets and *your* simulated person.
+# answers.) Round two brings one more click, where the answer was wrong, and as a mask prompt the logits of the answer
+# that the IoU head liked best. In every round the IoU head learns what the masks were worth. `models.ClickLoss` is this
+# conversation, and it calls *your* losses, *your* targets and *your* simulated person.
 #
 # One thing is done for a short training. `build_sam` lets the keys between tokens and picture begin with the same
 # projection as the queries. Equal places then have a large dot product, so a click and its cell attend to each other from
@@ -912,7 +919,7 @@ trained["three masks"] = learn(3)
 
 # %% nbgrader={"grade": false, "grade_id": "stability_score", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0) -> Tensor:
-    """How little a mask changes with the threshold (Kirillov et al. 2023, section 5 and appendix B).
+    """How little a mask changes with the threshold (Kirillov et al. 2023, section 4 and appendix B).
 
     logits: (..., H, W). threshold, offset: t and delta; both cuts are strict (>). Returns (...) float32, from 0 to 1;
     0 where both masks are empty.
@@ -947,7 +954,7 @@ for name, steepness in {"a sharp edge": 5.0, "a vague edge": 0.4}.items():
 # ### 15.10 `automatic_masks` · 3 points · medium · 12 min
 #
 # Click on every point, filter, remove the doubles. All three masks of each click are candidates: one may be the part,
-# another the whole. `mask_iou(first, second)` is at hand: truth values (..., H, W) that broadcast.
+# another the whole. `mask_iou` is at hand again.
 
 
 # %% nbgrader={"grade": false, "grade_id": "automatic_masks", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -958,7 +965,7 @@ def automatic_masks(
     stability_threshold: float = 0.95,
     nms_threshold: float = 0.7,
 ) -> tuple[Tensor, Tensor]:
-    """Everything that can be cut out of a picture (Kirillov et al. 2023, section 5 and appendix B).
+    """Everything that can be cut out of a picture (Kirillov et al. 2023, section 4 and appendix B).
 
     predict: points (P, 1, 2) and labels (P, 1), P prompts of one click, to logits (P, M, H, W) and predicted IoU (P, M).
     points: (P, 2). Those of the P M masks stay whose predicted IoU is above iou_threshold, whose stability_score is at
@@ -1009,7 +1016,7 @@ print(f"{len(masks)} masks left, of {[int(mask.sum()) for mask in masks]} pixels
 #
 # Two rivals need no learning. A *disc* about the click, with the radius that was best on other scenes. And a *flood
 # fill*: all pixels that hang together with the clicked one and have about its colour, with the tolerance that was best
-# on other scenes. If we cannot beat these, the network is not worth its electricity.
+# on other scenes. If we cannot beat these, the network is worth nothing.
 
 # %% tags=["training"]
 import json
@@ -1031,9 +1038,9 @@ table |= {name: {"click 1": mask_iou(masks, asked.targets).mean().item()} for na
 # %% tags=["training"]
 def print_table(columns, names):
     """Your numbers, and behind each the recorded ones of three seeds."""
-    print(f"{'yours (recorded)':14}", *(f"{column:>28}" for column in columns))
+    print(f"{'yours (recorded)':20}", *(f"{column:>28}" for column in columns))
     for name in names:
-        print(f"{name:14}  ", end="")
+        print(f"{name:20}  ", end="")
         for column in columns:
             theirs = " / ".join(f"{value:.2f}" for value in recorded["rows"].get(name, {}).get(column, []))
             mine = table.get(name, {}).get(column)
@@ -1041,15 +1048,15 @@ def print_table(columns, names):
         print()
 
 
-print_table(["click 1", "click 2", "click 3", "click 5"], ["three masks", "one mask", "flood fill", "disc"])
+arms = ["three masks", "one mask", "three masks, longer", "one mask, longer"]
+print_table(["click 1", "click 2", "click 3", "click 5"], [*arms, "flood fill", "disc"])
 print("recorded:", recorded["about"])
-print("not recorded yet:", ", ".join({"three masks", "one mask"} - set(recorded["rows"])) or "nothing")
-print("the provided weights:", recorded.get("provided", "those of three masks, seed 0"))
+print("the provided weights are those of: three masks, longer")
 
 # %% [markdown]
-# How good could anybody be at the first click? Most clicks can mean several things. Somebody who sees every object at the
-# click, and bets on the most likely one, is right as often as luck lets him. His mean IoU is a ceiling for every network
-# that has only the click to go by.
+# How good could anybody be at the first click? Most clicks can mean several things. Somebody who sees every object at
+# the click, and bets on the one with the highest IoU on average, is right as often as luck allows. The mean IoU of such
+# bets is what a network can hope for that has only the click to go by.
 
 # %% tags=["training"]
 print(f"clicks with more than one meaning: {asked.ambiguous.float().mean():.0%}")
@@ -1068,26 +1075,26 @@ show(
 )
 
 # %% [markdown]
-# Behind your numbers, in brackets, stand those of recorded runs on the same test scenes, one for each seed, as far as
-# they were recorded. The lines below the table name the command, its seeds, and what was not recorded. No setting was
-# chosen on these scenes. Read the table in two directions.
+# Behind your numbers, in brackets, stand those of recorded runs on the same test scenes, one for each seed. The *longer*
+# ones had eight times as many steps, and one seed. No setting was chosen on these scenes. Read the table in two
+# directions.
 #
-# - *Down the first column.* Flood fill and disc know nothing of objects, and get what they get. How far above them is a
-#   network after one click, and how far below the ceiling?
-# - *Along a row.* Every further column has one more click, on the same objects. The second click says more than the
-#   first: it says where the answer was wrong, and so which of several things was meant.
+# - *Down the first column.* After one click the network with three masks is above flood fill and disc on every seed, and
+#   far below the ceiling. With more steps it gets nearer.
+# - *Along a row.* Every further column has one more click, on the same objects. A second click says what the first
+#   cannot: where the answer was wrong, and so which of several things was meant. The short trainings gain less by it than
+#   one would hope, .01 or .02, and more by the third. The longer one uses the second click best.
 #
 # ### What three masks are good for
 #
 # Most clicks of this test can mean more than one thing. Look at those alone, after one click. *Best of three* takes the
 # mask that fits the object in mind, and only somebody who knows the answer can take it. *Chosen of three* is what the
 # IoU head picks. With one mask both are the same. *All meanings* is the share of ambiguous clicks for which **every**
-# thing that the click can mean has a mask of its own, with an IoU above 0.7. *A meaning* asks whether the chosen mask
-# is **some** thing that the click can mean, whoever had what in mind.
+# thing that the click can mean has a mask of its own, with an IoU above 0.7. *A meaning* is the IoU of the chosen mask
+# with the nearest thing that the click can mean, whoever had what in mind.
 
 # %% tags=["training"]
-names = ["three masks", "one mask"]
-print_table(["ambiguous, best", "ambiguous, chosen", "all meanings", "a meaning"], names)
+print_table(["ambiguous, best", "ambiguous, chosen", "all meanings", "a meaning"], arms)
 
 # %% [markdown]
 # The first two columns answer different questions. With the best of three you learn whether a right mask is *there*; with
@@ -1105,7 +1112,7 @@ first = measures.answers_to_clicks(
 true, foretold = first.iou(asked.targets).flatten(), first.guesses.flatten()
 bins = [(foretold >= low / 10) & (foretold < low / 10 + 0.1) for low in range(10)]
 steps = [(low / 10 + 0.05, true[inside].mean().item()) for low, inside in enumerate(bins) if inside.sum() >= 5]
-print_table(["correlation", "correlation of the second"], names)
+print_table(["correlation", "correlation of the second"], arms)
 show(
     curves(
         {"mean true IoU": ([x for x, _ in steps], [y for _, y in steps]), "perfect": ([0, 1], [0, 1])},
@@ -1134,7 +1141,7 @@ import numpy as np
 album = {f"scene {n + 1}": picture for n, picture in enumerate(data.nested_scenes(6, 256, seed=11).images)}
 album |= data.photographs(("coffee", "cat", "coins"), size=(192, 256))
 best_guess = {"the network's choice": None, "1": 0, "2": 1, "3": 2}
-loose = dict(iou_threshold=0.7, stability_threshold=0.8)  # for automatic masks of a network as small as ours
+loose = dict(iou_threshold=0.4, stability_threshold=0.3)  # for automatic masks of a network as small as ours
 
 
 # %% tags=["helper"]
@@ -1230,26 +1237,30 @@ Lab(
 #
 # A network that answers prompts can do whatever can be said in prompts.
 #
-# **Instances by box.** A detector (a later unit) gives boxes, and each box is a prompt. What comes back is instance
-# segmentation. Here the boxes are the true ones, so the number says what the masks are worth, not the detector.
+# **Instances by box.** A detector gives boxes, and each box is a prompt. What comes back is instance segmentation. Here
+# the boxes are the true ones, so the number says what the masks are worth, not the detector.
 #
 # **Everything.** With a grid of clicks come masks of all objects. How many of the objects are among them? That is the
 # *recall*, here with an IoU of at least 0.5 and of at least 0.75. For a network as small as ours the paper's thresholds
-# are too strict, hence the lower ones in `loose`.
+# are above nearly everything that it foretells, hence the lower ones in `loose`, chosen on other scenes. The
+# *precision* is the share of the masks that have an IoU of at least 0.5 with some object.
 
 # %% tags=["training"]
 for name, sam in trained.items():
     table[name] |= measures.automatic_recall(sam, test[: plan.tests // 3], finder=automatic_masks, **loose)
-print_table(["box", "recall at 0.5", "recall at 0.75", "masks a picture"], names)
+print_table(["box", "recall at 0.5", "recall at 0.75", "precision at 0.5", "masks a picture"], arms)
 print(f"IoU of the filled box itself, without any network (recorded): {fixed['filled box']:.2f}")
 
 # %% [markdown]
-# Mind what the box gives away. A box leaves little doubt about what is meant, and the filled box alone has a good deal of
-# the IoU already: that is the number to beat. And recall says what was found, not how much rubbish came with it: keep an
-# eye on the number of masks a picture.
+# Mind what the box gives away. A box leaves little doubt about what is meant, and the filled box alone has an IoU of 0.58:
+# that is the number to beat. The short trainings do not beat it, on no seed. A mask from them is worth less than the box
+# that they were given. The longer one does.
+#
+# And recall says what was found, not how much rubbish came with it; the precision says that. The network with one mask
+# finds nothing at all: it foretells an IoU above the threshold for no mask that is definite enough.
 #
 # **Edges.** An edge is where a mask ends. Take the automatic masks' probabilities and their gradient (unit 01's Sobel
-# filter, or simply differences), and keep the largest at each pixel. The result knows of things, where the gradient of
+# filter, or differences), and keep the largest at each pixel. The result knows of things, where the gradient of
 # the picture only knows of brightness: a stripe inside an object is no edge.
 
 
@@ -1290,9 +1301,9 @@ show(
 )
 
 # %% [markdown]
-# **A word as a prompt.** Whatever can be turned into a token can be a prompt. Unit 13 teaches a network to put words and
-# pictures into one space; with its text tokens in place of clicks, "the red star" becomes a mask. That is left for
-# there.
+# **A word as a prompt.** Whatever can be turned into a token can be a prompt. A network that puts words and pictures
+# into one space, as that of unit 13, gives tokens for words; with those in place of clicks, "the red star" becomes a
+# mask. That is not built here.
 
 # %% [markdown]
 # ## The data engine
@@ -1302,9 +1313,9 @@ show(
 # the model's help, and a mask took 34 seconds in the beginning, 14 in the end. Then the model drew what it was sure of,
 # and people added what it had missed. At last the model worked alone, with a grid of points as above.
 #
-# Your next function is one picture's share in the second stage. The model brings its automatic masks with their scores.
-# Those with a high score are taken, and nobody looks at them. A person sees which objects are still without a mask, and
-# draws the largest of them, as many as there is time for.
+# Your next function is one picture's share in a simpler form of the second stage. The model brings its automatic masks
+# with their scores. Those with a high score are taken, and nobody looks at them. A person sees which objects are still
+# without a mask, and draws the largest of them, as many as there is time for.
 
 # %% [markdown]
 # ### 15.11 `data_engine_step` · 1 point · medium · 8 min
@@ -1395,7 +1406,7 @@ Lab(
     title="How far does a budget go?",
     alt="A scene with labels by the model in blue and by hand in orange; two curves of the share of objects labelled.",
     budget=Slider(0, 5, value=2, label="objects drawn by hand"),
-    confident=Slider(0.5, 1.0, value=0.8, step=0.05, label="taken unseen from a score of"),
+    confident=Slider(0.4, 1.0, value=0.6, step=0.05, label="taken unseen from a score of"),
     scene=Slider(1, 6, value=1),
 )
 
@@ -1429,9 +1440,9 @@ Lab(
 # %% [markdown]
 # ## Real photographs
 #
-# The networks above have seen painted shapes on 32x32 pixels. The paper's has seen eleven million photographs, and it is
-# good on pictures of kinds that it never met, X-rays and drawings among them. What does *ours* make of a photograph?
-# Here the **provided** network answers one click each, with your classes around its weights.
+# The networks above have seen painted shapes on 32x32 pixels. The paper's has seen eleven million photographs, and it
+# was tried on twenty-three collections of pictures of kinds that it had never met. What does *ours* make of a
+# photograph? Here the **provided** network answers one click each, with your classes around its weights.
 
 # %% tags=["training"]
 provided, whose = provided_network(PromptEncoder, MaskDecoder)
@@ -1450,15 +1461,31 @@ show(
 )
 
 # %% [markdown]
-# Look for what holds and what does not. Wherever something stands out from its surroundings in colour, there is a chance:
-# that much is the same in paint and in photographs. Shadows, reflections, fur and fine patterns are not in our scenes, and
-# a photograph shrunk to the size of our pictures has little left of a small thing. What you see is the gap between eleven
+# Look for what holds and what does not. Wherever something stands out from its surroundings in colour, there is a
+# chance: that much is the same in paint and in photographs. Shadows, reflections, fur and fine patterns are not in our
+# scenes, and a photograph shrunk to the size of our pictures has little left of a small thing.
+#
+# Six pictures prove nothing, so here are numbers. People outlined what they saw on streets: cars, trees, signs, the sky
+# (CamVid, Brostow, Fauqueur and Cipolla 2009). The provided network was asked for six hundred such regions by a click and
+# by a box, each in a window around it.
+
+# %% tags=["training"]
+streets = recorded["rows"]["streets"]
+for name in ("flood fill", "disc", "click, chosen", "click, best", "filled box", "box"):
+    print(f"{name:14} IoU {streets[name]:.2f}")
+for name, (count, by_click, by_box, filled) in streets["by class"].items():
+    print(f"{name:10} {count:4} regions   click {by_click:.2f}   box {by_box:.2f}   filled box {filled:.2f}")
+
+# %% [markdown]
+# It fails. A disc about the click is twice as good, and the filled box more than three times as good as what the network
+# makes of it. Only the sky comes near: it is even and has a clear edge, as our shapes have. That is the gap between eleven
 # million photographs and a few thousand painted scenes. The idea is the same, the experience is not.
 #
 # ## At full size
 #
 # The same functions train on scenes of 128x128 pixels, with sixteen objects of each and four rounds of clicks, on a GPU.
-# The recipe lies beside this notebook's source as `training.py`. If its run was recorded, the next cell shows it.
+# The recipe is this unit's `training.py`, which lies with the solutions; the gpu budget of this notebook's own training is
+# a smaller one. If its run was recorded, the next cell shows it.
 
 # %% tags=["training"]
 reference = show_reference("gpu")

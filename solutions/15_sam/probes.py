@@ -325,6 +325,25 @@ def whom_it_reaches(best_mask_loss, draw, count, masks):
     return {"gradient": gradient((losses * draw.uniform(count, low=0.5, high=2)).sum(), logits)}
 
 
+@probe(
+    "best_mask_loss",
+    cases=[dict(count=3, rows=4, columns=5)],
+    hidden=[dict(count=4, rows=5, columns=3)],
+    rtol=1e-6,
+    why="the focal loss may have float32 weights",
+)
+def an_unsure_mask_and_one_with_a_mistake(best_mask_loss, draw, count, rows, columns):
+    """The least loss is that of a sure mask with one pixel wrong, the highest IoU that of an unsure one without."""
+    targets = draw.mask(count, rows, columns, share=0.5)
+    signs = 2.0 * targets.to(draw.dtype) - 1
+    mistaken, unsure = 6 * signs, 0.05 * signs
+    pixel = int(draw.integers(1, high=rows * columns))
+    mistaken.view(count, -1)[:, pixel] = -0.1 * signs.view(count, -1)[:, pixel]
+    with provided(best_mask_loss, **LOSSES):
+        losses, best = best_mask_loss(torch.stack([unsure, mistaken], dim=1), targets)
+    return {"losses": losses, "best": best}
+
+
 # --- iou_targets
 
 
@@ -352,6 +371,7 @@ def of_empty_masks(iou_targets, draw, masks):
     logits[0, 0] = -logits[0, 0]
     targets = torch.zeros(2, 3, 4, dtype=torch.bool)
     targets[1, 1, 2], logits[1, 0, 1, 2] = True, 0.7  # one pixel, which one mask has
+    logits[1, 1, 1, 2] = 0.0  # and another not quite
     return {"IoU": iou_targets(logits, targets)}
 
 
@@ -556,6 +576,19 @@ def exactly_at_the_thresholds_of_a_picture(automatic_masks, draw, high):
         found, kept = automatic_masks(_predictor(places, logits, scores), places, 0.5, 0.6, 0.7)
         same, _ = automatic_masks(_predictor(places, logits, scores), places, 0.5, 0.75, 0.7)
     return {"masks": found, "predicted IoU": kept, "with a stricter stability": same}
+
+
+@probe("automatic_masks", cases=[dict(side=7)], hidden=[dict(side=9)])
+def a_vague_mask_that_is_better(automatic_masks, draw, side):
+    """Of two masks that are alike the one with the higher predicted IoU stays, though it is less definite."""
+    vague, definite = torch.full((2, side, side), -9.0, dtype=draw.dtype)
+    vague[1:, 1:], definite[1:, 1:] = 9.0, 9.0
+    vague[1, 1:], definite[2, 2] = 0.5, -9.0  # a row that is not sure; a pixel less
+    places = draw.permutation(2)[:, None].expand(2, 2).to(draw.dtype)
+    logits, scores = torch.stack([vague, definite])[:, None], torch.tensor([[0.8125], [0.75]], dtype=draw.dtype)
+    with provided(automatic_masks, **TESTED):
+        found, kept = automatic_masks(_predictor(places, logits, scores), places, 0.5, 0.5, 0.7)
+    return {"masks": found, "predicted IoU": kept}
 
 
 # --- data_engine_step

@@ -62,6 +62,10 @@ def test_a_difference_is_named(expected, got, words):
     assert words in (compare(plain(expected), got_value, 1e-4, 1e-6) or "no difference")
 
 
+def test_numbers_that_look_alike_are_shown_in_full():
+    assert compare(plain(1.5), plain(1.50000004), 1e-9, 0) == "1.50000004 where 1.5 is expected"
+
+
 @pytest.mark.parametrize(
     ("words", "known"),
     [
@@ -95,6 +99,16 @@ def test_what_is_right_is_accepted(expected, got):
 
 def test_tolerance_is_no_wider_than_said():
     assert compare(plain(torch.tensor([1000.0, 0.0])), plain(torch.tensor([1000.0, 0.2])), 1e-4, 1e-6) is not None
+
+
+def test_a_coarse_result_of_fine_inputs_has_its_own_tolerance():
+    """A float32 number that was made of float64 ones cannot be as exact as they are."""
+    third, near = torch.tensor(1 / 3), torch.tensor(1 / 3) + 6e-8
+    fine = replace(case(third), dtype="float64")
+    assert judge(exercise(fine), [outcome(near)]).points == 3.0
+    assert judge(exercise(fine), [outcome(third + 1e-3)]).points == 0.0
+    finer = replace(case(third.double()), dtype="float64")
+    assert judge(exercise(finer), [outcome(near.double())]).points == 0.0
 
 
 def test_partial_credit_case_by_case():

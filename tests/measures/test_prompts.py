@@ -68,8 +68,9 @@ def test_recall_counts_objects(scenes):
     sam = models.build_sam(32, embed_dim=16, width=8, blocks=1, heads=2, mlp=32).eval()
     found = measures.automatic_recall(sam, scenes, finder=all_objects)
     assert found["recall at 0.5"] == found["recall at 0.75"] == 1 and found["masks a picture"] > 12
+    assert 0.05 < found["precision at 0.5"] < 0.6, "the objects of all scenes are offered to each"
     found = measures.automatic_recall(sam, scenes, finder=nothing)
-    assert found == {"recall at 0.5": 0, "recall at 0.75": 0, "masks a picture": 0}
+    assert found == {"recall at 0.5": 0, "recall at 0.75": 0, "precision at 0.5": 0, "masks a picture": 0}
     found = measures.automatic_recall(sam, scenes, side=2, iou_threshold=-9, stability_threshold=0)
     assert 0 <= found["recall at 0.75"] <= found["recall at 0.5"] <= 1
 
