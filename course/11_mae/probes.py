@@ -234,5 +234,12 @@ def rates(layerwise_learning_rates, draw, depth, low, high):
     missing = [name for name in names if name not in found]
     if missing:
         raise KeyError(f"there is no rate for {missing[0]}")
-    shares = [float(found[name]) / learning_rate for name in names]
-    return {"rate / learning_rate": torch.tensor(shares, dtype=draw.dtype), "rates": len(found)}
+    shares = torch.tensor([float(found[name]) / learning_rate for name in names], dtype=draw.dtype)
+    before, blocks, norm, head = shares.split([3, depth * len(PARTS), 2, 2])
+    return {
+        "rates of class token and embedding, as shares": before,
+        "rates of the blocks, as shares": blocks.view(depth, len(PARTS)),
+        "rates of the last norm, as shares": norm,
+        "rates of the head, as shares": head,
+        "number of rates": len(found),
+    }

@@ -1,4 +1,4 @@
-"""What unit 11 says about its recorded runs, on every seed; skipped where `docs/measure/masking.py` was not run yet."""
+"""What unit 11 says about its recorded runs, on every seed."""
 
 import json
 
@@ -54,6 +54,25 @@ def test_a_good_part_of_it_is_time(count):
     shares = part("digits", "shares")
     mae, own, longer = (mean(shares[name][count]) for name in ("MAE", "scratch", LONG))
     assert longer - own > 0.3 * (mae - own)
+
+
+def test_with_as_many_steps_in_all_scratch_is_ahead_at_400_labels_and_behind_at_100():
+    shares = part("digits", "shares")
+    assert all(own > mae for own, mae in zip(shares[LONG]["400"], shares["MAE"]["400"], strict=True))
+    assert all(own < mae for own, mae in zip(shares[LONG]["100"], shares["MAE"]["100"], strict=True))
+
+
+def test_neither_the_base_nor_the_ratio_explains_the_first_attempt():
+    shares, rows = part("digits", "shares"), part("variants", "rows")
+    for name in ("base 10000", "mask ratio 0.75"):
+        assert all(found > own for found, own in zip(rows[name]["100"], shares["scratch"]["100"], strict=True)), name
+        assert 0 < mean(shares["MAE"]["100"]) - mean(rows[name]["100"]) < 0.05, name
+
+
+def test_normalised_targets_do_not_help_here():
+    shares, rows = part("digits", "shares"), part("variants", "rows")
+    found = zip(rows["normalised targets"]["100"], shares["MAE"]["100"], strict=True)
+    assert all(normalised < plain for normalised, plain in found)
 
 
 @COUNTS
