@@ -1,11 +1,13 @@
 """Measure what docs/figures.md states, and write it: `python docs/measure/figures.py`.
 
 Marked blocks of the page come from commands of their own (`write_block`) and are kept as they are.
-Takes about ten minutes on two cores; run nothing else beside it.
+It runs tests/units and tests/browser one after the other; run nothing else beside it. `--lines FILE` takes what
+`CVCOURSE_FIGURES=FILE make test` has written, and measures only the rest.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -27,10 +29,14 @@ def main() -> None:
     """Measure everything and write the page."""
     from autograder.lesson import units
 
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lines", metavar="FILE", type=Path, help="what the tests wrote to CVCOURSE_FIGURES")
+    given = parser.parse_args().lines
     with tempfile.TemporaryDirectory() as temporary:
-        figures = Path(temporary) / "figures.jsonl"
-        pytest_with(figures, "tests/units", "-k", "runs_in or gates_hold")
-        pytest_with(figures, "tests/browser")
+        figures = given or Path(temporary) / "figures.jsonl"
+        if not given:
+            pytest_with(figures, "tests/units", "-k", "runs_in or gates_hold")
+            pytest_with(figures, "tests/browser")
         lines = [json.loads(line) for line in figures.read_text().splitlines()]
         sections = [
             heading(),
@@ -108,7 +114,11 @@ def runs(lines: list[dict]) -> str:
         for unit, budget in seconds
         if budget == "cpu"
     ]
-    command = "`pytest tests/units -k runs_in`, nothing beside it (limits: 180 s, unless `LONGER` says more, and 40 s)"
+    workers = max(line["workers"] for line in lines if "budget" in line)
+    beside = "one after the other" if workers == 1 else f"{workers} at a time"
+    command = (
+        f"tests/units, {beside} (limits on a processor with bfloat16, alone: 180 s, unless `LONGER` says more; 40 s)"
+    )
     return f"## Notebooks from top to bottom\n\n{command}\n\n" + table(
         ("unit", "cpu budget", "smoke budget"), sorted(rows)
     )
@@ -149,7 +159,8 @@ def widgets(lines: list[dict]) -> str:
     found = [line for line in lines if line.get("figure") == "control to redraw"]
     rows = [(line["widget"], line["control"], f"{min(line['medians']):.0f} ms") for line in found]
     command = (
-        "`pytest tests/browser`: median of 15 key presses to the redrawn canvas, in headless Chromium (limit: 60 ms)"
+        "`pytest tests/browser`: median of 15 key presses to the redrawn canvas, in headless Chromium (limit: 60 ms, "
+        "and 1.7 times that on a processor without bfloat16)"
     )
     return f"## Widgets\n\n{command}\n\n" + table(("widget", "control", "median"), rows)
 

@@ -53,7 +53,8 @@ def run_notebook(unit: str, budget: str, limit: float, folder: Path, monkeypatch
     place = {"metadata": {"path": str(work)}}
     NotebookClient(notebook, timeout=math.ceil(limit), kernel_name="python3", resources=place).execute()
     seconds = time.perf_counter() - start
-    record(unit=unit, budget=budget, seconds=round(seconds, 1))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    record(unit=unit, budget=budget, seconds=round(seconds, 1), workers=workers)
     return seconds
 
 
