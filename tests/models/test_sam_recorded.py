@@ -42,6 +42,13 @@ def test_three_masks_hold_what_one_cannot():
     assert min(LONGER["all meanings"]) > 0.3
 
 
+def test_choosing_pays_after_the_longer_training_and_not_yet_after_the_short_one():
+    column = "ambiguous, chosen"
+    assert on_every_seed(LONGER, ONE_LONGER, column) and on_every_seed(LONGER, ONE_LONGER, "click 1")
+    assert [a > b for a, b in zip(THREE[column], ONE[column], strict=True)].count(True) == 2
+    assert on_every_seed(THREE, ONE, "click 1")
+
+
 def test_a_box_is_worth_more_than_a_short_trainings_mask_and_less_than_a_long_ones():
     assert all(value < RIVALS["filled box"] for value in THREE["box"] + ONE["box"])
     assert all(value > RIVALS["filled box"] + 0.1 for value in LONGER["box"])
@@ -50,6 +57,7 @@ def test_a_box_is_worth_more_than_a_short_trainings_mask_and_less_than_a_long_on
 def test_the_short_network_with_one_mask_finds_nothing_by_itself():
     assert max(ONE["masks a picture"]) == 0
     assert min(THREE["recall at 0.5"]) > 0.15
+    assert LONGER["recall at 0.5"][0] > 0.8 and ONE_LONGER["recall at 0.5"][0] < 0.13
 
 
 def test_it_fails_on_streets():
