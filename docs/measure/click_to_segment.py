@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from PIL import Image, ImageDraw
-from playwright.sync_api import sync_playwright
+from PIL import Image, ImageChops, ImageDraw
+from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -64,7 +64,7 @@ def main() -> None:
             harness.run_notebook(page, address, f"{UNIT}/widget.ipynb")
             frames = record(page)
             browser.close()
-    save(frames)
+    save(trimmed(frames))
     print(f"{FILE.relative_to(ROOT)}: {len(frames)} pictures, {FILE.stat().st_size / 1000:.0f} kB")
 
 
@@ -74,7 +74,10 @@ def record(page: Any) -> list[tuple[Image.Image, int]]:
     lab.scroll_into_view_if_needed()
     frames = []
     for step in STEPS:
+        drawn = lab.get_attribute("data-drawn")
         pointer = act(page, lab, *step)
+        if step != STEPS[0]:  # there is nothing to take back yet
+            expect(lab).not_to_have_attribute("data-drawn", drawn, timeout=20_000)
         page.wait_for_timeout(900)
         frames.append((photograph(lab, pointer), LONG if pointer else BRIEF))
     return frames
@@ -121,7 +124,22 @@ def photograph(lab: Any, pointer: tuple[float, float] | None) -> Image.Image:
         x, y = pointer
         arrow = [(0, 0), (0, 17), (4, 13), (7, 20), (10, 19), (7, 12), (12, 12)]
         ImageDraw.Draw(picture).polygon([(x + dx, y + dy) for dx, dy in arrow], fill="black", outline="white")
-    return picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    return picture
+
+
+def trimmed(frames: list[tuple[Image.Image, int]]) -> list[tuple[Image.Image, int]]:
+    """Photographs without the empty right of the lab, of one width."""
+    right = 0
+    for picture, _ in frames:
+        inner = picture.crop((4, 4, picture.width - 4, picture.height - 4))  # the lab has a thin border
+        ground = Image.new("RGB", inner.size, inner.getpixel((inner.width - 1, inner.height - 1)))
+        right = max(right, ImageChops.difference(inner, ground).getbbox()[2])
+    small = []
+    for picture, time in frames:
+        picture = picture.crop((0, 0, min(picture.width, right + 24), picture.height))
+        scale = WIDTH / picture.width
+        small.append((picture.resize((WIDTH, round(picture.height * scale)), Image.Resampling.LANCZOS), time))
+    return small
 
 
 def save(frames: list[tuple[Image.Image, int]]) -> None:
