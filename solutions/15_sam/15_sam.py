@@ -233,7 +233,7 @@ class PromptEncoder(nn.Module):
     grid: (rows, columns) of the picture's features. image_size: (height, width) in pixels.
     Parts: frequencies, a buffer (2, embed_dim / 2); label_embed, five learned vectors, row label + 1;
     mask_downscaling, from (N, 1, 4 rows, 4 columns) to (N, embed_dim, rows, columns); no_mask_embed.
-    What each method returns is said there.
+    Returns tokens and a map; what each method takes and returns is said there.
     """
 
     def __init__(
