@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several workers, so one thread each: more only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch and numpy read it when they are imported, kernels inherit it
+
+# A shell's background job ignores SIGINT, and so would all it starts: kernels could not be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parent.parent
