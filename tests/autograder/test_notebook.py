@@ -140,9 +140,10 @@ def test_costly_cells_and_questions_to_the_reader(write) -> None:
 
 def test_a_timeout(write, solutions) -> None:
     endless = {"moving_sum": "def moving_sum(signal, width=2):\n    while True: pass"}
-    report = check_notebook(write(solutions | endless), timeout=3)
+    # Long enough for the cells below: on a busy machine a kernel takes seconds to say where it was interrupted.
+    report = check_notebook(write(solutions | endless), timeout=10)
     assert points(report) == FULL | {"moving_sum": 0.0}
-    assert row(report, "moving_sum").message == "Timeout: the cell took longer than 3 s"
+    assert row(report, "moving_sum").message == "Timeout: the cell took longer than 10 s"
 
 
 def test_a_kernel_that_dies(write, solutions) -> None:
