@@ -160,7 +160,7 @@ def widgets(lines: list[dict]) -> str:
     rows = [(line["widget"], line["control"], f"{min(line['medians']):.0f} ms") for line in found]
     command = (
         "`pytest tests/browser`: median of 15 key presses to the redrawn canvas, in headless Chromium (limit: 60 ms, "
-        "and 1.7 times that on a processor without bfloat16)"
+        "and twice that on a processor without bfloat16)"
     )
     return f"## Widgets\n\n{command}\n\n" + table(("widget", "control", "median"), rows)
 

@@ -483,12 +483,12 @@ def entropy(answers):
 
 def signs(loss, pages, end):
     """At each time: answers (2, 8, K), mean entropy of an answer, entropy of the mean answer, KL divergence."""
-    found = []
-    for student, teacher, center in zip(pages["student"], pages["teacher"], pages["centers"], strict=True):
-        answers = ((teacher - center) / end).softmax(dim=-1)
-        each = float(entropy(answers).mean())
-        distance = float(loss(student, teacher, center, BLUNT, end)) - each
-        found.append((answers, each, float(entropy(answers.mean(dim=(0, 1)))), distance))
+    all_answers = ((pages["teacher"] - pages["centers"][:, None, None]) / end).softmax(dim=-1)  # (times, 2, 8, K)
+    each = entropy(all_answers).mean(dim=(1, 2)).tolist()
+    of_means, found = entropy(all_answers.mean(dim=(1, 2))).tolist(), []
+    for k, answers in enumerate(all_answers):
+        value = float(loss(pages["student"][k], pages["teacher"][k], pages["centers"][k], BLUNT, end))
+        found.append((answers, each[k], of_means[k], value - each[k]))
     return found
 
 
@@ -513,8 +513,8 @@ def collapse_lab(loss, centering, sharpening, when, whose):
             y_limits=(0, limit),
         ),
         image(
-            answers.flatten(0, 1).sqrt().repeat_interleave(12, dim=0),
-            title="answers: a row a view, a column a prototype",
+            answers.flatten(0, 1).sqrt().repeat_interleave(6, dim=0),
+            title="answers: view by prototype",
             colours="heat",
             limits=(0, 1),
             size=300,
