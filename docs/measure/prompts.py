@@ -308,10 +308,10 @@ def around(rows: slice, columns: slice, size: tuple[int, int]) -> tuple[slice, s
 
 def about(rows: dict) -> str:
     """One line that says where the numbers come from, and how many seeds of each arm there are."""
+    arms = {name: rows[name]["steps"] for name in ARMS if name in rows}
     known = "; ".join(
-        f"{name}: {len(rows[name]['steps'])} seeds, {said(rows[name]['steps'])} of {steps} steps"
-        for name, (_, steps, _) in ARMS.items()
-        if name in rows
+        f"{name}: seeds {', '.join(map(str, SEEDS[: len(done)]))}, {said(done)} of {ARMS[name][1]} steps"
+        for name, done in arms.items()
     )
     return f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; {known or 'no training yet'}"
 

@@ -1254,9 +1254,9 @@ print_table(["box", "recall at 0.5", "recall at 0.75", "precision at 0.5", "mask
 print(f"IoU of the filled box itself, without any network (recorded): {fixed['filled box']:.2f}")
 
 # %% [markdown]
-# Mind what the box gives away. A box leaves little doubt about what is meant, and the filled box alone has an IoU of 0.58:
-# that is the number to beat. The short trainings do not beat it, on no seed. A mask from them is worth less than the box
-# that they were given. The longer one does.
+# Mind what the box gives away. A box leaves little doubt about what is meant, and the filled box alone has an IoU of
+# 0.58: that is the number to beat. The short trainings do not beat it on any seed. A mask from them is worth less than
+# the box that they were given. The longer one does.
 #
 # And recall says what was found, not how much rubbish came with it; the precision says that. After the short training
 # the network with one mask finds nothing at all: it has no mask that is both definite and foretold to be good. After
