@@ -148,7 +148,7 @@ class Sandbox:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         os.set_inheritable(theirs.fileno(), True)
         mode = "plain" if self.unsafe else "namespaces"
-        server = [sys.executable, "-I", "-c", SERVE, str(theirs.fileno()), mode]
+        server = [os.path.abspath(sys.executable), "-I", "-c", SERVE, str(theirs.fileno()), mode]
         command = server if self.unsafe else self._wrapped(server)
         self.process = subprocess.Popen(
             command,

@@ -23,7 +23,7 @@ DATA = ("creatures", "cifar10")
 # Of CIFAR-10, 97 batches of 512 images are an epoch.
 BUDGETS = {
     "smoke": {"blocks": (1, 1), "widths": (8, 16), "shrink": 2, "steps": 6, "batch_size": 32},
-    "cpu": {"blocks": (1, 1, 1), "widths": (32, 64, 128), "shrink": 2, "steps": 2400, "batch_size": 64},
+    "cpu": {"blocks": (1, 1, 1), "widths": (16, 32, 64), "shrink": 2, "steps": 2400, "batch_size": 64},
     "gpu": {"blocks": (2, 2, 2, 2), "widths": (64, 128, 256, 512), "shrink": 1, "steps": 200 * 97, "batch_size": 512},
 }
 EVALUATIONS = {"smoke": 2, "cpu": 4, "gpu": 20}

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import statistics
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from . import harness
 from .harness import CHROMIUM_ARGUMENTS, Watched, find_chromium, jupyter_lab
 
 
@@ -52,3 +54,20 @@ def watched(browser) -> Iterator[Watched]:
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=2)
     yield Watched(context.new_page())
     context.close()
+
+
+@pytest.fixture(scope="session")
+def pace(browser, lab_address: str, lab_folder) -> float:
+    """How much longer than `SIMPLEST_MS` the demo's first widget takes on this machine: what limits are multiplied by.
+
+    Between 1 and `SLOWEST`.
+    """
+    widget = harness.widget_cells(harness.DEMO)[0]
+    page = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=2).new_page()
+    path = harness.place(harness.notebook_for(widget), widget, lab_folder / "work" / "pace")
+    harness.run_notebook(page, lab_address, f"pace/{path}")
+    label = harness.control_labels(page, 0)[0]
+    median = statistics.median(harness.measure_lab(page, 0, label, steps=45))
+    page.close()
+    harness.stop_kernels(lab_address, "pace/")
+    return min(max(median / harness.SIMPLEST_MS, 1.0), harness.SLOWEST)

@@ -1,5 +1,6 @@
 """Drives notebooks in a real JupyterLab and a real, headless Chromium, and measures how fast widgets redraw."""
 
+import itertools
 import json
 import os
 import shutil
@@ -15,13 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cvcourse.training.devices import has_fast_bfloat16
-
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(__file__).parent / "demo" / "00_demo.py"
-# From key or click to picture. Set on processors with bfloat16; on a plain one all widgets take that much longer.
-PLAIN = 1.0 if has_fast_bfloat16() else 2.0
-LIMIT_MS, CLICK_LIMIT_MS = 60 * PLAIN, 100 * PLAIN
+# From key or click to picture, on a machine where the simplest widget takes SIMPLEST_MS. Where that takes longer, so
+# do JupyterLab and the browser under every widget, and limits grow with it (`pace`), up to SLOWEST times.
+LIMIT_MS, CLICK_LIMIT_MS, SIMPLEST_MS, SLOWEST = 60, 100, 30, 2.0
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # test machines often run as root, where Chromium's sandbox cannot start
@@ -70,9 +69,16 @@ def widget_cells(lesson: Path) -> list[WidgetCell]:
 
 def notebook_for(widget: WidgetCell) -> Any:
     """A notebook with the set-up, the solved exercises, the helpers, and this one widget."""
-    notebook = _read(widget.lesson)
-    needed = [cell for cell in notebook.cells[: widget.index] if _is_needed(cell)]
-    notebook.cells = [*needed, notebook.cells[widget.index]]
+    return notebook_with([widget])
+
+
+def notebook_with(widgets: list[WidgetCell]) -> Any:
+    """A notebook with these widgets of a lesson, in order, and of what stands before the last one what they need."""
+    notebook = _read(widgets[0].lesson)
+    wanted = [widget.index for widget in widgets]
+    notebook.cells = [
+        cell for k, cell in enumerate(notebook.cells[: wanted[-1] + 1]) if k in wanted or _is_needed(cell)
+    ]
     for cell in notebook.cells:
         cell.outputs, cell.execution_count = [], None
     return notebook
@@ -91,6 +97,19 @@ def _tags(cell: Any) -> list[str]:
 def _is_needed(cell: Any) -> bool:
     solution = cell.metadata.get("nbgrader", {}).get("solution", False)
     return cell.cell_type == "code" and (solution or bool({"setup", "helper"} & set(_tags(cell))))
+
+
+def place(notebook: Any, widget: WidgetCell, work: Path) -> str:
+    """Puts the notebook into a copy of what learners get with its unit; gives its path below `work`."""
+    import nbformat
+
+    folder = work / str(widget)
+    unit = ROOT / "course" / widget.lesson.parent.name
+    if unit.is_dir():
+        shutil.copytree(unit, folder, dirs_exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / "widget.ipynb")
+    return f"{folder.name}/widget.ipynb"
 
 
 # JupyterLab ----------------------------------------------------------------------------------------------------------
@@ -144,6 +163,16 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
                 server.wait(15)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+def stop_kernels(address: str, folder: str = "") -> None:
+    """Gives the memory of the notebooks' kernels back: of all, or of those in one folder of the server's."""
+    with urllib.request.urlopen(f"{address}/api/sessions") as answer:
+        sessions = json.load(answer)
+    for session in (one for one in sessions if one["path"].startswith(folder)):
+        urllib.request.urlopen(
+            urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE")
+        ).close()
 
 
 def _free_port() -> int:
@@ -225,10 +254,28 @@ def set_theme(page: Any, theme: str) -> None:
 
 def labs(page: Any) -> Any:
     """All labs of the page, once each has been drawn."""
-    page.wait_for_selector(".cvlab[data-drawn]")
+    page.wait_for_function(ALL_DRAWN)
     return page.locator(".cvlab")
 
 
+def labs_of_cells(page: Any) -> list[list[int]]:
+    """For each code cell of the page that shows labs, in order: their places among all labs of the page."""
+    counts = page.evaluate(LABS_OF_CELLS)
+    ends = list(itertools.accumulate(counts))
+    return [list(range(end - count, end)) for count, end in zip(counts, ends, strict=True)]
+
+
+ALL_DRAWN = """
+() => {
+  const labs = [...document.querySelectorAll(".cvlab")];
+  return labs.length > 0 && labs.every((lab) => "drawn" in lab.dataset);
+}
+"""
+LABS_OF_CELLS = """
+() => [...document.querySelectorAll(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell")]
+  .map((cell) => cell.querySelectorAll(".cvlab").length)
+  .filter((count) => count > 0)
+"""
 MEASURED = "input[type=range], select, input[type=number]"
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from . import harness
+from .harness import place, stop_kernels
 from .test_controls import control, drawn_for
 from .test_prompts import drag
-from .test_widgets import ROUNDS, place, stop_kernels, take_pictures
+from .test_widgets import ROUNDS, take_pictures
 
 LESSON = harness.ROOT / "solutions" / "15_sam" / "15_sam.py"
 
@@ -49,11 +50,11 @@ def unmark(page) -> None:
 
 
 @pytest.mark.parametrize("weights", ["provided"])
-def test_a_click_is_answered_within_100_ms(page, weights):
+def test_a_click_is_answered_within_100_ms(page, weights, pace: float):
     control(page, "weights").locator("select").select_option(weights)
     drawn_for(page, "weights", weights)
     medians = []
-    while len(medians) < ROUNDS and (not medians or medians[-1] > harness.CLICK_LIMIT_MS):
+    while len(medians) < ROUNDS and (not medians or medians[-1] > harness.CLICK_LIMIT_MS * pace):
         unmark(page)
         times = []
         for k in range(16):  # one click at a time, as somebody who tries a picture
@@ -61,11 +62,12 @@ def test_a_click_is_answered_within_100_ms(page, weights):
             times += harness.measure_clicks(page, 0, "prompt", [(down, across), (across, down)])
             unmark(page)
         medians.append(statistics.median(times))
-    record = {"figure": "click to mask", "unit": "ms", "widget": "15_sam", "control": weights}
+    record = {"figure": "click to mask", "unit": "ms", "widget": "15_sam", "control": f"a click, {weights} weights"}
+    record["pace"] = round(pace, 2)
     if os.environ.get("CVCOURSE_FIGURES"):
         with open(os.environ["CVCOURSE_FIGURES"], "a") as file:
             file.write(json.dumps(record | {"medians": [round(median, 1) for median in medians]}) + "\n")
-    assert min(medians) <= harness.CLICK_LIMIT_MS
+    assert min(medians) <= harness.CLICK_LIMIT_MS * pace
 
 
 def test_it_says_whose_weights_answer(page):
@@ -98,4 +100,4 @@ def test_boxes_everything_and_files(page, tmp_path):
     field.fill("")
     field.press("Enter")
     drawn_for(page, "file", "")
-    take_pictures(page, "click_to_segment")
+    take_pictures(page, 0, "click_to_segment")

@@ -8,7 +8,8 @@ import nbformat
 import pytest
 
 from . import harness
-from .test_widgets import place, stop_kernels, take_pictures
+from .harness import place, stop_kernels
+from .test_widgets import take_pictures
 
 BROKEN = """
 def halve(x):
@@ -129,7 +130,7 @@ def test_a_failure_is_seen_as_text_and_moves_on(watched, lab_address: str, lab_f
         lab.locator("input[type=range]").press("ArrowRight")
         drawn_for(watched.page, "size", 2)
         words = lab.inner_text()
-        take_pictures(watched.page, "broken")
+        take_pictures(watched.page, 0, "broken")
     finally:
         stop_kernels(lab_address)
     assert "Your halve raised AttributeError" in words

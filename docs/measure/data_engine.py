@@ -1,0 +1,157 @@
+"""One whole turn of the data engine, trained and tested; writes into 15_sam's recorded.json and docs/figures.md.
+
+`python docs/measure/data_engine.py` takes about forty minutes on one core. `--seeds N ...` runs some seeds, `--more`
+keeps those that are recorded, `--steps N` shortens every training, `--dry` leaves the files as they are.
+
+A network learns from few scenes in which people drew every object ("before"). It labels many others by
+`data_engine_step`, where a person adds one object a scene. Then training goes on for as many steps again, from the same
+weights, on four sets: the few scenes alone; these and what the person would draw in the others without the network;
+these and the engine's labels; these and the others with every object drawn. All are tested on the scenes of prompts.py
+that chose nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+
+import torch
+from figures import machine, table, write_block
+from prompts import BATCH, FILE, OBJECTS, RATE, SIZE, THRESHOLDS, measured, recorded, said
+from torch import Tensor
+
+from cvcourse import models
+from cvcourse.data import NestedScenes, nested_scenes
+from cvcourse.models import mask_iou
+from cvcourse.training import adamw, fit, warmup_cosine
+
+NAME, BLOCK, COMMAND = "data engine", "data-engine", "python docs/measure/data_engine.py"
+SEEDS = (0, 1, 2)
+STEPS, FEW, MANY = 800, 300, 1500
+BUDGET, CONFIDENT = 1, 0.6
+COLUMNS = ("click 1", "click 2", "click 3", "best", "box", "recall at 0.5", "recall at 0.75", "precision at 0.5")
+ARMS = ("before", "few scenes again", "and by hand alone", "and the engine's labels", "and every object drawn")
+
+
+def main() -> None:
+    """Turn the engine once with each seed, and write what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dry", action="store_true", help="leave the files as they are")
+    parser.add_argument("--more", action="store_true", help="keep the seeds that are recorded")
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="which seeds")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of every training")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = recorded().get(NAME, {}) if arguments.more else {}
+    for seed in arguments.seeds:
+        if seed in found.get("seeds", []):
+            continue
+        found["seeds"] = [*found.get("seeds", []), seed]
+        for name, numbers in turn(seed, arguments.steps).items():
+            row = found.setdefault(name, {})
+            for column, value in numbers.items():
+                row.setdefault(column, []).append(round(value, 4))
+            print(seed, name, numbers, flush=True)
+        if not arguments.dry:
+            stored = json.loads(FILE.read_text())
+            stored["rows"][NAME] = found
+            FILE.write_text(json.dumps(stored, indent=1) + "\n")
+            write_block(BLOCK, block(found))
+
+
+def turn(seed: int, steps: int) -> dict[str, dict[str, float]]:
+    """One turn: what each network can do, and what the labels were worth."""
+    few, many = nested_scenes(FEW, SIZE, seed=11), nested_scenes(MANY, SIZE, seed=12)
+    torch.manual_seed(seed)
+    before = models.build_sam(SIZE)
+    train(before, few, seed, steps)
+    labels, by_hand, worth = labelled(before, many)
+    sets = {"few scenes again": few, "and by hand alone": joined(few, by_hand)}
+    sets |= {"and the engine's labels": joined(few, labels), "and every object drawn": joined(few, many)}
+    found = {"before": numbers_of(before), "labels": worth}
+    for name, scenes in sets.items():
+        after = copy.deepcopy(before)
+        train(after, scenes, seed + 100, steps)
+        found[name] = numbers_of(after)
+    return found
+
+
+def train(sam: models.Sam, scenes: NestedScenes, seed: int, steps: int) -> None:
+    """Train as the lesson does."""
+    fit(
+        sam,
+        (scenes.images, scenes.levels),
+        steps=steps,
+        batch_size=BATCH,
+        optimizer=adamw(RATE),
+        schedule=warmup_cosine(0.05),
+        loss=models.ClickLoss(sam, OBJECTS),
+        clip=1.0,
+        channels_last=True,
+        seed=seed,
+        quiet=True,
+    )
+
+
+def numbers_of(sam: models.Sam) -> dict[str, float]:
+    """What a network can do on the test scenes."""
+    found = measured(sam, 0.0)
+    return {column: found[column] for column in COLUMNS}
+
+
+def labelled(sam: models.Sam, scenes: NestedScenes) -> tuple[NestedScenes, NestedScenes, dict[str, float]]:
+    """Scenes with the engine's labels, those with what a person draws without it, and what the labels are worth.
+
+    A scene without any label is left out, since nothing can be asked about it.
+    """
+    engines, persons, good, counts = [], [], torch.zeros(2), torch.zeros(3)
+    for index, picture in enumerate(scenes.images):
+        objects, _ = scenes.objects(index)
+        masks, scores = models.Predictor(sam, picture).everything(side=8, **THRESHOLDS)
+        labels, drawn = models.data_engine_step(masks, scores, objects, BUDGET, CONFIDENT)
+        alone, _ = models.data_engine_step(masks[:0], scores[:0], objects, BUDGET, CONFIDENT)
+        engines.append(in_layers(labels))
+        persons.append(in_layers(alone))
+        alike = mask_iou(objects[:, None], labels[None])  # (objects, labels)
+        good += torch.tensor([(alike[:, ~drawn] >= 0.5).any(dim=0).sum(), (alike >= 0.5).any(dim=1).sum()])
+        counts += torch.tensor([(~drawn).sum(), drawn.sum(), len(objects)])
+    worth = {"by the network": counts[0] / MANY, "by hand": counts[1] / MANY, "objects": counts[2] / MANY}
+    worth |= {"right among the network's": good[0] / counts[0].clamp(min=1), "objects labelled": good[1] / counts[2]}
+    sets = (NestedScenes(scenes.images, torch.stack(layers)) for layers in (engines, persons))
+    kept = (one[(one.levels > 0).flatten(1).any(dim=1)] for one in sets)
+    return *kept, {name: float(value) for name, value in worth.items()}
+
+
+def in_layers(masks: Tensor) -> Tensor:
+    """Masks (L, H, W) as three maps of numbers (3, H, W) uint8: each goes to the map where it covers least of others.
+
+    The smallest come last, so that none is lost below a larger one.
+    """
+    layers = torch.zeros(3, *masks.shape[1:], dtype=torch.uint8)
+    for number, index in enumerate(masks.sum(dim=(1, 2)).argsort(descending=True).tolist(), 1):
+        layer = (layers[:, masks[index]] > 0).sum(dim=1).argmin()
+        layers[layer][masks[index]] = number
+    return layers
+
+
+def joined(one: NestedScenes, other: NestedScenes) -> NestedScenes:
+    """All scenes of both."""
+    return NestedScenes(torch.cat([one.images, other.images]), torch.cat([one.levels, other.levels]))
+
+
+def block(found: dict) -> str:
+    """The figures as Markdown."""
+    labels = "; ".join(f"{name} {said(values)}" for name, values in found["labels"].items())
+    return (
+        f"## A turn of the data engine\n\n`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds "
+        f"{', '.join(map(str, found['seeds']))}. {FEW} scenes with every object drawn, {MANY} others; {STEPS} steps, "
+        f"and as many again. Budget: {BUDGET} object a scene; the network's masks count from a score of {CONFIDENT}. "
+        f"Mean IoU and recall as under Promptable segmentation.\n\nLabels a scene: {labels}.\n\n"
+        + table(("network", *COLUMNS), [(name, *(said(found[name][column]) for column in COLUMNS)) for name in ARMS])
+    )
+
+
+if __name__ == "__main__":
+    main()
