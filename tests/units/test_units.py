@@ -25,7 +25,7 @@ UNITS = units()
 CHECK_SECONDS = 0.5
 SMOKE_SECONDS, FULL_SECONDS = 40, 180
 LONGER = {
-    "08_simclr": 420,
+    "08_simclr": 360,
     "09_dino": 420,
     "11_mae": 480,
     "15_sam": 600,
