@@ -237,7 +237,8 @@ def test_a_check_that_needs_another_unit(unit: str, tmp_path: Path) -> None:
 # Widgets hanging autograde
 
 
-def test_widgets_hanging_autograde(course, grade) -> None:
+def test_widgets_hanging_autograde(course, grade, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(course.room.api.config.GradeOutside, "seconds", 3.0)  # of each endless cell
     endless = "open('it-ran', 'w').close()\nwhile True:\n    pass"
     notebook = course.answered()
     notebook.cells[2:2] = [
