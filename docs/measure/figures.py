@@ -60,9 +60,12 @@ def pytest_with(figures: Path, *arguments: str) -> None:
 
 def heading() -> str:
     """Where these figures come from."""
+    from cvcourse.training.devices import has_fast_bfloat16
+
+    bfloat16 = "bfloat16" if has_fast_bfloat16() else "no bfloat16"
     return (
         "# Figures\n\n"
-        f"Written by `python docs/measure/figures.py` on {time.strftime('%Y-%m-%d')}: {machine()}, no GPU. "
+        f"Written by `python docs/measure/figures.py` on {time.strftime('%Y-%m-%d')}: {machine()}, {bfloat16}, no GPU. "
         "Wall times unless they say CPU."
     )
 
