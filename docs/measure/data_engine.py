@@ -16,6 +16,7 @@ import argparse
 import copy
 import json
 import time
+from collections import Counter
 
 import torch
 from figures import machine, table, write_block
@@ -67,10 +68,10 @@ def turn(seed: int, steps: int) -> dict[str, dict[str, float]]:
     torch.manual_seed(seed)
     before = models.build_sam(SIZE)
     train(before, few, seed, steps)
-    labels, by_hand, worth = labelled(before, many)
+    labels, by_hand, value = labelled(before, many)
     sets = {"few scenes again": few, "and by hand alone": joined(few, by_hand)}
     sets |= {"and the engine's labels": joined(few, labels), "and every object drawn": joined(few, many)}
-    found = {"before": numbers_of(before), "labels": worth}
+    found = {"before": numbers_of(before), "labels": value}
     for name, scenes in sets.items():
         after = copy.deepcopy(before)
         train(after, scenes, seed + 100, steps)
@@ -106,22 +107,39 @@ def labelled(sam: models.Sam, scenes: NestedScenes) -> tuple[NestedScenes, Neste
 
     A scene without any label is left out, since nothing can be asked about it.
     """
-    engines, persons, good, counts = [], [], torch.zeros(2), torch.zeros(3)
+    engines, persons, counts = [], [], Counter()
     for index, picture in enumerate(scenes.images):
-        objects, _ = scenes.objects(index)
+        objects, levels = scenes.objects(index)
         masks, scores = models.Predictor(sam, picture).everything(side=8, **THRESHOLDS)
         labels, drawn = models.data_engine_step(masks, scores, objects, BUDGET, CONFIDENT)
         alone, _ = models.data_engine_step(masks[:0], scores[:0], objects, BUDGET, CONFIDENT)
         engines.append(in_layers(labels))
         persons.append(in_layers(alone))
-        alike = mask_iou(objects[:, None], labels[None])  # (objects, labels)
-        good += torch.tensor([(alike[:, ~drawn] >= 0.5).any(dim=0).sum(), (alike >= 0.5).any(dim=1).sum()])
-        counts += torch.tensor([(~drawn).sum(), drawn.sum(), len(objects)])
-    worth = {"by the network": counts[0] / MANY, "by hand": counts[1] / MANY, "objects": counts[2] / MANY}
-    worth |= {"right among the network's": good[0] / counts[0].clamp(min=1), "objects labelled": good[1] / counts[2]}
+        alike = mask_iou(objects[:, None], labels[None]) >= 0.5  # (objects, labels)
+        is_alone = (objects[:, None] == alone[None]).all(dim=(2, 3)).any(dim=1)  # (objects,)
+        counts["objects"] += len(objects)
+        counts["parts"] += int((levels == 0).sum())
+        counts["labelled"] += int(alike.any(dim=1).sum())
+        counts["by the network"] += int((~drawn).sum())
+        counts["right"] += int(alike[:, ~drawn].any(dim=0).sum())
+        counts["by hand"] += int(drawn.sum())
+        counts["parts alone"] += int((levels[is_alone] == 0).sum())
     sets = (NestedScenes(scenes.images, torch.stack(layers)) for layers in (engines, persons))
     kept = (one[(one.levels > 0).flatten(1).any(dim=1)] for one in sets)
-    return *kept, {name: float(value) for name, value in worth.items()}
+    return *kept, worth(counts, len(scenes))
+
+
+def worth(counts: Counter, scenes: int) -> dict[str, float]:
+    """What labels are worth."""
+    return {
+        "by the network, a scene": counts["by the network"] / scenes,
+        "by hand, a scene": counts["by hand"] / scenes,
+        "objects, a scene": counts["objects"] / scenes,
+        "right among the network's": counts["right"] / max(counts["by the network"], 1),
+        "objects labelled": counts["labelled"] / counts["objects"],
+        "parts among all objects": counts["parts"] / counts["objects"],
+        "parts among the largest": counts["parts alone"] / scenes,
+    }
 
 
 def in_layers(masks: Tensor) -> Tensor:
@@ -148,7 +166,7 @@ def block(found: dict) -> str:
         f"## A turn of the data engine\n\n`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds "
         f"{', '.join(map(str, found['seeds']))}. {FEW} scenes with every object drawn, {MANY} others; {STEPS} steps, "
         f"and as many again. Budget: {BUDGET} object a scene; the network's masks count from a score of {CONFIDENT}. "
-        f"Mean IoU and recall as under Promptable segmentation.\n\nLabels a scene: {labels}.\n\n"
+        f"Mean IoU and recall as under Promptable segmentation.\n\nLabels: {labels}.\n\n"
         + table(("network", *COLUMNS), [(name, *(said(found[name][column]) for column in COLUMNS)) for name in ARMS])
     )
 

@@ -1419,9 +1419,33 @@ Lab(
 # counts only what is right among them, and the next model will learn from all.
 #
 # A turn of the engine ends with training: the next network learns from the labels of this one. Whether that
-# network is the better one, no curve of labels can say; it has to be trained and tested. In the paper the engine turned
-# six times in its first stage and five times in its second, and from the first stage to the end of the second the number
-# of masks a picture went from 20 to 72.
+# network is the better one, no curve of labels can say; it has to be trained and tested. Here is a small turn that was
+# recorded, with three seeds. *Before*: a network learns from 300 scenes in which people drew every object. It labels
+# 1500 other scenes by `data_engine_step`, and in each a person adds one object. Then training goes on, from the same
+# weights and for as many steps again, on four sets: the few scenes alone; these and what the person would have drawn in
+# the others without the network; these and the engine's labels; these and the others with every object drawn.
+
+# %% tags=["training"]
+turn = recorded["rows"]["data engine"]
+columns = ("click 1", "click 3", "best", "recall at 0.5")
+print(f"{'recorded, three seeds':26}", *(f"{column:20}" for column in columns))
+for name, row in turn.items():
+    if "click 1" in row:
+        print(f"{name:26}", *(f"{' / '.join(f'{value:.2f}' for value in row[column]):20}" for column in columns))
+for name, values in turn["labels"].items():
+    print(f"labels: {name}", " / ".join(f"{value:.2f}" for value in values))
+
+# %% [markdown]
+# - More scenes are worth something where every object is drawn: that network is the best one.
+# - The engine's labels are better than those of the person alone: the best of the three masks is a better one.
+# - And yet the turn did not pay. The network that went on with its few scenes, all of them labelled completely, ends
+#   ahead of the one that had the engine's labels for 1500 more.
+#
+# All of this holds on every seed. How can labels of which nine in ten are right do harm? Look at what is *not* there. A
+# third of all objects are parts. A person who draws the largest object of a scene never draws one, and the network labels
+# what it is sure of, which leaves most objects out. So the next network learns that a click hardly ever means a part.
+# In the paper the person labelled *everything* that the model had missed, and the engine turned again and again: six
+# times in its first stage and five times in its second, in which the masks of a picture went from 44 to 72.
 
 # %% [markdown]
 # **Question 2 (2 points, about 5 min).** In the last stage of the engine nobody draws, and the network is trained on what

@@ -71,3 +71,19 @@ def test_the_provided_weights_give_the_recorded_numbers():
     found = measures.report(sam, test, measures.ask(test), clicks=2)
     for column in ("click 1", "click 2", "best", "ambiguous, chosen", "all meanings", "correlation", "box"):
         assert found[column] == pytest.approx(LONGER[column][0], abs=0.01), column
+
+
+def test_a_turn_of_the_data_engine():
+    turn = ROWS["data engine"]
+    few, alone, engine, every = (
+        turn[name]
+        for name in ("few scenes again", "and by hand alone", "and the engine's labels", "and every object drawn")
+    )
+    for other in (few, alone, engine):
+        assert on_every_seed(every, other, "click 1") and on_every_seed(every, other, "best")
+    assert on_every_seed(engine, alone, "best")
+    assert all(on_every_seed(few, engine, column) for column in ("click 1", "click 3", "best", "recall at 0.5"))
+    labels = turn["labels"]
+    assert min(labels["right among the network's"]) > 0.85 and max(labels["objects labelled"]) < 0.5
+    assert labels["parts among all objects"][0] == pytest.approx(1 / 3, abs=0.01)
+    assert max(labels["parts among the largest"]) == 0
