@@ -1436,7 +1436,8 @@ for name, values in turn["labels"].items():
     print(f"labels: {name}", " / ".join(f"{value:.2f}" for value in values))
 
 # %% [markdown]
-# - More scenes are worth something where every object is drawn: that network is the best one.
+# - More scenes are worth something where every object is drawn: after one click, and by the best of three masks, that
+#   network is ahead of all others.
 # - The engine's labels are better than those of the person alone: the best of the three masks is a better one.
 # - And yet the turn did not pay. The network that went on with its few scenes, all of them labelled completely, ends
 #   ahead of the one that had the engine's labels for 1500 more.
