@@ -1,7 +1,6 @@
 # One command each. PYTHON=python3.12 make course chooses another Python; ARGS="-k conv2d" goes to pytest.
 BIN := .venv/bin
 export PYTHON
-# Most tests: three at a time on two cores, since many wait for a kernel or a process to start.
 # Whole notebooks: two at a time, the longest first (tests/units/conftest.py).
 UNITS := tests/units
 # Tests that measure times: nothing else may run beside them.
@@ -23,7 +22,7 @@ course: ## prepare .venv and open JupyterLab on the course
 test: ## prepare .venv and run the whole test suite
 	@scripts/setup.sh test
 	@failed=0; \
-	$(BIN)/python -m pytest -n 3 $(UNITS:%=--ignore=%) $(ALONE:%=--ignore=%) $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest -n 2 $(UNITS:%=--ignore=%) $(ALONE:%=--ignore=%) $(ARGS) || failed=1; \
 	[ $$failed = 0 ] || echo 'Tests failed above. The units follow, from top to bottom.'; \
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(UNITS) $(ARGS) || failed=1; \
 	[ $$failed = 0 ] || echo 'Tests failed above. Those that measure times, and so run alone, follow.'; \

@@ -266,7 +266,7 @@ def test_an_endless_loop_costs_its_own_exercise_only(course, grade, monkeypatch:
 def test_an_endless_loop_in_nbgraders_own_kernel(
     kernel_course, grade_in_kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(kernel_course.room.api.config.Execute, "timeout", 4)
+    monkeypatch.setitem(kernel_course.room.api.config.Execute, "timeout", 10)
     graded = grade_in_kernel(kernel_course.answered(moving_sum=ENDLESS))
     assert graded.points == FULL | {"moving_sum": 0.0}
     assert "Timeout" in graded.feedback()

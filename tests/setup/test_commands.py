@@ -35,7 +35,7 @@ def test_make_alone_lists_every_target() -> None:
     [
         ("setup", "test", ""),
         ("course", "course", "-m autograder.cli lab course"),
-        ("test", "test", "-m pytest -n 3 --ignore=tests/units --ignore=tests/browser --ignore=tests/redteam"),
+        ("test", "test", "-m pytest -n 2 --ignore=tests/units --ignore=tests/browser --ignore=tests/redteam"),
         ("demo", "course", "-m autograder.demo"),
         ("build", "course", "-m autograder.cli build"),
         ("quality", "course", "-m autograder.cli quality"),
