@@ -165,7 +165,7 @@ def widgets(lines: list[dict]) -> str:
     command = (
         "`pytest tests/browser`: median of 15 key presses, or clicks, to the redrawn canvas, in headless Chromium, "
         "whose pictures the processor paints. Limits are 60 ms and 100 ms for a click, where the simplest widget takes "
-        f"30 ms; on slower machines they are longer in proportion, up to twice. On this one, {pace:.2f} times."
+        f"30 ms; on slower machines they are longer in proportion, up to 2.5 times. On this one, {pace:.2f} times."
     )
     return f"## Widgets\n\n{command}\n\n" + table(("widget", "control", "median"), rows)
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(__file__).parent / "demo" / "00_demo.py"
 # From key or click to picture, on a machine where the simplest widget takes SIMPLEST_MS. Where that takes longer, so
 # do JupyterLab and the browser under every widget, and limits grow with it (`pace`), up to SLOWEST times.
-LIMIT_MS, CLICK_LIMIT_MS, SIMPLEST_MS, SLOWEST = 60, 100, 30, 2.0
+LIMIT_MS, CLICK_LIMIT_MS, SIMPLEST_MS, SLOWEST = 60, 100, 30, 2.5
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # test machines often run as root, where Chromium's sandbox cannot start
