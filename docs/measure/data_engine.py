@@ -1,7 +1,7 @@
 """One whole turn of the data engine, trained and tested; writes into 15_sam's recorded.json and docs/figures.md.
 
 `python docs/measure/data_engine.py` takes about forty minutes on one core. `--seeds N ...` runs some seeds, `--more`
-keeps those that are recorded, `--steps N` shortens every training, `--dry` leaves the files as they are.
+keeps those that are recorded. `--dry` leaves the files as they are, and so does `--steps N`, which shortens training.
 
 A network learns from few scenes in which people drew every object ("before"). It labels many others by
 `data_engine_step`, where a person adds one object a scene. Then training goes on for as many steps again, from the same
@@ -20,13 +20,12 @@ from collections import Counter
 
 import torch
 from figures import machine, table, write_block
-from prompts import BATCH, FILE, OBJECTS, RATE, SIZE, THRESHOLDS, measured, recorded, said
+from prompts import FILE, SIZE, THRESHOLDS, learn, measured, recorded, said
 from torch import Tensor
 
 from cvcourse import models
 from cvcourse.data import NestedScenes, nested_scenes
 from cvcourse.models import mask_iou
-from cvcourse.training import adamw, fit, warmup_cosine
 
 NAME, BLOCK, COMMAND = "data engine", "data-engine", "python docs/measure/data_engine.py"
 SEEDS = (0, 1, 2)
@@ -55,7 +54,7 @@ def main() -> None:
             for column, value in numbers.items():
                 row.setdefault(column, []).append(round(value, 4))
             print(seed, name, numbers, flush=True)
-        if not arguments.dry:
+        if not arguments.dry and arguments.steps == STEPS:
             stored = json.loads(FILE.read_text())
             stored["rows"][NAME] = found
             FILE.write_text(json.dumps(stored, indent=1) + "\n")
@@ -67,33 +66,16 @@ def turn(seed: int, steps: int) -> dict[str, dict[str, float]]:
     few, many = nested_scenes(FEW, SIZE, seed=11), nested_scenes(MANY, SIZE, seed=12)
     torch.manual_seed(seed)
     before = models.build_sam(SIZE)
-    train(before, few, seed, steps)
-    labels, by_hand, value = labelled(before, many)
-    sets = {"few scenes again": few, "and by hand alone": joined(few, by_hand)}
-    sets |= {"and the engine's labels": joined(few, labels), "and every object drawn": joined(few, many)}
+    learn(before, few, steps, seed, quiet=True)
+    engines, persons, value = labelled(before, many)
+    sets = {"few scenes again": few, "and by hand alone": joined(few, persons)}
+    sets |= {"and the engine's labels": joined(few, engines), "and every object drawn": joined(few, many)}
     found = {"before": numbers_of(before), "labels": value}
     for name, scenes in sets.items():
         after = copy.deepcopy(before)
-        train(after, scenes, seed + 100, steps)
+        learn(after, scenes, steps, seed + 100, quiet=True)
         found[name] = numbers_of(after)
     return found
-
-
-def train(sam: models.Sam, scenes: NestedScenes, seed: int, steps: int) -> None:
-    """Train as the lesson does."""
-    fit(
-        sam,
-        (scenes.images, scenes.levels),
-        steps=steps,
-        batch_size=BATCH,
-        optimizer=adamw(RATE),
-        schedule=warmup_cosine(0.05),
-        loss=models.ClickLoss(sam, OBJECTS),
-        clip=1.0,
-        channels_last=True,
-        seed=seed,
-        quiet=True,
-    )
 
 
 def numbers_of(sam: models.Sam) -> dict[str, float]:
@@ -161,7 +143,9 @@ def joined(one: NestedScenes, other: NestedScenes) -> NestedScenes:
 
 def block(found: dict) -> str:
     """The figures as Markdown."""
-    labels = "; ".join(f"{name} {said(values)}" for name, values in found["labels"].items())
+    labels = "; ".join(
+        f"{name} {' / '.join(f'{value:.2f}' for value in values)}" for name, values in found["labels"].items()
+    )
     return (
         f"## A turn of the data engine\n\n`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds "
         f"{', '.join(map(str, found['seeds']))}. {FEW} scenes with every object drawn, {MANY} others; {STEPS} steps, "

@@ -21,6 +21,7 @@ import io
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ from autograder.lesson import SOLUTIONS
 from cvcourse import measures, models
 from cvcourse.data import NestedScenes, nested_scenes
 from cvcourse.models import mask_iou
-from cvcourse.training import adamw, fit, warmup_cosine
+from cvcourse.training import Run, adamw, fit, warmup_cosine
 
 BLOCK, COMMAND = "prompts", "python docs/measure/prompts.py"
 FOLDER = ROOT / SOLUTIONS / "15_sam"
@@ -123,9 +124,24 @@ def trained(num_masks: int, seed: int, steps: int) -> tuple[models.Sam, int, flo
     torch.manual_seed(seed)
     sam = models.build_sam(SIZE, num_masks=num_masks)
     start = time.process_time()
-    run = fit(
+    run = learn(
         sam,
-        (train.images, train.levels),
+        train,
+        steps,
+        seed,
+        evaluate=on_validation,
+        evaluate_every=max(200, steps // 16),
+        checkpoint=f"measured-{num_masks}-masks-{steps}-steps-{seed}",
+        report_every=60,
+    )
+    return sam, run.done, time.process_time() - start
+
+
+def learn(sam: models.Sam, scenes: NestedScenes, steps: int, seed: int, **more: Any) -> Run:
+    """Train as the lesson does; `more` goes to `fit`."""
+    return fit(
+        sam,
+        (scenes.images, scenes.levels),
         steps=steps,
         batch_size=BATCH,
         optimizer=adamw(RATE),
@@ -134,12 +150,8 @@ def trained(num_masks: int, seed: int, steps: int) -> tuple[models.Sam, int, flo
         clip=1.0,
         channels_last=True,
         seed=seed,
-        evaluate=on_validation,
-        evaluate_every=max(200, steps // 16),
-        checkpoint=f"measured-{num_masks}-masks-{steps}-steps-{seed}",
-        report_every=60,
+        **more,
     )
-    return sam, run.done, time.process_time() - start
 
 
 def on_validation(sam: models.Sam) -> dict[str, float]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cvcourse.training.devices import has_fast_bfloat16
+
 from . import harness
 from .harness import CHROMIUM_ARGUMENTS, Watched, find_chromium, jupyter_lab
 
@@ -58,10 +60,12 @@ def watched(browser) -> Iterator[Watched]:
 
 @pytest.fixture(scope="session")
 def pace(browser, lab_address: str, lab_folder) -> float:
-    """How much longer than `SIMPLEST_MS` the demo's first widget takes on this machine: what limits are multiplied by.
+    """What limits are multiplied by: how much longer than `SIMPLEST_MS` the demo's first widget takes on this machine.
 
-    Between 1 and `SLOWEST`.
+    Between 1 and `SLOWEST`; 1 with bfloat16, or else a slowdown of all widgets would excuse itself everywhere.
     """
+    if has_fast_bfloat16():
+        return 1.0
     widget = harness.widget_cells(harness.DEMO)[0]
     page = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=2).new_page()
     path = harness.place(harness.notebook_for(widget), widget, lab_folder / "work" / "pace")

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(__file__).parent / "demo" / "00_demo.py"
-# From key or click to picture, on a machine where the simplest widget takes SIMPLEST_MS. Where that takes longer, so
-# do JupyterLab and the browser under every widget, and limits grow with it (`pace`), up to SLOWEST times.
+# From key or click to picture, on processors with bfloat16. On a plain one JupyterLab and the browser are slower under
+# every widget: limits grow as the simplest widget's time over SIMPLEST_MS does (`pace`), up to SLOWEST times.
 LIMIT_MS, CLICK_LIMIT_MS, SIMPLEST_MS, SLOWEST = 60, 100, 30, 2.5
 
 CHROMIUM_ARGUMENTS = [

@@ -288,6 +288,13 @@ def test_a_server_that_never_answers_is_given_up(must_be_sandboxed, bubblewrap_t
     assert sandbox.process.poll() is not None
 
 
+def test_python_may_be_called_by_a_way_round(must_be_sandboxed, monkeypatch, tmp_path):
+    way_round = os.path.join(tmp_path, os.path.relpath(sys.executable, tmp_path))  # folders that the sandbox lacks
+    monkeypatch.setattr(sys, "executable", way_round)
+    with running(Sandbox(LIMITS)) as sandbox:
+        sandbox.must_hold()
+
+
 # Nothing is left behind
 
 
