@@ -168,6 +168,21 @@ def quiet() -> Iterator[io.StringIO]:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread while drawing: pictures are small, and the browser, at work beside it, wants a core too."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def _unchanged_randomness(values: list[Any]) -> Iterator[None]:
     """Leave torch's global generator, and generators among the arguments, as they were."""
     torch = sys.modules.get("torch")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cvcourse.widgets.controls import Control, Prompts
-from cvcourse.widgets.guard import Guard, Note, describe, name_of, owns, quiet
+from cvcourse.widgets.guard import Guard, Note, describe, name_of, one_thread, owns, quiet
 from cvcourse.widgets.panels import Image, Panel, Scene
 from cvcourse.widgets.static import figure_of, mode, picture_bundle
 
@@ -118,7 +118,7 @@ class Lab:
         """Draw the scene for the present values; on failure keep the last one and say what happened."""
         if self.mode == "off":
             return
-        with quiet() as printed:
+        with quiet() as printed, one_thread():
             scene, error = self._attempt()
         self.printed = _end_of(printed.getvalue())
         self.error = error

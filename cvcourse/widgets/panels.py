@@ -297,8 +297,9 @@ def _auto_limits(values: np.ndarray, name: str) -> tuple[float, float]:
     """The values that get the first and the last colour."""
     if values.dtype == np.uint8 and name != "signed":
         return 0, 255
-    finite = values[np.isfinite(values)].astype(float)
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    finite = np.isfinite(values)
+    kept = values if finite.all() else values[finite]
+    low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 1.0)
     if name == "signed":
         largest = max(abs(low), abs(high)) or 1.0
         return -largest, largest
@@ -315,9 +316,16 @@ def _to_rgba(values: np.ndarray, finite: np.ndarray, name: str, low: float, high
         rgba[..., :3] = colours.label_colours(labels)
         rgba[..., 3] = np.where(labels < 0, 0, 255)
         return rgba
-    unit = np.clip((np.where(finite, values, low).astype(float) - low) / (high - low), 0, 1)
-    rgba[..., :3] = np.round(unit * 255) if values.ndim == 3 else colours.look_up(unit, name)
-    rgba[~(finite if finite.ndim == 2 else finite.all(-1)), :3] = colours.to_rgb(colours.NOT_A_NUMBER)
+    if values.dtype == np.uint8 and values.ndim == 3 and (low, high) == (0, 255):
+        rgba[..., :3] = values
+        return rgba
+    whole = finite.all()
+    unit = (values if whole else np.where(finite, values, low)).astype(np.result_type(values, np.float32)) - low
+    unit /= high - low
+    unit.clip(0, 1, out=unit)
+    rgba[..., :3] = colours.bytes_of(unit) if values.ndim == 3 else colours.look_up(unit, name)
+    if not whole:
+        rgba[~(finite if finite.ndim == 2 else finite.all(-1)), :3] = colours.to_rgb(colours.NOT_A_NUMBER)
     return rgba
 
 

@@ -164,8 +164,8 @@ def widgets(lines: list[dict]) -> str:
     pace = max(line["pace"] for line in found)
     command = (
         "`pytest tests/browser`: median of 15 key presses, or clicks, to the redrawn canvas, in headless Chromium, "
-        "whose pictures the processor paints. Limits are 60 ms, and 100 ms for a click. On processors without bfloat16 "
-        "they are as many times longer as the simplest widget takes 30 ms, at most 2.5 times. "
+        "whose pictures the processor paints. Limits are 60 ms, and 100 ms in the lab of clicks. Where a bare widget "
+        "(`tests/browser/demo/00_bare.py`) takes more than 30 ms they are as many times longer, at most 2.5 times. "
         f"On this one, {pace:.2f} times."
     )
     return f"## Widgets\n\n{command}\n\n" + table(("widget", "control", "median"), rows)

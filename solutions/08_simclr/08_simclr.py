@@ -681,7 +681,7 @@ for name, augment in {"cut only": augmentation(colour=False), "cut and dyed": au
 # %% tags=["helper"]
 snapshots = []  # (steps done, features of bank and queries)
 bank, queries = creatures(1000, seed=0), creatures(140, seed=1)
-thumbnails = F.interpolate(queries.images, (20, 20), mode="bilinear", antialias=True)
+thumbnails = F.interpolate(queries.images, (20, 20), mode="bilinear", antialias=True).numpy()  # quick to paste
 
 
 def snapshot(encoder):
@@ -948,7 +948,7 @@ def embedding_map(classify, when, kind):
     index = min(when, len(taken) - 1)
     step, known, asked = taken[index][0], *taken[index][1].split([len(bank.images), len(queries.images)])
     accuracy = (classify(known, bank.labels, asked) == queries.labels).float().mean().item()
-    canvas, frame = torch.ones(3, 320, 320), torch.tensor([0.84, 0.37, 0.0])[:, None, None]
+    canvas, frame = torch.ones(3, 320, 320).numpy(), torch.tensor([0.84, 0.37, 0.0])[:, None, None].numpy()
     corners = (2 + places[index] * 296).long().tolist()
     for n in (queries.labels == kind).int().argsort(stable=True).tolist():  # marked ones lie on top
         (column, row), thick = corners[n], 2 if queries.labels[n] == kind else 0

@@ -1172,7 +1172,7 @@ def ready(prompt_encoder, mask_decoder, mine, name, path):
 def candidates_of(picture, reply):
     """What the first mark can mean: three small pictures, one below the other, with the foretold IoU."""
     small = data.framed(picture, 88).images[0]
-    masks = torch.cat([data.framed(mask[None], 88).images[0, :1] for mask in (reply.candidates > 0).float()]) > 0.5
+    masks = data.framed((reply.candidates > 0).float(), 88).images[0] > 0.5  # (3, 88, 88)
     strip = np.concatenate([painted(small, mask, first=k) for k, mask in enumerate(masks)])  # (3 * 88, 88, 3)
     said = [f"{float(guess):.2f}" + " shown" * (k == reply.chosen) for k, guess in enumerate(reply.guesses)]
     return image(strip, title="it may be", boxes=[(88 * k, 0, 88, 88, word) for k, word in enumerate(said)], size=264)

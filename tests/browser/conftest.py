@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvcourse.training.devices import has_fast_bfloat16
-
 from . import harness
 from .harness import CHROMIUM_ARGUMENTS, Watched, find_chromium, jupyter_lab
 
@@ -60,18 +58,13 @@ def watched(browser) -> Iterator[Watched]:
 
 @pytest.fixture(scope="session")
 def pace(browser, lab_address: str, lab_folder) -> float:
-    """What limits are multiplied by: how much longer than `SIMPLEST_MS` the demo's first widget takes on this machine.
-
-    Between 1 and `SLOWEST`; 1 with bfloat16, or else a slowdown of all widgets would excuse itself everywhere.
-    """
-    if has_fast_bfloat16():
-        return 1.0
-    widget = harness.widget_cells(harness.DEMO)[0]
+    """What limits are multiplied by: how much longer than `BARE_MS` a bare widget takes; between 1 and `SLOWEST`."""
+    [widget] = harness.widget_cells(harness.BARE)
     page = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=2).new_page()
     path = harness.place(harness.notebook_for(widget), widget, lab_folder / "work" / "pace")
     harness.run_notebook(page, lab_address, f"pace/{path}")
-    label = harness.control_labels(page, 0)[0]
+    [label] = harness.control_labels(page, 0)
     median = statistics.median(harness.measure_lab(page, 0, label, steps=45))
     page.close()
     harness.stop_kernels(lab_address, "pace/")
-    return min(max(median / harness.SIMPLEST_MS, 1.0), harness.SLOWEST)
+    return min(max(median / harness.BARE_MS, 1.0), harness.SLOWEST)

@@ -59,6 +59,18 @@ def test_toggle(sliding):
     drawn_for(sliding, "flip", True)
 
 
+def test_jupyterlab_is_not_bothered_with_every_move(sliding):
+    sliding.evaluate("""() => {
+      window.told = [];
+      const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+      kernel.statusChanged.connect((_, status) => window.told.push(status));
+    }""")
+    for value in ("blur", "my own", "blur", "my own"):
+        control(sliding, "kernel").locator("select").select_option(value)
+        drawn_for(sliding, "kernel", value)
+    assert sliding.evaluate("() => window.told") == []
+
+
 def test_grid_takes_typed_numbers_and_arrow_keys(sliding):
     cell = control(sliding, "own").locator("input").first
     cell.fill("-1.5")

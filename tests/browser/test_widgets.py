@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from . import harness
-from .harness import DEMO, LIMIT_MS, Watched, place, stop_kernels
+from .harness import CLICK_LIMIT_MS, DEMO, LIMIT_MS, Watched, place, stop_kernels
 
 LESSONS = [DEMO, *(lesson for lesson in harness.lessons() if harness.widget_cells(lesson))]
 ROUNDS = 3  # a busy machine may spoil a round; a slow widget is slow in all of them
@@ -32,23 +32,24 @@ def test_widgets_redraw_within_the_limit(
                 assert labs.nth(k).get_attribute("data-failed") == "false", labs.nth(k).inner_text()
                 labels = harness.control_labels(page, k)
                 assert labels, f"{widget} has nothing to move"
+                limit = pace * (CLICK_LIMIT_MS if labs.nth(k).locator(".cvlab-prompts").count() else LIMIT_MS)
                 for label in labels:
-                    median = best_median(page, k, label, str(widget), pace)
-                    slow += [f"{widget}, {label}: {median:.0f} ms"] * (median > LIMIT_MS * pace)
+                    median = best_median(page, k, label, str(widget), limit, pace)
+                    slow += [f"{widget}, {label}: {median:.0f} ms of {limit:.0f}"] * (median > limit)
                 take_pictures(page, k, f"{widget}-{k - own[0]}")
         for drawn, shown in page.evaluate(harness.ASPECTS):
             assert drawn == pytest.approx(shown, rel=0.02), "a picture is stretched"
     finally:
         stop_kernels(lab_address)
-    assert slow == [], f"slower than {LIMIT_MS} ms times {pace:.2f} from key to picture"
+    assert slow == [], "from key to picture"
     assert watched.complaints == []
     assert watched.outside == []
 
 
-def best_median(page, lab_index: int, label: str, widget: str, pace: float) -> float:
+def best_median(page, lab_index: int, label: str, widget: str, limit: float, pace: float) -> float:
     """The median of 15 steps, measured again when it is above the limit; each round is written down."""
     medians = []
-    while len(medians) < ROUNDS and (not medians or medians[-1] > LIMIT_MS * pace):
+    while len(medians) < ROUNDS and (not medians or medians[-1] > limit):
         medians.append(statistics.median(harness.measure_lab(page, lab_index, label)))
     record = {"figure": "control to redraw", "unit": "ms", "widget": widget, "control": label, "pace": round(pace, 2)}
     if os.environ.get("CVCOURSE_FIGURES"):

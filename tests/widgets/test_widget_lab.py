@@ -191,6 +191,25 @@ def test_prints_and_warnings_do_not_reach_the_notebook(capsys):
     assert "shape (1, 1)" in lab.printed
 
 
+def test_pictures_are_drawn_on_one_thread_and_the_notebook_keeps_its_own():
+    before, seen = torch.get_num_threads(), []
+
+    def watching(x):
+        seen.append(torch.get_num_threads())
+        if len(seen) > 1:
+            raise ValueError("too large")
+        return x
+
+    torch.set_num_threads(2)
+    try:
+        lab = Lab(lambda f, size: Scene(image(f(torch.ones(size, size)))), function=watching, size=Slider(1, 9))
+        lab.set(size=2)
+        assert seen == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_draw_must_return_panels():
     assert "must return a Scene, not NoneType" in Lab(lambda: None).notes[0].text
 
