@@ -270,38 +270,45 @@ def _family(tensor: Tensor) -> str:
 
 
 def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) -> str | None:
-    expected, got = expected.double(), got.double().reshape(expected.shape)
-    if expected.numel() == 0:
+    wanted = expected.double().numpy()
+    given = got.double().numpy().reshape(wanted.shape)
+    if wanted.size == 0:
         return None
-    unexpected = torch.isnan(got) & ~torch.isnan(expected)
-    if unexpected.any() and got.numel() == 1:
-        return f"NaN where {_shown(expected)} is expected"
+    unexpected = np.isnan(given) & ~np.isnan(wanted)
+    if unexpected.any() and given.size == 1:
+        return f"NaN where {_shown(wanted)} is expected"
     if unexpected.any():
-        return f"NaN in {int(unexpected.sum())} of {got.numel()} places, first at {_place(unexpected.int())}"
-    finite = torch.isfinite(expected)
-    if not torch.equal(torch.nan_to_num(expected[~finite], nan=7.0), torch.nan_to_num(got[~finite], nan=7.0)):
-        return f"infinite or NaN values differ, first at {_place((~finite & (expected != got)).int())}"
-    gap = torch.where(finite, (expected - got).abs(), torch.zeros_like(expected))
-    scale = expected[finite].abs().max().item() if finite.any() else 0.0
-    if gap.max().item() <= atol + rtol * scale:
+        return f"NaN in {int(unexpected.sum())} of {given.size} places, first at {_place(unexpected)}"
+    finite = np.isfinite(wanted)
+    if not np.array_equal(wanted[~finite], given[~finite], equal_nan=True):
+        return f"infinite or NaN values differ, first at {_place(_unlike(wanted, given))}"
+    gap = np.zeros_like(wanted)
+    np.subtract(wanted, given, out=gap, where=finite)
+    gap = np.abs(gap, out=gap)
+    tolerance = atol + rtol * np.abs(wanted[finite]).max(initial=0.0)
+    if gap.max() <= tolerance:
         return None
-    if expected.numel() == 1:
-        return "{} where {} is expected".format(*_shown_apart(got, expected))
-    wrong = int((gap > atol + rtol * scale).sum())
-    return f"largest difference {gap.max().item():.3g} at {_place(gap)}; {wrong} of {gap.numel()} values differ"
+    if wanted.size == 1:
+        return "{} where {} is expected".format(*_shown_apart(given, wanted))
+    wrong = int((gap > tolerance).sum())
+    return f"largest difference {gap.max():.3g} at {_place(gap)}; {wrong} of {gap.size} values differ"
 
 
-def _place(tensor: Tensor) -> list[int]:
-    # torch.unravel_index imports sympy, which takes longer than a whole check.
-    return [int(index) for index in np.unravel_index(int(tensor.argmax()), tuple(tensor.shape))]
+def _unlike(wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Where one value is infinite or no number and the other is not the same."""
+    return ~np.isfinite(wanted) & (wanted != given) & ~(np.isnan(wanted) & np.isnan(given))
 
 
-def _shown(tensor: Tensor) -> str:
-    number = tensor.item()
+def _place(values: np.ndarray) -> list[int]:
+    return [int(index) for index in np.unravel_index(int(values.argmax()), values.shape)]
+
+
+def _shown(value: np.ndarray) -> str:
+    number = value.item()
     return str(int(number)) if math.isfinite(number) and number == int(number) else f"{number:.6g}"
 
 
-def _shown_apart(first: Tensor, second: Tensor) -> list[str]:
+def _shown_apart(first: np.ndarray, second: np.ndarray) -> list[str]:
     """Both numbers, with more digits where they would look alike."""
     shown = [_shown(number) for number in (first, second)]
     return shown if shown[0] != shown[1] else [repr(number.item()) for number in (first, second)]

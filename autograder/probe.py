@@ -8,6 +8,7 @@ case means the same numbers on every machine and with every version of torch.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import itertools
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -92,7 +94,7 @@ class Draw:
         if not isinstance(module, nn.Module):
             got = "nothing (None) was returned" if module is None else f"{type(module).__name__} was returned"
             raise MissingPart(f"{got} where a torch.nn.Module was expected; is a `return` missing?")
-        pool = self.normal(POOL)
+        pool = self.normal(POOL).numpy()
         module.to(self.dtype)
         named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
         missing = [name for name in required if name not in named]
@@ -104,7 +106,7 @@ class Draw:
         with torch.no_grad():
             for name, tensor in named.items():
                 if tensor.is_floating_point():
-                    tensor.copy_(from_pool(pool, name, tensor.shape))
+                    tensor.copy_(torch.from_numpy(from_pool(pool, name, tuple(tensor.shape))))
         return module
 
     def _give(self, make: Callable[[], Tensor], shape: Sequence[int], grad: bool = False) -> Tensor:
@@ -124,14 +126,23 @@ class Draw:
         return self._stored[position]
 
 
-def from_pool(pool: Tensor, name: str, shape: Sequence[int]) -> Tensor:
-    """Numbers for the parameter `name`, taken from `pool` in an order that its name and shape decide."""
-    digest = hashlib.sha256(f"{name} {tuple(shape)}".encode()).digest()
-    start, stride = int.from_bytes(digest[:4]), 1 + int.from_bytes(digest[4:8]) % (len(pool) - 1)
-    values = pool[(start + torch.arange(math.prod(shape)) * stride) % len(pool)].reshape(shape)
+def from_pool(pool: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers for the parameter `name`, taken from `pool` in an order that its name and shape decide.
+
+    In numpy, whose calls no watch for forbidden operators has to look at: a network has a hundred parameters.
+    """
+    values = pool[_order(name, shape, len(pool))]
     if "var" in name.rsplit(".", 1)[-1]:
-        return 0.5 + values.abs()
-    return values / math.prod(shape[1:]) ** 0.5 if len(shape) > 1 else values
+        return 0.5 + np.abs(values)
+    return values / pool.dtype.type(math.prod(shape[1:]) ** 0.5) if len(shape) > 1 else values
+
+
+@functools.lru_cache(maxsize=512)  # the same few networks are filled for every case and every misconception
+def _order(name: str, shape: tuple[int, ...], count: int) -> np.ndarray:
+    """Places in a pool of `count` numbers, in the shape of a parameter."""
+    digest = hashlib.sha256(f"{name} {shape}".encode()).digest()
+    start, stride = int.from_bytes(digest[:4]), 1 + int.from_bytes(digest[4:8]) % (count - 1)
+    return ((start + np.arange(math.prod(shape)) * stride) % count).reshape(shape)
 
 
 @contextlib.contextmanager

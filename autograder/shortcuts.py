@@ -43,25 +43,29 @@ class OperatorWatch:
 class _Functions(TorchFunctionMode):
     def __init__(self, watch: OperatorWatch):
         super().__init__()
-        self.watch = watch
+        self.watch, self.known = watch, set()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.watch.note(getattr(function, "__name__", ""))
-        return function(*args, **(kwargs or {}))
+        if function not in self.known:  # a name is looked at once: this runs at every step of every answer
+            self.known.add(function)
+            self.watch.note(getattr(function, "__name__", ""))
+        return function(*args, **kwargs) if kwargs else function(*args)
 
 
 class _Operators(TorchDispatchMode):
     def __init__(self, watch: OperatorWatch):
         super().__init__()
-        self.watch = watch
+        self.watch, self.known = watch, set()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # the other way torch imports its compiler, two seconds long, at the first operator
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.watch.note(function.name().removeprefix("aten::").split(".")[0])
-        return function(*args, **(kwargs or {}))
+        if function not in self.known:
+            self.known.add(function)
+            self.watch.note(function.name().removeprefix("aten::").split(".")[0])
+        return function(*args, **kwargs) if kwargs else function(*args)
 
 
 def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ OLDEST_PYTHONS = ("3.11.2", "3.12.3")
 HEAD = """\
 # The versions that the course was tested with, on Linux x86-64. Written by `make pins`.
 # pyproject.toml holds the loose lower bounds.
+# jsonschema stays below 4.25: later ones bring a parser of addresses that takes 1.5 s in every process of Jupyter's.
 """
 
 

@@ -18,7 +18,7 @@ WORTH_SAYING_S = 0.2
 
 
 class PromptConnection(ZMQChannelsWebsocketConnection):
-    """A browser's connection to a kernel that says of a widget's message only then "busy" when its answer takes long."""
+    """A browser's connection to a kernel. Of a widget's message it says "busy" only when the answer takes long."""
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)

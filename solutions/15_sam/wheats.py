@@ -201,14 +201,14 @@ def the_courses_targets(*arguments):
 
 @wheat("sample_next_click")
 def by_multinomial(prediction, target, generator=None):
-    points, labels = torch.zeros(len(target), 2), torch.full((len(target),), -1)
-    for n in range(len(target)):
-        wrong = (prediction[n] != target[n]).nonzero()
-        if len(wrong):
-            row, column = wrong[torch.randint(len(wrong), (1,), generator=generator).item()].tolist()
-            points[n] = torch.tensor([column, row])
-            labels[n] = int(target[n, row, column])
-    return points, labels
+    points, labels = [], []
+    for wrong, goal in zip(prediction != target, target, strict=True):
+        places = wrong.nonzero()  # (wrong pixels, 2)
+        if len(places):
+            row, column = places[torch.randint(len(places), (1,), generator=generator).item()].tolist()
+        points.append([column, row] if len(places) else [0, 0])
+        labels.append(int(goal[row, column]) if len(places) else -1)
+    return torch.tensor(points, dtype=torch.float32), torch.tensor(labels)
 
 
 @shortcut("sample_next_click")

@@ -1,4 +1,4 @@
-"""The server's side of a widget: "busy" is withheld while the answer is quick, said when it is slow, and nothing else."""
+"""The server's side of a widget: "busy" is withheld while answers are quick, said when they are slow."""
 
 from __future__ import annotations
 
