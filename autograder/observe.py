@@ -71,9 +71,10 @@ def differs(tensor: Tensor, copy: Tensor) -> bool:
     """Whether a tensor no longer holds what it held."""
     if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
         return True
-    if tensor.is_floating_point():
-        tensor, copy = torch.nan_to_num(tensor.detach()), torch.nan_to_num(copy)
-    return not torch.equal(tensor, copy)
+    tensor = tensor.detach()
+    if torch.equal(tensor, copy):
+        return False
+    return not (tensor.is_floating_point() and torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(copy)))
 
 
 def observe(
