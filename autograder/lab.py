@@ -12,7 +12,7 @@ from autograder.errors import CourseError
 
 # JupyterLab asks at its first start whether to fetch news; the course needs no network.
 NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
-# Without this server extension, a widget's picture comes 40 ms late.
+# Without this server extension a widget's picture comes late; cvcourse/widgets/server.py says why.
 PROMPT_WIDGETS = {"ServerApp": {"jpserver_extensions": {"cvcourse.widgets.server": True}}}
 
 

@@ -7,7 +7,7 @@ is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -92,10 +92,11 @@ def align(submitted: Sequence[RawCell], release: Sequence[Cell]) -> Aligned:
     """Bring submitted cells in line with the released ones."""
     places = match(submitted, release)
     notes = [f"{named(release[place])} was copied; the last copy counts" for place in copied(places, release)]
+    costly = {cell.source.strip() for cell in release if cell.role is Role.COSTLY}
     cells: list[Cell] = []
     for index, (raw, place) in enumerate(zip(submitted, places, strict=True)):
         if place is None or place in places[index + 1 :]:
-            cells.append(own_cell(raw))
+            cells.append(own_cell(raw, costly))
         else:
             cell, note = restored(raw, release[place])
             cells.append(cell)
@@ -125,10 +126,14 @@ def copied(places: Sequence[int | None], release: Sequence[Cell]) -> list[int]:
     return sorted({place for place in places if place is not None and release[place].name and places.count(place) > 1})
 
 
-def own_cell(raw: RawCell) -> Cell:
-    """A cell that the learner added, or an older copy of a released one; it gets its id when all have their places."""
-    role, cell_type = (Role.CODE, "code") if raw.cell_type == "code" else (Role.TEXT, "markdown")
-    return Cell("", role, cell_type, raw.source)
+def own_cell(raw: RawCell, costly: Set[str]) -> Cell:
+    """A cell that the learner added, or an older copy of a released one; it gets its id when all have their places.
+
+    A copy of a costly cell, `costly` are their texts, is as costly: several could use up a submission's time.
+    """
+    if raw.cell_type != "code":
+        return Cell("", Role.TEXT, "markdown", raw.source)
+    return Cell("", Role.COSTLY if raw.source.strip() in costly else Role.CODE, "code", raw.source)
 
 
 def restored(raw: RawCell, released: Cell) -> tuple[Cell, list[str]]:

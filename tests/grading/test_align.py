@@ -148,6 +148,13 @@ def test_own_cells_stay_in_place_with_ids_of_their_own(release, submitted):
     assert aligned.cells[1:3] == tuple(own)
 
 
+def test_a_copy_of_a_costly_cell_is_costly_and_an_edited_one_is_the_learners(release, submitted):
+    source = next(cell.source for cell in release if cell.role is Role.COSTLY)
+    copies = [RawCell(f"{source}\n", "code", "copy"), RawCell(f"{source}\nx = 1", "code", "edited")]
+    aligned = align([*submitted, *copies], release)
+    assert [cell.role for cell in aligned.cells if cell.metadata is None] == [Role.COSTLY, Role.CODE]
+
+
 def test_an_empty_notebook_becomes_the_release_without_its_texts(release):
     aligned = align([], release)
     assert roles(aligned.cells, Role.CHECK) == [f"check_{name}" for name in FULL]
