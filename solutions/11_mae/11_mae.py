@@ -910,7 +910,7 @@ def layered_adamw(model, learning_rate, decay):
     parameters = dict(model.named_parameters())
     rates = layerwise_learning_rates(list(parameters), len(model.encoder.blocks), learning_rate, decay)
     groups = [{"params": [parameter], "lr": rates[name]} for name, parameter in parameters.items()]
-    return lambda _: torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.95), fused=True)
+    return lambda _: torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.95))
 
 
 def right(predicted):
