@@ -43,29 +43,25 @@ class OperatorWatch:
 class _Functions(TorchFunctionMode):
     def __init__(self, watch: OperatorWatch):
         super().__init__()
-        self.watch, self.known = watch, set()
+        self.watch = watch
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function not in self.known:  # a name is looked at once: this runs at every step of every answer
-            self.known.add(function)
-            self.watch.note(getattr(function, "__name__", ""))
-        return function(*args, **kwargs) if kwargs else function(*args)
+        self.watch.note(getattr(function, "__name__", ""))
+        return function(*args, **(kwargs or {}))
 
 
 class _Operators(TorchDispatchMode):
     def __init__(self, watch: OperatorWatch):
         super().__init__()
-        self.watch, self.known = watch, set()
+        self.watch = watch
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # the other way torch imports its compiler, two seconds long, at the first operator
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function not in self.known:
-            self.known.add(function)
-            self.watch.note(function.name().removeprefix("aten::").split(".")[0])
-        return function(*args, **kwargs) if kwargs else function(*args)
+        self.watch.note(function.name().removeprefix("aten::").split(".")[0])
+        return function(*args, **(kwargs or {}))
 
 
 def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) -> list[tuple[str, str]]:

@@ -44,14 +44,9 @@ def _table(name: str) -> np.ndarray:
     return np.round(table).astype(np.uint8)
 
 
-def bytes_of(unit: np.ndarray) -> np.ndarray:
-    """Values in [0, 1], any shape, to 0 ... 255: uint8 of that shape."""
-    return (unit * 255 + 0.5).astype(np.uint8)  # thrice as fast as rounding, and a picture has many pixels
-
-
 def look_up(unit: np.ndarray, name: str) -> np.ndarray:
     """Values in [0, 1], any shape, to colours of the named map: (..., 3) uint8."""
-    return _table(name)[bytes_of(unit)]
+    return _table(name)[np.round(unit * 255).astype(np.uint8)]
 
 
 def label_colours(labels: np.ndarray) -> np.ndarray:

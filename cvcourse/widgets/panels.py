@@ -188,8 +188,8 @@ def image(
     values = to_image(picture)
     if colours not in ("grey", "signed", "heat", "labels"):
         raise ValueError(f'image takes colours "grey", "signed", "heat" or "labels", not {colours!r}.')
-    low, high = limits or _auto_limits(values, colours)
     finite = np.isfinite(values)
+    low, high = limits or _auto_limits(values, finite, colours)
     missing = int((~finite).sum())
     remark = f"{values.shape[0]} × {values.shape[1]}" + (f" · {missing} not a number" if missing else "")
     return Image(
@@ -293,11 +293,10 @@ def _said_alike(values: list[float]) -> list[str]:
     return [f"{value:.{decimals}f}".replace("-", "−") for value in values] if plain else said
 
 
-def _auto_limits(values: np.ndarray, name: str) -> tuple[float, float]:
+def _auto_limits(values: np.ndarray, finite: np.ndarray, name: str) -> tuple[float, float]:
     """The values that get the first and the last colour."""
     if values.dtype == np.uint8 and name != "signed":
         return 0, 255
-    finite = np.isfinite(values)
     kept = values if finite.all() else values[finite]
     low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 1.0)
     if name == "signed":
@@ -316,14 +315,11 @@ def _to_rgba(values: np.ndarray, finite: np.ndarray, name: str, low: float, high
         rgba[..., :3] = colours.label_colours(labels)
         rgba[..., 3] = np.where(labels < 0, 0, 255)
         return rgba
-    if values.dtype == np.uint8 and values.ndim == 3 and (low, high) == (0, 255):
-        rgba[..., :3] = values
-        return rgba
     whole = finite.all()
     unit = (values if whole else np.where(finite, values, low)).astype(np.result_type(values, np.float32)) - low
     unit /= high - low
     unit.clip(0, 1, out=unit)
-    rgba[..., :3] = colours.bytes_of(unit) if values.ndim == 3 else colours.look_up(unit, name)
+    rgba[..., :3] = np.round(unit * 255) if values.ndim == 3 else colours.look_up(unit, name)
     if not whole:
         rgba[~(finite if finite.ndim == 2 else finite.all(-1)), :3] = colours.to_rgb(colours.NOT_A_NUMBER)
     return rgba

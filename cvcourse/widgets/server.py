@@ -2,7 +2,7 @@
 
 Two things hold it back otherwise. Jupyter's server leaves Nagle's algorithm on, which waits until the browser has
 acknowledged the message before, and the browser's machine delays that by 40 ms. And for every move of a slider the
-kernel says "busy" first, whereupon JupyterLab redraws toolbar, status bar and tab while the picture waits: 15 to 25 ms.
+kernel says "busy" first, whereupon JupyterLab redraws toolbar, status bar and tab while the picture waits.
 
 jupyter_server_config.json, beside this file, switches the extension on from any `jupyter_server_config.d` folder of
 Jupyter's settings. Without it widgets work, only later.
@@ -37,17 +37,16 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
         """Pass a message of the kernel's on; "busy" waits until it is worth saying, and "idle" makes it needless."""
         state, message = self.state_of_widget(outgoing_msg)
         if state == "busy":
-            say = super().handle_outgoing_message
             loop = asyncio.get_running_loop()
-            self.held[message] = loop.call_later(WORTH_SAYING_S, self.say, message, say, stream, outgoing_msg)
+            self.held[message] = loop.call_later(WORTH_SAYING_S, self.say_after_all, message, stream, outgoing_msg)
             return
         if state == "idle" and message in self.held:
             self.held.pop(message).cancel()
         super().handle_outgoing_message(stream, outgoing_msg)
 
-    def say(self, message: str, say: Any, stream: Any, outgoing_msg: list[Any]) -> None:
+    def say_after_all(self, message: str, stream: Any, outgoing_msg: list[Any]) -> None:
         del self.held[message]
-        say(stream, outgoing_msg)
+        super().handle_outgoing_message(stream, outgoing_msg)
 
     def state_of_widget(self, outgoing_msg: list[Any]) -> tuple[str, str]:
         """("busy" or "idle", id of the widget's message that the kernel works on); two empty texts for all else."""

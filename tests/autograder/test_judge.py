@@ -39,6 +39,13 @@ def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None
         (torch.zeros(2), torch.tensor([0.0, math.nan]), "NaN in 1 of 2 places, first at [1]"),
         (torch.zeros(2), torch.tensor([0.0, math.inf]), "largest difference inf at [1]"),
         (torch.tensor([math.inf, 1.0]), torch.tensor([2.0, 1.0]), "infinite or NaN values differ, first at [0]"),
+        (torch.tensor([math.nan, math.inf]), torch.tensor([math.nan, 1.0]), "values differ, first at [1]"),
+        (torch.tensor([math.nan, 1.0]), torch.tensor([7.0, 1.0]), "infinite or NaN values differ, first at [0]"),
+        (
+            torch.full((2,), 1e308, dtype=torch.float64),
+            torch.full((2,), -1e308, dtype=torch.float64),
+            "largest difference inf at [0]",
+        ),
         (torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [3.5]]), "largest difference 0.5 at [1, 0]; 1 of 2"),
         (torch.zeros(2), None, "nothing (None; is a `return` missing?) where a tensor is expected"),
         (torch.zeros(2), "text", "a str where a tensor is expected"),
@@ -53,6 +60,7 @@ def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None
         (torch.zeros(2), torch.zeros(2, device="meta"), "on meta, but the input is on cpu"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_a_difference_is_named(expected, got, words):
     if isinstance(got, torch.Tensor) and got.device.type == "meta":
         got_value = plain(torch.zeros(2))
