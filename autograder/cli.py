@@ -136,8 +136,8 @@ def train(
     In several processes: accelerate launch --multi_gpu --num_processes 2 -m autograder.cli train UNIT
     (on processors: ACCELERATE_USE_CPU=true before it).
     """
-    from autograder.lesson import chosen_units
-    from autograder.train import train_unit
+    from autograder.authoring.train import train_unit
+    from autograder.units import chosen_units
 
     (name,) = chosen_units([unit], course)
     written = train_unit(course, name, budget, data, seed, out)
@@ -178,7 +178,7 @@ def build(
 ) -> None:
     """Write notebooks, answer keys and course/ from solutions/."""
     if check:
-        from autograder.build import check_units
+        from autograder.authoring.build import check_units
 
         problems = check_units(units or [])
         for problem in problems:
@@ -188,7 +188,7 @@ def build(
         finish(not problems)
     import torch
 
-    from autograder.build import build_units
+    from autograder.authoring.build import build_units
 
     torch.set_num_threads(1)  # probes use tensors so small that a second thread only waits
     for built in build_units(units or []):
@@ -206,7 +206,7 @@ def quality(
 
     Stubs and misconceptions must fail, solutions and other right answers pass, and mutants be caught.
     """
-    from autograder.quality import run_quality
+    from autograder.authoring.quality import run_quality
 
     report = run_quality(units or [])
     if as_json:
@@ -235,8 +235,8 @@ def report(
 
     With who had which misconception, exercises that look too hard or too easy, and everything that needs a person.
     """
-    from autograder.grading import class_report
-    from autograder.grading.page import write_page
+    from autograder.reports import class_report
+    from autograder.reports.page import write_page
 
     made = class_report.class_report(course, unit, hide_names, db)
     console().print(made)
@@ -257,8 +257,8 @@ def similar(
 
     A reason to look, not a proof: short exercises have few right answers.
     """
-    from autograder.grading import similar as comparison
-    from autograder.grading.page import write_page
+    from autograder.reports import similar as comparison
+    from autograder.reports.page import write_page
 
     found = comparison.find_similar(course, unit, threshold, common)
     console().print(found)
@@ -296,8 +296,8 @@ def grade(
     # jsonschema takes it if it can, and its grammar costs 0.8 s; no notebook has a field of that format.
     sys.modules.setdefault("rfc3987_syntax", None)
     from autograder.grading.grade import Options, grade_unit
-    from autograder.grading.sandbox import Limits
-    from autograder.grading.show import Progress, summary
+    from autograder.grading.terminal import Progress, summary
+    from autograder.sandbox.bubblewrap import Limits
 
     limits = Limits.of(timeout)
     options = Options(tuple(student or ()), only_failed, again, limits, workers, cluster, unsafe, db, add_students)

@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.build import build_unit, write_notebook
+from autograder.authoring.build import build_unit
+from autograder.authoring.lesson import Exercise, Lesson, read_lesson
+from autograder.authoring.release import write_notebook
+from autograder.authoring.wheat import Alternative, load_wheats
+from autograder.checking.key import HIDDEN, VISIBLE
+from autograder.checking.report import MIME
 from autograder.errors import CourseError
-from autograder.key import HIDDEN, VISIBLE
-from autograder.lesson import ROOT, SOLUTIONS, Exercise, Lesson, chosen_units, read_lesson, units
-from autograder.report import MIME
-from autograder.wheat import Alternative, load_wheats
+from autograder.units import ROOT, SOLUTIONS, chosen_units, units
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -306,8 +308,8 @@ def inserted(source: str, lines: Sequence[str]) -> str:
 def play(unit: str, folder: Path, console: Console, unsafe: bool = False) -> bool:
     """Play the class through `unit` in `folder`; returns whether the grades are as they must be."""
     from autograder.grading.grade import Options, grade_unit
-    from autograder.grading.sandbox import Limits
-    from autograder.grading.show import summary
+    from autograder.grading.terminal import summary
+    from autograder.sandbox.bubblewrap import Limits
 
     started = time.perf_counter()
     lesson = set_up(unit, folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from traitlets.config import Config
 
-from autograder.lesson import COURSE, SOLUTIONS
+from autograder.units import COURSE, SOLUTIONS
 
 # What an instructor edits and a learner must not receive.
 AUTHOR_FILES = ["[0-9][0-9]_*.py", "exercises.toml", "wheats.py", "training.py", "hidden.safetensors"]
@@ -67,7 +67,7 @@ def configure_kernel(c: Config) -> None:
 
 
 def configure_pages(c: Config) -> None:
-    """Let feedback and formgrader show what a learner wrote without letting it act. See `autograder.grading.inert`."""
+    """Let feedback and formgrader show what a learner wrote without letting it act. See `grading.sanitise`."""
     ours = Path(__file__).parent / "grading" / "templates"
     theirs = Path(find_spec("nbgrader").origin).parent / "server_extensions" / "formgrader" / "templates"
     # nbgrader insists on its templates' names, so ours bear the same and come first. formgrader's page builds on

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.check import Checker, key_folder
+from autograder.cells import CHECK, COSTLY_TAGS, SKIP, grader_id, tags
+from autograder.checking.checker import Checker, key_folder
+from autograder.checking.key import ExerciseKey, Key
+from autograder.checking.report import MIME
+from autograder.checking.verdict import State
 from autograder.errors import CourseError
-from autograder.key import ExerciseKey, Key
-from autograder.lesson import CHECK, COSTLY_TAGS, SKIP, grader_id, tags
-from autograder.report import MIME
-from autograder.verdict import State
 
 if TYPE_CHECKING:
     from rich.table import Table

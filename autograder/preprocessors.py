@@ -17,10 +17,10 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 
-from autograder.build import release_digest, released_files
-from autograder.key import HIDDEN, VISIBLE, KeyProblem, read_key
-from autograder.lesson import CHECK, COSTLY_TAGS, SKIP, tags
-from autograder.report import MARK, MIME
+from autograder.authoring.release import release_digest, released_files
+from autograder.cells import CHECK, COSTLY_TAGS, SKIP, tags
+from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, read_key
+from autograder.checking.report import MARK, MIME
 
 Resources = dict[str, Any]
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def built_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature course, built once. Do not write to it: take `mini` for that."""
-    from autograder.build import build_units
+    from autograder.authoring.build import build_units
 
     root = tmp_path_factory.mktemp("built") / "mini"
     shutil.copytree(FIXTURES / "mini", root)

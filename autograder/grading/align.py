@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from autograder.cells import CHECK, COSTLY_TAGS, NAMESPACE_TAGS
 from autograder.grading.intake import RawCell
-from autograder.lesson import CHECK, COSTLY_TAGS, NAMESPACE_TAGS
 
 
 class Role(StrEnum):

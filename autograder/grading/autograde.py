@@ -18,7 +18,7 @@ from traitlets import Bool, Float
 
 from autograder.errors import CourseError
 from autograder.grading.grade import Options, Run, Warm
-from autograder.grading.sandbox import Limits
+from autograder.sandbox.bubblewrap import Limits
 
 _warm: dict[Path, Warm] = {}
 

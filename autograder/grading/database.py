@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autograder.errors import CourseError
-from autograder.grading.trouble import GradebookError, SubmissionError, explained, first_line
+from autograder.grading.errors import GradebookError, SubmissionError, explained, first_line
 from autograder.nbgrader_config import find_tools_beside_python
 
 if TYPE_CHECKING:

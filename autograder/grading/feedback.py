@@ -16,7 +16,7 @@ from markupsafe import Markup
 from nbformat import NotebookNode
 from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
-from autograder.grading import inert
+from autograder.grading import sanitise as inert
 
 Resources = dict[str, Any]
 

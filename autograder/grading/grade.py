@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
 from autograder.grading.align import Aligned, align
+from autograder.grading.errors import SubmissionError
 from autograder.grading.intake import Refused, Submitted, cells_of, is_safe, take_in
-from autograder.grading.kit import Unit, digest_of_text, fresh_key, grader_digest, make_kit, new_secret
-from autograder.grading.lanes import Cluster, Ended, Lanes, Settings
+from autograder.grading.materials import Unit, digest_of_text, fresh_key, grader_digest, make_kit, new_secret
 from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, Results, now
-from autograder.grading.sandbox import Limits
-from autograder.grading.trouble import SubmissionError
-from autograder.lesson import COURSE
+from autograder.grading.workers import Cluster, Ended, Lanes, Settings
+from autograder.sandbox.bubblewrap import Limits
+from autograder.units import COURSE
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
     from traitlets.config import Config
 
+    from autograder.checking.key import Key
     from autograder.grading.gradebook import GradebookWriter
-    from autograder.grading.kit import Kit
-    from autograder.key import Key
+    from autograder.grading.materials import Kit
 
 SUBMITTED = "submitted"
 
@@ -327,7 +327,7 @@ class Run:
 
     def dressed(self, result: Result, aligned: Aligned) -> NotebookNode:
         """The graded notebook. Raises SubmissionError where none can be made: the others are not to suffer for it."""
-        from autograder.grading.dress import dressed
+        from autograder.grading.graded_notebook import dressed
 
         try:
             return dressed(aligned.cells, result)

@@ -24,9 +24,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from autograder.cells import CHECK
+from autograder.checking.report import explanation
+from autograder.checking.verdict import State, Verdict
 from autograder.errors import CourseError
 from autograder.files import write_safely
 from autograder.grading.database import PATIENCE, Database
+from autograder.grading.errors import GradebookError, SubmissionError, explained, first_line
 from autograder.grading.graded_folder import (
     NEXT,
     PREVIOUS,
@@ -38,11 +42,7 @@ from autograder.grading.graded_folder import (
 )
 from autograder.grading.lateness import LateRule, TimeOfSubmission, due_date_of, seconds_late
 from autograder.grading.result import FOLDER, NEEDS_A_PERSON, SAFE_NAME, Result
-from autograder.grading.trouble import GradebookError, SubmissionError, explained, first_line
-from autograder.lesson import CHECK
 from autograder.nbgrader_config import configure
-from autograder.report import explanation
-from autograder.verdict import State, Verdict
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

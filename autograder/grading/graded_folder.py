@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
 
+from autograder.grading.errors import SubmissionError, explained, shown
 from autograder.grading.lateness import TIMESTAMP
-from autograder.grading.trouble import SubmissionError, explained, shown
 
 if TYPE_CHECKING:
     from nbgrader.coursedir import CourseDirectory

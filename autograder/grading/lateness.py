@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autograder.grading.trouble import GradebookError, first_line
+from autograder.grading.errors import GradebookError, first_line
 
 if TYPE_CHECKING:
     from traitlets.config import Config

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
 from autograder.errors import CourseError
 from autograder.files import write_safely
-from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
 
 FORMAT = 1
 FOLDER = ".grading"

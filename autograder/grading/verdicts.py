@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from autograder.grading import source
+from autograder.checking.judge import judge, judge_answers
+from autograder.checking.key import CaseKey, ExerciseKey, Key
+from autograder.checking.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
+from autograder.checking.verdict import SPECIAL, CaseVerdict, State, Verdict
+from autograder.grading import learner_source as source
 from autograder.grading.align import RUN, Cell, Role
-from autograder.grading.drive import Transcript
 from autograder.grading.result import CellRun
-from autograder.judge import judge, judge_answers
-from autograder.key import CaseKey, ExerciseKey, Key
-from autograder.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
-from autograder.verdict import SPECIAL, CaseVerdict, State, Verdict
+from autograder.grading.session import Transcript
 
 KINDS = {"tensor", "array", "nothing (None)", *SCALARS.values(), *(f"tuple of {kind}s" for kind in SCALARS.values())}
 DEVICES = {"cpu", "cuda", "mps", "meta"}

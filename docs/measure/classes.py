@@ -18,14 +18,15 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.build import write_notebook
+from autograder.authoring.lesson import Exercise
+from autograder.authoring.release import write_notebook
+from autograder.authoring.wheat import load_wheats
+from autograder.cells import CHECK
+from autograder.checking.judge import judge
+from autograder.checking.key import HIDDEN, VISIBLE, ExerciseKey, merge, read_key
+from autograder.checking.verdict import State
 from autograder.demo import Cast, Classroom, answered, inserted, noisy, set_up, source_of_alternative
 from autograder.grading.result import NEEDS_A_PERSON
-from autograder.judge import judge
-from autograder.key import HIDDEN, VISIBLE, ExerciseKey, merge, read_key
-from autograder.lesson import CHECK, Exercise
-from autograder.verdict import State
-from autograder.wheat import load_wheats
 
 RIGHT, MISCONCEPTION, MIXTURE, STUB = "right, in several styles", "one misconception", "partly done", "untouched"
 BROKEN, SHORTCUT, DAMAGED = "does not run", "forbidden shortcut", "damaged, nothing lost"

@@ -20,7 +20,8 @@ from figures import ROOT, machine, table, write_block
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from autograder.lesson import SOLUTIONS, read_lesson
+from autograder.authoring.lesson import read_lesson
+from autograder.units import SOLUTIONS
 from cvcourse import data, measures, models
 from cvcourse.training import fit
 

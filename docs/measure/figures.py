@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "figures.md"
 
 def main() -> None:
     """Measure everything and write the page."""
-    from autograder.lesson import units
+    from autograder.units import units
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", metavar="FILE", type=Path, help="what the tests wrote to CVCOURSE_FIGURES")
@@ -90,7 +90,7 @@ def imports() -> str:
 
 def builds(units: Iterable[str], folder: Path) -> str:
     """Time of `cvcourse build`, a copy of the course each."""
-    from autograder.build import build_unit
+    from autograder.authoring.build import build_unit
 
     shutil.copytree(ROOT / "solutions", folder / "solutions")
     build_unit(next(iter(units)), folder)  # pays for nbgrader's imports
@@ -129,7 +129,7 @@ def runs(lines: list[dict]) -> str:
 
 def checks() -> str:
     """What the gates print."""
-    from autograder.quality import run_quality
+    from autograder.authoring.quality import run_quality
 
     rows = [
         (

@@ -26,10 +26,10 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from autograder.cells import CHECK  # noqa: E402
 from autograder.demo import Classroom  # noqa: E402
-from autograder.grading.lanes import cores  # noqa: E402
 from autograder.grading.result import Results  # noqa: E402
-from autograder.lesson import CHECK  # noqa: E402
+from autograder.grading.workers import cores  # noqa: E402
 from docs.measure.classes import Submission, hand_in, honest_class, makers_of  # noqa: E402
 from docs.measure.figures import machine, table, write_block  # noqa: E402
 
@@ -40,7 +40,7 @@ REGRADE_BAR = 2.0  # seconds
 LOOK = 0.05  # seconds between two looks at memory
 WATCHED = 6  # submissions graded while memory is looked at
 IN_KERNEL = "from autograder.nbgrader_config import configure\n\nconfigure(get_config(), in_kernel=True)\n"
-SERVER = "autograder.grading.zygote"
+SERVER = "autograder.sandbox.server"
 
 
 @dataclass

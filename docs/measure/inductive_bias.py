@@ -22,7 +22,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from autograder.lesson import read_lesson  # noqa: E402
+from autograder.authoring.lesson import read_lesson  # noqa: E402
 from cvcourse import data  # noqa: E402
 from cvcourse.training import accuracy  # noqa: E402
 from cvcourse.training.reference import environment_of  # noqa: E402

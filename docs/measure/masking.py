@@ -19,7 +19,8 @@ import torch
 from figures import ROOT, machine, table, write_block
 from torch import Tensor, nn
 
-from autograder.lesson import SOLUTIONS, read_lesson
+from autograder.authoring.lesson import read_lesson
+from autograder.units import SOLUTIONS
 from cvcourse import data, measures, models
 from cvcourse.training import adamw, fit, warmup_cosine
 

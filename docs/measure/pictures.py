@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from autograder.lesson import read_lesson  # noqa: E402
+from autograder.authoring.lesson import read_lesson  # noqa: E402
 from tests.browser import harness  # noqa: E402
 
 UNIT, EXERCISE, MISTAKE = "01_convolution", "conv1d", "a flipped kernel"

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from figures import ROOT, machine, table, write_block
 from torch import Tensor
 
-from autograder.lesson import SOLUTIONS
+from autograder.units import SOLUTIONS
 from cvcourse import measures, models
 from cvcourse.data import NestedScenes, nested_scenes
 from cvcourse.models import mask_iou

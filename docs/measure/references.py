@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from figures import ROOT, table, write_block
 
-from autograder.lesson import SOLUTIONS, units
-from autograder.train import FILE, training_of
+from autograder.authoring.train import FILE, training_of
+from autograder.units import SOLUTIONS, units
 from cvcourse.training import read_reference
 
 BLOCK, COMMAND = "references", "python docs/measure/references.py"

@@ -21,9 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from autograder.cells import CHECK  # noqa: E402
 from autograder.demo import Classroom  # noqa: E402
 from autograder.grading.result import Result, Results  # noqa: E402
-from autograder.lesson import CHECK  # noqa: E402
 from docs.measure.classes import SCRIPT, Submission, hand_in, makers_of, rehearsal_class  # noqa: E402
 from docs.measure.figures import machine, table, write_block  # noqa: E402
 from docs.measure.grading import environment, same  # noqa: E402

@@ -17,12 +17,13 @@ import torch
 from nbclient import NotebookClient
 from safetensors.torch import save_file
 
-from autograder import cli, key
-from autograder.build import build_units
-from autograder.check import Checker
+from autograder import cli
+from autograder.authoring.build import build_units
+from autograder.authoring.lesson import read_lesson
+from autograder.checking import key
+from autograder.checking.checker import Checker
+from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, read_key
 from autograder.errors import CourseError
-from autograder.key import HIDDEN, VISIBLE, KeyProblem, read_key
-from autograder.lesson import read_lesson
 
 UNIT = "90_mini"
 
@@ -222,7 +223,9 @@ def outputs_of(folder: Path, *sources: str) -> list[list[Mapping]]:
 
 def test_a_kernel_without_torch(course: Path) -> None:
     _, (error,) = outputs_of(
-        course, "import sys; sys.modules['torch'] = None", f"from autograder.check import Checker\nChecker('{UNIT}')"
+        course,
+        "import sys; sys.modules['torch'] = None",
+        f"from autograder.check import Checker\nChecker('{UNIT}')",
     )
     (line,) = error["traceback"]
     assert line.startswith("torch cannot be loaded by this kernel's Python, ")
@@ -357,7 +360,7 @@ def test_a_broken_source(
     path.write_text(text.replace(before, after), encoding="latin-1" if "not UTF-8" in said else "utf-8")
     existing = contents(mini)
     monkeypatch.setattr(sys, "argv", ["cvcourse", "build", UNIT])
-    monkeypatch.setattr("autograder.build.build_units.__defaults__", ((), mini))
+    monkeypatch.setattr("autograder.authoring.build.build_units.__defaults__", ((), mini))
     with pytest.raises(SystemExit) as stop:
         cli.main()
     line = capsys.readouterr().err

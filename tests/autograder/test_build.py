@@ -7,10 +7,10 @@ import json
 import nbformat
 import pytest
 
-from autograder.build import build_units, check_units
+from autograder.authoring.build import build_units, check_units
+from autograder.authoring.lesson import read_lesson
+from autograder.checking.key import HIDDEN, VISIBLE, read_key
 from autograder.errors import CourseError
-from autograder.key import HIDDEN, VISIBLE, read_key
-from autograder.lesson import read_lesson
 
 
 def edit(path, before, after):
@@ -74,7 +74,7 @@ def test_what_is_out_of_step_is_found(mini, file, before, after):
 def test_numbers_that_the_solution_does_not_give_are_found(mini):
     from dataclasses import replace
 
-    from autograder.key import write_key
+    from autograder.checking.key import write_key
 
     path = mini / "solutions" / "90_mini" / VISIBLE
     key = read_key(path)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from autograder import report
-from autograder.check import Checker
+from autograder.checking import report
+from autograder.checking.checker import Checker
+from autograder.checking.key import HIDDEN
+from autograder.checking.verdict import State
 from autograder.errors import CheckFailed, CourseError
-from autograder.key import HIDDEN
-from autograder.verdict import State
 
 
 @pytest.fixture

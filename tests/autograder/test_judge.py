@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autograder.judge import compare, earned_shares, judge, judge_answers, known_beforehand
-from autograder.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer
-from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
-from autograder.verdict import SPECIAL, CaseVerdict, Fit, Hint, State
+from autograder.checking.judge import compare, earned_shares, judge, judge_answers, known_beforehand
+from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer
+from autograder.checking.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
+from autograder.checking.verdict import SPECIAL, CaseVerdict, Fit, Hint, State
 
 RULE = ProbeRule({"float32": 1e-4, "float64": 1e-8}, {"float32": 1e-6, "float64": 1e-10}, law=False, weight=1.0)
 LAW = ProbeRule(RULE.rtol, RULE.atol, law=True, weight=1.0)

@@ -1,4 +1,4 @@
-"""Dependencies point one way, and what learners import is light."""
+"""The walls of the house: who may import whom, and what learners import is light. docs/architecture.md explains both."""
 
 from __future__ import annotations
 
@@ -7,37 +7,95 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from autograder.lesson import ROOT
+from autograder.units import ROOT
 
-LEARNER_SIDE = [
-    *("check", "errors", "files", "judge", "key", "libraries", "observe", "outcome", "probe", "report", "shortcuts"),
-    "verdict",
-]
+# What every room may use. None of it imports a folder.
+GROUND = {"cells", "errors", "files", "units", "nbgrader_config"}
+# What grading needs of authoring: to read a lesson, to record a key with fresh inputs, to make a release anew.
+READING = {"authoring.lesson", "authoring.record", "authoring.release"}
+MAY_IMPORT = {
+    "checking": {"checking", "cells", "errors", "files"},
+    "sandbox": {"sandbox", "checking", "check", *GROUND},
+    "authoring": {"authoring", "checking", *GROUND},
+    "grading": {"grading", "sandbox", "checking", *READING, *GROUND},
+    "reports": {"reports", "grading", "checking", *GROUND},
+}
+DOORS = {"check": "checking.checker", "probe": "checking.probe", "wheat": "authoring.wheat"}
+COMMANDS = {"cli", "demo", "doctor", "lab", "notebook", "preprocessors", "__init__"}
 
 
 def imports_of(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Every module that a file names in an import, wherever the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports_of(path):
+    """The modules of this package that a file imports, without the package's name: `checking.key`."""
+    for name in imports_of(path):
+        package, *parts = name.split(".")
+        if package == "autograder":
+            yield ".".join(parts[: depth(parts)])
+
+
+def depth(parts):
+    """How many of the parts name a module; the rest is a name in it."""
+    place = Path(ROOT, "autograder", *parts)
+    return len(parts) if place.is_dir() or place.with_suffix(".py").exists() else len(parts) - 1
+
+
+def modules(folder):
+    files = sorted((ROOT / "autograder" / folder).glob("*.py"))
+    assert files
+    return files
+
+
+def is_allowed(name, allowed):
+    return name in allowed or name.split(".")[0] in allowed
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_imports_what_the_table_allows(folder):
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules(folder)
+        for name in own_imports_of(path)
+        if not is_allowed(name, MAY_IMPORT[folder])
+    ]
+    assert not wrong
+
+
+def test_every_module_has_its_place_in_the_table():
+    found = {path.stem for path in modules("")}
+    assert found == GROUND | set(DOORS) | COMMANDS
+    folders = {path.parent.name for path in (ROOT / "autograder").glob("*/*.py")}
+    assert folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", sorted(GROUND))
+def test_the_ground_imports_only_itself(module):
+    assert set(own_imports_of(ROOT / "autograder" / f"{module}.py")) <= GROUND
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_only_leads_to_its_room(door):
+    path = ROOT / "autograder" / f"{door}.py"
+    assert set(own_imports_of(path)) == {DOORS[door]}
+    statements = [type(node) for node in ast.parse(path.read_text()).body]
+    assert set(statements) <= {ast.Expr, ast.Import, ast.ImportFrom, ast.Assign}
 
 
 def test_the_library_does_not_know_the_grader():
     files = list((ROOT / "cvcourse").rglob("*.py"))
     assert files
     assert not [path for path in files for name in imports_of(path) if name.split(".")[0] in ("autograder", "nbgrader")]
-
-
-@pytest.mark.parametrize("module", LEARNER_SIDE)
-def test_the_learners_side_does_not_know_the_workshop(module):
-    allowed = {f"autograder.{name}" for name in LEARNER_SIDE} | {"autograder"}
-    names = [name for name in imports_of(ROOT / "autograder" / f"{module}.py") if name.startswith("autograder")]
-    assert {".".join(name.split(".")[:2]) for name in names} - {"autograder.report"} <= allowed
 
 
 def run(code):

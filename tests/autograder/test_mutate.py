@@ -1,4 +1,4 @@
-"""What `autograder.mutate` edits, what it leaves alone, and how survivors are marked."""
+"""What `autograder.authoring.mutate` edits, what it leaves alone, and how survivors are marked."""
 
 import ast
 import itertools
@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from autograder.mutate import OPERATORS, REMOVED, Mutant, is_equivalent, mutants, unused_equivalents
+from autograder.authoring.mutate import OPERATORS, REMOVED, Mutant, is_equivalent, mutants, unused_equivalents
 
 BATCH_NORM = '''
 @torch.compile(dynamic=3 > 2)

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autograder.shortcuts import forbidden_in_source
+from autograder.checking.shortcuts import forbidden_in_source
 
 
 @dataclass

@@ -14,8 +14,8 @@ from nbformat import NotebookNode
 from rich.console import Console
 
 from autograder import cli
+from autograder.authoring.lesson import read_lesson
 from autograder.errors import CourseError
-from autograder.lesson import read_lesson
 from autograder.notebook import NotebookReport, Row, check_notebook
 
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}

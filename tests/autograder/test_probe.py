@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from autograder.observe import Watched
-from autograder.probe import Draw, MissingPart, provided
-from autograder.shortcuts import forbidden_in_source
+from autograder.checking.observe import Watched
+from autograder.checking.probe import Draw, MissingPart, provided
+from autograder.checking.shortcuts import forbidden_in_source
 
 
 class Layers(nn.Module):

@@ -9,10 +9,10 @@ import re
 import nbformat
 import pytest
 
-from autograder.build import build_units
-from autograder.lesson import read_lesson
-from autograder.mutate import Mutant
-from autograder.quality import Release, run_quality, survives
+from autograder.authoring.build import build_units
+from autograder.authoring.lesson import read_lesson
+from autograder.authoring.mutate import Mutant
+from autograder.authoring.quality import Release, run_quality, survives
 
 
 def quality_after(mini, file, before, after):

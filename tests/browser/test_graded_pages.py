@@ -15,11 +15,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
-from autograder import report
+from autograder.authoring.lesson import read_lesson
+from autograder.checking import report
+from autograder.checking.verdict import CaseVerdict, State, Verdict
 from autograder.demo import CONFIG, Classroom, answered
-from autograder.grading.dress import verdict_output
-from autograder.lesson import read_lesson
-from autograder.verdict import CaseVerdict, State, Verdict
+from autograder.grading.graded_notebook import verdict_output
 
 from .harness import ROOT, _free_port, _wait_for
 

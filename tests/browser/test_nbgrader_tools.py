@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autograder.lesson import read_lesson, units
+from autograder.authoring.lesson import read_lesson
+from autograder.units import units
 
 from .harness import ROOT
 from .test_widgets import stop_kernels

@@ -102,7 +102,7 @@ def test_starts_without_heavy_imports() -> None:
     ],
 )
 def test_an_error_is_one_line(run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
-    stand_in(monkeypatch, "autograder.build", build_units=raising(error))
+    stand_in(monkeypatch, "autograder.authoring.build", build_units=raising(error))
     code, out, err = run("build")
     assert (code, out) == (2, "")
     assert said in err and len(err.splitlines()) == 1
@@ -116,14 +116,14 @@ def test_data_error_is_one_line(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_debug_shows_the_traceback(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "autograder.build", build_units=raising(CourseError("no")))
+    stand_in(monkeypatch, "autograder.authoring.build", build_units=raising(CourseError("no")))
     monkeypatch.setenv(cli.DEBUG, "1")
     with pytest.raises(CourseError):
         run("build")
 
 
 def test_interrupt(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "autograder.build", build_units=raising(KeyboardInterrupt()))
+    stand_in(monkeypatch, "autograder.authoring.build", build_units=raising(KeyboardInterrupt()))
     code, _, err = run("build")
     assert code in (1, 130) and "Traceback" not in err
 
@@ -133,9 +133,11 @@ def test_interrupt(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_build_check(run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    stand_in(monkeypatch, "autograder.build", check_units=lambda units: asked.append(units) or [])
+    stand_in(monkeypatch, "autograder.authoring.build", check_units=lambda units: asked.append(units) or [])
     assert run("build", "--check")[0] == 0
-    stand_in(monkeypatch, "autograder.build", check_units=lambda units: asked.append(units) or ["a.ipynb differs"])
+    stand_in(
+        monkeypatch, "autograder.authoring.build", check_units=lambda units: asked.append(units) or ["a.ipynb differs"]
+    )
     code, out, _ = run("build", "01", "02_building_blocks", "--check")
     assert (code, out) == (1, "a.ipynb differs\n")
     assert asked == [[], ["01", "02_building_blocks"]]
@@ -143,7 +145,7 @@ def test_build_check(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_build_says_what_it_made_and_kept(run, monkeypatch: pytest.MonkeyPatch) -> None:
     built = types.SimpleNamespace(unit="01_convolution", exercises=9, points=27.0, minutes=100, kept=["kept as mine-1"])
-    stand_in(monkeypatch, "autograder.build", build_units=lambda units: [built])
+    stand_in(monkeypatch, "autograder.authoring.build", build_units=lambda units: [built])
     code, out, _ = run("build")
     assert (code, out.splitlines()) == (0, ["01_convolution: 9 exercises, 27 points, 100 minutes", "  kept as mine-1"])
 
@@ -247,6 +249,6 @@ def test_lab_gets_folder_and_options(run, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_quality_json_is_json(run, monkeypatch: pytest.MonkeyPatch) -> None:
     report = types.SimpleNamespace(rows=[{"exercise": "conv1d", "points": 3}], passed=False)
-    stand_in(monkeypatch, "autograder.quality", run_quality=lambda units: report)
+    stand_in(monkeypatch, "autograder.authoring.quality", run_quality=lambda units: report)
     code, out, _ = run("quality", "--json")
     assert code == 1 and json.loads(out) == [{"exercise": "conv1d", "points": 3}]

@@ -13,8 +13,8 @@ from grading_class import LIMITS
 
 from autograder.grading import grade
 from autograder.grading.grade import Options, Run
-from autograder.grading.lanes import Ended, Lanes, Settings
-from autograder.grading.sandbox import SandboxError
+from autograder.grading.workers import Ended, Lanes, Settings
+from autograder.sandbox.bubblewrap import SandboxError
 
 
 @pytest.fixture(scope="session")

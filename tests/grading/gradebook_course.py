@@ -13,10 +13,10 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from sqlalchemy import create_engine, text
 
+from autograder.authoring.lesson import read_lesson
+from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
 from autograder.demo import CONFIG, Classroom, answered
 from autograder.grading.result import Result
-from autograder.lesson import read_lesson
-from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
 
 UNIT = "90_mini"
 POINTS = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}

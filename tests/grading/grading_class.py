@@ -10,7 +10,7 @@ import nbformat
 from gradebook_course import UNIT, WORDS, gradebook, notebook_of, solved
 from nbformat import NotebookNode
 
-from autograder.grading.sandbox import Limits
+from autograder.sandbox.bubblewrap import Limits
 
 LIMITS = Limits(memory=2**30, cell_seconds=2.0, check_seconds=2.0, notebook_seconds=60.0)
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}

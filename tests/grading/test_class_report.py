@@ -16,12 +16,12 @@ import pytest
 from nbgrader.api import Gradebook
 from rich.console import Console
 
+from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
 from autograder.errors import CourseError
-from autograder.grading.class_report import CONCERNS, ClassReport, HandGrade, class_report, histogram, html, summarise
-from autograder.grading.pseudonyms import Pseudonyms, read_secret
 from autograder.grading.result import UNSAFE, CellRun, Result, Results
 from autograder.nbgrader_config import find_tools_beside_python
-from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
+from autograder.reports.class_report import CONCERNS, ClassReport, HandGrade, class_report, histogram, html, summarise
+from autograder.reports.pseudonyms import Pseudonyms, read_secret
 
 UNIT = "90_mini"
 EXERCISES = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}

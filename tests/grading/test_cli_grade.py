@@ -14,8 +14,8 @@ import pytest
 from gradebook_course import UNIT, db_url, grades, notebook_of, solved
 from grading_class import KILLED, LOOP, SLEEP, enrol, hand_in, with_cell
 
+from autograder.checking.verdict import State
 from autograder.grading.result import UNSAFE, Results
-from autograder.verdict import State
 
 FINE, WANTING, FAILED, INTERRUPTED = 0, 1, 2, 130
 COMMAND = [sys.executable, "-m", "autograder.cli", "grade"]

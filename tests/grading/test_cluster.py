@@ -20,9 +20,9 @@ from grading_class import KILLED, LIMITS, LOOP, enrol, hand_in, patched, with_ce
 
 from autograder.errors import CourseError
 from autograder.grading import grade
-from autograder.grading import lanes as lanes_module
+from autograder.grading import workers as lanes_module
 from autograder.grading.grade import Graded, Options, grade_unit
-from autograder.grading.lanes import Cluster, Settings
+from autograder.grading.workers import Cluster, Settings
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, when processes die
@@ -209,7 +209,7 @@ def test_a_machine_too_busy_for_dask_says_so(monkeypatch):
 
 
 def test_workers_of_another_version_do_not_grade(processes, monkeypatch):
-    from autograder.grading import kit
+    from autograder.grading import materials as kit
 
     processes.worker("one")
     monkeypatch.setattr(kit, "grader_digest", lambda: "another")

@@ -14,16 +14,16 @@ from gradebook_course import UNIT, solved
 from grading_class import DEADLY, KILLED, LIMITS, SLEEP, with_cell
 from nbformat import NotebookNode
 
-from autograder.grading import drive as drive_module
+from autograder.checking.key import Key
+from autograder.checking.verdict import State
+from autograder.grading import session as drive_module
 from autograder.grading.align import Cell, align
-from autograder.grading.drive import Drive, GraderFault, Transcript, drive, with_settings
 from autograder.grading.intake import cells_of
-from autograder.grading.kit import Kit, Unit, fresh_key, make_kit
-from autograder.grading.lanes import Lanes, Settings
+from autograder.grading.materials import Kit, Unit, fresh_key, make_kit
+from autograder.grading.session import Drive, GraderFault, Transcript, drive, with_settings
 from autograder.grading.verdicts import verdicts_of
-from autograder.grading.wire import LENGTHS, pack
-from autograder.key import Key
-from autograder.verdict import State
+from autograder.grading.workers import Lanes, Settings
+from autograder.sandbox.wire import LENGTHS, pack
 
 RIGHT = {"moving_sum": State.RIGHT, "Scale": State.RIGHT, "counts": State.RIGHT}
 Run = Callable[..., Transcript]

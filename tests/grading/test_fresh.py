@@ -14,18 +14,19 @@ from typing import Any
 
 import pytest
 
-from autograder.grading import kit
-from autograder.grading.kit import Unit, fresh_key, make_kit
-from autograder.grading.wire import LENGTHS
-from autograder.judge import judge, judge_answers
-from autograder.key import ExerciseKey, Key
-from autograder.lesson import ROOT, Exercise, Lesson, units
-from autograder.observe import observe
-from autograder.outcome import Outcome
-from autograder.probe import Draw, ProbeFile, load_probes
-from autograder.record import variant
-from autograder.verdict import State, Verdict
-from autograder.wheat import load_wheats
+from autograder.authoring.lesson import Exercise, Lesson
+from autograder.authoring.record import variant
+from autograder.authoring.wheat import load_wheats
+from autograder.checking.judge import judge, judge_answers
+from autograder.checking.key import ExerciseKey, Key
+from autograder.checking.observe import observe
+from autograder.checking.outcome import Outcome
+from autograder.checking.probe import Draw, ProbeFile, load_probes
+from autograder.checking.verdict import State, Verdict
+from autograder.grading import materials as kit
+from autograder.grading.materials import Unit, fresh_key, make_kit
+from autograder.sandbox.wire import LENGTHS
+from autograder.units import ROOT, units
 
 MINI = "90_mini"
 SECRETS = [f"{number:032x}" for number in range(1, 4)]

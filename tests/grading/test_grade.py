@@ -19,15 +19,16 @@ import pytest
 from gradebook_course import UNIT, comments, db_url, gradebook, grades, solved, tables
 from grading_class import FULL, LIMITS, a_class, cell, enrol, hand_in
 
+from autograder.checking.report import MIME
+from autograder.checking.verdict import State
 from autograder.errors import CourseError
-from autograder.grading import dress, grade
+from autograder.grading import grade
 from autograder.grading import gradebook as gradebook_module
+from autograder.grading import graded_notebook as dress
+from autograder.grading.errors import GradebookError
 from autograder.grading.grade import Graded, Options, grade_unit
-from autograder.grading.lanes import Lanes, Settings
 from autograder.grading.result import BUBBLEWRAP, Result, Results, from_json
-from autograder.grading.trouble import GradebookError
-from autograder.report import MIME
-from autograder.verdict import State
+from autograder.grading.workers import Lanes, Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
 RIGHT, ZERO = dict(FULL), dict.fromkeys(FULL, 0.0)

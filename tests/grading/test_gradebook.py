@@ -39,6 +39,7 @@ from nbgrader.plugins import LateSubmissionPlugin
 from sqlalchemy import event
 from traitlets.config import Config
 
+from autograder.checking.verdict import Fit, Hint, State, Verdict
 from autograder.demo import Classroom
 from autograder.grading import graded_folder
 from autograder.grading.database import Database
@@ -46,7 +47,6 @@ from autograder.grading.gradebook import MAX_COMMENT, GradebookError, GradebookW
 from autograder.grading.graded_folder import GradedFolder
 from autograder.grading.result import Result
 from autograder.nbgrader_config import configure
-from autograder.verdict import Fit, Hint, State, Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
 DUE = datetime(2026, 1, 10, 12)

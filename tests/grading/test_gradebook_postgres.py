@@ -38,10 +38,10 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy import create_engine, text
 from traitlets.config import Config
 
+from autograder.checking.judge import State
 from autograder.grading.database import Database
 from autograder.grading.gradebook import GradebookError, GradebookWriter, SubmissionError
 from autograder.grading.graded_folder import GradedFolder
-from autograder.judge import State
 from autograder.nbgrader_config import configure
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries

@@ -15,10 +15,10 @@ import nbformat
 import pytest
 from PIL import Image
 
-from autograder import report
-from autograder.grading import inert
-from autograder.grading.dress import verdict_output
-from autograder.verdict import CaseVerdict, Fit, Hint, State, Verdict
+from autograder.checking import report
+from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
+from autograder.grading import sanitise as inert
+from autograder.grading.graded_notebook import verdict_output
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "course").glob("*/[0-9]*.ipynb"))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from autograder.checking.verdict import CaseVerdict, Hint, State, Verdict
 from autograder.grading.result import Result
-from autograder.verdict import CaseVerdict, Hint, State, Verdict
 from docs.measure import classes, figures, grading, rehearsal
 
 UNIT = "01_convolution"

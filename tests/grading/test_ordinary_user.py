@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from autograder.authoring.lesson import read_lesson
 from autograder.demo import Classroom, answered
-from autograder.grading.lanes import Lanes, Settings
 from autograder.grading.result import Results
-from autograder.grading.wire import receive, send
-from autograder.lesson import ROOT, read_lesson
+from autograder.grading.workers import Lanes, Settings
+from autograder.sandbox.wire import receive, send
+from autograder.units import ROOT
 
 UNIT, USER = "90_mini", 1000
 pytestmark = [

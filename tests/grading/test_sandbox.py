@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from grading_class import LIMITS
 
-from autograder.grading import sandbox as sandbox_module
-from autograder.grading import syscalls
-from autograder.grading.lanes import Lanes, Settings, private_paths, proven
-from autograder.grading.sandbox import PACKAGES, READ_ONLY, Limits, Sandbox, SandboxError, broken_promises, running
-from autograder.grading.wire import receive, send
+from autograder.grading.workers import Lanes, Settings, private_paths, proven
+from autograder.sandbox import bubblewrap as sandbox_module
+from autograder.sandbox import syscalls
+from autograder.sandbox.bubblewrap import PACKAGES, READ_ONLY, Limits, Sandbox, SandboxError, broken_promises, running
+from autograder.sandbox.wire import receive, send
 
 
 @pytest.fixture
@@ -326,7 +326,7 @@ def stage_folders() -> set[Path]:
 
 def test_a_host_that_is_killed_takes_its_sandbox_with_it(must_be_sandboxed, tmp_path):
     script = (
-        "import sys, time\nfrom autograder.grading.sandbox import Sandbox\n"
+        "import sys, time\nfrom autograder.sandbox.bubblewrap import Sandbox\n"
         "sandbox = Sandbox(); sandbox.wait_until_ready(); print(sandbox.process.pid, flush=True); time.sleep(100)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as host:

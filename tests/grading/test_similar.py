@@ -11,10 +11,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from autograder.authoring.lesson import read_lesson
+from autograder.authoring.wheat import load_wheats
 from autograder.demo import Cast, answered
 from autograder.errors import CourseError
-from autograder.grading import similar
-from autograder.grading.similar import (
+from autograder.reports import similar
+from autograder.reports.similar import (
     BREAK,
     FEWEST_SHARED,
     OWN_CELL,
@@ -28,8 +30,7 @@ from autograder.grading.similar import (
     own_cells,
     read_release,
 )
-from autograder.lesson import ROOT, read_lesson, units
-from autograder.wheat import load_wheats
+from autograder.units import ROOT, units
 
 pytest.importorskip("copydetect", reason="needs copydetect: pip install copydetect")
 

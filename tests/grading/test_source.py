@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from autograder.grading.align import RUN
-from autograder.grading.kit import Unit
-from autograder.grading.source import could_hide, forbidden, leads_elsewhere, reaching_for_grader, read
-from autograder.lesson import ROOT
+from autograder.grading.learner_source import could_hide, forbidden, leads_elsewhere, reaching_for_grader, read
+from autograder.grading.materials import Unit
+from autograder.units import ROOT
 
 FORBID = ["conv2d", "unfold", "Conv2d"]
 USES = {
@@ -154,11 +154,11 @@ REACHES = [
     "import os\nos._exit(0)",
     "getattr(os, '_exit')(0)",
     "().__class__.__base__.__subclasses__()",
-    "import autograder.judge",
+    "import autograder.checking.judge",
     "from autograder import observe",
     "from autograder.grading import wire",
     "from autograder.check import Checker, load",
-    "from autograder.shortcuts import OperatorWatch",
+    "from autograder.checking.shortcuts import OperatorWatch",
     "from torch.utils._python_dispatch import _pop_mode",
     "class Mode(torch.overrides.TorchFunctionMode):\n    pass",
     "class T:\n    def __torch_function__(self):\n        pass",

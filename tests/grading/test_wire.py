@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from autograder.grading import wire
-from autograder.grading.wire import (
+from autograder.checking.outcome import Failure, Outcome, Value, plain
+from autograder.sandbox import wire
+from autograder.sandbox.wire import (
     DTYPES,
     LENGTHS,
     HangUp,
@@ -26,7 +27,6 @@ from autograder.grading.wire import (
     receive,
     send,
 )
-from autograder.outcome import Failure, Outcome, Value, plain
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 from cvcourse import measures
 
 LESSON = solutions("08_simclr")
@@ -180,7 +180,7 @@ def test_nothing_heavy_is_imported_for_a_name():
 
 
 def test_a_measure_is_no_answer_where_models_are_forbidden():
-    from autograder.shortcuts import forbidden_in_source
+    from autograder.checking.shortcuts import forbidden_in_source
 
     def neighbours(*arguments):
         return measures.knn_classify(*arguments)

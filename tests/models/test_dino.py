@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 from cvcourse import models
 
 LESSON = solutions("09_dino")

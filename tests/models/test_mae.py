@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 from cvcourse import models
 
 LESSON = solutions("11_mae")

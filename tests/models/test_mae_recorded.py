@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autograder.lesson import ROOT
+from autograder.units import ROOT
 
 FILE = ROOT / "solutions" / "11_mae" / "recorded.json"
 LONG = "scratch, pre-training's steps too"

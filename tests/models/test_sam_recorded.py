@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autograder.lesson import ROOT
+from autograder.units import ROOT
 from cvcourse import measures, models
 from cvcourse.data import nested_scenes
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from autograder.lesson import ROOT, solutions
-from autograder.train import training_of
+from autograder.authoring.lesson import solutions
+from autograder.authoring.train import training_of
+from autograder.units import ROOT
 from cvcourse.training import Budget, read_reference
 from cvcourse.training.reference import LARGEST_WEIGHTS
 

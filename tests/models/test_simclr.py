@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 from cvcourse import models
 from cvcourse.models import ProjectionHead
 

@@ -12,8 +12,8 @@ import json, sys, torch
 from types import SimpleNamespace
 from accelerate import Accelerator
 from torch import distributed, nn
-from autograder.lesson import ROOT
-from autograder.train import training_of
+from autograder.units import ROOT
+from autograder.authoring.train import training_of
 from cvcourse import models
 torch.set_num_threads(1)
 accelerator = Accelerator()

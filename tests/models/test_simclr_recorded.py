@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autograder.lesson import ROOT
+from autograder.units import ROOT
 
 ROWS = json.loads((ROOT / "solutions" / "08_simclr" / "recorded.json").read_text())["rows"]
 BASE = "temperature 0.3, batches of 64, with a head"

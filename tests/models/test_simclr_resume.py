@@ -7,7 +7,9 @@ from functools import partial
 import pytest
 import torch
 
-from autograder.lesson import ROOT, SOLUTIONS, read_lesson, run_cell, tags
+from autograder.authoring.lesson import read_lesson, run_cell
+from autograder.cells import tags
+from autograder.units import ROOT, SOLUTIONS
 from cvcourse import measures
 
 UNIT = "08_simclr"

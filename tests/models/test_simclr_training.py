@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from autograder.lesson import solutions
-from autograder.train import training_of
+from autograder.authoring.lesson import solutions
+from autograder.authoring.train import training_of
 from cvcourse.data import cifar
 from cvcourse.data.library import Splits
 from cvcourse.training import Budget, read_reference
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def training(monkeypatch):
     """The unit's training.py, with a CIFAR-10 of 120 noisy images."""
-    from autograder.lesson import ROOT
+    from autograder.units import ROOT
 
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (120, 3, 32, 32), dtype=torch.uint8, generator=generator)

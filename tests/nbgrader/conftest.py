@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from autograder.authoring.lesson import read_lesson
 from autograder.demo import CONFIG, Classroom, Grade, answered
-from autograder.lesson import read_lesson
 
 UNIT = "90_mini"
 

@@ -20,8 +20,9 @@ import pytest
 from conftest import open_course
 from nbformat import NotebookNode
 
+from autograder.authoring.lesson import read_lesson
 from autograder.demo import CONFIG, answered
-from autograder.lesson import ROOT, SOLUTIONS, read_lesson, units
+from autograder.units import ROOT, SOLUTIONS, units
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
 TOKEN = "a-token-for-this-test"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from autograder import demo
+from autograder.authoring.lesson import read_lesson
+from autograder.authoring.wheat import load_wheats
 from autograder.demo import Cast, Classroom, main, problems_of
-from autograder.lesson import read_lesson
-from autograder.wheat import load_wheats
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
 NAMES = ["ada", "bo", "cy", "dee", "ed", "fay", "gil", "hal", "ida", "jon", "kim", "lou", "mia", "ned"]
@@ -20,7 +20,7 @@ NAMES = ["ada", "bo", "cy", "dee", "ed", "fay", "gil", "hal", "ida", "jon", "kim
 def here(mini: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The miniature course in the place of the real one."""
     monkeypatch.setattr(demo, "ROOT", mini)
-    monkeypatch.setattr("autograder.lesson.ROOT", mini)
+    monkeypatch.setattr("autograder.units.ROOT", mini)
     monkeypatch.setenv("COLUMNS", "100")
     return mini
 

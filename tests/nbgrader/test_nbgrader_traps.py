@@ -12,10 +12,12 @@ import pytest
 from nbformat import NotebookNode
 from safetensors import safe_open
 
-from autograder.build import build_units, release_digest
+from autograder.authoring.build import build_units
+from autograder.authoring.lesson import read_lesson
+from autograder.authoring.release import release_digest
+from autograder.checking.key import HIDDEN, VISIBLE, read_key
 from autograder.demo import Classroom
-from autograder.key import HIDDEN, VISIBLE, read_key
-from autograder.lesson import COURSE, ROOT, SOLUTIONS, read_lesson, units
+from autograder.units import COURSE, ROOT, SOLUTIONS, units
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
 ENDLESS = "def moving_sum(signal, width=2):\n    while True:\n        pass"
@@ -224,7 +226,7 @@ def test_a_check_that_needs_another_unit(unit: str, tmp_path: Path) -> None:
     """Every check of a unit runs where only this unit's folder is."""
     shutil.copytree(ROOT / COURSE / unit, tmp_path / unit)
     lesson = read_lesson(ROOT / SOLUTIONS / unit)
-    from autograder.check import Checker
+    from autograder.checking.checker import Checker
 
     checker = Checker(unit, tmp_path / unit)
     namespace = lesson.namespace()

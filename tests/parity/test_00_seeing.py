@@ -15,7 +15,7 @@ from skimage.filters import gabor_kernel
 from skimage.measure import regionprops
 from skimage.util import img_as_float32, map_array
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 from cvcourse import data
 
 unit = SimpleNamespace(**solutions("00_seeing"))

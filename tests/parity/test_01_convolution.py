@@ -11,7 +11,7 @@ import skimage.filters
 import torch
 import torch.nn.functional as F
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 
 functions = solutions("01_convolution")
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 
 functions = solutions("02_building_blocks")
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}

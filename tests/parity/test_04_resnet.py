@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from autograder.lesson import ROOT, read_lesson, solutions
+from autograder.authoring.lesson import read_lesson, solutions
+from autograder.units import ROOT
 
 lesson = solutions("04_resnet")
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.lesson import ROOT, read_lesson, solutions
+from autograder.authoring.lesson import read_lesson, solutions
+from autograder.units import ROOT
 
 functions = solutions("07_vit")
 TOLERANCE = {"float32": {"rtol": 1e-5, "atol": 1e-5}, "float64": {"rtol": 1e-11, "atol": 1e-11}}

@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from autograder.lesson import ROOT, SOLUTIONS, read_lesson, solutions
+from autograder.authoring.lesson import read_lesson, solutions
+from autograder.units import ROOT, SOLUTIONS
 
 functions = solutions("08_simclr")
 helpers = read_lesson(ROOT / SOLUTIONS / "08_simclr").namespace()

@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 
 functions = solutions("09_dino")
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}

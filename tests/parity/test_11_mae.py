@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from autograder.lesson import solutions
+from autograder.authoring.lesson import solutions
 from cvcourse import models
 
 functions = solutions("11_mae")

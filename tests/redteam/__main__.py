@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from autograder.build import build_units
+from autograder.authoring.build import build_units
 
 from .attack import HEADINGS, Attack
 from .attacks import ATTACKS

@@ -17,14 +17,14 @@ from unittest import mock
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
+from autograder.authoring.lesson import read_lesson
+from autograder.checking.verdict import CaseVerdict
 from autograder.demo import CONFIG, Classroom, answered
 from autograder.grading import grade
 from autograder.grading.grade import Graded, Options, grade_unit
-from autograder.grading.lanes import Lanes
 from autograder.grading.result import Result, Results, as_json
-from autograder.grading.sandbox import Limits
-from autograder.lesson import read_lesson
-from autograder.verdict import CaseVerdict
+from autograder.grading.workers import Lanes
+from autograder.sandbox.bubblewrap import Limits
 
 from .attack import ALL, SECRET, Attack, Target
 
@@ -292,6 +292,6 @@ def processes_of_sandboxes() -> list[int]:
     found = []
     for number in below(os.getpid()):
         with contextlib.suppress(OSError), open(f"/proc/{number}/cmdline", "rb") as file:
-            if b"autograder.grading.zygote" in file.read():
+            if b"autograder.sandbox.server" in file.read():
                 found.append(number)
     return found

@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from autograder.grading.class_report import class_report, html, terminal_view
 from autograder.grading.grade import Options, grade_unit
 from autograder.grading.result import Results
-from autograder.grading.show import summary
+from autograder.grading.terminal import summary
+from autograder.reports.class_report import class_report, html, terminal_view
 
 from .attack import HEADINGS, MARK, Attack
 from .attacks import ATTACKS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.build import with_unit_table
+from autograder.authoring.build import with_unit_table
 
 ROOT = Path(__file__).parents[2]
 

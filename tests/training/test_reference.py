@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from autograder.authoring.train import train_unit
 from autograder.errors import CourseError
-from autograder.train import train_unit
 from cvcourse.training import (
     BudgetError,
     Results,
@@ -214,7 +214,7 @@ def test_the_command_in_two_processes(tmp_path):
 
 
 def test_a_build_gives_the_run_to_learners_and_not_the_training(unit):
-    from autograder.build import build_units
+    from autograder.authoring.build import build_units
 
     train_unit(unit, "90_mini", "smoke", None, 0)
     build_units([], unit)

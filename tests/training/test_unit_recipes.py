@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from autograder.lesson import SOLUTIONS, solutions
-from autograder.train import training_of
+from autograder.authoring.lesson import solutions
+from autograder.authoring.train import training_of
+from autograder.units import SOLUTIONS
 from cvcourse.data import cifar
 from cvcourse.training import Budget, Compose, RandomFlip, read_reference, write_reference
 from cvcourse.training.loop import Run

@@ -9,7 +9,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from autograder.lesson import ROOT, Lesson, grader_id, read_lesson, run_cell, tags, units
+from autograder.authoring.lesson import Lesson, read_lesson, run_cell
+from autograder.cells import grader_id, tags
+from autograder.units import ROOT, units
 from cvcourse import widgets
 from cvcourse.widgets import Choice, Field, Grid, Lab, Pointer, Prompts, Slider, Toggle
 

@@ -16,10 +16,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from autograder.build import check_unit
-from autograder.check import Checker
-from autograder.lesson import ROOT, read_lesson, tags, units
-from autograder.quality import MUTATION_FLOOR, unit_quality
+from autograder.authoring.build import check_unit
+from autograder.authoring.lesson import read_lesson
+from autograder.authoring.quality import MUTATION_FLOOR, unit_quality
+from autograder.cells import tags
+from autograder.checking.checker import Checker
+from autograder.units import ROOT, units
 
 UNITS = units()
 CHECK_SECONDS = 0.5

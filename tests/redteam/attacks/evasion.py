@@ -56,7 +56,7 @@ def moving_sum(signal, width=2):
 PATCHED_WATCH = """
 import importlib
 
-watch = importlib.import_module("autograder.shortcuts").OperatorWatch
+watch = importlib.import_module("autograder.checking.shortcuts").OperatorWatch
 watch.note = lambda self, name: None
 
 def moving_sum(signal, width=2):
@@ -100,7 +100,7 @@ import numpy as np
 import torch
 
 def answers(header, tensors, runner):
-    from autograder.grading.wire import send
+    from autograder.sandbox.wire import send
     place = 0
     for number, case in enumerate(header["cases"]):
         given = tensors[place : place + case["inputs"]]
@@ -118,7 +118,7 @@ def answers(header, tensors, runner):
                                  "changed": [], "call": "", "shortcuts": [], "printed": ""}, [value])
 
 def moving_sum(signal, width=2):
-    from autograder.grading.wire import receive
+    from autograder.sandbox.wire import receive
     signals.setitimer(signals.ITIMER_REAL, 0)
     signals.setitimer(signals.ITIMER_PROF, 0)
     for frame in inspect.stack():

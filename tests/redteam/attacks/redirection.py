@@ -51,7 +51,7 @@ check.__class__ = Full
 """
 FORGED_VERDICT = """
 from IPython.display import display
-from autograder import report
+from autograder.checking import report
 for name, most in (("moving_sum", 3), ("Scale", 2), ("counts", 1)):
     verdict = {"exercise": name, "state": "right", "points": most, "max_points": most, "summary": "right",
                "diagnosis": None, "why": [], "cases": [], "hints": []}
@@ -127,16 +127,17 @@ Path("probes.py").write_text(
 """
 PROBES_FOUND = """
 import gc, torch
-from autograder.probe import Probe
+from autograder.checking.probe import Probe
 for thing in gc.get_objects():
     if isinstance(thing, Probe):
         object.__setattr__(thing, "function", lambda answer, draw, *given, **named: {"output": draw.normal(1)})
 """
 OWN_PACKAGE = """
 from pathlib import Path
-Path("autograder").mkdir()
+Path("autograder/checking").mkdir(parents=True)
 Path("autograder/__init__.py").write_text("")
-Path("autograder/observe.py").write_text("raise SystemExit")
+Path("autograder/checking/__init__.py").write_text("")
+Path("autograder/checking/observe.py").write_text("raise SystemExit")
 Path("numpy.py").write_text("raise SystemExit")
 import sys
 sys.path.insert(0, ".")

@@ -43,7 +43,7 @@ torch.manual_seed = lambda seed: None
 """
 INPUTS_KNOWN = """
 import torch
-from autograder.probe import Draw
+from autograder.checking.probe import Draw
 Draw.normal = lambda self, *shape, grad=False: self._give(None, shape) * 0
 Draw.fill = lambda self, module: module
 """
@@ -190,7 +190,7 @@ ATTACKS = [
     Attack(HEADING, "a time of submission long ago", plant=long_ago, earns=ALL),
     Attack(HEADING, "modules that stand before the installed ones", plant=shadow, earns=ALL),
     Attack(HEADING, "torch replaced", ALL, {}, (TORCH_PATCHED,), states={"moving_sum": "tampering suspected"}),
-    Attack(HEADING, "inputs that the learner knows", ALL, {}, (INPUTS_KNOWN,), evidence="autograder.probe"),
+    Attack(HEADING, "inputs that the learner knows", ALL, {}, (INPUTS_KNOWN,), evidence="autograder.checking.probe"),
     Attack(HEADING, "the runner replaced", 0, STUBS, (RUNNER_PATCHED,), earns=0, evidence="get_objects"),
     Attack(HEADING, "the frames around the cell", 0, STUBS, (FRAMES,), earns=0, evidence="_getframe", stock=False),
     Attack(HEADING, "a debugger on the supervisor", ALL, {}, (PTRACE,), evidence="ctypes", stock=False),

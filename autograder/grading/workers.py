@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
 from autograder.grading.align import Cell
-from autograder.grading.sandbox import PACKAGES, Limits, Sandbox, SandboxError
+from autograder.sandbox.bubblewrap import PACKAGES, Limits, Sandbox, SandboxError
 
 if TYPE_CHECKING:
-    from autograder.grading.drive import Transcript
-    from autograder.grading.kit import Kit
+    from autograder.grading.materials import Kit
+    from autograder.grading.session import Transcript
 
 MOST_RESTARTS = 5
 CLUSTER_SECONDS = 10
@@ -87,7 +87,7 @@ class Lanes:
 
     def one(self, kit: Kit, student: str, cells: Sequence[Cell]) -> Ended:
         """Run one submission; where the sandbox fails, once more in a new one."""
-        from autograder.grading.drive import GraderFault, drive
+        from autograder.grading.session import GraderFault, drive
 
         fault = ""
         for _ in range(2):
@@ -162,7 +162,7 @@ class Cluster:
 
     def wait_until_ready(self) -> None:
         """See that there are workers, and that they run this very grader. Raises CourseError."""
-        from autograder.grading.kit import grader_digest
+        from autograder.grading.materials import grader_digest
 
         workers = list(self.client.scheduler_info(n_workers=-1)["workers"])
         if not workers:
@@ -221,7 +221,7 @@ def lanes_here(settings: Settings) -> Lanes:
 
 def ready_worker(settings: Settings) -> str:
     """On a worker: the digest of its grader, or why it cannot grade."""
-    from autograder.grading.kit import grader_digest
+    from autograder.grading.materials import grader_digest
 
     try:
         lanes_here(settings)

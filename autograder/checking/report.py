@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from autograder.verdict import CaseVerdict, Fit, State, Verdict
+from autograder.checking.verdict import CaseVerdict, Fit, State, Verdict
 
 MIME = "application/vnd.cvcourse.verdict+json"
 # On an output's metadata, set only outside the learner's process: this verdict counted, and pages show it as ours.

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autograder.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer, nearby
-from autograder.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
-from autograder.verdict import SPECIAL, CaseVerdict, Fit, Hint, State, Verdict
+from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer, nearby
+from autograder.checking.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
+from autograder.checking.verdict import SPECIAL, CaseVerdict, Fit, Hint, State, Verdict
 
 ARTICLE = {"tensor": "a tensor", "array": "a numpy array", "nothing (None)": "nothing (None; is a `return` missing?)"}
 

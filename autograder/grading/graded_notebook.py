@@ -12,10 +12,10 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from autograder import report
+from autograder.checking import report
+from autograder.checking.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TAMPERING, TIMEOUT
 from autograder.grading.align import Cell, Role
 from autograder.grading.result import UNSAFE, CellRun, Result
-from autograder.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TAMPERING, TIMEOUT
 
 OURS = dict([report.MARK])
 SAID = {
@@ -85,7 +85,7 @@ def verdict_output(verdict: report.Verdict) -> NotebookNode:
 
 def shown(run: CellRun) -> list[NotebookNode]:
     """What a learner's cell showed, inert, and how it ended where it did not run through."""
-    from autograder.grading.inert import sanitised_outputs
+    from autograder.grading.sanitise import sanitised_outputs
 
     outputs = sanitised_outputs(run.outputs)
     if run.state:

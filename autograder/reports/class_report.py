@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autograder.cells import CHECK
+from autograder.checking.verdict import State, Verdict
 from autograder.errors import CourseError
-from autograder.grading.page import (
+from autograder.grading.result import FOLDER, NEEDS_A_PERSON, UNSAFE, Result, Results, now
+from autograder.reports.page import (
     LONGEST,
     Part,
     bars,
@@ -26,10 +29,8 @@ from autograder.grading.page import (
     render,
     stacks,
 )
-from autograder.grading.pseudonyms import Names, Pseudonyms, read_secret
-from autograder.grading.result import FOLDER, NEEDS_A_PERSON, UNSAFE, Result, Results, now
-from autograder.lesson import CHECK, COURSE, SOLUTIONS
-from autograder.verdict import State, Verdict
+from autograder.reports.pseudonyms import Names, Pseudonyms, read_secret
+from autograder.units import COURSE, SOLUTIONS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

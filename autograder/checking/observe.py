@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograder.outcome import NOT_ATTEMPTED, Failure, Outcome, describe, plain
-from autograder.probe import CaseValues, Draw, DrawMismatch, MissingPart, Probe
-from autograder.shortcuts import OperatorWatch
+from autograder.checking.outcome import NOT_ATTEMPTED, Failure, Outcome, describe, plain
+from autograder.checking.probe import CaseValues, Draw, DrawMismatch, MissingPart, Probe
+from autograder.checking.shortcuts import OperatorWatch
 
 PRINTED_LIMIT = 2000
-_OWN_FOLDER = str(Path(__file__).parent)
+_OWN_FOLDER = str(Path(__file__).parent.parent)
 _LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from autograder.authoring.lesson import solutions
 from autograder.errors import CourseError
-from autograder.lesson import SOLUTIONS, solutions
+from autograder.units import SOLUTIONS
 
 FILE = "training.py"
 DEFINED = ("DATA", "BUDGETS", "train")

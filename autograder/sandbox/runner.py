@@ -30,8 +30,15 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from autograder import check, observe
-from autograder.grading.wire import (
+from autograder import check as door
+from autograder.checking import observe
+from autograder.checking.key import unpack_values
+from autograder.checking.libraries import LIBRARIES
+from autograder.checking.limits import TooSlow
+from autograder.checking.outcome import NOT_ATTEMPTED, OUT_OF_MEMORY, TIMEOUT, Failure, Outcome, plain
+from autograder.checking.probe import Draw, Probe, ProbeFile, load_source
+from autograder.checking.shortcuts import OperatorWatch
+from autograder.sandbox.wire import (
     OUTPUT_LIMIT,
     HangUp,
     Header,
@@ -40,12 +47,6 @@ from autograder.grading.wire import (
     receive,
     send,
 )
-from autograder.key import unpack_values
-from autograder.libraries import LIBRARIES
-from autograder.limits import TooSlow
-from autograder.outcome import NOT_ATTEMPTED, OUT_OF_MEMORY, TIMEOUT, Failure, Outcome, plain
-from autograder.probe import Draw, Probe, ProbeFile, load_source
-from autograder.shortcuts import OperatorWatch
 
 MOST_OUTPUTS = 190
 PROBES = "<probes>"  # the file that the probes say they come from
@@ -118,7 +119,8 @@ def is_learners(frame: types.FrameType | None) -> bool:
         frame = frame.f_back
     if frame is None:
         return True  # a thread of its own
-    return frame.f_code.co_filename != PROBES and frame.f_globals.get("__package__") != "autograder"
+    package = frame.f_globals.get("__package__") or ""
+    return frame.f_code.co_filename != PROBES and package.split(".")[0] != "autograder"
 
 
 class LaterChecker:
@@ -300,7 +302,7 @@ class Runner:
             Path(name).write_text(text, encoding="utf-8")
         # Not the copy in the folder, which the learner's code may change.
         self.probes = load_source(header["probes"], Path(PROBES))
-        check.Checker = LaterChecker
+        door.Checker = LaterChecker
         sys.stdout, sys.stderr = Stream("stdout", self.shell), Stream("stderr", self.shell)
         sys.path = [entry for entry in sys.path if entry not in ("", os.getcwd())] + [os.getcwd()]
         send(self.connection, {"started": True})
@@ -388,7 +390,7 @@ class Runner:
 
     def examine(self, header: Header, tensors: list[torch.Tensor]) -> None:
         """What this process can reach: the host compares it with what the sandbox promises."""
-        from autograder.grading.examination import examine
+        from autograder.sandbox.selftest import examine
 
         send(self.connection, examine(header))
 

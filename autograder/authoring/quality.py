@@ -22,26 +22,16 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.check import Checker
+from autograder.authoring.lesson import Exercise, Lesson, read_lesson, run_cell
+from autograder.authoring.mutate import Mutant, is_equivalent, mutants, unused_equivalents
+from autograder.authoring.wheat import Alternative, load_wheats
+from autograder.cells import NAMESPACE_TAGS, grader_id, tags
+from autograder.checking.checker import Checker
+from autograder.checking.libraries import ONLY_IN_SOURCE
+from autograder.checking.limits import TooSlow, deadline
+from autograder.checking.verdict import State, Verdict
 from autograder.errors import CheckFailed, CourseError
-from autograder.lesson import (
-    COURSE,
-    NAMESPACE_TAGS,
-    ROOT,
-    SOLUTIONS,
-    Exercise,
-    Lesson,
-    chosen_units,
-    grader_id,
-    read_lesson,
-    run_cell,
-    tags,
-)
-from autograder.libraries import ONLY_IN_SOURCE
-from autograder.limits import TooSlow, deadline
-from autograder.mutate import Mutant, is_equivalent, mutants, unused_equivalents
-from autograder.verdict import State, Verdict
-from autograder.wheat import Alternative, load_wheats
+from autograder.units import COURSE, ROOT, SOLUTIONS, chosen_units
 
 MUTATION_FLOOR = 0.9
 SECONDS_PER_ANSWER = 5.0  # a mutant that runs longer than this is taken for an endless loop

@@ -16,12 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autograder.cells import CHECK
 from autograder.errors import CourseError
-from autograder.grading.class_report import SUBMITTED, find_unit
 from autograder.grading.intake import RawCell, Refused, cells_of, read_file, take_in
-from autograder.grading.page import counted, percent, plain, plain_lines, render
 from autograder.grading.result import now
-from autograder.lesson import CHECK, COURSE
+from autograder.reports.class_report import SUBMITTED, find_unit
+from autograder.reports.page import counted, percent, plain, plain_lines, render
+from autograder.units import COURSE
 
 if TYPE_CHECKING:
     from copydetect import CodeFingerprint

@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from autograder.checking.outcome import Failure, Outcome, Value
+from autograder.checking.verdict import Hint
 from autograder.errors import CourseError
 from autograder.files import write_safely
-from autograder.outcome import Failure, Outcome, Value
-from autograder.verdict import Hint
 
 FORMAT = 2
 VISIBLE, HIDDEN = "key.safetensors", "hidden.safetensors"

@@ -14,17 +14,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from autograder.cells import NAMESPACE_TAGS, grader_id
 from autograder.errors import CourseError
+from autograder.units import ROOT, SOLUTIONS
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-ROOT = Path(__file__).resolve().parent.parent
-SOLUTIONS, COURSE = "solutions", "course"
-NAMESPACE_TAGS = frozenset({"setup", "helper"})
-COSTLY_TAGS = frozenset({"training", "widget", "figure"})  # not run where only the checks count
-SKIP = "skip-execution"  # nbclient passes over cells with this tag
-CHECK = "check_"  # a check cell is named so, and after its exercise
 HEADING = re.compile(
     r"^#+ [\d.]+ `(?P<name>\w+)` · (?P<points>[\d.]+) points? · (?P<difficulty>\w+) · (?P<minutes>\d+) min",
     re.MULTILINE,
@@ -157,24 +153,6 @@ def solutions(unit: str, root: Path = ROOT) -> dict[str, Any]:
     return {name: namespace[name] for name in names}
 
 
-def units(root: Path = ROOT) -> list[str]:
-    """The units that have a lesson, in order."""
-    folders = sorted((root / SOLUTIONS).glob("[0-9][0-9]_*")) if (root / SOLUTIONS).is_dir() else []
-    return [folder.name for folder in folders if (folder / f"{folder.name}.py").exists()]
-
-
-def chosen_units(names: Iterable[str], root: Path = ROOT) -> list[str]:
-    """`names`, or every unit; a number (`01`) stands for its unit. Raises CourseError for one that does not exist."""
-    existing = units(root)
-    if not existing:
-        raise CourseError(f"There is no unit in {SOLUTIONS}/: run this from a clone of the course.")
-    chosen = [next((unit for unit in existing if name.strip("/") in (unit, unit[:2])), name) for name in names]
-    unknown = [name for name in chosen if name not in existing]
-    if unknown:
-        raise CourseError(f"There is no unit {', '.join(unknown)}: the units are {', '.join(existing)}.")
-    return chosen or existing
-
-
 def read_lesson(folder: Path) -> Lesson:
     """Read a unit's source folder. Raises CourseError with all that is wrong with it."""
     import jupytext  # a second, which whoever only asks for names need not wait
@@ -203,17 +181,6 @@ def read_table(path: Path) -> dict[str, Any]:
         raise CourseError(f"{path.parent.name}/{path.name} is not UTF-8: save it in that encoding ({error}).") from None
     except tomllib.TOMLDecodeError as error:
         raise CourseError(f"{path.parent.name}/{path.name} is not valid TOML: {error}.") from None
-
-
-def tags(cell: NotebookNode) -> set[str]:
-    """A cell's tags."""
-    return set(cell.metadata.get("tags", []))
-
-
-def grader_id(cell: NotebookNode, kind: str) -> str | None:
-    """The cell's grade_id when nbgrader's flag `kind` ("solution" or "grade") is set, else None."""
-    data = cell.metadata.get("nbgrader", {})
-    return data.get("grade_id") if data.get(kind) else None
 
 
 def _collect(lesson: Lesson) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograder.outcome import MAX_ELEMENTS, Failure, Outcome, Value
+from autograder.checking.outcome import MAX_ELEMENTS, Failure, Outcome, Value
 
 LENGTHS = struct.Struct(">IQ")
 HEADER_LIMIT = 8 * 2**20

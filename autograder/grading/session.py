@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autograder.checking.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TAMPERING, TIMEOUT, Failure, Outcome
 from autograder.grading.align import RUN, Cell, Role
 from autograder.grading.intake import seen
-from autograder.grading.kit import Kit
+from autograder.grading.learner_source import leads_elsewhere
+from autograder.grading.materials import Kit
 from autograder.grading.result import CellRun
-from autograder.grading.sandbox import Fork, Sandbox, SandboxError
-from autograder.grading.source import leads_elsewhere
-from autograder.grading.wire import (
+from autograder.sandbox.bubblewrap import Fork, Sandbox, SandboxError
+from autograder.sandbox.wire import (
     LENGTHS,
     HangUp,
     Malformed,
@@ -31,7 +32,6 @@ from autograder.grading.wire import (
     string,
     strings,
 )
-from autograder.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TAMPERING, TIMEOUT, Failure, Outcome
 
 START_SECONDS = 60.0
 SLACK = 4.0  # seconds beyond every limit before the host ends things itself

@@ -17,18 +17,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autograder.authoring.lesson import Lesson, read_lesson
 from autograder.errors import CourseError
 from autograder.grading.align import RUN, Cell, Role, released_cells
-from autograder.lesson import COURSE, SOLUTIONS, Lesson, read_lesson
+from autograder.units import COURSE, SOLUTIONS
 
 if TYPE_CHECKING:
-    from autograder.key import CaseKey, ExerciseKey, Key
+    from autograder.checking.key import CaseKey, ExerciseKey, Key
 
 TRIES = 5
-# Modules of this package that have no part in a verdict: what writes units, and what shows and sends on results.
-NO_PART = frozenset(
-    "build cli demo doctor lab mutate nbgrader_config notebook preprocessors quality train "
-    "class_report exports feedback page pseudonyms show similar".split()
+PACKAGES = Path(__file__).resolve().parent.parent.parent
+# What has a part in a verdict, by folder: the grader, what reads a lesson and records a key, what notebooks import.
+PARTS = (
+    *("autograder/checking", "autograder/sandbox", "autograder/grading", "cvcourse"),
+    *("autograder/cells.py", "autograder/units.py", "autograder/errors.py", "autograder/files.py"),
+    *(f"autograder/authoring/{name}.py" for name in ("lesson", "record", "release")),
 )
 SOURCES = ("{unit}.py", "probes.py", "exercises.toml", "wheats.py", "hidden.safetensors", "key.safetensors")
 
@@ -69,7 +72,7 @@ class Unit:
     @cached_property
     def stored_key(self) -> Key:
         """The key that was built with the unit. Raises KeyProblem where that is to be built first."""
-        from autograder.key import HIDDEN, VISIBLE, KeyProblem, merge, read_key
+        from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, merge, read_key
 
         try:
             key = merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
@@ -118,7 +121,7 @@ class Unit:
 
     def rebuilt_release(self) -> list[Cell]:
         """The released cells, made anew from the source."""
-        from autograder.build import paired_notebook, release_notebook
+        from autograder.authoring.release import paired_notebook, release_notebook
 
         return released_cells(release_notebook(paired_notebook(self.lesson)))
 
@@ -152,8 +155,8 @@ def imports_of(sources: Iterable[str]) -> list[str]:
 
 def grader_digest() -> str:
     """Digest of all that could change a verdict: the grader's code, the library that notebooks use, torch and numpy."""
-    packages = Path(__file__).parent.parent, Path(__file__).parent.parent.parent / "cvcourse"
-    files = [path for package in packages for path in sorted(package.rglob("*.py")) if path.stem not in NO_PART]
+    places = [PACKAGES / part for part in PARTS]
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
     versions = [f"{name} {metadata.version(name)}" for name in ("torch", "numpy")]
     return digest_of_text(digest_of(files), *versions)
 
@@ -178,8 +181,8 @@ def new_secret() -> str:
 
 def fresh_key(unit: Unit, secret: str) -> Key:
     """The unit's key with inputs drawn from `secret`; numeric answers stay as they are. Raises CourseError."""
-    from autograder.observe import no_logs
-    from autograder.record import record_key
+    from autograder.authoring.record import record_key
+    from autograder.checking.observe import no_logs
 
     stored, problem = unit.stored_key, None
     for number in range(TRIES):  # a draw may be unlucky: a solution may refuse it
@@ -194,7 +197,7 @@ def fresh_key(unit: Unit, secret: str) -> Key:
 
 def make_kit(unit: Unit, key: Key, secret: str) -> Kit:
     """What the sandbox receives: the unit's files, its probes, and each check's inputs."""
-    from autograder.grading.wire import pack
+    from autograder.sandbox.wire import pack
 
     seed = int.from_bytes(hashlib.sha256(f"{secret}/seed".encode()).digest()[:4], "big")
     probes = (unit.folder / "probes.py").read_text(encoding="utf-8")
@@ -216,8 +219,8 @@ def ask(exercise: ExerciseKey) -> Ask:
 
 def request(exercise: ExerciseKey, cases: Sequence[CaseKey]) -> bytes:
     """The packed request to try some cases."""
-    from autograder.grading.wire import pack
-    from autograder.key import pack_values
+    from autograder.checking.key import pack_values
+    from autograder.sandbox.wire import pack
 
     described = [
         {

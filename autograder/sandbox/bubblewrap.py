@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autograder.errors import CourseError
-from autograder.grading import syscalls
-from autograder.grading.zygote import PLAYGROUND
+from autograder.sandbox import syscalls
+from autograder.sandbox.server import PLAYGROUND
 
 NOBODY = 65534
 # Where autograder and cvcourse lie; solutions may lie there, too.
 PACKAGES = Path(__file__).resolve().parent.parent.parent
 # Isolated from the caller's environment, and yet this very copy of the packages, wherever it was imported from.
-SERVE = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); from autograder.grading.zygote import main; main()"
+SERVE = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); from autograder.sandbox.server import main; main()"
 READY_SECONDS = 120.0
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64")
 SYSTEM_FILES = ("ld.so.cache", "alternatives", "fonts", "localtime", "mime.types")
@@ -231,7 +231,7 @@ class Sandbox:
         """What the sandbox does not hold of what it promises, in words; nothing when all is well."""
         if self.unsafe:
             return []
-        from autograder.grading.wire import HangUp, Malformed, Silence, receive, send
+        from autograder.sandbox.wire import HangUp, Malformed, Silence, receive, send
 
         fork = self.fork()
         try:

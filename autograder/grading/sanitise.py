@@ -24,9 +24,9 @@ from html import escape, unescape
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from autograder import report
-from autograder.lesson import CHECK
-from autograder.verdict import State
+from autograder.cells import CHECK
+from autograder.checking import report
+from autograder.checking.verdict import State
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

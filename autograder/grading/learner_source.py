@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from autograder.checking.libraries import LIBRARIES, MODELS, OWN_MODELS, is_own_model, own_models
+from autograder.checking.limits import TooSlow, deadline
 from autograder.grading.intake import seen
-from autograder.libraries import LIBRARIES, MODELS, OWN_MODELS, is_own_model, own_models
-from autograder.limits import TooSlow, deadline
 
 # No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where a shortcut is
 # forbidden they count as tampering, for what ran can be hidden with them: these wherever they stand in a notebook,

@@ -13,7 +13,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autograder.libraries import LIBRARIES, MODELS, is_own_model
+from autograder.checking.libraries import LIBRARIES, MODELS, is_own_model
 
 
 class OperatorWatch:

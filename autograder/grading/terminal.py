@@ -8,9 +8,9 @@ from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from autograder.checking.verdict import State
 from autograder.grading.grade import Graded
 from autograder.grading.intake import seen
-from autograder.verdict import State
 
 if TYPE_CHECKING:
     from rich.console import Console

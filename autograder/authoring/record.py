@@ -9,16 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import cvcourse
-from autograder.check import digest
+from autograder.authoring.lesson import Exercise, Lesson, run_cell
+from autograder.checking.checker import digest
+from autograder.checking.judge import first_difference
+from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, Key, ProbeRule, hash_answer
+from autograder.checking.limits import TooSlow, deadline
+from autograder.checking.observe import observe
+from autograder.checking.outcome import Failure, Outcome, plain
+from autograder.checking.probe import DTYPES, Case, Draw, Probe, ProbeFile, load_probes
+from autograder.checking.verdict import Hint
 from autograder.errors import CourseError
-from autograder.judge import first_difference
-from autograder.key import AnswerKey, CaseKey, ExerciseKey, Key, ProbeRule, hash_answer
-from autograder.lesson import Exercise, Lesson, run_cell
-from autograder.limits import TooSlow, deadline
-from autograder.observe import observe
-from autograder.outcome import Failure, Outcome, plain
-from autograder.probe import DTYPES, Case, Draw, Probe, ProbeFile, load_probes
-from autograder.verdict import Hint
 
 SECONDS_PER_CASE = 10.0
 

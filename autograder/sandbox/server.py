@@ -65,7 +65,7 @@ def warm_up(preload: list[str]) -> Any:
     import torch
     from matplotlib import pyplot
 
-    from autograder.grading.runner import make_shell
+    from autograder.sandbox.runner import make_shell
 
     torch.set_num_threads(1)
     figure = pyplot.figure()
@@ -276,8 +276,8 @@ def children_of(number: int) -> list[int]:
 
 def run(request: Mapping[str, Any], data: int, shell: Any, isolated: bool) -> None:
     """Give up every privilege, set the limits, and serve."""
-    from autograder.grading.runner import Runner, set_limits
-    from autograder.grading.syscalls import refuse
+    from autograder.sandbox.runner import Runner, set_limits
+    from autograder.sandbox.syscalls import refuse
 
     call(libc.prctl, SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL, 0, 0, 0)
     os.setsid()

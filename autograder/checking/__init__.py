@@ -1,0 +1,1 @@
+"""What runs beside the learner: from an answer to a verdict."""
