@@ -1,4 +1,5 @@
-"""A door: released notebooks import `Checker` from here. It lives in `autograder.checking.checker`."""
+"""A door: released notebooks import `Checker` from here. It lives in
+`autograder.checking.checker`."""
 
 from autograder.checking.checker import Checker
 

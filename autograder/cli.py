@@ -1,6 +1,7 @@
 """The console command `cvcourse`. Each command imports what it needs when it is called.
 
-Exit codes: 0 all is well, 1 something was examined and found wanting, 2 the command could not do its work.
+Exit codes: 0 all is well, 1 something was examined and found wanting, 2 the command could not do
+its work.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ DEBUG = "CVCOURSE_DEBUG"
 
 app = typer.Typer(
     name="cvcourse",
-    help="Build, check and open the course. Exit codes: 0 all is well, 1 found wanting, 2 could not be done.",
+    help=(
+        "Build, check and open the course. Exit codes: 0 all is well, 1 found wanting, 2 could not"
+        " be done."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,11 +34,14 @@ app = typer.Typer(
 data_app = typer.Typer(help="List, fetch and verify the data sets.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-Units = Annotated[list[str] | None, typer.Argument(metavar="UNIT", help="Names or numbers; all units by default.")]
+Units = Annotated[
+    list[str] | None, typer.Argument(metavar="UNIT", help="Names or numbers; all units by default.")
+]
 
 
 def main() -> None:
-    """Run the command; an error becomes one line on stderr and exit code 2 (CVCOURSE_DEBUG=1 shows its traceback)."""
+    """Run the command; an error becomes one line on stderr and exit code 2 (CVCOURSE_DEBUG=1 shows
+    its traceback)."""
     try:
         app(prog_name="cvcourse")
     except KeyboardInterrupt:
@@ -47,14 +54,17 @@ def main() -> None:
 
 
 def explain(error: Exception) -> str:
-    """One line for an error: its own sentence when it was meant for the reader, else its type and how to see more."""
+    """One line for an error: its own sentence when it was meant for the reader, else its type and
+    how to see more."""
     from autograder.errors import CourseError
 
     text = " ".join(str(error).split())
     if isinstance(error, (CourseError, *library_errors())) and text:
         return text
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+        return (
+            f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+        )
     package = (getattr(error, "name", None) or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and package not in ("", "autograder", "cvcourse"):
         return f"the package {package} is not installed: run `make setup`, then `cvcourse doctor`"
@@ -62,9 +72,14 @@ def explain(error: Exception) -> str:
 
 
 def library_errors() -> list[type[Exception]]:
-    """The errors of cvcourse that are meant for the reader, without importing it: what is not loaded was not raised."""
+    """The errors of cvcourse that are meant for the reader, without importing it: what is not
+    loaded was not raised."""
     names = {"cvcourse.data.errors": "DataError", "cvcourse.training.errors": "TrainingError"}
-    return [getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules]
+    return [
+        getattr(sys.modules[module], name)
+        for module, name in names.items()
+        if module in sys.modules
+    ]
 
 
 def console() -> Console:
@@ -82,7 +97,9 @@ def finish(fine: bool) -> None:
 
 @app.callback(invoke_without_command=True)
 def options(
-    show_version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """What stands before a command."""
     if show_version:
@@ -107,7 +124,11 @@ def lab(
     from autograder.lab import open_lab
 
     arguments = arguments or []
-    folder = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else course_root() / "course"
+    folder = (
+        Path(arguments.pop(0))
+        if arguments and not arguments[0].startswith("-")
+        else course_root() / "course"
+    )
     open_lab(folder, arguments)
 
 
@@ -125,16 +146,24 @@ def check(notebook: Annotated[Path, typer.Argument(help="The notebook of a learn
 @app.command()
 def train(
     unit: Annotated[str, typer.Argument(help="Name or number of the unit.")],
-    data: Annotated[str | None, typer.Option(help="What to train on; the unit's usual data by default.")] = None,
-    budget: Annotated[str | None, typer.Option(help="smoke, cpu or gpu; what suits the hardware by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, batches and augmentation.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run; beside the lesson by default.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="What to train on; the unit's usual data by default.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="smoke, cpu or gpu; what suits the hardware by default.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the initial weights, batches and augmentation.")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run; beside the lesson by default.")
+    ] = None,
     course: Annotated[Path, typer.Option(help="The course's folder.")] = Path(),
 ) -> None:
     """Train a unit's solution and record it as a reference run.
 
-    In several processes: accelerate launch --multi_gpu --num_processes 2 -m autograder.cli train UNIT
-    (on processors: ACCELERATE_USE_CPU=true before it).
+    In several processes: accelerate launch --multi_gpu --num_processes 2 -m autograder.cli train
+    UNIT (on processors: ACCELERATE_USE_CPU=true before it).
     """
     from autograder.authoring.train import train_unit
     from autograder.units import chosen_units
@@ -174,7 +203,9 @@ def doctor() -> None:
 @app.command()
 def build(
     units: Units = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; say what is out of step.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; say what is out of step.")
+    ] = False,
 ) -> None:
     """Write notebooks, answer keys and course/ from solutions/."""
     if check:
@@ -192,7 +223,10 @@ def build(
 
     torch.set_num_threads(1)  # probes use tensors so small that a second thread only waits
     for built in build_units(units or []):
-        print(f"{built.unit}: {built.exercises} exercises, {built.points:g} points, {built.minutes} minutes")
+        print(
+            f"{built.unit}: {built.exercises} exercises, {built.points:g} points, {built.minutes}"
+            " minutes"
+        )
         for note in built.kept:
             print(f"  {note}")
 
@@ -200,11 +234,14 @@ def build(
 @app.command()
 def quality(
     units: Units = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one object per exercise, for machines.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one object per exercise, for machines.")
+    ] = False,
 ) -> None:
     """Put every check to the test.
 
-    Stubs and misconceptions must fail, solutions and other right answers pass, and mutants be caught.
+    Stubs and misconceptions must fail, solutions and other right answers pass, and mutants be
+    caught.
     """
     from autograder.authoring.quality import run_quality
 
@@ -219,8 +256,13 @@ def quality(
 # What an instructor reads
 
 
-CourseFolder = Annotated[Path, typer.Option("--course", metavar="FOLDER", help="The course's folder.")]
-HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page that needs no other file.")]
+CourseFolder = Annotated[
+    Path, typer.Option("--course", metavar="FOLDER", help="The course's folder.")
+]
+HtmlFile = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page that needs no other file."),
+]
 
 
 @app.command()
@@ -228,12 +270,17 @@ def report(
     unit: Annotated[str, typer.Argument(help="Its name or number.")],
     course: CourseFolder = Path(),
     html: HtmlFile = None,
-    hide_names: Annotated[bool, typer.Option("--hide-names", help="Show stable pseudonyms in place of names.")] = False,
-    db: Annotated[str | None, typer.Option(help="URL of the gradebook, say postgresql+psycopg://...")] = None,
+    hide_names: Annotated[
+        bool, typer.Option("--hide-names", help="Show stable pseudonyms in place of names.")
+    ] = False,
+    db: Annotated[
+        str | None, typer.Option(help="URL of the gradebook, say postgresql+psycopg://...")
+    ] = None,
 ) -> None:
     """Show how a unit went: scores and misconceptions.
 
-    With who had which misconception, exercises that look too hard or too easy, and everything that needs a person.
+    With who had which misconception, exercises that look too hard or too easy, and everything that
+    needs a person.
     """
     from autograder.reports import class_report
     from autograder.reports.page import write_page
@@ -250,8 +297,12 @@ def similar(
     unit: Annotated[str, typer.Argument(help="Its name or number.")],
     course: CourseFolder = Path(),
     html: HtmlFile = None,
-    threshold: Annotated[float, typer.Option(help="Share of the own code from which a pair is listed.")] = 0.5,
-    common: Annotated[int, typer.Option(help="Leave out what more submissions than this have in common.")] = 10,
+    threshold: Annotated[
+        float, typer.Option(help="Share of the own code from which a pair is listed.")
+    ] = 0.5,
+    common: Annotated[
+        int, typer.Option(help="Leave out what more submissions than this have in common.")
+    ] = 10,
 ) -> None:
     """Show submissions with much code in common.
 
@@ -273,34 +324,51 @@ def similar(
 @app.command()
 def grade(
     unit: Annotated[str, typer.Argument(help="Name or number of the unit.")],
-    student: Annotated[list[str] | None, typer.Option(help="Only this student; may be given several times.")] = None,
+    student: Annotated[
+        list[str] | None, typer.Option(help="Only this student; may be given several times.")
+    ] = None,
     only_failed: Annotated[
-        bool, typer.Option("--only-failed", help="Only what was refused, timed out, died, or met a grader fault.")
+        bool,
+        typer.Option(
+            "--only-failed", help="Only what was refused, timed out, died, or met a grader fault."
+        ),
     ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Run unchanged submissions, too, on newly drawn inputs.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.5, help="Seconds of processor time for a cell or a check.")] = 30.0,
-    workers: Annotated[int, typer.Option(min=0, help="Submissions at a time; one for each core by default.")] = 0,
-    cluster: Annotated[str, typer.Option(metavar="tcp://HOST:PORT", help="Run on this Dask cluster.")] = "",
+    timeout: Annotated[
+        float, typer.Option(min=0.5, help="Seconds of processor time for a cell or a check.")
+    ] = 30.0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Submissions at a time; one for each core by default.")
+    ] = 0,
+    cluster: Annotated[
+        str, typer.Option(metavar="tcp://HOST:PORT", help="Run on this Dask cluster.")
+    ] = "",
     course: Annotated[Path, typer.Option(help="The course's folder.")] = Path(),
-    db: Annotated[str | None, typer.Option(help="URL of the gradebook, say postgresql+psycopg://...")] = None,
+    db: Annotated[
+        str | None, typer.Option(help="URL of the gradebook, say postgresql+psycopg://...")
+    ] = None,
     add_students: Annotated[
         bool, typer.Option("--add-students", help="Take students who are not in the class list.")
     ] = False,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Run learners' code WITHOUT a sandbox; every grade says so.")
+        bool,
+        typer.Option("--unsafe", help="Run learners' code WITHOUT a sandbox; every grade says so."),
     ] = False,
 ) -> None:
     """Grade the submissions of a unit. Ctrl-C keeps what is done; run it again to go on."""
-    # jsonschema takes it if it can, and its grammar costs 0.8 s; no notebook has a field of that format.
+    # jsonschema takes it if it can, and its grammar costs 0.8 s; no notebook has a field of that
+    # format.
     sys.modules.setdefault("rfc3987_syntax", None)
     from autograder.grading.grade import Options, grade_unit
     from autograder.grading.terminal import Progress, summary
     from autograder.sandbox.bubblewrap import Limits
 
     limits = Limits.of(timeout)
-    options = Options(tuple(student or ()), only_failed, again, limits, workers, cluster, unsafe, db, add_students)
+    options = Options(
+        tuple(student or ()), only_failed, again, limits, workers, cluster, unsafe, db, add_students
+    )
     with Progress(console()) as progress:
         graded = grade_unit(course, unit_named(unit, course), options, progress.listen)
     console().print(summary(graded, unsafe))
@@ -338,12 +406,16 @@ def list_data() -> None:
     for entry in datasets():
         here = "yes" if entry.is_present() else "no"
         images = f"{entry.images:,}" if entry.images else "any"
-        table.add_row(entry.name, entry.kind, images, readable_size(entry.size_bytes), here, entry.summary)
+        table.add_row(
+            entry.name, entry.kind, images, readable_size(entry.size_bytes), here, entry.summary
+        )
     console().print(table)
 
 
 @data_app.command("fetch")
-def fetch_data(name: Annotated[str, typer.Argument(help="A name that `cvcourse data list` shows.")]) -> None:
+def fetch_data(
+    name: Annotated[str, typer.Argument(help="A name that `cvcourse data list` shows.")],
+) -> None:
     """Fetch a data set, going on where an earlier try stopped."""
     find_dataset(name).fetch()
     print(f"{name} is here.")
@@ -356,7 +428,9 @@ def verify_data(
     """Read a data set and compare it with its checksum."""
     from cvcourse.data import datasets
 
-    entries = [find_dataset(name)] if name else [entry for entry in datasets() if entry.is_present()]
+    entries = (
+        [find_dataset(name)] if name else [entry for entry in datasets() if entry.is_present()]
+    )
     problems = {entry.name: problem for entry in entries if (problem := dataset_problem(entry))}
     for entry in entries:
         print(f"{entry.name}: {problems.get(entry.name, 'as it should be')}")

@@ -1,7 +1,8 @@
-"""Play a class through one unit: release, submissions, grading in the sandbox, feedback, and a table of grades.
+"""Play a class through one unit: release, submissions, grading in the sandbox, feedback, and a
+table of grades.
 
-`python -m autograder.demo [UNIT] [--keep FOLDER] [--unsafe]`, or `make demo`. Exit codes: 0 the grades are as they must
-be, 1 some are not, 2 the demonstration could not be played.
+`python -m autograder.demo [UNIT] [--keep FOLDER] [--unsafe]`, or `make demo`. Exit codes: 0 the
+grades are as they must be, 1 some are not, 2 the demonstration could not be played.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Grade:
 
 
 class Classroom:
-    """A course folder, driven through nbgrader's own API in this process. in_kernel: see `configure`."""
+    """A course folder, driven through nbgrader's own API in this process. in_kernel: see
+    `configure`."""
 
     def __init__(self, folder: Path, in_kernel: bool = False):
         from nbgrader.apps import NbGraderAPI
@@ -72,7 +74,9 @@ class Classroom:
 
         from autograder.nbgrader_config import configure
 
-        warnings.filterwarnings("ignore", message="Object of type <Submitted")  # nbgrader's queries, of no concern here
+        warnings.filterwarnings(
+            "ignore", message="Object of type <Submitted"
+        )  # nbgrader's queries, of no concern here
         self.folder = folder
         config = configure(Config(), in_kernel)
         config.CourseDirectory.root = str(folder)
@@ -102,14 +106,26 @@ class Classroom:
     def grades(self, unit: str, student: str) -> dict[str, Grade]:
         """The grades of one submission by graded cell, as the gradebook holds them."""
         with self.api.gradebook as gradebook:
-            found = [grade for book in gradebook.find_submission(unit, student).notebooks for grade in book.grades]
-            return {item.name: Grade(item.auto_score, item.max_score, bool(item.needs_manual_grade)) for item in found}
+            found = [
+                grade
+                for book in gradebook.find_submission(unit, student).notebooks
+                for grade in book.grades
+            ]
+            return {
+                item.name: Grade(item.auto_score, item.max_score, bool(item.needs_manual_grade))
+                for item in found
+            }
 
     def verdicts(self, unit: str, student: str) -> dict[str, dict[str, Any]]:
         """The verdicts in a graded notebook, by exercise."""
         path = self.folder / "autograded" / student / unit / f"{unit}.ipynb"
         cells = nbformat.read(path, as_version=4).cells
-        found = [out.data[MIME] for cell in cells for out in cell.get("outputs", []) if MIME in out.get("data", {})]
+        found = [
+            out.data[MIME]
+            for cell in cells
+            for out in cell.get("outputs", [])
+            if MIME in out.get("data", {})
+        ]
         return {verdict["exercise"]: verdict for verdict in found}
 
     def _must(self, what: str, result: Mapping[str, Any]) -> str:
@@ -121,14 +137,18 @@ class Classroom:
 
 def last_line(text: str) -> str:
     """The last line that says something."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")
+    return next(
+        (line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given"
+    )
 
 
 def answered(release: NotebookNode, sources: Mapping[str, str]) -> NotebookNode:
     """A copy of the released notebook with other sources in the named solution cells."""
     notebook = copy.deepcopy(release)
     for cell in notebook.cells:
-        cell.source = sources.get(cell.metadata.get("nbgrader", {}).get("grade_id", ""), cell.source)
+        cell.source = sources.get(
+            cell.metadata.get("nbgrader", {}).get("grade_id", ""), cell.source
+        )
     return notebook
 
 
@@ -142,8 +162,12 @@ class Student:
     name: str
     did: str
     notebook: NotebookNode
-    expected: Mapping[str, float] = field(default_factory=dict)  # points by exercise, where they are known beforehand
-    diagnoses: Mapping[str, str] = field(default_factory=dict)  # the mistake that must be named, by exercise
+    expected: Mapping[str, float] = field(
+        default_factory=dict
+    )  # points by exercise, where they are known beforehand
+    diagnoses: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the mistake that must be named, by exercise
 
 
 class Cast:
@@ -172,7 +196,9 @@ class Cast:
             self.student("bo", "handed in untouched", {}),
             self.mistaken("cy", "a misconception in each", 0),
             self.student("dee", "right in another style", self.solutions | wheats),
-            self.student("ed", "right, but only half of it", {name: self.solutions[name] for name in half}),
+            self.student(
+                "ed", "right, but only half of it", {name: self.solutions[name] for name in half}
+            ),
             self.student("fay", f"a syntax error in {first}", unclosed, wrong=[first]),
             self.student(
                 "gil",
@@ -183,27 +209,45 @@ class Cast:
             self.student("hal", "right, prints and warns a lot", self.solutions | noisy_all),
             self.mistaken("ida", "another misconception in each", -1),
             self.careless("jon", first),
-            self.student("kim", f"an exception in {broken}", self.solutions | raising, wrong=[broken]),
+            self.student(
+                "kim", f"an exception in {broken}", self.solutions | raising, wrong=[broken]
+            ),
             self.mixed("lou"),
             self.forger("mia"),
-            self.student("ned", f"a loop without end in {broken}", self.solutions | endless, wrong=[broken]),
+            self.student(
+                "ned", f"a loop without end in {broken}", self.solutions | endless, wrong=[broken]
+            ),
         ]
 
     def student(
-        self, name: str, did: str, sources: Mapping[str, str], wrong: Sequence[str] = (), answers: str = ""
+        self,
+        name: str,
+        did: str,
+        sources: Mapping[str, str],
+        wrong: Sequence[str] = (),
+        answers: str = "",
     ) -> Student:
         """One whose exercises earn all or nothing: nothing where untouched or `wrong`."""
-        right = {item: self.full[item] if item in sources and item not in wrong else 0.0 for item in self.full}
+        right = {
+            item: self.full[item] if item in sources and item not in wrong else 0.0
+            for item in self.full
+        }
         expected = self.known(right, sources)
         questions = dict.fromkeys(self.questions(), answers) if answers else {}
         return Student(name, did, answered(self.release, {**sources, **questions}), expected)
 
     def mistaken(self, name: str, did: str, which: int) -> Student:
         """One who holds a misconception wherever there is one; each must be named."""
-        patched = {item.name: self.patched(item, which) for item in self.exercises if item.misconceptions}
+        patched = {
+            item.name: self.patched(item, which) for item in self.exercises if item.misconceptions
+        }
         sources = self.solutions | patched
         points = {item: self.full[item] for item in self.full if item not in patched}
-        mistakes = {item.name: item.misconceptions[which].name for item in self.exercises if item.misconceptions}
+        mistakes = {
+            item.name: item.misconceptions[which].name
+            for item in self.exercises
+            if item.misconceptions
+        }
         sure = self.known({**dict.fromkeys(mistakes, 0.0), **points}, sources)
         diagnoses = {item: mistakes[item] for item in sure if item in mistakes}
         expected = {item: points[item] for item in sure if item in points}
@@ -213,7 +257,9 @@ class Cast:
         """One who deleted a check and copied another cell: nothing is lost by it."""
         notebook = answered(self.release, self.solutions)
         notebook.cells = [cell for cell in notebook.cells if cell.id != f"check_{exercise}"]
-        check = next(cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade"))
+        check = next(
+            cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")
+        )
         notebook.cells.append(NotebookNode({**copy.deepcopy(check), "id": "a-copied-cell"}))
         return Student(name, "right, with a deleted and a copied check", notebook, self.full)
 
@@ -228,19 +274,31 @@ class Cast:
         points = {item: self.full[item] for item, turn in turns.items() if turn == "right"}
         points |= {item: 0.0 for item in turns if item not in sources}
         notebook = answered(self.release, sources)
-        return Student(name, "a mixture: right, wrong, left out", notebook, self.known(points, sources))
+        return Student(
+            name, "a mixture: right, wrong, left out", notebook, self.known(points, sources)
+        )
 
     def forger(self, name: str) -> Student:
-        """One whose answers equal everything, and who gives `check` and the display another meaning."""
-        agreeing = {item: f"def {item}(*given, **named):\n    return Agrees()" for item in self.functions}
+        """One whose answers equal everything, and who gives `check` and the display another
+        meaning."""
+        agreeing = {
+            item: f"def {item}(*given, **named):\n    return Agrees()" for item in self.functions
+        }
         notebook = answered(self.release, agreeing)
         notebook.cells.insert(2, nbformat.v4.new_code_cell(FORGERY, id="forgery"))
-        return Student(name, "answers that equal everything", notebook, dict.fromkeys(self.full, 0.0))
+        return Student(
+            name, "answers that equal everything", notebook, dict.fromkeys(self.full, 0.0)
+        )
 
     def known(self, points: Mapping[str, float], sources: Mapping[str, str]) -> dict[str, float]:
-        """The entries of `points` that are certain: an exercise that calls another is only as good as that one."""
+        """The entries of `points` that are certain: an exercise that calls another is only as good
+        as that one."""
         right = {item for item in points if points[item] == self.full[item]}
-        return {item: value for item, value in points.items() if item not in sources or self.leans_on(item) <= right}
+        return {
+            item: value
+            for item, value in points.items()
+            if item not in sources or self.leans_on(item) <= right
+        }
 
     def leans_on(self, exercise: str) -> set[str]:
         """The other exercises that an exercise's solution calls, and those that they call."""
@@ -254,7 +312,9 @@ class Cast:
 
     def patched(self, exercise: Exercise, which: int) -> str:
         """The source of one misconception."""
-        return exercise.misconceptions[which].apply(exercise.solution, f"{self.lesson.unit}/exercises.toml")
+        return exercise.misconceptions[which].apply(
+            exercise.solution, f"{self.lesson.unit}/exercises.toml"
+        )
 
     def others(self, is_shortcut: bool) -> dict[str, str]:
         """The first wheat (or shortcut) of each exercise as the source of its cell."""
@@ -262,7 +322,9 @@ class Cast:
         for item in self.alternatives:
             if item.is_shortcut is is_shortcut and item.exercise not in found:
                 answers = self.lesson.exercises[item.exercise].answers
-                found[item.exercise] = source_of_alternative(self.lesson.folder / "wheats.py", item, answers)
+                found[item.exercise] = source_of_alternative(
+                    self.lesson.folder / "wheats.py", item, answers
+                )
         return found
 
     def questions(self) -> list[str]:
@@ -272,7 +334,8 @@ class Cast:
 
 
 def source_of_alternative(path: Path, alternative: Alternative, answers: Sequence[str]) -> str:
-    """A wheat or shortcut as a learner would have typed it: what it needs of wheats.py, under the exercise's name."""
+    """A wheat or shortcut as a learner would have typed it: what it needs of wheats.py, under the
+    exercise's name."""
     text = path.read_text(encoding="utf-8")
     parts = []
     for node in ast.parse(text).body:
@@ -284,18 +347,25 @@ def source_of_alternative(path: Path, alternative: Alternative, answers: Sequenc
             parts.append(ast.get_source_segment(text, node))
     source = "\n\n".join(parts)
     if answers:
-        return f"{source}\n\n" + "\n".join(f'{name} = {alternative.name}()["{name}"]' for name in answers)
+        return f"{source}\n\n" + "\n".join(
+            f'{name} = {alternative.name}()["{name}"]' for name in answers
+        )
     return re.sub(rf"\b{alternative.name}\b", alternative.exercise, source)
 
 
 def noisy(source: str) -> str:
     """A solution that prints and warns whenever it is called."""
-    return inserted(source, ["import warnings", 'print("here I am")', 'warnings.warn("take care", stacklevel=1)'])
+    return inserted(
+        source,
+        ["import warnings", 'print("here I am")', 'warnings.warn("take care", stacklevel=1)'],
+    )
 
 
 def inserted(source: str, lines: Sequence[str]) -> str:
     """A cell's source with lines put first in the body of its last function or method."""
-    function = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)][-1]
+    function = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)][
+        -1
+    ]
     documented = ast.get_docstring(function) is not None and len(function.body) > 1
     place = function.body[1 if documented else 0]
     before, after = source.splitlines()[: place.lineno - 1], source.splitlines()[place.lineno - 1 :]
@@ -332,8 +402,9 @@ def play(unit: str, folder: Path, console: Console, unsafe: bool = False) -> boo
     page = folder / "feedback" / students[2].name / unit / f"{unit}.html"
     console.print(f"What {students[2].name} reads: {page}", soft_wrap=True)
     console.print(
-        f"{len(students)} submissions, graded in {graded.seconds:.1f} s; {time.perf_counter() - started:.0f} s in all, "
-        "feedback included. " + ("" if problems else "Every grade is as it must be.")
+        f"{len(students)} submissions, graded in {graded.seconds:.1f} s;"
+        f" {time.perf_counter() - started:.0f} s in all, feedback included. "
+        + ("" if problems else "Every grade is as it must be.")
     )
     return not problems
 
@@ -341,7 +412,11 @@ def play(unit: str, folder: Path, console: Console, unsafe: bool = False) -> boo
 def set_up(unit: str, folder: Path) -> Lesson:
     """A course of one unit in an empty folder."""
     source = folder / SOLUTIONS / unit
-    shutil.copytree(ROOT / SOLUTIONS / unit, source, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    shutil.copytree(
+        ROOT / SOLUTIONS / unit,
+        source,
+        ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+    )
     (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     if not all((source / name).exists() for name in (f"{unit}.ipynb", VISIBLE, HIDDEN)):
         build_unit(unit, folder)
@@ -352,19 +427,23 @@ def problems_of(room: Classroom, unit: str, student: Student) -> list[str]:
     """Where a student's grades are not what they must be."""
     grades, verdicts = room.grades(unit, student.name), room.verdicts(unit, student.name)
     problems = [
-        f"{student.name} has {grades[f'check_{name}'].points} points for {name} in place of {points:g}"
+        f"{student.name} has {grades[f'check_{name}'].points} points for {name} in place of"
+        f" {points:g}"
         for name, points in student.expected.items()
         if grades[f"check_{name}"].points != points
     ]
     for name, diagnosis in student.diagnoses.items():
         found = verdicts.get(name, {}).get("diagnosis")
         if found != diagnosis:
-            problems.append(f"{student.name} reads {found!r} about {name} in place of {diagnosis!r}")
+            problems.append(
+                f"{student.name} reads {found!r} about {name} in place of {diagnosis!r}"
+            )
     return problems
 
 
 def table_of_grades(room: Classroom, unit: str, lesson: Lesson, students: Sequence[Student]) -> Any:
-    """What everybody earned, from the gradebook, and the mistake that was named first or most often."""
+    """What everybody earned, from the gradebook, and the mistake that was named first or most
+    often."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -378,11 +457,21 @@ def table_of_grades(room: Classroom, unit: str, lesson: Lesson, students: Sequen
     for student in students:
         grades = room.grades(unit, student.name)
         checks = [grades[f"check_{name}"] for name in lesson.exercises]
-        named = [verdict["diagnosis"] for verdict in room.verdicts(unit, student.name).values() if verdict["diagnosis"]]
-        total, most = sum(check.points for check in checks), sum(check.max_points for check in checks)
+        named = [
+            verdict["diagnosis"]
+            for verdict in room.verdicts(unit, student.name).values()
+            if verdict["diagnosis"]
+        ]
+        total, most = (
+            sum(check.points for check in checks),
+            sum(check.max_points for check in checks),
+        )
         marks = "".join(mark_of(check) for check in checks)
         table.add_row(student.name, student.did, marks, f"{total:g} of {most:g}", most_named(named))
-    return Group(table, "exercises in order: ✓ all points, ◐ some, · none; written questions wait for a person\n")
+    return Group(
+        table,
+        "exercises in order: ✓ all points, ◐ some, · none; written questions wait for a person\n",
+    )
 
 
 def mark_of(grade: Grade) -> str:
@@ -403,12 +492,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     from rich.console import Console
 
-    parser = argparse.ArgumentParser(prog="python -m autograder.demo", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("unit", nargs="?", help=f"name or number; {FAVOURITE} by default, or the first unit")
-    parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="play in this new folder instead of a temporary one"
+    parser = argparse.ArgumentParser(
+        prog="python -m autograder.demo", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--unsafe", action="store_true", help="run the class's code without a sandbox")
+    parser.add_argument(
+        "unit", nargs="?", help=f"name or number; {FAVOURITE} by default, or the first unit"
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="play in this new folder instead of a temporary one",
+    )
+    parser.add_argument(
+        "--unsafe", action="store_true", help="run the class's code without a sandbox"
+    )
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
     try:

@@ -1,7 +1,8 @@
-"""Look at what the course needs on this machine and say, line by line, what is missing and how to mend it.
+"""Look at what the course needs on this machine and say, line by line, what is missing and how to
+mend it.
 
-Standard library only until a check needs more, so that it works where torch, nbgrader or JupyterLab are absent:
-`python -m autograder.doctor` is the same as `cvcourse doctor`.
+Standard library only until a check needs more, so that it works where torch, nbgrader or JupyterLab
+are absent: `python -m autograder.doctor` is the same as `cvcourse doctor`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,16 @@ IMPORTED = (
     "autograder",
 )
 # Grading makes namespaces within the sandbox's own, one set for each submission.
-SANDBOX_TRY = ("--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "unshare", "--user", "true")
+SANDBOX_TRY = (
+    "--unshare-all",
+    "--die-with-parent",
+    "--ro-bind",
+    "/",
+    "/",
+    "unshare",
+    "--user",
+    "true",
+)
 LAB_EXTENSIONS = {
     "nbgrader": "@jupyter/nbgrader",
     "ipywidgets": "@jupyter-widgets/jupyterlab-manager",
@@ -67,7 +77,9 @@ def main() -> int:
     for finding in examine():
         print(finding, flush=True)
         findings.append(finding)
-    missing = [finding.subject for finding in findings if finding.state == "missing" and finding.needed]
+    missing = [
+        finding.subject for finding in findings if finding.state == "missing" and finding.needed
+    ]
     print()
     if missing:
         print(f"Missing for the course: {', '.join(missing)}. Each line above says how to mend it.")
@@ -77,12 +89,15 @@ def main() -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Every finding, in the order in which things are needed; a check that breaks becomes a finding itself."""
+    """Every finding, in the order in which things are needed; a check that breaks becomes a finding
+    itself."""
     for check in CHECKS:
         try:
             yield from check()
         except Exception as error:
-            yield Finding(check.__name__, "warning", f"could not be examined: {one_line(error)}", REINSTALL)
+            yield Finding(
+                check.__name__, "warning", f"could not be examined: {one_line(error)}", REINSTALL
+            )
 
 
 # Python and its packages
@@ -93,7 +108,10 @@ def python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < OLDEST_PYTHON:
         yield Finding(
-            "Python", "missing", f"{version} is too old", "install 3.11 or newer, then PYTHON=python3.12 make course"
+            "Python",
+            "missing",
+            f"{version} is too old",
+            "install 3.11 or newer, then PYTHON=python3.12 make course",
         )
     else:
         yield Finding("Python", "ok", f"{version} in {sys.prefix}")
@@ -108,7 +126,9 @@ def torch() -> Iterator[Finding]:
         module = importlib.import_module("torch")
         module.ones(2).sum().item()
     except Exception as error:
-        yield Finding("torch", "missing", f"installed, but does not work: {one_line(error)}", REINSTALL)
+        yield Finding(
+            "torch", "missing", f"installed, but does not work: {one_line(error)}", REINSTALL
+        )
         return
     build = f"CUDA {module.version.cuda} build" if module.version.cuda else "CPU build"
     yield Finding("torch", "ok", f"{module.__version__}, {build}")
@@ -124,7 +144,10 @@ def device(torch) -> Finding:
     detail = f"cpu, {torch.get_num_threads()} threads: enough for every unit"
     if torch.version.cuda and Path("/proc/driver/nvidia").exists():
         return Finding(
-            "device", "warning", detail, "an NVIDIA card is here, but torch cannot use it: update its driver"
+            "device",
+            "warning",
+            detail,
+            "an NVIDIA card is here, but torch cannot use it: update its driver",
         )
     return Finding("device", "ok", detail)
 
@@ -151,7 +174,8 @@ def jupyterlab() -> Iterator[Finding]:
 
 
 def kernel() -> Finding:
-    """Whether notebooks run in this Python: an old kernel named python3 elsewhere can stand before it."""
+    """Whether notebooks run in this Python: an old kernel named python3 elsewhere can stand before
+    it."""
     if not installed("ipykernel"):
         return Finding("kernel", "missing", "ipykernel is not installed", REINSTALL)
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
@@ -159,10 +183,18 @@ def kernel() -> Finding:
     try:
         program = KernelSpecManager().get_kernel_spec("python3").argv[0]
     except NoSuchKernel:
-        return Finding("kernel", "missing", "no kernel is called python3", "python -m ipykernel install --sys-prefix")
+        return Finding(
+            "kernel",
+            "missing",
+            "no kernel is called python3",
+            "python -m ipykernel install --sys-prefix",
+        )
     # Jupyter itself puts its own interpreter in the place of a bare `python`.
     own_names = {"python", "python3", f"python{sys.version_info[0]}.{sys.version_info[1]}"}
-    if program in own_names or Path(program).parent.resolve() == Path(sys.executable).parent.resolve():
+    if (
+        program in own_names
+        or Path(program).parent.resolve() == Path(sys.executable).parent.resolve()
+    ):
         return Finding("kernel", "ok", "notebooks run in this Python")
     return Finding(
         "kernel",
@@ -184,10 +216,16 @@ def nbgrader() -> Iterator[Finding]:
     if finding.state == "ok":
         disabled = disabled_server_extensions()
         if disabled:
-            mend = "; ".join(f"jupyter server extension enable --sys-prefix {name}" for name in disabled)
+            mend = "; ".join(
+                f"jupyter server extension enable --sys-prefix {name}" for name in disabled
+            )
             names = ", ".join(name.rpartition(".")[2] for name in disabled)
             finding = Finding(
-                "nbgrader", "warning", f"{version('nbgrader')}, server extensions off: {names}", mend, needed=False
+                "nbgrader",
+                "warning",
+                f"{version('nbgrader')}, server extensions off: {names}",
+                mend,
+                needed=False,
             )
     yield finding
 
@@ -198,14 +236,25 @@ def extension_finding(package: str, needed: bool, purpose: str) -> Finding:
     if not installed(package):
         return Finding(package, "missing", f"not installed; {purpose} need it", REINSTALL, needed)
     if not installed("jupyterlab_server"):
-        return Finding(package, "warning", f"{version(package)}, without JupyterLab", REINSTALL, needed)
+        return Finding(
+            package, "warning", f"{version(package)}, without JupyterLab", REINSTALL, needed
+        )
     present, enabled = lab_extension_state(extension)
     if not present:
-        mend = f"python -m pip install --force-reinstall --no-deps -c constraints.txt {extension_owner(package)}"
-        return Finding(package, "missing", f"JupyterLab's part of it ({extension}) is not here", mend, needed)
+        mend = (
+            "python -m pip install --force-reinstall --no-deps -c constraints.txt"
+            f" {extension_owner(package)}"
+        )
+        return Finding(
+            package, "missing", f"JupyterLab's part of it ({extension}) is not here", mend, needed
+        )
     if not enabled:
         return Finding(
-            package, "missing", f"{extension} is disabled", f"jupyter labextension enable {extension}", needed
+            package,
+            "missing",
+            f"{extension} is disabled",
+            f"jupyter labextension enable {extension}",
+            needed,
         )
     return Finding(package, "ok", f"{version(package)}, enabled in JupyterLab", needed=needed)
 
@@ -236,7 +285,9 @@ def disabled_server_extensions() -> list[str]:
         files = sorted(Path(folder).glob("jupyter_server_config.d/*.json"))
         for file in [*files, Path(folder, "jupyter_server_config.json")]:
             try:
-                enabled |= json.loads(file.read_text(encoding="utf-8"))["ServerApp"]["jpserver_extensions"]
+                enabled |= json.loads(file.read_text(encoding="utf-8"))["ServerApp"][
+                    "jpserver_extensions"
+                ]
             except (OSError, ValueError, KeyError, TypeError):
                 continue
     names = [f"nbgrader.server_extensions.{name}" for name in SERVER_EXTENSIONS]
@@ -250,7 +301,13 @@ def sandbox() -> Iterator[Finding]:
     """Bubblewrap, which instructors need to run strangers' code; learners do not."""
     program = shutil.which("bwrap")
     if not sys.platform.startswith("linux"):
-        yield Finding("sandbox", "warning", "Linux only: instructors grade there", "learners need none", needed=False)
+        yield Finding(
+            "sandbox",
+            "warning",
+            "Linux only: instructors grade there",
+            "learners need none",
+            needed=False,
+        )
     elif program is None:
         mend = "instructors: sudo apt install bubblewrap; learners need none"
         yield Finding("sandbox", "warning", "bubblewrap is not installed", mend, needed=False)
@@ -262,12 +319,17 @@ def sandbox_try(program: str) -> Finding:
     """Start one empty sandbox."""
     try:
         done = subprocess.run([program, *SANDBOX_TRY], capture_output=True, text=True, timeout=3)
-        problem = "" if done.returncode == 0 else one_line(done.stderr) or f"exit code {done.returncode}"
+        problem = (
+            "" if done.returncode == 0 else one_line(done.stderr) or f"exit code {done.returncode}"
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = one_line(error)
     if not problem:
         return Finding("sandbox", "ok", "bubblewrap works", needed=False)
-    mend = "instructors: allow unprivileged user namespaces (in a container, its host decides); learners need none"
+    mend = (
+        "instructors: allow unprivileged user namespaces (in a container, its host decides);"
+        " learners need none"
+    )
     return Finding("sandbox", "warning", f"bubblewrap cannot start: {problem}", mend, needed=False)
 
 
@@ -278,7 +340,12 @@ def disk() -> Iterator[Finding]:
     if free < GIGABYTE // 10:
         yield Finding("disk", "missing", detail, "free some space: saving a notebook may fail")
     elif free < GIGABYTE:
-        yield Finding("disk", "warning", detail, "free about 1 GB before fetching data or training at full size")
+        yield Finding(
+            "disk",
+            "warning",
+            detail,
+            "free about 1 GB before fetching data or training at full size",
+        )
     else:
         yield Finding("disk", "ok", detail)
 
@@ -287,17 +354,26 @@ def disk() -> Iterator[Finding]:
 
 
 def course() -> Iterator[Finding]:
-    """The folder that a learner works in: there, writable, each notebook with a key that can be read."""
+    """The folder that a learner works in: there, writable, each notebook with a key that can be
+    read."""
     folder = course_root() / "course"
     notebooks = sorted(folder.glob("*/*.ipynb"))
     if not notebooks:
-        yield Finding("course folder", "missing", f"no notebooks in {folder}", "git checkout course, or cvcourse build")
+        yield Finding(
+            "course folder",
+            "missing",
+            f"no notebooks in {folder}",
+            "git checkout course, or cvcourse build",
+        )
         return
     units = sorted({notebook.parent for notebook in notebooks})
     locked = [unit for unit in [folder, *units] if not writable(unit)]
     if locked:
         yield Finding(
-            "course folder", "missing", f"cannot write in {locked[0]}", "copy the course to a folder of your own"
+            "course folder",
+            "missing",
+            f"cannot write in {locked[0]}",
+            "copy the course to a folder of your own",
         )
     else:
         counted = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
@@ -307,15 +383,23 @@ def course() -> Iterator[Finding]:
 
 def keys(units: list[Path]) -> Iterator[Finding]:
     """Each unit's answer key."""
-    broken = {unit.name: problem for unit in units if (problem := key_problem(unit / "key.safetensors"))}
+    broken = {
+        unit.name: problem for unit in units if (problem := key_problem(unit / "key.safetensors"))
+    }
     if not broken:
         yield Finding("answer keys", "ok", f"{len(units)} readable")
     for unit, problem in broken.items():
-        yield Finding("answer keys", "missing", f"{unit}: {problem}", f"git checkout course/{unit}/key.safetensors")
+        yield Finding(
+            "answer keys",
+            "missing",
+            f"{unit}: {problem}",
+            f"git checkout course/{unit}/key.safetensors",
+        )
 
 
 def key_problem(path: Path) -> str:
-    """What keeps a key from being read; empty when nothing does. Reads the header and the length, not the arrays."""
+    """What keeps a key from being read; empty when nothing does. Reads the header and the length,
+    not the arrays."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -328,11 +412,16 @@ def key_problem(path: Path) -> str:
     if not isinstance(header, dict):
         return "key.safetensors is damaged"
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return "" if 8 + length + max(ends, default=0) == size else "key.safetensors is cut short or too long"
+    return (
+        ""
+        if 8 + length + max(ends, default=0) == size
+        else "key.safetensors is cut short or too long"
+    )
 
 
 def course_root() -> Path:
-    """The folder that holds course/: the one we are in, or the one this package was installed from."""
+    """The folder that holds course/: the one we are in, or the one this package was installed
+    from."""
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "course").is_dir()), ROOT)
 

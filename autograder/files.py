@@ -9,7 +9,8 @@ from autograder.errors import CourseError
 
 
 def write_safely(path: Path, data: bytes) -> None:
-    """Replace a file in one step. Raises CourseError when the folder is read-only or the disk is full."""
+    """Replace a file in one step. Raises CourseError when the folder is read-only or the disk is
+    full."""
     waiting = path.with_name(f".{path.name}.part")
     try:
         waiting.write_bytes(data)
@@ -17,5 +18,6 @@ def write_safely(path: Path, data: bytes) -> None:
     except OSError as error:
         waiting.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
         raise CourseError(
-            f"{path.name} could not be written to {path.parent.name}/ ({error.strerror}); what was there is untouched."
+            f"{path.name} could not be written to {path.parent.name}/ ({error.strerror}); what was"
+            " there is untouched."
         ) from error

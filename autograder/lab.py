@@ -17,9 +17,12 @@ PROMPT_WIDGETS = {"ServerApp": {"jpserver_extensions": {"cvcourse.widgets.server
 
 
 def open_lab(folder: Path, options: list[str]) -> None:
-    """Run JupyterLab on `folder` until it is stopped; it prints its address, and opens a browser where there is one."""
+    """Run JupyterLab on `folder` until it is stopped; it prints its address, and opens a browser
+    where there is one."""
     if not folder.is_dir():
-        raise CourseError(f"There is no folder {folder}: name the course's folder, or go where course/ lies.")
+        raise CourseError(
+            f"There is no folder {folder}: name the course's folder, or go where course/ lies."
+        )
     try:
         from jupyterlab.labapp import LabApp
     except ImportError as error:
@@ -27,22 +30,32 @@ def open_lab(folder: Path, options: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="cvcourse-") as settings:
         write_settings(Path(settings))
         # A terminal and `!cvcourse ...` in a notebook find the same Python as the notebook.
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        LabApp.launch_instance(argv=[f"--ServerApp.root_dir={folder.resolve()}", *lab_options(), *options])
+        os.environ["PATH"] = os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        )
+        LabApp.launch_instance(
+            argv=[f"--ServerApp.root_dir={folder.resolve()}", *lab_options(), *options]
+        )
 
 
 def write_settings(settings: Path) -> None:
     """Put a configuration folder in front of the reader's own for this one start."""
-    files = {"labconfig/page_config.json": NO_NEWS, "jupyter_server_config.d/cvcourse.json": PROMPT_WIDGETS}
+    files = {
+        "labconfig/page_config.json": NO_NEWS,
+        "jupyter_server_config.d/cvcourse.json": PROMPT_WIDGETS,
+    }
     for name, content in files.items():
         (settings / name).parent.mkdir()
         (settings / name).write_text(json.dumps(content), encoding="utf-8")
     others = os.environ.get("JUPYTER_CONFIG_PATH")
-    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(settings), *([others] if others else [])])
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
+        [str(settings), *([others] if others else [])]
+    )
 
 
 def lab_options() -> list[str]:
-    """No question at the end, no search for language servers, no browser without a screen, and leave to run as root."""
+    """No question at the end, no search for language servers, no browser without a screen, and
+    leave to run as root."""
     options = ["--ServerApp.answer_yes=True", "--LanguageServerManager.autodetect=False"]
     if not has_screen():
         options.append("--no-browser")
@@ -52,7 +65,12 @@ def lab_options() -> list[str]:
 
 
 def has_screen() -> bool:
-    """Whether a browser could open here; without one, JupyterLab would start a text browser in the terminal."""
+    """Whether a browser could open here; without one, JupyterLab would start a text browser in the
+    terminal."""
     if sys.platform != "linux" or os.environ.get("BROWSER"):
         return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("WSL_DISTRO_NAME"))
+    return bool(
+        os.environ.get("DISPLAY")
+        or os.environ.get("WAYLAND_DISPLAY")
+        or os.environ.get("WSL_DISTRO_NAME")
+    )

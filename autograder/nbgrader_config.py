@@ -1,4 +1,5 @@
-"""nbgrader's settings for this course. The root's nbgrader_config.py hands its configuration to `configure`."""
+"""nbgrader's settings for this course. The root's nbgrader_config.py hands its configuration to
+`configure`."""
 
 from __future__ import annotations
 
@@ -12,26 +13,40 @@ from traitlets.config import Config
 from autograder.units import COURSE, SOLUTIONS
 
 # What an instructor edits and a learner must not receive.
-AUTHOR_FILES = ["[0-9][0-9]_*.py", "exercises.toml", "wheats.py", "training.py", "hidden.safetensors"]
+AUTHOR_FILES = [
+    "[0-9][0-9]_*.py",
+    "exercises.toml",
+    "wheats.py",
+    "training.py",
+    "hidden.safetensors",
+]
 STUB = "raise NotImplementedError"
 
 
 def configure(c: Config, in_kernel: bool = False) -> Config:
     """Set the folders, the stub, what is never copied, and this course's own grading and pages.
 
-    in_kernel: let nbgrader run submissions in a kernel of its own, without a sandbox and with the verdict reached
-    beside the learner's code. It needs no bubblewrap and its grades can be forged: for one's own notebooks.
+    in_kernel: let nbgrader run submissions in a kernel of its own, without a sandbox and with the
+    verdict reached beside the learner's code. It needs no bubblewrap and its grades can be forged:
+    for one's own notebooks.
     """
     find_tools_beside_python()
     c.CourseDirectory.source_directory = SOLUTIONS
     c.CourseDirectory.release_directory = COURSE
-    c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", ".pytest_cache", *AUTHOR_FILES]
+    c.CourseDirectory.ignore = [
+        ".ipynb_checkpoints",
+        "*.pyc",
+        "__pycache__",
+        ".pytest_cache",
+        *AUTHOR_FILES,
+    ]
     c.ClearSolutions.code_stub = {"python": STUB}
     c.ClearSolutions.text_stub = "*Write your answer here.*"
     c.Execute.timeout = 60
     # A kernel warns of its loopback connection at every start.
     c.Execute.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
-    # Before nbgrader's own steps. Named, not imported: whoever only reads the configuration need not wait for nbgrader.
+    # Before nbgrader's own steps. Named, not imported: whoever only reads the configuration need
+    # not wait for nbgrader.
     c.GenerateAssignment.preprocessors.prepend(["autograder.preprocessors.KeepLearnersWork"])
     if in_kernel:
         configure_kernel(c)
@@ -67,23 +82,28 @@ def configure_kernel(c: Config) -> None:
 
 
 def configure_pages(c: Config) -> None:
-    """Let feedback and formgrader show what a learner wrote without letting it act. See `grading.sanitise`."""
+    """Let feedback and formgrader show what a learner wrote without letting it act. See
+    `grading.sanitise`."""
     ours = Path(__file__).parent / "grading" / "templates"
-    theirs = Path(find_spec("nbgrader").origin).parent / "server_extensions" / "formgrader" / "templates"
-    # nbgrader insists on its templates' names, so ours bear the same and come first. formgrader's page builds on
-    # nbgrader's, which the second line lets it find by its full name.
+    theirs = (
+        Path(find_spec("nbgrader").origin).parent / "server_extensions" / "formgrader" / "templates"
+    )
+    # nbgrader insists on its templates' names, so ours bear the same and come first. formgrader's
+    # page builds on nbgrader's, which the second line lets it find by its full name.
     c.HTMLExporter.extra_template_basedirs = [str(ours), str(theirs)]
     c.HTMLExporter.extra_template_paths = [str(theirs)]
     c.HTMLExporter.default_preprocessors = []
     c.HTMLExporter.preprocessors = ["autograder.grading.feedback.MakeInert"]
     c.HTMLExporter.filters = {
-        name: f"autograder.grading.feedback.{name}" for name in ("markdown2html", "highlight_code", "with_nonce")
+        name: f"autograder.grading.feedback.{name}"
+        for name in ("markdown2html", "highlight_code", "with_nonce")
     }
     c.GenerateFeedback.preprocessors = ["autograder.grading.feedback.GetGradesAndWaiting"]
 
 
 def find_tools_beside_python() -> None:
-    """Let nbgrader find `alembic`, which it calls by name to make a gradebook: it lies beside Python, in .venv."""
+    """Let nbgrader find `alembic`, which it calls by name to make a gradebook: it lies beside
+    Python, in .venv."""
     here, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
     if here not in path.split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([here, path])

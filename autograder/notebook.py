@@ -1,4 +1,5 @@
-"""All checks of a learner's notebook at once, for `cvcourse check`. A copy is run; the notebook itself is only read."""
+"""All checks of a learner's notebook at once, for `cvcourse check`. A copy is run; the notebook
+itself is only read."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Row:
 
 @dataclass(frozen=True)
 class NotebookReport:
-    """Every exercise of a notebook, what the checks give in all, and what is odd about the notebook."""
+    """Every exercise of a notebook, what the checks give in all, and what is odd about the
+    notebook."""
 
     rows: tuple[Row, ...]
     total: float
@@ -67,7 +69,8 @@ class NotebookReport:
 def check_notebook(path: Path, timeout: float = 60) -> NotebookReport:
     """Run every check of a notebook. timeout: seconds a cell may take.
 
-    Raises CourseError where there is nothing to check: no notebook, none of this course, or no key in its folder.
+    Raises CourseError where there is nothing to check: no notebook, none of this course, or no key
+    in its folder.
     """
     path = Path(path).resolve()
     notebook = read_notebook(path)
@@ -75,7 +78,9 @@ def check_notebook(path: Path, timeout: float = 60) -> NotebookReport:
     key = Checker(unit, key_folder(unit, path.parent)).key()
     prepared, notes = prepare(notebook, key)
     died = run(prepared, path.parent, timeout)
-    rows = [_row(prepared, exercise, died) for exercise in key.exercises.values()] + _questions(prepared)
+    rows = [_row(prepared, exercise, died) for exercise in key.exercises.values()] + _questions(
+        prepared
+    )
     checked = [row for row in rows if row.points is not None]
     total, max_total = sum(row.points for row in checked), sum(row.max_points for row in checked)
     notes += [died] * bool(died) + _trouble(prepared, key)
@@ -95,8 +100,8 @@ def read_notebook(path: Path) -> NotebookNode:
         raise CourseError(f"{path.name} cannot be read ({error.strerror}).") from error
     except Exception as error:  # nbformat raises its own, json's, unicode's and jsonschema's
         raise CourseError(
-            f"{path.name} is not a notebook that can be read ({type(error).__name__}): open it in JupyterLab and save "
-            "it again, or take an earlier copy."
+            f"{path.name} is not a notebook that can be read ({type(error).__name__}): open it in"
+            " JupyterLab and save it again, or take an earlier copy."
         ) from error
     return notebook
 
@@ -107,14 +112,15 @@ def unit_of(notebook: NotebookNode, path: Path) -> str:
     found = next((match["unit"] for source in sources for match in SET_UP.finditer(source)), None)
     if found is None:
         raise CourseError(
-            f"{path.name} is no notebook of this course: none of its cells says `check = Checker(...)`. "
-            "If you deleted the set-up cell, copy it back from the course."
+            f"{path.name} is no notebook of this course: none of its cells says `check ="
+            " Checker(...)`. If you deleted the set-up cell, copy it back from the course."
         )
     return found
 
 
 def prepare(notebook: NotebookNode, key: Key) -> tuple[NotebookNode, list[str]]:
-    """A copy that is ready to run, and notes on checks that are missing or that the key does not know."""
+    """A copy that is ready to run, and notes on checks that are missing or that the key does not
+    know."""
     prepared = copy.deepcopy(notebook)
     for cell in _code(prepared):
         cell.outputs, cell.execution_count = [], None
@@ -129,26 +135,38 @@ def prepare(notebook: NotebookNode, key: Key) -> tuple[NotebookNode, list[str]]:
 def checked_exercise(cell: NotebookNode) -> str | None:
     """The exercise that a check cell checks; None for any other cell."""
     name = grader_id(cell, "grade") or ""
-    return name.removeprefix(CHECK) if name.startswith(CHECK) and not grader_id(cell, "solution") else None
+    return (
+        name.removeprefix(CHECK)
+        if name.startswith(CHECK) and not grader_id(cell, "solution")
+        else None
+    )
 
 
 def check_cell(exercise: ExerciseKey) -> NotebookNode:
     """The check cell of an exercise, for a notebook that lacks it."""
     asked = ", ".join(f"{name}={name}" for name in exercise.answers) or exercise.name
-    flags = {"grade": True, "solution": False, "grade_id": f"{CHECK}{exercise.name}", "points": exercise.points}
+    flags = {
+        "grade": True,
+        "solution": False,
+        "grade_id": f"{CHECK}{exercise.name}",
+        "points": exercise.points,
+    }
     return nbformat.v4.new_code_cell(f"check({asked})", metadata={"nbgrader": flags})
 
 
-def _notes_on_version(key: Key, missing: Sequence[ExerciseKey], unknown: Sequence[str]) -> list[str]:
+def _notes_on_version(
+    key: Key, missing: Sequence[ExerciseKey], unknown: Sequence[str]
+) -> list[str]:
     if unknown:
         lacking = f" and lacks {', '.join(item.name for item in missing)}" if missing else ""
         return [
-            f"This notebook is of another version than the key beside it: it checks {', '.join(unknown)}, which the "
-            f"key does not know{lacking}. Keep your notebook, and copy your answers into the current one of {key.unit}."
+            "This notebook is of another version than the key beside it: it checks"
+            f" {', '.join(unknown)}, which the key does not know{lacking}. Keep your notebook, and"
+            f" copy your answers into the current one of {key.unit}."
         ]
     return [
-        f"The check cell of {item.name} is missing; it was checked all the same. Copy the cell back from the course "
-        "before you hand the notebook in."
+        f"The check cell of {item.name} is missing; it was checked all the same. Copy the cell back"
+        " from the course before you hand the notebook in."
         for item in missing
     ]
 
@@ -157,7 +175,8 @@ def _notes_on_version(key: Key, missing: Sequence[ExerciseKey], unknown: Sequenc
 
 
 def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
-    """Run the notebook's cells in `folder` with this Python; returns a sentence when the kernel died, else nothing."""
+    """Run the notebook's cells in `folder` with this Python; returns a sentence when the kernel
+    died, else nothing."""
     from nbclient import NotebookClient
     from nbclient.exceptions import DeadKernelError
 
@@ -166,7 +185,11 @@ def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
         notebook,
         timeout=timeout,
         interrupt_on_timeout=True,
-        error_on_timeout={"ename": "Timeout", "evalue": "", "traceback": []},  # and go on with the next cell
+        error_on_timeout={
+            "ename": "Timeout",
+            "evalue": "",
+            "traceback": [],
+        },  # and go on with the next cell
         allow_errors=True,
         on_cell_execute=lambda cell, cell_index: started.append(cell_index),
         kernel_manager_class=this_python(),
@@ -177,7 +200,10 @@ def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
     except DeadKernelError:
         fatal = notebook.cells[started[-1]]
         fatal.execution_count = None  # it may have been counted before the end
-        return f"The kernel died in cell {started[-1] + 1} ({_first_line(fatal)}); what stands below was not run."
+        return (
+            f"The kernel died in cell {started[-1] + 1} ({_first_line(fatal)}); what stands below"
+            " was not run."
+        )
     except (RuntimeError, OSError) as error:
         if started:
             raise
@@ -186,8 +212,12 @@ def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
             f"No kernel starts for {folder.name} ({error}): `cvcourse doctor` says what is missing."
         ) from error
     for output in (output for cell in _code(notebook) for output in cell.outputs):
-        if output.output_type == "error" and output.ename == "KeyboardInterrupt":  # how nbclient stops a cell
-            output.update({"ename": "Timeout", "evalue": f"the cell took longer than {timeout:g} s"})
+        if (
+            output.output_type == "error" and output.ename == "KeyboardInterrupt"
+        ):  # how nbclient stops a cell
+            output.update(
+                {"ename": "Timeout", "evalue": f"the cell took longer than {timeout:g} s"}
+            )
     return ""
 
 
@@ -215,14 +245,22 @@ def _row(notebook: NotebookNode, exercise: ExerciseKey, died: str) -> Row:
     cells = [cell for cell in _code(notebook) if checked_exercise(cell) == exercise.name]
     outputs = [output for cell in cells for output in cell.outputs]
     verdicts = [
-        output.data[MIME] for output in outputs if output.output_type == "execute_result" and MIME in output.data
+        output.data[MIME]
+        for output in outputs
+        if output.output_type == "execute_result" and MIME in output.data
     ]
     own = [verdict for verdict in verdicts if verdict.get("exercise") == exercise.name]
     if own:
         return _row_of_verdict(own[-1], exercise.points)
     errors = [output for output in outputs if output.output_type == "error"]
     if errors:
-        return Row(exercise.name, str(State.ERROR), 0.0, exercise.points, _reason(notebook, exercise.name, errors[0]))
+        return Row(
+            exercise.name,
+            str(State.ERROR),
+            0.0,
+            exercise.points,
+            _reason(notebook, exercise.name, errors[0]),
+        )
     if died and any(_is_unfinished(cell) for cell in cells):
         return Row(exercise.name, NOT_RUN, 0.0, exercise.points, "the kernel had died")
     message = "the check said nothing: does the notebook give another meaning to the name `check`?"
@@ -244,7 +282,8 @@ def _message(verdict: Mapping[str, Any]) -> str:
 
 
 def _reason(notebook: NotebookNode, exercise: str, error: NotebookNode) -> str:
-    """Why a check did not run: the exercise's own cell, where that failed, else the check's error."""
+    """Why a check did not run: the exercise's own cell, where that failed, else the check's
+    error."""
     own = [cell for cell in _code(notebook) if grader_id(cell, "solution") == exercise]
     failures = [output for cell in own for output in cell.outputs if output.output_type == "error"]
     where = "in the exercise's cell: " if failures else ""
@@ -253,18 +292,35 @@ def _reason(notebook: NotebookNode, exercise: str, error: NotebookNode) -> str:
 
 def _questions(notebook: NotebookNode) -> list[Row]:
     """Written questions, which a person grades."""
-    cells = [cell for cell in notebook.cells if grader_id(cell, "grade") and grader_id(cell, "solution")]
-    return [Row(grader_id(cell, "grade"), BY_HAND, None, cell.metadata["nbgrader"].get("points", 0)) for cell in cells]
+    cells = [
+        cell for cell in notebook.cells if grader_id(cell, "grade") and grader_id(cell, "solution")
+    ]
+    return [
+        Row(grader_id(cell, "grade"), BY_HAND, None, cell.metadata["nbgrader"].get("points", 0))
+        for cell in cells
+    ]
 
 
 def _trouble(notebook: NotebookNode, key: Key) -> list[str]:
-    """Notes on cells that do not run, other than checks, exercises, and what waits for an exercise."""
+    """Notes on cells that do not run, other than checks, exercises, and what waits for an
+    exercise."""
     notes = []
     for index, cell in enumerate(notebook.cells):
-        if cell.cell_type != "code" or checked_exercise(cell) or grader_id(cell, "solution") in key.exercises:
+        if (
+            cell.cell_type != "code"
+            or checked_exercise(cell)
+            or grader_id(cell, "solution") in key.exercises
+        ):
             continue
-        errors = [item for item in cell.outputs if item.output_type == "error" and item.ename != "NotImplementedError"]
-        notes += [f"Cell {index + 1} ({_first_line(cell)}) does not run: {_sentence(error)}" for error in errors[:1]]
+        errors = [
+            item
+            for item in cell.outputs
+            if item.output_type == "error" and item.ename != "NotImplementedError"
+        ]
+        notes += [
+            f"Cell {index + 1} ({_first_line(cell)}) does not run: {_sentence(error)}"
+            for error in errors[:1]
+        ]
     more = len(notes) - MOST_NOTES
     return notes if more <= 0 else [*notes[:MOST_NOTES], f"So it is with {more} more cells."]
 
@@ -272,7 +328,13 @@ def _trouble(notebook: NotebookNode, key: Key) -> list[str]:
 def _sentence(error: NotebookNode) -> str:
     lines = CELL_FILE.sub("(", error.evalue).strip().splitlines()
     known = error.ename in ("CourseError", "KeyProblem", "DrawMismatch")
-    return (lines[0] if lines else "") if known else f"{error.ename}: {lines[0]}" if lines else error.ename
+    return (
+        (lines[0] if lines else "")
+        if known
+        else f"{error.ename}: {lines[0]}"
+        if lines
+        else error.ename
+    )
 
 
 def _first_line(cell: NotebookNode) -> str:
@@ -304,11 +366,15 @@ def _table(report: NotebookReport) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
     table.add_column("exercise", footer="total")
     table.add_column("state", footer="")
-    table.add_column("points", footer=f"{report.total:g} of {report.max_total:g}", justify="right", no_wrap=True)
+    table.add_column(
+        "points", footer=f"{report.total:g} of {report.max_total:g}", justify="right", no_wrap=True
+    )
     table.add_column("what to look at", footer="")
     colours = {str(State.RIGHT): "green", str(State.NOT_ATTEMPTED): "dim", BY_HAND: "dim"}
     for row in report.rows:
-        points = f"{row.max_points:g}" if row.points is None else f"{row.points:g} of {row.max_points:g}"
+        points = (
+            f"{row.max_points:g}" if row.points is None else f"{row.points:g} of {row.max_points:g}"
+        )
         state = Text(row.state, style=colours.get(row.state, "yellow"))
         table.add_row(Text(row.exercise), state, points, Text(row.message))
     return table

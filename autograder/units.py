@@ -19,12 +19,18 @@ def units(root: Path = ROOT) -> list[str]:
 
 
 def chosen_units(names: Iterable[str], root: Path = ROOT) -> list[str]:
-    """`names`, or every unit; a number (`01`) stands for its unit. Raises CourseError for one that does not exist."""
+    """`names`, or every unit; a number (`01`) stands for its unit. Raises CourseError for one that
+    does not exist."""
     existing = units(root)
     if not existing:
         raise CourseError(f"There is no unit in {SOLUTIONS}/: run this from a clone of the course.")
-    chosen = [next((unit for unit in existing if name.strip("/") in (unit, unit[:2])), name) for name in names]
+    chosen = [
+        next((unit for unit in existing if name.strip("/") in (unit, unit[:2])), name)
+        for name in names
+    ]
     unknown = [name for name in chosen if name not in existing]
     if unknown:
-        raise CourseError(f"There is no unit {', '.join(unknown)}: the units are {', '.join(existing)}.")
+        raise CourseError(
+            f"There is no unit {', '.join(unknown)}: the units are {', '.join(existing)}."
+        )
     return chosen or existing

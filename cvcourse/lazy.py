@@ -1,4 +1,5 @@
-"""Packages whose names are imported when they are used: `import cvcourse.data` takes 1 ms, torch two seconds."""
+"""Packages whose names are imported when they are used: `import cvcourse.data` takes 1 ms, torch
+two seconds."""
 
 from __future__ import annotations
 
@@ -7,8 +8,11 @@ from importlib import import_module
 from typing import Any
 
 
-def lazy(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """A package's `__getattr__`, `__dir__` and `__all__`. home: public name -> the module that has it."""
+def lazy(
+    package: str, home: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """A package's `__getattr__`, `__dir__` and `__all__`. home: public name -> the module that has
+    it."""
 
     def find(name: str) -> Any:
         if name not in home:

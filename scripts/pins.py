@@ -1,6 +1,8 @@
-"""Write constraints.txt from the packages in .venv: every package that the course and its tests need, at its version.
+"""Write constraints.txt from the packages in .venv: every package that the course and its tests
+need, at its version.
 
-Upgrade packages in .venv with pip, see `make test` pass, then `make pins` makes the new versions the tested ones.
+Upgrade packages in .venv with pip, see `make test` pass, then `make pins` makes the new versions
+the tested ones.
 """
 
 from __future__ import annotations
@@ -20,17 +22,20 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-# Debian 12, Ubuntu 24.04: a release that asks for a later patch of the same Python could not be installed there.
+# Debian 12, Ubuntu 24.04: a release that asks for a later patch of the same Python could not be
+# installed there.
 OLDEST_PYTHONS = ("3.11.2", "3.12.3")
 HEAD = """\
 # The versions that the course was tested with, on Linux x86-64. Written by `make pins`.
 # pyproject.toml holds the loose lower bounds.
-# jsonschema stays below 4.25: later ones bring a parser of addresses that takes 1.5 s in every process of Jupyter's.
+# jsonschema stays below 4.25: later ones bring a parser of addresses that takes 1.5 s in every
+# process of Jupyter's.
 """
 
 
 def closure(requirements: list[Requirement]) -> dict[str, str]:
-    """{name: version} of the requirements and all that they need in turn, on Linux under each Python of PYTHONS."""
+    """{name: version} of the requirements and all that they need in turn, on Linux under each
+    Python of PYTHONS."""
     found: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [(requirement, frozenset()) for requirement in requirements]
@@ -49,14 +54,16 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
 
 
 def applies(requirement: Requirement, extras: frozenset[str]) -> bool:
-    """Whether a requirement counts on Linux x86-64 under some supported Python, with these extras asked for."""
+    """Whether a requirement counts on Linux x86-64 under some supported Python, with these extras
+    asked for."""
     if requirement.marker is None:
         return True
     return any(requirement.marker.evaluate(environment) for environment in environments(extras))
 
 
 def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
-    """The marker values of each supported Python on Linux, with no extra and with each of `extras`."""
+    """The marker values of each supported Python on Linux, with no extra and with each of
+    `extras`."""
     for python in PYTHONS:
         for extra in ("", *extras):
             yield {
@@ -68,15 +75,24 @@ def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
 
 
 def too_new(names: Iterable[str]) -> dict[str, str]:
-    """{name: Requires-Python} of the packages whose installed release refuses one of OLDEST_PYTHONS."""
-    needs = {name: metadata.distribution(name).metadata.get("Requires-Python") or "" for name in names}
-    return {name: need for name, need in needs.items() if any(old not in SpecifierSet(need) for old in OLDEST_PYTHONS)}
+    """{name: Requires-Python} of the packages whose installed release refuses one of
+    OLDEST_PYTHONS."""
+    needs = {
+        name: metadata.distribution(name).metadata.get("Requires-Python") or "" for name in names
+    }
+    return {
+        name: need
+        for name, need in needs.items()
+        if any(old not in SpecifierSet(need) for old in OLDEST_PYTHONS)
+    }
 
 
 def course_requirements() -> list[Requirement]:
     """What pyproject.toml asks for, the test extra included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = project["dependencies"] + [line for lines in project["optional-dependencies"].values() for line in lines]
+    lines = project["dependencies"] + [
+        line for lines in project["optional-dependencies"].values() for line in lines
+    ]
     return [Requirement(line) for line in lines]
 
 
@@ -85,8 +101,13 @@ def text() -> str:
     pins = closure(course_requirements())
     refused = too_new(pins)
     if refused:
-        needs = ", ".join(f"{name} {pins[name]} needs Python {need}" for name, need in refused.items())
-        sys.exit(f"Install older releases first: {needs}, and the course runs on {' and '.join(OLDEST_PYTHONS)}.")
+        needs = ", ".join(
+            f"{name} {pins[name]} needs Python {need}" for name, need in refused.items()
+        )
+        sys.exit(
+            f"Install older releases first: {needs}, and the course runs on"
+            f" {' and '.join(OLDEST_PYTHONS)}."
+        )
     return HEAD + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
 
 

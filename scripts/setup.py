@@ -1,7 +1,8 @@
-"""Prepare .venv: make it, install the pinned packages and the course into it, and note that it is done.
+"""Prepare .venv: make it, install the pinned packages and the course into it, and note that it is
+done.
 
-Standard library only. `make setup` and `make course` come here through scripts/setup.sh; where there is no make,
-`python scripts/setup.py` does the same. A repeated call changes nothing.
+Standard library only. `make setup` and `make course` come here through scripts/setup.sh; where
+there is no make, `python scripts/setup.py` does the same. A repeated call changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ OLDEST_PYTHON = (3, 11)
 GIGABYTE = 10**9
 NEEDED_BYTES = 3 * GIGABYTE
 NEEDED_TEMPORARY_BYTES = 1 * GIGABYTE
-# The extras of pyproject.toml that each kind of set-up installs; a set-up with more serves those with less.
+# The extras of pyproject.toml that each kind of set-up installs; a set-up with more serves those
+# with less.
 EXTRAS = {"course": [], "test": ["test"]}
 # A .venv in which one of these cannot be found has lost something since it was made.
 MAINSTAYS = ("pip", "torch", "jupyterlab", "nbgrader", "ipywidgets", "cvcourse", "autograder")
@@ -45,17 +47,28 @@ def main(arguments: list[str]) -> int:
         print(f"{kind!r} is no kind of set-up: choose {' or '.join(EXTRAS)}.", file=sys.stderr)
         return 1
     if only_look:
-        return 0 if is_ready(kind) and (not chosen_python or version_of(chosen_python) == sys.version_info[:2]) else 1
+        return (
+            0
+            if is_ready(kind)
+            and (not chosen_python or version_of(chosen_python) == sys.version_info[:2])
+            else 1
+        )
     try:
         prepare(kind, keep_any_python=not chosen_python)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"The set-up stopped: {error.strerror or error} ({error.filename or VENV}).", file=sys.stderr)
+        print(
+            f"The set-up stopped: {error.strerror or error} ({error.filename or VENV}).",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The same command starts afresh; what was downloaded is kept.", file=sys.stderr)
+        print(
+            "\nStopped. The same command starts afresh; what was downloaded is kept.",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -63,7 +76,9 @@ def main(arguments: list[str]) -> int:
 def prepare(kind: str, keep_any_python: bool = True) -> None:
     """Bring .venv to the state that `kind` needs, making it anew when it is broken or half made."""
     if sys.version_info < OLDEST_PYTHON:
-        raise SetupError(f"This is Python {sys.version.split()[0]}, and the course needs 3.11 or newer.")
+        raise SetupError(
+            f"This is Python {sys.version.split()[0]}, and the course needs 3.11 or newer."
+        )
     start = time.monotonic()
     reason = reason_to_rebuild(keep_any_python)
     if reason:
@@ -76,14 +91,18 @@ def prepare(kind: str, keep_any_python: bool = True) -> None:
     write_stamp(finished=False, extras=extras)
     install(extras)
     write_stamp(finished=True, extras=extras)
-    print(f"Ready in {time.monotonic() - start:.0f} s: .venv holds the course and its packages.", flush=True)
+    print(
+        f"Ready in {time.monotonic() - start:.0f} s: .venv holds the course and its packages.",
+        flush=True,
+    )
 
 
 # What is there
 
 
 def is_ready(kind: str) -> bool:
-    """Whether the .venv whose Python runs this is complete, in step with the pins, and where it was made."""
+    """Whether the .venv whose Python runs this is complete, in step with the pins, and where it was
+    made."""
     stamp = read_stamp()
     return (
         stamp.get("fingerprint") == fingerprint(sys.version_info[:2])
@@ -93,7 +112,8 @@ def is_ready(kind: str) -> bool:
 
 
 def reason_to_rebuild(keep_any_python: bool) -> str:
-    """Why the present .venv cannot be mended by installing into it; empty when it can, or when there is none."""
+    """Why the present .venv cannot be mended by installing into it; empty when it can, or when
+    there is none."""
     if not os.path.lexists(VENV):
         return ""
     version = version_of(PYTHON)
@@ -106,7 +126,8 @@ def reason_to_rebuild(keep_any_python: bool) -> str:
         return "was left half made"
     if stamp and stamp.get("folder") != str(VENV):
         return f"was made in another place ({stamp.get('folder')})"
-    # A complete set-up that is stale by its pins alone is brought up to date; one that lost packages is not trusted.
+    # A complete set-up that is stale by its pins alone is brought up to date; one that lost
+    # packages is not trusted.
     if stamp.get("fingerprint") == fingerprint(version) and not has_mainstays():
         return "has lost packages"
     if quiet_call(PYTHON, "-m", "pip", "--version") is None:
@@ -122,7 +143,9 @@ def installed_extras() -> list[str]:
 
 def has_mainstays() -> bool:
     """Whether .venv's own Python finds the packages without which nothing works."""
-    find = f"import importlib.util as u, sys; sys.exit(not all(u.find_spec(n) for n in {MAINSTAYS!r}))"
+    find = (
+        f"import importlib.util as u, sys; sys.exit(not all(u.find_spec(n) for n in {MAINSTAYS!r}))"
+    )
     return quiet_call(PYTHON, "-c", find) is not None
 
 
@@ -139,7 +162,9 @@ def version_of(python: str | Path) -> tuple[int, int] | None:
 def quiet_call(python: str | Path, *arguments: str) -> str | None:
     """What an interpreter prints, or None when it fails."""
     try:
-        done = subprocess.run([str(python), "-I", *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [str(python), "-I", *arguments], capture_output=True, text=True, timeout=60
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -149,7 +174,8 @@ def quiet_call(python: str | Path, *arguments: str) -> str | None:
 
 
 def fingerprint(python_version: tuple[int, int]) -> str:
-    """A hash of all that .venv depends on: the pins, the package metadata, the Python version and the place."""
+    """A hash of all that .venv depends on: the pins, the package metadata, the Python version and
+    the place."""
     parts = [(ROOT / name).read_bytes() for name in ("constraints.txt", "pyproject.toml")]
     parts += [repr(tuple(python_version)).encode(), str(VENV).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -200,9 +226,9 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise SetupError(
-            f"Too little disk space: the set-up needs about {needed / GIGABYTE:.1f} GB in {folder}, "
-            f"and {free / GIGABYTE:.1f} GB are free there.\n"
-            "  Free some space, or move the course to another disk (TMPDIR=... moves the temporary files)."
+            f"Too little disk space: the set-up needs about {needed / GIGABYTE:.1f} GB in {folder},"
+            f" and {free / GIGABYTE:.1f} GB are free there.\n  Free some space, or move the course"
+            " to another disk (TMPDIR=... moves the temporary files)."
         )
 
 
@@ -213,12 +239,14 @@ def make_venv() -> None:
         venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
     except subprocess.CalledProcessError:
         raise SetupError(
-            "Python could not put pip into .venv.\n  On Debian and Ubuntu: sudo apt install python3-venv"
+            "Python could not put pip into .venv.\n  On Debian and Ubuntu: sudo apt install"
+            " python3-venv"
         ) from None
 
 
 def install(extras: list[str]) -> None:
-    """Install torch first, so that nothing else can ask for another build of it, then everything else."""
+    """Install torch first, so that nothing else can ask for another build of it, then everything
+    else."""
     print("Installing PyTorch and about 120 other packages: one to ten minutes ...", flush=True)
     pip("install", torch_pin())
     pip("install", "-c", "constraints.txt", "-e", f".[{','.join(extras)}]" if extras else ".")
@@ -229,12 +257,15 @@ def torch_pin() -> str:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     pins = [line for line in lines if line.startswith("torch==")]
     if len(pins) != 1:
-        raise SetupError("constraints.txt must pin torch once; bring it back: git checkout constraints.txt")
+        raise SetupError(
+            "constraints.txt must pin torch once; bring it back: git checkout constraints.txt"
+        )
     return pins[0]
 
 
 def pip(*arguments: str) -> None:
-    """Run .venv's pip, with its progress where somebody is watching; raise SetupError when it fails."""
+    """Run .venv's pip, with its progress where somebody is watching; raise SetupError when it
+    fails."""
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
     # A personal `user = true` in pip's configuration cannot work in a .venv.
     environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -245,9 +276,9 @@ def pip(*arguments: str) -> None:
     if free < GIGABYTE // 5:
         raise SetupError("The disk is full: free about 3 GB and give the same command again.")
     raise SetupError(
-        f"pip could not finish `{' '.join(arguments)}`; its own lines above say why.\n"
-        "  Without a network, try again later: what was downloaded is kept.\n"
-        "  Where this Python is newer than the pinned packages, choose another: PYTHON=python3.12 make course"
+        f"pip could not finish `{' '.join(arguments)}`; its own lines above say why.\n  Without a"
+        " network, try again later: what was downloaded is kept.\n  Where this Python is newer"
+        " than the pinned packages, choose another: PYTHON=python3.12 make course"
     )
 
 

@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several workers, so one thread each: more only wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch and numpy read it when they are imported, kernels inherit it
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # one of several workers, so one thread each: more only wait for each other
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # torch and numpy read it when they are imported, kernels inherit it
 
-# A shell's background job ignores SIGINT, and so would all it starts: kernels could not be interrupted.
+# A shell's background job ignores SIGINT, and so would all it starts: kernels could not be
+# interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -52,7 +57,9 @@ def mini(built_mini: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., tuple[int, str, str]]:
     """Run `cvcourse ...` in this process; returns (exit code, stdout, stderr)."""
     from autograder import cli
 
@@ -74,14 +81,19 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Calla
 def run_program() -> Callable[..., str]:
     """Run a Python program in so many processes that train together; returns what it printed.
 
-    torchrun takes a free port and keeps it. accelerate's own launcher looks for one and takes it a second later, or
-    many on a busy machine, when a neighbour may have it.
+    torchrun takes a free port and keeps it. accelerate's own launcher looks for one and takes it a
+    second later, or many on a busy machine, when a neighbour may have it.
     """
 
     def call(program: Path, *arguments: str, processes: int = 1, **environment: str) -> str:
         launcher, more = [], {}
         if processes > 1:
-            launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            launcher = [
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                f"--nproc-per-node={processes}",
+            ]
             more = {"ACCELERATE_USE_CPU": "true"}
         done = subprocess.run(
             [sys.executable, *launcher, str(program), *arguments],

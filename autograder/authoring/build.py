@@ -1,4 +1,5 @@
-"""Build units: solutions/NN becomes a paired notebook, answer keys, and what a learner opens in course/NN."""
+"""Build units: solutions/NN becomes a paired notebook, answer keys, and what a learner opens in
+course/NN."""
 
 from __future__ import annotations
 
@@ -21,7 +22,17 @@ from autograder.authoring.release import (
     write_notebook,
 )
 from autograder.checking.judge import first_difference
-from autograder.checking.key import HIDDEN, VISIBLE, CaseKey, ExerciseKey, Key, KeyProblem, merge, read_key, write_key
+from autograder.checking.key import (
+    HIDDEN,
+    VISIBLE,
+    CaseKey,
+    ExerciseKey,
+    Key,
+    KeyProblem,
+    merge,
+    read_key,
+    write_key,
+)
 from autograder.errors import CourseError
 from autograder.files import write_safely
 from autograder.nbgrader_config import AUTHOR_FILES
@@ -38,7 +49,9 @@ class Built:
     exercises: int
     points: float
     minutes: int
-    kept: list[str] = field(default_factory=list)  # notes about files of a learner or an author that were kept
+    kept: list[str] = field(
+        default_factory=list
+    )  # notes about files of a learner or an author that were kept
 
 
 def build_units(names: Iterable[str] = (), root: Path = ROOT) -> list[Built]:
@@ -107,7 +120,11 @@ def check_unit(unit: str, root: Path = ROOT) -> list[str]:
         if not twin.exists() or twin.read_bytes() != path.read_bytes():
             problems.append(f"{twin.relative_to(root)} differs from {path.relative_to(root)}")
     present = course.iterdir() if course.exists() else []
-    leaked = sorted(path.name for path in present if any(fnmatch(path.name, pattern) for pattern in AUTHOR_FILES))
+    leaked = sorted(
+        path.name
+        for path in present
+        if any(fnmatch(path.name, pattern) for pattern in AUTHOR_FILES)
+    )
     problems += [f"{COURSE}/{unit}/{name} is the author's and must not be there" for name in leaked]
     return [f"{problem}: run `cvcourse build {unit}`" for problem in problems]
 
@@ -124,7 +141,11 @@ def keep_learners_work(course: Path, unit: str) -> list[str]:
         digest = "unreadable"
     if key is not None and digest == key.release:
         return []
-    number = next(number for number in range(1, 10_000) if not (course / f"{unit}.mine-{number}.ipynb").exists())
+    number = next(
+        number
+        for number in range(1, 10_000)
+        if not (course / f"{unit}.mine-{number}.ipynb").exists()
+    )
     aside = course / f"{unit}.mine-{number}.ipynb"
     write_safely(aside, path.read_bytes())
     return [f"{COURSE}/{unit}/{path.name} had been worked in: it is kept as {aside.name}"]
@@ -133,7 +154,9 @@ def keep_learners_work(course: Path, unit: str) -> list[str]:
 def points_of(notebook: NotebookNode) -> float:
     """Points of all graded cells, written questions included."""
     return sum(
-        cell.metadata["nbgrader"]["points"] for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")
+        cell.metadata["nbgrader"]["points"]
+        for cell in notebook.cells
+        if cell.metadata.get("nbgrader", {}).get("grade")
     )
 
 
@@ -180,8 +203,9 @@ def _refuse_unsynced(lesson: Lesson, paired: NotebookNode, old: Key | None) -> N
         return
     if release_digest(nbformat.read(path, as_version=4)) != release_digest(paired):
         raise CourseError(
-            f"{SOLUTIONS}/{lesson.unit}/{path.name} was edited and its .py was not: run "
-            f"`jupytext --to py:percent {SOLUTIONS}/{lesson.unit}/{path.name}` to take the edits over, or delete it."
+            f"{SOLUTIONS}/{lesson.unit}/{path.name} was edited and its .py was not: run `jupytext"
+            f" --to py:percent {SOLUTIONS}/{lesson.unit}/{path.name}` to take the edits over, or"
+            " delete it."
         )
 
 
@@ -205,12 +229,16 @@ def _number_problems(source: Path, lesson: Lesson, release: str, root: Path) -> 
     for name, exercise in fresh.exercises.items():
         old = stored.exercises.get(name)
         if old is None or (old.answers, len(old.cases)) != (exercise.answers, len(exercise.cases)):
-            problems.append(f"the key of {name} in {source.relative_to(root)} has other cases than its probes")
+            problems.append(
+                f"the key of {name} in {source.relative_to(root)} has other cases than its probes"
+            )
         elif any(
-            _differ(exercise, case, {item.seed: item for item in old.cases}.get(case.seed)) for case in exercise.cases
+            _differ(exercise, case, {item.seed: item for item in old.cases}.get(case.seed))
+            for case in exercise.cases
         ):
             problems.append(
-                f"the key of {name} in {source.relative_to(root)} holds other numbers than its solution gives"
+                f"the key of {name} in {source.relative_to(root)} holds other numbers than its"
+                " solution gives"
             )
     return problems
 

@@ -1,4 +1,5 @@
-"""A unit as its author wrote it: the lesson's cells, the table of exercises, and its misconceptions as patches."""
+"""A unit as its author wrote it: the lesson's cells, the table of exercises, and its misconceptions
+as patches."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 HEADING = re.compile(
-    r"^#+ [\d.]+ `(?P<name>\w+)` · (?P<points>[\d.]+) points? · (?P<difficulty>\w+) · (?P<minutes>\d+) min",
+    r"^#+ [\d.]+ `(?P<name>\w+)` · (?P<points>[\d.]+) points? · (?P<difficulty>\w+) ·"
+    r" (?P<minutes>\d+) min",
     re.MULTILINE,
 )
 DIFFICULTIES = ("easy", "medium", "hard")
@@ -31,7 +33,8 @@ MARKERS = re.compile(r"^\s*### (BEGIN|END) SOLUTION *\n?", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Misconception:
-    """A wrong solution that a learner would write: edits on the solution, a name, and the hint that it earns."""
+    """A wrong solution that a learner would write: edits on the solution, a name, and the hint that
+    it earns."""
 
     name: str
     hint: str
@@ -39,14 +42,16 @@ class Misconception:
     to: tuple[str, ...]
 
     def apply(self, solution: str, where: str) -> str:
-        """The solution with the edits made. Raises CourseError where one does not apply exactly once."""
+        """The solution with the edits made. Raises CourseError where one does not apply exactly
+        once."""
         for change, to in zip(self.change, self.to, strict=True):
             code = without_docstrings(solution)
             count = code.count(change)
             if count != 1:
                 raise CourseError(
-                    f"{where}: the misconception {self.name!r} no longer applies: its text {change!r} stands {count} "
-                    "times in the solution's code, and it must stand there once."
+                    f"{where}: the misconception {self.name!r} no longer applies: its text"
+                    f" {change!r} stands {count} times in the solution's code, and it must stand"
+                    " there once."
                 )
             start = code.index(change)
             solution = solution[:start] + to + solution[start + len(change) :]
@@ -91,19 +96,24 @@ class Lesson:
         """Digest of the four source files."""
         names = (f"{self.unit}.py", "probes.py", "exercises.toml", "wheats.py")
         texts = [
-            (self.folder / name).read_bytes().replace(b"\r\n", b"\n") for name in names if (self.folder / name).exists()
+            (self.folder / name).read_bytes().replace(b"\r\n", b"\n")
+            for name in names
+            if (self.folder / name).exists()
         ]
         return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
 
     def namespace(self, replaced: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-        """Run set-up, helper and exercise cells; `replaced` gives other sources for some exercises."""
+        """Run set-up, helper and exercise cells; `replaced` gives other sources for some
+        exercises."""
         sources = {
-            exercise.cell: replaced.get(exercise.name, exercise.solution) for exercise in self.exercises.values()
+            exercise.cell: replaced.get(exercise.name, exercise.solution)
+            for exercise in self.exercises.values()
         }
         cells = [
             (index, sources.get(index, cell.source))
             for index, cell in enumerate(self.notebook.cells)
-            if index in sources or (cell.cell_type == "code" and NAMESPACE_TAGS & set(cell.metadata.get("tags", [])))
+            if index in sources
+            or (cell.cell_type == "code" and NAMESPACE_TAGS & set(cell.metadata.get("tags", [])))
         ]
         return run_cells(self.unit, cells)
 
@@ -115,7 +125,10 @@ def without_docstrings(source: str) -> str:
     for line in lines:
         starts.append(starts[-1] + len(line))
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             doc = node.body[0]
             begin, end = starts[doc.lineno - 1] + doc.col_offset, starts[doc.end_lineno] - 1
             source = source[:begin] + "\0" * (end - begin) + source[end:]
@@ -123,7 +136,8 @@ def without_docstrings(source: str) -> str:
 
 
 def run_cells(unit: str, cells: Iterable[tuple[int, str]]) -> dict[str, Any]:
-    """Execute (index, source) cells in one namespace, so that their lines and sources can be looked up later.
+    """Execute (index, source) cells in one namespace, so that their lines and sources can be looked
+    up later.
 
     Raises CourseError that names a cell which does not run.
     """
@@ -134,7 +148,8 @@ def run_cells(unit: str, cells: Iterable[tuple[int, str]]) -> dict[str, Any]:
         except Exception as error:
             first = next((line for line in source.splitlines() if line.strip()), "")
             raise CourseError(
-                f"{unit}.py: the cell that starts with {first!r} does not run: {type(error).__name__}: {error}."
+                f"{unit}.py: the cell that starts with {first!r} does not run:"
+                f" {type(error).__name__}: {error}."
             ) from error
     return namespace
 
@@ -149,7 +164,11 @@ def solutions(unit: str, root: Path = ROOT) -> dict[str, Any]:
     """The solutions of a unit by name: functions, classes and answers."""
     lesson = read_lesson(root / SOLUTIONS / unit)
     namespace = lesson.namespace()
-    names = [name for exercise in lesson.exercises.values() for name in (exercise.answers or (exercise.name,))]
+    names = [
+        name
+        for exercise in lesson.exercises.values()
+        for name in exercise.answers or (exercise.name,)
+    ]
     return {name: namespace[name] for name in names}
 
 
@@ -163,7 +182,9 @@ def read_lesson(folder: Path) -> Lesson:
     try:
         notebook = jupytext.read(path, fmt="py:percent")
     except UnicodeDecodeError as error:
-        raise CourseError(f"{folder.name}/{path.name} is not UTF-8: save it in that encoding ({error}).") from None
+        raise CourseError(
+            f"{folder.name}/{path.name} is not UTF-8: save it in that encoding ({error})."
+        ) from None
     lesson = Lesson(folder, notebook, read_table(folder / "exercises.toml"))
     problems = _collect(lesson)
     if problems:
@@ -178,7 +199,9 @@ def read_table(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CourseError(f"{path.parent.name}/{path.name} is missing.") from None
     except UnicodeDecodeError as error:
-        raise CourseError(f"{path.parent.name}/{path.name} is not UTF-8: save it in that encoding ({error}).") from None
+        raise CourseError(
+            f"{path.parent.name}/{path.name} is not UTF-8: save it in that encoding ({error})."
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise CourseError(f"{path.parent.name}/{path.name} is not valid TOML: {error}.") from None
 
@@ -216,25 +239,51 @@ def _collect(lesson: Lesson) -> list[str]:
             problems += _heading_problems(lesson.unit, name, points, entry, headings.get(name))
             lesson.exercises[name] = _exercise(name, index, check, points, cell.source, entry)
     unused = set(lesson.table) - set(lesson.exercises) - {"unit"}
-    problems += [f"{where} has a table [{name}], but the lesson has no such exercise" for name in sorted(unused)]
+    problems += [
+        f"{where} has a table [{name}], but the lesson has no such exercise"
+        for name in sorted(unused)
+    ]
     unit = lesson.table.get("unit", {})
-    problems += [f"{where} lacks {key} in [unit]" for key in ("title", "summary", "minutes") if key not in unit]
+    problems += [
+        f"{where} lacks {key} in [unit]"
+        for key in ("title", "summary", "minutes")
+        if key not in unit
+    ]
     return problems
 
 
 def _problems_of(where: str, name: str, entry: Mapping[str, Any]) -> list[str]:
-    known = {"difficulty", "minutes", "hints", "forbid", "misconceptions", "equivalents", "answers", "digits"}
-    problems = [f"{where}: [{name}] has an unknown key {key!r}" for key in sorted(set(entry) - known)]
-    problems += [f"{where}: [{name}] lacks {key}" for key in ("difficulty", "minutes", "hints") if key not in entry]
+    known = {
+        "difficulty",
+        "minutes",
+        "hints",
+        "forbid",
+        "misconceptions",
+        "equivalents",
+        "answers",
+        "digits",
+    }
+    problems = [
+        f"{where}: [{name}] has an unknown key {key!r}" for key in sorted(set(entry) - known)
+    ]
+    problems += [
+        f"{where}: [{name}] lacks {key}"
+        for key in ("difficulty", "minutes", "hints")
+        if key not in entry
+    ]
     if entry.get("difficulty") not in (*DIFFICULTIES, None):
         problems.append(
-            f"{where}: [{name}] has the difficulty {entry['difficulty']!r}; it is one of {', '.join(DIFFICULTIES)}"
+            f"{where}: [{name}] has the difficulty {entry['difficulty']!r}; it is one of"
+            f" {', '.join(DIFFICULTIES)}"
         )
     for item in entry.get("misconceptions", []):
         missing = [key for key in ("name", "change", "to", "hint") if key not in item]
         problems += [f"{where}: a misconception of [{name}] lacks {key}" for key in missing]
         if not missing and len(_several(item["change"])) != len(_several(item["to"])):
-            problems.append(f"{where}: {item['name']!r} of [{name}] has lists `change` and `to` of different lengths")
+            problems.append(
+                f"{where}: {item['name']!r} of [{name}] has lists `change` and `to` of different"
+                " lengths"
+            )
     return problems
 
 
@@ -242,15 +291,22 @@ def _heading_problems(
     unit: str, name: str, points: float, entry: Mapping[str, Any], heading: re.Match | None
 ) -> list[str]:
     if heading is None:
-        return [f"{unit}.py has no heading like '### 1.2 `{name}` · {points:g} points · easy · 5 min'"]
+        return [
+            f"{unit}.py has no heading like '### 1.2 `{name}` · {points:g} points · easy · 5 min'"
+        ]
     said = (float(heading["points"]), heading["difficulty"], int(heading["minutes"]))
     meant = (float(points), entry.get("difficulty"), entry.get("minutes"))
     if said != meant:
-        return [f"{unit}.py: the heading of `{name}` says {said}, the metadata and exercises.toml say {meant}"]
+        return [
+            f"{unit}.py: the heading of `{name}` says {said}, the metadata and exercises.toml say"
+            f" {meant}"
+        ]
     return []
 
 
-def _exercise(name: str, index: int, check: int, points: float, source: str, entry: Mapping[str, Any]) -> Exercise:
+def _exercise(
+    name: str, index: int, check: int, points: float, source: str, entry: Mapping[str, Any]
+) -> Exercise:
     return Exercise(
         name,
         index,
@@ -262,7 +318,9 @@ def _exercise(name: str, index: int, check: int, points: float, source: str, ent
         tuple(entry.get("hints", [])),
         tuple(entry.get("forbid", [])),
         tuple(
-            Misconception(item["name"], item["hint"], _several(item["change"]), _several(item["to"]))
+            Misconception(
+                item["name"], item["hint"], _several(item["change"]), _several(item["to"])
+            )
             for item in entry.get("misconceptions", [])
             if {"name", "hint", "change", "to"} <= set(item)
         ),

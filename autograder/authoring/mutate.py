@@ -1,10 +1,11 @@
 """Small automatic edits of a solution, of which its check must reject nearly all.
 
-`mutants` makes them from the solution of one exercise. An edit that a check lets through is a survivor: either the
-check has a hole, or the edit changes nothing that the exercise asks for, and the author marks it as equivalent with a
-reason. Edits that die on any call (a name never assigned, a loop that cannot end) and edits that can change nothing
-are left out where the source alone shows it, since they would only flatter or blur the score. An edited `while` may
-still never end: run mutants under a time limit.
+`mutants` makes them from the solution of one exercise. An edit that a check lets through is a
+survivor: either the check has a hole, or the edit changes nothing that the exercise asks for, and
+the author marks it as equivalent with a reason. Edits that die on any call (a name never assigned,
+a loop that cannot end) and edits that can change nothing are left out where the source alone shows
+it, since they would only flatter or blur the score. An edited `while` may still never end: run
+mutants under a time limit.
 """
 
 import ast
@@ -60,8 +61,8 @@ METHOD_SWAPS = BUILTIN_SWAPS | _both_ways(
 )
 # Calls whose result looks like their first argument, so that leaving them out still runs.
 DROPPABLE_CALLS = _words(
-    "sqrt rsqrt square abs exp log floor ceil round clamp clip cumsum relu sigmoid tanh softmax log_softmax detach"
-    " flip roll transpose swapaxes permute"
+    "sqrt rsqrt square abs exp log floor ceil round clamp clip cumsum relu sigmoid tanh softmax"
+    " log_softmax detach flip roll transpose swapaxes permute"
 )
 DROPPABLE_ATTRIBUTES = {"T", "mT"}
 MODULES = {"torch", "nn", "F", "np", "numpy", "math"}
@@ -81,7 +82,8 @@ class Mutant:
     """One edit of a solution.
 
     operator: the kind of edit, such as "comparison" or "statement removed".
-    line, becomes: the edited line of the normalised source before and after, stripped; `becomes` is "" when removed.
+    line, becomes: the edited line of the normalised source before and after, stripped; `becomes` is
+    "" when removed.
     source: the whole edited source, which compiles.
     diff: unified diff of the normalised sources with one line of context and no file headers.
     """
@@ -94,14 +96,17 @@ class Mutant:
 
 
 def mutants(source: str, limit: int | None = None) -> list[Mutant]:
-    """Every small edit of `source` (a function, a class or plain assignments), in the order of its lines.
+    """Every small edit of `source` (a function, a class or plain assignments), in the order of its
+    lines.
 
-    limit: keep at most this many, spread evenly over the source. Raises SyntaxError when `source` does not parse and
-    ValueError on a negative limit.
+    limit: keep at most this many, spread evenly over the source. Raises SyntaxError when `source`
+    does not parse and ValueError on a negative limit.
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit must not be negative, got {limit}")
-    tree = ast.parse(ast.unparse(ast.parse(source)))  # parsed again: line numbers now count normalised lines
+    tree = ast.parse(
+        ast.unparse(ast.parse(source))
+    )  # parsed again: line numbers now count normalised lines
     normal = ast.unparse(tree)
     seen = {normal}
     found: list[tuple[int, Mutant]] = []
@@ -115,18 +120,23 @@ def mutants(source: str, limit: int | None = None) -> list[Mutant]:
 
 
 def is_equivalent(mutant: Mutant, equivalents: Sequence[Mapping[str, str]]) -> str | None:
-    """The reason of the first entry {line=, becomes=, reason=} that marks `mutant` as equivalent, else None.
+    """The reason of the first entry {line=, becomes=, reason=} that marks `mutant` as equivalent,
+    else None.
 
-    Lines are compared as code, so spaces, quotes and comments do not matter. An entry covers every mutant with that
-    line and edit. Raises ValueError when an entry lacks a key or its reason is empty.
+    Lines are compared as code, so spaces, quotes and comments do not matter. An entry covers every
+    mutant with that line and edit. Raises ValueError when an entry lacks a key or its reason is
+    empty.
     """
     return next((entry["reason"] for entry in equivalents if _matches(mutant, entry)), None)
 
 
-def unused_equivalents(mutants: Iterable[Mutant], equivalents: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+def unused_equivalents(
+    mutants: Iterable[Mutant], equivalents: Sequence[Mapping[str, str]]
+) -> list[Mapping[str, str]]:
     """The entries that mark none of `mutants`: stale marks, which the caller reports as errors.
 
-    Pass every mutant of the solution, not a limited subset: a mark is stale only when no mutant at all needs it.
+    Pass every mutant of the solution, not a limited subset: a mark is stale only when no mutant at
+    all needs it.
     """
     every = list(mutants)
     return [entry for entry in equivalents if not any(_matches(mutant, entry) for mutant in every)]
@@ -137,7 +147,8 @@ def unused_equivalents(mutants: Iterable[Mutant], equivalents: Sequence[Mapping[
 
 @dataclass(frozen=True)
 class _Edit:
-    """Give `field` of `holder` the new `value`, a node or a list. removed: the statement that goes, if one does."""
+    """Give `field` of `holder` the new `value`, a node or a list. removed: the statement that goes,
+    if one does."""
 
     operator: str
     holder: ast.AST
@@ -166,19 +177,24 @@ def _compiles(source: str) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            compile(source, "<mutant>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            compile(
+                source, "<mutant>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+            )
         except SyntaxError:
             return False
     return True
 
 
 def _describe(edit: _Edit, normal: str, mutated: str) -> tuple[int, Mutant]:
-    """The mutant and the number of the line it edits. An edit of an expression keeps the number of lines."""
+    """The mutant and the number of the line it edits. An edit of an expression keeps the number of
+    lines."""
     before, after = normal.split("\n"), mutated.split("\n")
     if edit.removed is not None:
         number, becomes = edit.removed.lineno - 1, ""
     else:
-        number = next(i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new)
+        number = next(
+            i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new
+        )
         becomes = after[number].strip()
     diff = list(difflib.unified_diff(before, after, n=1, lineterm=""))[2:]
     return number, Mutant(edit.operator, before[number].strip(), becomes, mutated, "\n".join(diff))
@@ -193,11 +209,14 @@ def _spread(items: list[Mutant], limit: int | None) -> list[Mutant]:
 # Removed statements.
 
 
-def _removals(holder: ast.AST, field: str, bound: set[str], while_loop: ast.While | None = None) -> Iterator[_Edit]:
+def _removals(
+    holder: ast.AST, field: str, bound: set[str], while_loop: ast.While | None = None
+) -> Iterator[_Edit]:
     """Removals in one block and the blocks inside it.
 
-    bound: names (and `self.name`s) that may have a value when the block starts; removing any other name's assignment
-    is a NameError on every call. while_loop: the loop around the block, unless a `for` is nearer.
+    bound: names (and `self.name`s) that may have a value when the block starts; removing any other
+    name's assignment is a NameError on every call. while_loop: the loop around the block, unless a
+    `for` is nearer.
     """
     bound = set(bound)
     block = getattr(holder, field)
@@ -209,11 +228,15 @@ def _removals(holder: ast.AST, field: str, bound: set[str], while_loop: ast.Whil
         bound |= _bound_names(statement)
 
 
-def _inner_removals(statement: ast.AST, bound: set[str], while_loop: ast.While | None) -> Iterator[_Edit]:
+def _inner_removals(
+    statement: ast.AST, bound: set[str], while_loop: ast.While | None
+) -> Iterator[_Edit]:
     inside = bound | _header_names(statement)
     if isinstance(statement, ast.While):
         while_loop = statement
-    elif isinstance(statement, ast.For | ast.AsyncFor | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    elif isinstance(
+        statement, ast.For | ast.AsyncFor | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    ):
         while_loop = None
     for field in ("body", "orelse", "finalbody"):
         if isinstance(getattr(statement, field, None), list):
@@ -222,7 +245,9 @@ def _inner_removals(statement: ast.AST, bound: set[str], while_loop: ast.While |
         yield from _inner_removals(part, inside, while_loop)
 
 
-def _is_removable(statement: ast.stmt, holder: ast.AST, bound: set[str], while_loop: ast.While | None) -> bool:
+def _is_removable(
+    statement: ast.stmt, holder: ast.AST, bound: set[str], while_loop: ast.While | None
+) -> bool:
     if _does_nothing(statement, holder) or _is_false_branch(holder):
         return False
     if while_loop is not None and _keeps_ending(statement, while_loop):
@@ -232,27 +257,45 @@ def _is_removable(statement: ast.stmt, holder: ast.AST, bound: set[str], while_l
             return _bound_names(statement) <= bound
         case ast.Expr(value=value):
             return _registered_names(value) <= bound
-        case ast.AugAssign() | ast.Return() | ast.Raise() | ast.Assert() | ast.Break() | ast.Continue():
+        case (
+            ast.AugAssign()
+            | ast.Return()
+            | ast.Raise()
+            | ast.Assert()
+            | ast.Break()
+            | ast.Continue()
+        ):
             return True
     return _is_guard(statement)
 
 
 def _does_nothing(statement: ast.stmt, holder: ast.AST) -> bool:
-    """Nothing that an exercise is checked for: docstrings, prints, `x = x`, a bare `return` at the very end."""
+    """Nothing that an exercise is checked for: docstrings, prints, `x = x`, a bare `return` at the
+    very end."""
     match statement:
         case ast.Expr(value=value):
             return isinstance(value, ast.Constant) or _is_print(statement) or _is_super_init(value)
-        case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
+        case (
+            ast.Assign(targets=[target], value=value)
+            | ast.AnnAssign(target=target, value=ast.expr() as value)
+        ):
             return ast.unparse(target) == ast.unparse(value)
         case ast.Return(value=None | ast.Constant(value=None)):
-            return isinstance(holder, ast.FunctionDef | ast.AsyncFunctionDef) and statement is holder.body[-1]
+            return (
+                isinstance(holder, ast.FunctionDef | ast.AsyncFunctionDef)
+                and statement is holder.body[-1]
+            )
         case ast.Continue():
-            return isinstance(holder, ast.For | ast.AsyncFor | ast.While) and statement is holder.body[-1]
+            return (
+                isinstance(holder, ast.For | ast.AsyncFor | ast.While)
+                and statement is holder.body[-1]
+            )
     return False
 
 
 def _keeps_ending(statement: ast.stmt, loop: ast.While) -> bool:
-    """Whether a `while` loop may run for ever without `statement`: it leaves the loop or touches the tested names."""
+    """Whether a `while` loop may run for ever without `statement`: it leaves the loop or touches
+    the tested names."""
     if isinstance(statement, ast.Break | ast.Return | ast.Raise) or _is_guard(statement):
         return True
     return not _names(loop.test).isdisjoint(_names(statement))
@@ -269,7 +312,8 @@ def _is_guard(statement: ast.AST) -> bool:
 
 
 def _is_false_branch(holder: ast.AST) -> bool:
-    """Removing the one statement of an `if` is the same as its condition becoming False, which is an edit already."""
+    """Removing the one statement of an `if` is the same as its condition becoming False, which is
+    an edit already."""
     return isinstance(holder, ast.If) and not holder.orelse and len(holder.body) == 1
 
 
@@ -295,7 +339,8 @@ def _is_super_init(value: ast.expr) -> bool:
 
 
 def _bound_names(node: ast.AST) -> set[str]:
-    """Names that `node` gives a value in its own scope, and `self.name` for attributes, whichever method sets them."""
+    """Names that `node` gives a value in its own scope, and `self.name` for attributes, whichever
+    method sets them."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             inner = set().union(*(_bound_names(statement) for statement in node.body))
@@ -306,7 +351,11 @@ def _bound_names(node: ast.AST) -> set[str]:
             return set()
         case ast.AugAssign():
             return set()  # needs a value already
-        case ast.Name(id=name, ctx=ast.Store()) | ast.alias(asname=str() as name) | ast.MatchAs(name=str() as name):
+        case (
+            ast.Name(id=name, ctx=ast.Store())
+            | ast.alias(asname=str() as name)
+            | ast.MatchAs(name=str() as name)
+        ):
             return {name}
         case ast.alias(name=name):
             return {name.split(".")[0]}
@@ -318,7 +367,11 @@ def _bound_names(node: ast.AST) -> set[str]:
 
 
 def _registered_names(value: ast.expr) -> set[str]:
-    return _bound_names(value) if isinstance(value, ast.Call) and _called(value) in REGISTERING_CALLS else set()
+    return (
+        _bound_names(value)
+        if isinstance(value, ast.Call) and _called(value) in REGISTERING_CALLS
+        else set()
+    )
 
 
 def _header_names(statement: ast.AST) -> set[str]:
@@ -346,12 +399,18 @@ def _names(node: ast.AST) -> set[str]:
 
 def _swapped_targets(tree: ast.Module) -> Iterator[_Edit]:
     """`height, width = ...` becomes `width, height = ...`, unless nobody reads either."""
-    loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    loaded = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
     read = loaded | _bound_names(tree)  # what the cell itself assigns is read by the check
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store):
             for i, elements in _adjacent_swaps(node.elts):
-                if not all(isinstance(one, ast.Name) and one.id not in read for one in node.elts[i : i + 2]):
+                if not all(
+                    isinstance(one, ast.Name) and one.id not in read for one in node.elts[i : i + 2]
+                ):
                     yield _Edit("elements swapped", node, "elts", elements)
 
 
@@ -370,11 +429,17 @@ def _rewrites(node: ast.AST) -> Iterator[_Edit]:
             continue
         children = value if isinstance(value, list) else [value]
         for i, child in enumerate(children):
-            if not isinstance(child, ast.AST) or isinstance(child, ast.Raise | ast.alias) or _is_print(child):
+            if (
+                not isinstance(child, ast.AST)
+                or isinstance(child, ast.Raise | ast.alias)
+                or _is_print(child)
+            ):
                 continue
             for operator, rewrite in OPERATORS:
                 for new in rewrite(child):
-                    replaced = [*value[:i], new, *value[i + 1 :]] if isinstance(value, list) else new
+                    replaced = (
+                        [*value[:i], new, *value[i + 1 :]] if isinstance(value, list) else new
+                    )
                     yield _Edit(operator, node, field, replaced)
             if _number(child) is None:
                 yield from _rewrites(child)
@@ -426,7 +491,9 @@ def _arithmetic(node: ast.AST) -> Iterator[ast.AST]:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
             if not _is_sequence(left) and not _is_sequence(right):
                 yield _with(node, op=ARITHMETIC[type(op)]())
-        case ast.AugAssign(op=op, value=value) if type(op) in ARITHMETIC and not _is_sequence(value):
+        case ast.AugAssign(op=op, value=value) if type(op) in ARITHMETIC and not _is_sequence(
+            value
+        ):
             yield _with(node, op=ARITHMETIC[type(op)]())
 
 
@@ -435,7 +502,8 @@ def _is_plain(node: ast.expr) -> bool:
 
 
 def _is_sequence(node: ast.expr) -> bool:
-    """A literal that only joins and repeats: any other operator on it is a TypeError on every call."""
+    """A literal that only joins and repeats: any other operator on it is a TypeError on every
+    call."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str | bytes)
     return isinstance(node, ast.JoinedStr | ast.List | ast.Tuple | ast.ListComp)
@@ -461,13 +529,20 @@ def _neighbours(bound: ast.expr) -> Iterator[ast.expr]:
 def _elements_swapped(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.Return(value=ast.Tuple() as pair):
-            yield from (_with(node, value=_with(pair, elts=elements)) for _, elements in _adjacent_swaps(pair.elts))
+            yield from (
+                _with(node, value=_with(pair, elts=elements))
+                for _, elements in _adjacent_swaps(pair.elts)
+            )
         case ast.Subscript(slice=ast.Tuple() as pair):
-            yield from (_with(node, slice=_with(pair, elts=elements)) for _, elements in _adjacent_swaps(pair.elts))
+            yield from (
+                _with(node, slice=_with(pair, elts=elements))
+                for _, elements in _adjacent_swaps(pair.elts)
+            )
 
 
 def _arguments_swapped(node: ast.AST) -> Iterator[ast.AST]:
-    """Adjacent positional arguments, unless just one of the two is text, such as the equation of an einsum."""
+    """Adjacent positional arguments, unless just one of the two is text, such as the equation of an
+    einsum."""
     if isinstance(node, ast.Call) and _called(node) not in ORDER_FREE_CALLS:
         for i, arguments in _adjacent_swaps(node.args):
             if _is_text(node.args[i]) == _is_text(node.args[i + 1]):
@@ -483,7 +558,9 @@ def _called(call: ast.Call) -> str | None:
 
 
 def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return isinstance(node, ast.JoinedStr) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
 
 
 def _function_swapped(node: ast.AST) -> Iterator[ast.AST]:
@@ -499,7 +576,9 @@ def _call_dropped(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.Attribute(value=value, attr=name, ctx=ast.Load()) if name in DROPPABLE_ATTRIBUTES:
             yield value
-        case ast.Call(func=ast.Attribute(value=value), args=args) if _called(node) in DROPPABLE_CALLS:
+        case ast.Call(func=ast.Attribute(value=value), args=args) if (
+            _called(node) in DROPPABLE_CALLS
+        ):
             if _is_module(value):
                 yield from args[:1]
             elif ast.unparse(value) != "self":  # a method of the class itself
@@ -544,7 +623,8 @@ def _literal(number: int | float) -> ast.expr:
 
 
 def _other_float(value: float) -> float:
-    """Half as much again. A tiny number only guards a division and a huge one stands for infinity: those need more."""
+    """Half as much again. A tiny number only guards a division and a huge one stands for infinity:
+    those need more."""
     size = abs(value)
     factor = 1000 if size < TINY else 1.5
     other = 1.0 if size == 0 or size >= HUGE else float(f"{size * factor:.12g}")
@@ -572,8 +652,12 @@ OPERATORS: tuple[tuple[str, Callable[[ast.AST], Iterator[ast.AST]]], ...] = (
 def _matches(mutant: Mutant, entry: Mapping[str, str]) -> bool:
     missing = [key for key in ("line", "becomes", "reason") if key not in entry]
     if missing or not entry["reason"].strip():
-        raise ValueError(f"an equivalent mutant needs line, becomes and a reason, got {dict(entry)}")
-    return all(_as_code(entry[key]) == _as_code(getattr(mutant, key)) for key in ("line", "becomes"))
+        raise ValueError(
+            f"an equivalent mutant needs line, becomes and a reason, got {dict(entry)}"
+        )
+    return all(
+        _as_code(entry[key]) == _as_code(getattr(mutant, key)) for key in ("line", "becomes")
+    )
 
 
 def _as_code(line: str) -> str:

@@ -1,7 +1,9 @@
-"""The gates on the checks: on the released notebook, does each accept what is right and name what is wrong?
+"""The gates on the checks: on the released notebook, does each accept what is right and name what
+is wrong?
 
-Validity: no right answer (the solution, the wheats) is refused. Thoroughness: every misconception is caught and earns
-its own hint and nobody else's. Mutation score: the share of small automatic edits of the solution that it refuses.
+Validity: no right answer (the solution, the wheats) is refused. Thoroughness: every misconception
+is caught and earns its own hint and nobody else's. Mutation score: the share of small automatic
+edits of the solution that it refuses.
 """
 
 from __future__ import annotations
@@ -94,16 +96,22 @@ class UnitQuality:
     @property
     def passes(self) -> bool:
         """Whether every gate holds."""
-        return not any(row.problems for row in self.exercises) and self.mutation_score >= MUTATION_FLOOR
+        return (
+            not any(row.problems for row in self.exercises)
+            and self.mutation_score >= MUTATION_FLOOR
+        )
 
 
 def run_quality(names: Iterable[str] = (), root: Path = ROOT, workers: int = 2) -> QualityReport:
-    """Run the gates on the named units, or on all. Raises CourseError for a unit that is not built."""
+    """Run the gates on the named units, or on all. Raises CourseError for a unit that is not
+    built."""
     chosen = chosen_units(names, root)
     if len(chosen) == 1 or workers == 1:
         return QualityReport([unit_quality(unit, root) for unit in chosen])
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(min(workers, len(chosen)), mp_context=context, initializer=_limit_memory) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(chosen)), mp_context=context, initializer=_limit_memory
+    ) as pool:
         return QualityReport(list(pool.map(unit_quality, chosen, [root] * len(chosen))))
 
 
@@ -118,20 +126,28 @@ def unit_quality(unit: str, root: Path = ROOT) -> UnitQuality:
         alternatives = load_wheats(lesson.folder / "wheats.py")
         unknown = {item.exercise for item in alternatives} - set(lesson.exercises)
         if unknown:
-            raise CourseError(f"{unit}/wheats.py answers {', '.join(sorted(unknown))}, which the lesson does not have.")
+            raise CourseError(
+                f"{unit}/wheats.py answers {', '.join(sorted(unknown))}, which the lesson does not"
+                " have."
+            )
         rows = [
-            exercise_quality(release, exercise, [item for item in alternatives if item.exercise == exercise.name])
+            exercise_quality(
+                release, exercise, [item for item in alternatives if item.exercise == exercise.name]
+            )
             for exercise in lesson.exercises.values()
         ]
     return UnitQuality(unit, rows)
 
 
 class Release:
-    """The released notebook, with the solutions put in, as a namespace in which answers can be tried."""
+    """The released notebook, with the solutions put in, as a namespace in which answers can be
+    tried."""
 
     def __init__(self, lesson: Lesson, notebook: NotebookNode):
         self.lesson = lesson
-        self.cells = {grader_id(cell, flag): cell for cell in notebook.cells for flag in ("solution", "grade")}
+        self.cells = {
+            grader_id(cell, flag): cell for cell in notebook.cells for flag in ("solution", "grade")
+        }
         by_name = {name: self._cell(name) for name in lesson.exercises}
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         for index, cell in enumerate(notebook.cells):
@@ -168,7 +184,9 @@ class Release:
     def _cell(self, name: str) -> NotebookNode:
         if name not in self.cells:
             unit = self.lesson.unit
-            raise CourseError(f"{COURSE}/{unit}/{unit}.ipynb has no cell {name}: run `cvcourse build {unit}`.")
+            raise CourseError(
+                f"{COURSE}/{unit}/{unit}.ipynb has no cell {name}: run `cvcourse build {unit}`."
+            )
         return self.cells[name]
 
 
@@ -182,13 +200,17 @@ class Recording(Checker):
         checker.key(), checker.probes()  # read once, for every copy
         self.__dict__.update(_key=checker._key, _probes=checker._probes)
 
-    def verdict(self, exercise: str, answer: Any, answers: Mapping[str, Any] | None = None) -> Verdict:
+    def verdict(
+        self, exercise: str, answer: Any, answers: Mapping[str, Any] | None = None
+    ) -> Verdict:
         """As the checker's."""
         self.last = super().verdict(exercise, answer, answers)
         return self.last
 
 
-def exercise_quality(release: Release, exercise: Exercise, alternatives: Sequence[Alternative]) -> ExerciseQuality:
+def exercise_quality(
+    release: Release, exercise: Exercise, alternatives: Sequence[Alternative]
+) -> ExerciseQuality:
     """Every gate on one exercise."""
     row = ExerciseQuality(release.lesson.unit, exercise.name, exercise.points)
     _gate_stub(release, exercise, row)
@@ -199,7 +221,9 @@ def exercise_quality(release: Release, exercise: Exercise, alternatives: Sequenc
     if row.solution_passes:
         _gate_mutants(release, exercise, row)
     if len(exercise.hints) < FEWEST_HINTS:
-        row.problems.append(f"has {len(exercise.hints)} hints; at least {FEWEST_HINTS} are asked for")
+        row.problems.append(
+            f"has {len(exercise.hints)} hints; at least {FEWEST_HINTS} are asked for"
+        )
     return row
 
 
@@ -219,7 +243,9 @@ def _gate_solution(release: Release, exercise: Exercise, row: ExerciseQuality) -
         row.problems.append(f"the solution is refused: {_why(verdict)}")
 
 
-def _gate_wheats(release: Release, exercise: Exercise, wheats: Sequence[Alternative], row: ExerciseQuality) -> None:
+def _gate_wheats(
+    release: Release, exercise: Exercise, wheats: Sequence[Alternative], row: ExerciseQuality
+) -> None:
     row.wheats = len(wheats)
     if row.wheats < FEWEST_WHEATS:
         row.problems.append("has no other right solution in wheats.py")
@@ -233,14 +259,20 @@ def _gate_wheats(release: Release, exercise: Exercise, wheats: Sequence[Alternat
 def _gate_shortcuts(
     release: Release, exercise: Exercise, shortcuts: Sequence[Alternative], row: ExerciseQuality
 ) -> None:
-    """Forbidden shortcuts are found in the source, and at least one by what ran where there is no source to read."""
+    """Forbidden shortcuts are found in the source, and at least one by what ran where there is no
+    source to read."""
     if bool(exercise.forbid) != bool(shortcuts):
-        row.problems.append("`forbid` in exercises.toml and @shortcut in wheats.py go together: one of them is missing")
+        row.problems.append(
+            "`forbid` in exercises.toml and @shortcut in wheats.py go together: one of them is"
+            " missing"
+        )
     seen_running = False
     for item in shortcuts:
         if not release.try_answer(exercise.name, item.answer).shortcuts:
             row.problems.append(f"the shortcut {item.name} is not refused")
-        seen_running |= bool(release.try_answer(exercise.name, functools.partial(item.answer)).shortcuts)
+        seen_running |= bool(
+            release.try_answer(exercise.name, functools.partial(item.answer)).shortcuts
+        )
     if set(exercise.forbid) - ONLY_IN_SOURCE and not seen_running:
         row.problems.append("no shortcut is noticed among the operators that ran")
 
@@ -248,11 +280,16 @@ def _gate_shortcuts(
 def _gate_misconceptions(release: Release, exercise: Exercise, row: ExerciseQuality) -> None:
     row.misconceptions = len(exercise.misconceptions)
     if row.misconceptions < FEWEST_MISCONCEPTIONS:
-        row.problems.append(f"has {row.misconceptions} misconceptions; at least {FEWEST_MISCONCEPTIONS} are asked for")
+        row.problems.append(
+            f"has {row.misconceptions} misconceptions; at least {FEWEST_MISCONCEPTIONS} are"
+            " asked for"
+        )
     for number, item in enumerate(exercise.misconceptions):
         source = item.apply(exercise.solution, f"{release.lesson.unit}/exercises.toml")
         verdict = _timed(
-            lambda source=source, number=number: release.try_source(exercise.name, source, f"wrong {number}")
+            lambda source=source, number=number: release.try_source(
+                exercise.name, source, f"wrong {number}"
+            )
         )
         caught = verdict is None or not verdict.is_right
         named = verdict.diagnosis.name if verdict is not None and verdict.diagnosis else "nothing"
@@ -267,7 +304,10 @@ def _gate_misconceptions(release: Release, exercise: Exercise, row: ExerciseQual
 def _gate_mutants(release: Release, exercise: Exercise, row: ExerciseQuality) -> None:
     made = mutants(exercise.solution)
     stale = unused_equivalents(made, exercise.equivalents)
-    row.problems += [f"no mutant is {entry['line']!r} -> {entry['becomes']!r}: remove the mark" for entry in stale]
+    row.problems += [
+        f"no mutant is {entry['line']!r} -> {entry['becomes']!r}: remove the mark"
+        for entry in stale
+    ]
     for mutant in made:
         if is_equivalent(mutant, exercise.equivalents):
             row.equivalents += 1
@@ -341,9 +381,12 @@ class QualityReport:
             yield (
                 f"validity {unit.validity:.0%}, thoroughness {unit.thoroughness:.0%}, "
                 f"mutation score {unit.mutation_score:.1%} (floor {MUTATION_FLOOR:.0%}), "
-                f"median check {1000 * unit.check_seconds:.0f} ms: " + ("all gates hold" if unit.passes else "to mend")
+                f"median check {1000 * unit.check_seconds:.0f} ms: "
+                + ("all gates hold" if unit.passes else "to mend")
             )
-            yield from (f"  {row.exercise} {problem}" for row in unit.exercises for problem in row.problems)
+            yield from (
+                f"  {row.exercise} {problem}" for row in unit.exercises for problem in row.problems
+            )
             for row in unit.exercises:
                 yield from (_survivor(row.exercise, survivor) for survivor in row.survivors)
             yield ""
@@ -353,9 +396,21 @@ def _table(unit: UnitQuality) -> Any:
     from rich.table import Table
 
     table = Table(title=unit.unit, title_justify="left", box=None, pad_edge=False)
-    headings = ("exercise", "points", "stub", "solution", "wheats", "misconceptions", "mutants", "equivalent", "check")
+    headings = (
+        "exercise",
+        "points",
+        "stub",
+        "solution",
+        "wheats",
+        "misconceptions",
+        "mutants",
+        "equivalent",
+        "check",
+    )
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "exercise" else "right", no_wrap=True)
+        table.add_column(
+            heading, justify="left" if heading == "exercise" else "right", no_wrap=True
+        )
     for row in unit.exercises:
         table.add_row(
             row.exercise,

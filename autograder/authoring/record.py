@@ -24,10 +24,11 @@ SECONDS_PER_CASE = 10.0
 
 
 def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: bytes = b"") -> Key:
-    """The key of a unit with all its cases. `old` lends its salts, so that an unchanged answer keeps its hash.
+    """The key of a unit with all its cases. `old` lends its salts, so that an unchanged answer
+    keeps its hash.
 
-    secret: draws the inputs of every case from it instead of from the stored seeds, as each grading run does; numeric
-    answers have no inputs and stay as they are in `old`.
+    secret: draws the inputs of every case from it instead of from the stored seeds, as each grading
+    run does; numeric answers have no inputs and stay as they are in `old`.
     """
     probes = load_probes(lesson.folder / "probes.py")
     if secret:
@@ -35,7 +36,8 @@ def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: byt
     unknown = set(probes.by_exercise) - set(lesson.exercises)
     if unknown:
         raise CourseError(
-            f"{lesson.unit}/probes.py probes {', '.join(sorted(unknown))}, which the lesson does not have."
+            f"{lesson.unit}/probes.py probes {', '.join(sorted(unknown))}, which the lesson does"
+            " not have."
         )
     namespace = lesson.namespace()
     exercises = {}
@@ -48,7 +50,9 @@ def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: byt
         else:
             exercises[exercise.name] = _record_answers(lesson, exercise, namespace, before)
     probes_digest = digest((lesson.folder / "probes.py").read_bytes())
-    return Key(lesson.unit, cvcourse.__version__, lesson.source_digest, release, probes_digest, exercises)
+    return Key(
+        lesson.unit, cvcourse.__version__, lesson.source_digest, release, probes_digest, exercises
+    )
 
 
 def with_fresh_seeds(probes: ProbeFile, secret: bytes) -> ProbeFile:
@@ -59,18 +63,23 @@ def with_fresh_seeds(probes: ProbeFile, secret: bytes) -> ProbeFile:
         return int.from_bytes(hashlib.blake2b(name, key=secret, digest_size=7).digest(), "big")
 
     def reseeded(probe: Probe) -> Probe:
-        cases = tuple(replace(case, seed=seed(probe, index)) for index, case in enumerate(probe.cases))
+        cases = tuple(
+            replace(case, seed=seed(probe, index)) for index, case in enumerate(probe.cases)
+        )
         return replace(probe, cases=cases)
 
     return ProbeFile(
-        probes.path, {name: [reseeded(probe) for probe in own] for name, own in probes.by_exercise.items()}
+        probes.path,
+        {name: [reseeded(probe) for probe in own] for name, own in probes.by_exercise.items()},
     )
 
 
 def only(key: Key, hidden: bool) -> Key:
     """The key with its visible or its hidden cases alone."""
     exercises = {
-        name: replace(exercise, cases=tuple(case for case in exercise.cases if case.hidden is hidden))
+        name: replace(
+            exercise, cases=tuple(case for case in exercise.cases if case.hidden is hidden)
+        )
         for name, exercise in key.exercises.items()
     }
     return replace(key, exercises=exercises)
@@ -79,23 +88,32 @@ def only(key: Key, hidden: bool) -> Key:
 def variant(
     lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], source: str, label: str
 ) -> dict[str, Any]:
-    """The lesson's names with another source for one exercise; everything else stays the solution."""
+    """The lesson's names with another source for one exercise; everything else stays the
+    solution."""
     changed = dict(namespace)
     try:
         run_cell(changed, source, f"<{lesson.unit} {exercise.name} {label}>")
     except Exception as error:
         raise CourseError(
-            f"{lesson.unit}/exercises.toml: the {label} of {exercise.name} does not run after its change: "
-            f"{type(error).__name__}: {error}."
+            f"{lesson.unit}/exercises.toml: the {label} of {exercise.name} does not run after its"
+            f" change: {type(error).__name__}: {error}."
         ) from error
     return changed
 
 
-def _with_misconceptions(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _with_misconceptions(
+    lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The lesson's names once for each misconception of an exercise."""
     where = f"{lesson.unit}/exercises.toml"
     return [
-        variant(lesson, exercise, namespace, item.apply(exercise.solution, where), f"misconception {index}")
+        variant(
+            lesson,
+            exercise,
+            namespace,
+            item.apply(exercise.solution, where),
+            f"misconception {index}",
+        )
         for index, item in enumerate(exercise.misconceptions)
     ]
 
@@ -105,7 +123,9 @@ def _without_cases(exercise: Exercise) -> ExerciseKey:
     return ExerciseKey(exercise.name, exercise.points, exercise.hints, exercise.forbid, hints)
 
 
-def _record_cases(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], probes: ProbeFile) -> ExerciseKey:
+def _record_cases(
+    lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], probes: ProbeFile
+) -> ExerciseKey:
     own = probes.by_exercise.get(exercise.name, [])
     for hidden, kind in ((False, "visible"), (True, "hidden")):
         if not any(case.hidden is hidden for probe in own for case in probe.cases):
@@ -113,12 +133,16 @@ def _record_cases(lesson: Lesson, exercise: Exercise, namespace: Mapping[str, An
     entry = replace(_without_cases(exercise), probes={probe.name: _rule(probe) for probe in own})
     answers = [names[exercise.name] for names in _with_misconceptions(lesson, exercise, namespace)]
     cases = [
-        _record_case(entry, probe, case, namespace[exercise.name], answers) for probe in own for case in probe.cases
+        _record_case(entry, probe, case, namespace[exercise.name], answers)
+        for probe in own
+        for case in probe.cases
     ]
     return replace(entry, cases=tuple(cases))
 
 
-def _record_case(entry: ExerciseKey, probe: Probe, case: Case, solution: Any, misconceptions: list[Any]) -> CaseKey:
+def _record_case(
+    entry: ExerciseKey, probe: Probe, case: Case, solution: Any, misconceptions: list[Any]
+) -> CaseKey:
     fresh = Draw(case.seed, case.dtype)
     expected = _run(probe, case, fresh, solution)
     if expected.failure is not None:
@@ -126,17 +150,24 @@ def _record_case(entry: ExerciseKey, probe: Probe, case: Case, solution: Any, mi
             f"The solution of {entry.name} fails in its own probe {probe.name}({case.values}): "
             f"{expected.failure.kind}: {expected.failure.message} {expected.failure.line}"
         )
-    odd = [f"{name} is {value.kind}" for name, value in expected.values.items() if not value.is_comparable]
+    odd = [
+        f"{name} is {value.kind}"
+        for name, value in expected.values.items()
+        if not value.is_comparable
+    ]
     if odd or not expected.values:
         raise CourseError(
-            f"The probe {probe.name} of {entry.name} returns what cannot be compared: {', '.join(odd) or 'nothing'}."
+            f"The probe {probe.name} of {entry.name} returns what cannot be compared:"
+            f" {', '.join(odd) or 'nothing'}."
         )
     inputs = tuple(fresh.drawn)
     key = CaseKey(probe.name, case.values, case.dtype, case.seed, case.hidden, inputs, expected, {})
     wrong = {
         index: outcome
         for index, answer in enumerate(misconceptions)
-        if differs_from(entry, key, outcome := _run(probe, case, Draw(case.seed, case.dtype, inputs), answer))
+        if differs_from(
+            entry, key, outcome := _run(probe, case, Draw(case.seed, case.dtype, inputs), answer)
+        )
     }
     return replace(key, wrong=wrong)
 
@@ -176,11 +207,15 @@ def _record_answers(
             raise CourseError(f"The solution of {exercise.name} does not assign {name}.")
         value = plain(namespace[name])
         kind, number = value.kind, value.numbers.item()
-        salt = before.answers[name].salt if before and name in before.answers else secrets.token_hex(8)
+        salt = (
+            before.answers[name].salt if before and name in before.answers else secrets.token_hex(8)
+        )
         hashed = {
             index: hash_answer(type(number)(names[name]), salt, exercise.digits)
             for index, names in enumerate(wrong)
             if names[name] != namespace[name]
         }
-        keys[name] = AnswerKey(kind, exercise.digits, salt, hash_answer(number, salt, exercise.digits), hashed)
+        keys[name] = AnswerKey(
+            kind, exercise.digits, salt, hash_answer(number, salt, exercise.digits), hashed
+        )
     return replace(_without_cases(exercise), answers=keys)

@@ -18,22 +18,36 @@ from autograder.nbgrader_config import AUTHOR_FILES, configure
 
 
 def paired_notebook(lesson: Lesson) -> NotebookNode:
-    """The lesson as a notebook: no outputs, no author's metadata, cell ids that follow from the content."""
+    """The lesson as a notebook: no outputs, no author's metadata, cell ids that follow from the
+    content."""
     cells, seen = [], {}
     for cell in lesson.notebook.cells:
         data = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in cell.metadata}
-        make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}.get(cell.cell_type)
+        make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}.get(
+            cell.cell_type
+        )
         if make is None:
-            raise CourseError(f"{lesson.unit}.py has a {cell.cell_type} cell; lessons have code and markdown cells.")
-        name = data.get("nbgrader", {}).get("grade_id") or hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+            raise CourseError(
+                f"{lesson.unit}.py has a {cell.cell_type} cell; lessons have code and markdown"
+                " cells."
+            )
+        name = (
+            data.get("nbgrader", {}).get("grade_id")
+            or hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+        )
         seen[name] = seen.get(name, 0) + 1
-        cells.append(make(cell.source, metadata=data, id=name if seen[name] == 1 else f"{name}-{seen[name]}"))
+        cells.append(
+            make(cell.source, metadata=data, id=name if seen[name] == 1 else f"{name}-{seen[name]}")
+        )
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    return nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
+    )
 
 
 def release_notebook(paired: NotebookNode) -> NotebookNode:
-    """What nbgrader's generate_assignment makes of the notebook: its own steps, without the gradebook."""
+    """What nbgrader's generate_assignment makes of the notebook: its own steps, without the
+    gradebook."""
     from nbgrader.converters import GenerateAssignment
     from nbgrader.preprocessors import SaveCells
 
@@ -57,8 +71,11 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 
 
 def release_digest(notebook: NotebookNode) -> str:
-    """Digest of the cells' sources: changes when a learner (or a new version) changes the notebook."""
-    return hashlib.sha256("\0".join(cell.source for cell in notebook.cells).encode()).hexdigest()[:16]
+    """Digest of the cells' sources: changes when a learner (or a new version) changes the
+    notebook."""
+    return hashlib.sha256("\0".join(cell.source for cell in notebook.cells).encode()).hexdigest()[
+        :16
+    ]
 
 
 def released_files(source: Path) -> list[Path]:

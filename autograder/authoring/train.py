@@ -1,4 +1,5 @@
-"""`cvcourse train`: a unit's training outside the notebook, on the solutions, recorded as a reference run.
+"""`cvcourse train`: a unit's training outside the notebook, on the solutions, recorded as a
+reference run.
 
 A unit says what its training is in `solutions/NN_unit/training.py`, which is copied nowhere:
 
@@ -33,10 +34,11 @@ DEFINED = ("DATA", "BUDGETS", "train")
 def train_unit(
     root: Path, unit: str, budget: str | None, data: str | None, seed: int, out: Path | None = None
 ) -> Path | None:
-    """Train a unit, and write its reference run into `out`, or else beside its lesson, from where `build` releases it.
+    """Train a unit, and write its reference run into `out`, or else beside its lesson, from where
+    `build` releases it.
 
-    Returns the file, or None in all processes but the first. Raises CourseError for a unit that trains nothing and for
-    data that it does not know; TrainingError for what goes wrong on the way.
+    Returns the file, or None in all processes but the first. Raises CourseError for a unit that
+    trains nothing and for data that it does not know; TrainingError for what goes wrong on the way.
     """
     import torch
 
@@ -49,7 +51,9 @@ def train_unit(
     is_first = os.environ.get("RANK", "0") == "0"
     with nullcontext() if is_first else redirect_stdout(io.StringIO()):
         if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" then means this process's own GPU
+            torch.cuda.set_device(
+                int(os.environ["LOCAL_RANK"])
+            )  # "cuda" then means this process's own GPU
         plan = choose_budget(budget, **training.BUDGETS)
         exercises = SimpleNamespace(**solutions(unit, root))
         torch.manual_seed(seed)
@@ -57,21 +61,28 @@ def train_unit(
     folder = out or root / SOLUTIONS / unit
     written = None
     if is_first:
-        written = write_reference(folder, unit, plan.name, data, seed, results, command(unit, data, plan.name, seed))
+        written = write_reference(
+            folder, unit, plan.name, data, seed, results, command(unit, data, plan.name, seed)
+        )
     wait_for_all()
     return written
 
 
 def training_of(root: Path, unit: str) -> SimpleNamespace:
-    """The names in a unit's training.py. Raises CourseError where there is none, or it lacks one of them."""
+    """The names in a unit's training.py. Raises CourseError where there is none, or it lacks one of
+    them."""
     path = root / SOLUTIONS / unit / FILE
     if not path.exists():
-        raise CourseError(f"{unit} has no training outside its notebook: write {SOLUTIONS}/{unit}/{FILE} for it.")
+        raise CourseError(
+            f"{unit} has no training outside its notebook: write {SOLUTIONS}/{unit}/{FILE} for it."
+        )
     names: dict[str, Any] = {"__name__": f"training_of_{unit}", "__file__": str(path)}
     try:
         exec(compile(path.read_bytes(), str(path), "exec"), names)
     except Exception as error:
-        raise CourseError(f"{unit}/{FILE} does not run: {type(error).__name__}: {error}.") from error
+        raise CourseError(
+            f"{unit}/{FILE} does not run: {type(error).__name__}: {error}."
+        ) from error
     missing = [name for name in DEFINED if not names.get(name)]
     if missing:
         raise CourseError(f"{unit}/{FILE} must define {', '.join(missing)}.")
@@ -79,7 +90,8 @@ def training_of(root: Path, unit: str) -> SimpleNamespace:
 
 
 def data_name(unit: str, names: tuple[str, ...], wanted: str | None) -> str:
-    """The data to train on, by default the first of `names`. Raises CourseError for another name."""
+    """The data to train on, by default the first of `names`. Raises CourseError for another
+    name."""
     if wanted is not None and wanted not in names:
         raise CourseError(f"{unit} does not train on {wanted!r}: it trains on {', '.join(names)}.")
     return wanted or names[0]
@@ -90,6 +102,12 @@ def command(unit: str, data: str, budget: str, seed: int) -> str:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     start = "cvcourse"
     if processes > 1:
-        on_cpu = "ACCELERATE_USE_CPU=true " if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" else ""
-        start = f"{on_cpu}accelerate launch --multi_gpu --num_processes {processes} -m autograder.cli"
+        on_cpu = (
+            "ACCELERATE_USE_CPU=true "
+            if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+            else ""
+        )
+        start = (
+            f"{on_cpu}accelerate launch --multi_gpu --num_processes {processes} -m autograder.cli"
+        )
     return f"{start} train {unit} --data {data} --budget {budget} --seed {seed}"

@@ -1,4 +1,5 @@
-"""Wheats and shortcuts: other right answers that every check must accept, and library calls that it must refuse."""
+"""Wheats and shortcuts: other right answers that every check must accept, and library calls that it
+must refuse."""
 
 from __future__ import annotations
 
@@ -46,9 +47,13 @@ def _declare(exercise: str, is_shortcut: bool) -> Callable[[Answer], Answer]:
 
 
 def load_wheats(path: Path) -> list[Alternative]:
-    """The wheats and shortcuts of a unit's wheats.py. Raises CourseError when it is missing or broken."""
+    """The wheats and shortcuts of a unit's wheats.py. Raises CourseError when it is missing or
+    broken."""
     if not path.exists():
-        raise CourseError(f"{path.parent.name}/{path.name} is missing: every exercise needs another right solution.")
+        raise CourseError(
+            f"{path.parent.name}/{path.name} is missing: every exercise needs another right"
+            " solution."
+        )
     source = path.read_text(encoding="utf-8")
     module = types.ModuleType("wheats")
     module.__file__ = str(path)
@@ -57,5 +62,7 @@ def load_wheats(path: Path) -> list[Alternative]:
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
-        raise CourseError(f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}: {error}.") from error
+        raise CourseError(
+            f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}: {error}."
+        ) from error
     return list(_declared)

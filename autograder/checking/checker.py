@@ -15,8 +15,9 @@ try:
     import torch
 except (ImportError, OSError) as problem:
     raise CourseError(
-        f"torch cannot be loaded by this kernel's Python, {sys.executable} ({problem}): run `make setup` in the "
-        "course's folder and choose the kernel of its .venv, or install torch for this Python."
+        f"torch cannot be loaded by this kernel's Python, {sys.executable} ({problem}): run `make"
+        " setup` in the course's folder and choose the kernel of its .venv, or install torch for"
+        " this Python."
     ) from None
 
 from autograder.checking import report
@@ -32,7 +33,8 @@ from autograder.checking.verdict import Verdict
 class Checker:
     """Checks the exercises of one unit.
 
-    unit: the unit's folder name. folder: where its `key.safetensors` and `probes.py` lie, by default the notebook's.
+    unit: the unit's folder name. folder: where its `key.safetensors` and `probes.py` lie, by
+    default the notebook's.
     """
 
     def __init__(self, unit: str, folder: str | Path | None = None):
@@ -43,11 +45,14 @@ class Checker:
         self._shown: tuple[Any, ...] | None = None
         self._hints_given: dict[str, int] = {}
 
-    def __call__(self, answer: Callable[..., Any] | None = None, /, *, hidden: bool = False, **answers: Any) -> None:
-        """Check a function, a class (`check(conv1d)`) or answers (`check(parameters=34944)`); shows a table.
+    def __call__(
+        self, answer: Callable[..., Any] | None = None, /, *, hidden: bool = False, **answers: Any
+    ) -> None:
+        """Check a function, a class (`check(conv1d)`) or answers (`check(parameters=34944)`); shows
+        a table.
 
-        Hidden cases count wherever their key lies beside the notebook, that is with an instructor; `hidden=True`
-        insists on them. Raises CheckFailed when something is wrong or not attempted.
+        Hidden cases count wherever their key lies beside the notebook, that is with an instructor;
+        `hidden=True` insists on them. Raises CheckFailed when something is wrong or not attempted.
         """
         key = self.key()
         if hidden and not (self.find_folder() / HIDDEN).exists():
@@ -68,7 +73,10 @@ class Checker:
             raise CheckFailed(f"{name}: {report.headline(verdict)}, see the table above.")
 
     def verdict(
-        self, exercise: str, answer: Callable[..., Any] | None, answers: Mapping[str, Any] | None = None
+        self,
+        exercise: str,
+        answer: Callable[..., Any] | None,
+        answers: Mapping[str, Any] | None = None,
     ) -> Verdict:
         """Judge an answer to `exercise` without showing anything."""
         entry = self.key().exercises[exercise]
@@ -86,10 +94,13 @@ class Checker:
         return outcomes
 
     def hint(self, exercise: str | Callable[..., Any] = "", /, **answers: Any) -> None:
-        """Print the next hint of an exercise, named as for a check: `check.hint(conv1d)`, or by its name in quotes."""
+        """Print the next hint of an exercise, named as for a check: `check.hint(conv1d)`, or by its
+        name in quotes."""
         if answers and not exercise:
             exercise = self._exercise_of_answers(self.key(), answers)
-        name = exercise if isinstance(exercise, str) else getattr(exercise, "__name__", str(exercise))
+        name = (
+            exercise if isinstance(exercise, str) else getattr(exercise, "__name__", str(exercise))
+        )
         entry = self._entry(self.key(), name)
         if not entry.hints:
             print(f"{name} has no hints.")
@@ -99,7 +110,8 @@ class Checker:
         print(f"Hint {number + 1} of {len(entry.hints)}: {entry.hints[number]}")
 
     def key(self) -> Key:
-        """The unit's key, with the hidden cases where they lie beside it. Raises KeyProblem in one sentence."""
+        """The unit's key, with the hidden cases where they lie beside it. Raises KeyProblem in one
+        sentence."""
         if self._key is None:
             folder = self.find_folder()
             key = read_key(folder / VISIBLE)
@@ -112,37 +124,46 @@ class Checker:
         return self._key
 
     def probes(self) -> ProbeFile:
-        """The unit's probes. Raises KeyProblem when they are not those that the key was built with."""
+        """The unit's probes. Raises KeyProblem when they are not those that the key was built
+        with."""
         if self._probes is None:
             path = self.find_folder() / "probes.py"
             probes = load_probes(path)
             if digest(path.read_bytes()) != self.key().probes:
                 raise KeyProblem(
-                    "probes.py and key.safetensors do not belong together: copy the unit's folder again from the "
-                    "course, "
-                    f"or run `cvcourse build {self.unit}` if you wrote the unit. Your notebook can stay as it is."
+                    "probes.py and key.safetensors do not belong together: copy the unit's folder"
+                    f" again from the course, or run `cvcourse build {self.unit}` if you wrote the"
+                    " unit. Your notebook can stay as it is."
                 )
             self._probes = probes
         return self._probes
 
     def find_folder(self) -> Path:
-        """The folder with the unit's key: the given one, the notebook's, or the unit's folder below it."""
+        """The folder with the unit's key: the given one, the notebook's, or the unit's folder below
+        it."""
         return self.folder or key_folder(self.unit, Path.cwd())
 
-    def _exercise_of(self, key: Key, answer: Any, answers: Mapping[str, Any], scope: Mapping[str, Any]) -> str:
+    def _exercise_of(
+        self, key: Key, answer: Any, answers: Mapping[str, Any], scope: Mapping[str, Any]
+    ) -> str:
         if answers and answer is None:
             return self._exercise_of_answers(key, answers)
         if answers:
-            raise CourseError(f"check() takes a function or named answers, not both: leave out {', '.join(answers)}.")
+            raise CourseError(
+                "check() takes a function or named answers, not both: leave out"
+                f" {', '.join(answers)}."
+            )
         if isinstance(answer, torch.nn.Module) and type(answer).__name__ in key.exercises:
             name = type(answer).__name__
             raise CourseError(
-                f"check() takes the class {name} itself, and this is an object made from it: write check({name})."
+                f"check() takes the class {name} itself, and this is an object made from it: write"
+                f" check({name})."
             )
         if not callable(answer):
             raise CourseError(
-                f"check() takes the function or class of an exercise, and this is {_a(answer)}: "
-                f"write check({next(iter(key.exercises))}) without brackets or quotes after the name."
+                f"check() takes the function or class of an exercise, and this is {_a(answer)}:"
+                f" write check({next(iter(key.exercises))}) without brackets or quotes after the"
+                " name."
             )
         name = getattr(answer, "__name__", "")
         if name in key.exercises:
@@ -156,26 +177,34 @@ class Checker:
                 unknown = sorted(set(answers) - set(exercise.answers))
                 if unknown:
                     raise CourseError(
-                        f"{exercise.name} asks for {', '.join(exercise.answers)}, not for {', '.join(unknown)}."
+                        f"{exercise.name} asks for {', '.join(exercise.answers)}, not for"
+                        f" {', '.join(unknown)}."
                     )
                 return exercise.name
         names = [name for exercise in key.exercises.values() for name in exercise.answers]
         raise CourseError(
-            f"No exercise of {self.unit} asks for {', '.join(answers)}: its answers are {', '.join(names) or 'none'}."
+            f"No exercise of {self.unit} asks for {', '.join(answers)}: its answers are"
+            f" {', '.join(names) or 'none'}."
         )
 
     def _entry(self, key: Key, name: str) -> ExerciseKey:
         if name in key.exercises:
             return key.exercises[name]
         close = difflib.get_close_matches(name, key.exercises, 1)
-        guess = f" Did you mean {close[0]}?" if close else f" Its exercises are {', '.join(key.exercises)}."
+        guess = (
+            f" Did you mean {close[0]}?"
+            if close
+            else f" Its exercises are {', '.join(key.exercises)}."
+        )
         raise CourseError(
-            f"{self.unit} has no exercise {name!r}; a renamed function must keep the exercise's name.{guess}"
+            f"{self.unit} has no exercise {name!r}; a renamed function must keep the exercise's"
+            f" name.{guess}"
         )
 
 
 def key_folder(unit: str, here: Path) -> Path:
-    """Where a notebook that runs in `here` finds its unit's key; `here` itself where there is none."""
+    """Where a notebook that runs in `here` finds its unit's key; `here` itself where there is
+    none."""
     places = [here, here / unit, here / "course" / unit, here.parent / unit]
     return next((place for place in places if (place / VISIBLE).exists()), here)
 
@@ -186,7 +215,8 @@ def digest(data: bytes) -> str:
 
 
 def publish(verdict: Verdict) -> None:
-    """Show a verdict: in a notebook as the cell's result, where nbgrader reads the points, elsewhere as plain text."""
+    """Show a verdict: in a notebook as the cell's result, where nbgrader reads the points,
+    elsewhere as plain text."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and hasattr(shell, "kernel"):
         sys.displayhook(report.Report(verdict))

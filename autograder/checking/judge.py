@@ -1,4 +1,5 @@
-"""The judge: compares outcomes with the answer key and gives the verdict. It never runs learner code."""
+"""The judge: compares outcomes with the answer key and gives the verdict. It never runs learner
+code."""
 
 from __future__ import annotations
 
@@ -16,7 +17,11 @@ from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, 
 from autograder.checking.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
 from autograder.checking.verdict import SPECIAL, CaseVerdict, Fit, Hint, State, Verdict
 
-ARTICLE = {"tensor": "a tensor", "array": "a numpy array", "nothing (None)": "nothing (None; is a `return` missing?)"}
+ARTICLE = {
+    "tensor": "a tensor",
+    "array": "a numpy array",
+    "nothing (None)": "nothing (None; is a `return` missing?)",
+}
 
 
 def judge(
@@ -24,8 +29,12 @@ def judge(
     outcomes: Sequence[Outcome],
     shortcuts: Sequence[tuple[str, str]] = (),
 ) -> Verdict:
-    """Judge one outcome a case, in the key's order. `shortcuts`: forbidden (name, line) found in the source."""
-    found = [judge_case(exercise, case, outcome) for case, outcome in zip(exercise.cases, outcomes, strict=True)]
+    """Judge one outcome a case, in the key's order. `shortcuts`: forbidden (name, line) found in
+    the source."""
+    found = [
+        judge_case(exercise, case, outcome)
+        for case, outcome in zip(exercise.cases, outcomes, strict=True)
+    ]
     forbidden = _forbidden(outcomes, shortcuts)
     earned = earned_shares(exercise, found)
     rows = [
@@ -33,7 +42,9 @@ def judge(
         for verdict, share in zip(found, earned, strict=True)
     ]
     state = State.WRONG if forbidden and not _all(rows, State.NOT_ATTEMPTED) else _overall(rows)
-    misconception, fit = (None, None) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
+    misconception, fit = (
+        (None, None) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
+    )
     return Verdict(
         exercise.name,
         state,
@@ -77,7 +88,9 @@ def judge_answer(key: AnswerKey, answer: object) -> tuple[State, str, int | None
     if value is None:
         kind = getattr(answer, "type_name", type(answer).__name__)
         return State.WRONG, f"{_a(key.kind)} is expected, not {kind}", None
-    digests = {hash_answer(candidate, key.salt, key.digits) for candidate in nearby(value, key.digits)}
+    digests = {
+        hash_answer(candidate, key.salt, key.digits) for candidate in nearby(value, key.digits)
+    }
     if key.digest in digests:
         return State.RIGHT, "", None
     slip = next((index for index, digest in key.wrong.items() if digest in digests), None)
@@ -94,7 +107,9 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
     if failure is not None and failure.kind == NOT_ATTEMPTED:
         return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, case.hidden)
     if failure is not None:
-        return CaseVerdict(State.ERROR, title, _failed(failure, case.hidden), 0.0, case.hidden, printed)
+        return CaseVerdict(
+            State.ERROR, title, _failed(failure, case.hidden), 0.0, case.hidden, printed
+        )
     message = first_difference(exercise, case, case.expected, outcome)
     if outcome.changed and not case.expected.changed:
         found = f"{message}; and" if message else "right, but"
@@ -110,7 +125,9 @@ def special_state(failure: Failure) -> State | None:
     return next((state for state in SPECIAL if state == failure.kind), None)
 
 
-def first_difference(exercise: ExerciseKey, case: CaseKey, expected: Outcome, outcome: Outcome) -> str | None:
+def first_difference(
+    exercise: ExerciseKey, case: CaseKey, expected: Outcome, outcome: Outcome
+) -> str | None:
     """What differs first between two outcomes that ran, in words; None when they agree."""
     rule = exercise.probes[case.probe]
     for name, value in expected.values.items():
@@ -123,7 +140,8 @@ def first_difference(exercise: ExerciseKey, case: CaseKey, expected: Outcome, ou
 
 
 def tolerance(rule: ProbeRule, case: CaseKey, expected: Value) -> tuple[float, float]:
-    """(rtol, atol) of a case's value: those of the inputs' dtype, or of the value's own if that is the coarser one."""
+    """(rtol, atol) of a case's value: those of the inputs' dtype, or of the value's own if that is
+    the coarser one."""
     dtype = "float32" if expected.numbers.dtype == torch.float32 else case.dtype
     return rule.rtol[dtype], rule.atol[dtype]
 
@@ -131,9 +149,12 @@ def tolerance(rule: ProbeRule, case: CaseKey, expected: Value) -> tuple[float, f
 def compare(expected: Value, got: Value, rtol: float, atol: float) -> str | None:
     """In words, how `got` differs from `expected`; None when it does not.
 
-    rtol counts against the largest finite expected magnitude, so that another order of summation is no mistake.
+    rtol counts against the largest finite expected magnitude, so that another order of summation is
+    no mistake.
     """
-    return _kind_difference(expected, got) or _number_difference(expected.numbers, got.numbers, rtol, atol)
+    return _kind_difference(expected, got) or _number_difference(
+        expected.numbers, got.numbers, rtol, atol
+    )
 
 
 def diagnose(
@@ -153,20 +174,27 @@ def case_shares(exercise: ExerciseKey) -> list[float]:
     for case in exercise.cases:
         counts[case.probe] = counts.get(case.probe, 0) + 1
     total = sum(exercise.probes[name].weight for name in counts)
-    return [exercise.probes[case.probe].weight / total / counts[case.probe] for case in exercise.cases]
+    return [
+        exercise.probes[case.probe].weight / total / counts[case.probe] for case in exercise.cases
+    ]
 
 
 def earned_shares(exercise: ExerciseKey, found: Sequence[CaseVerdict]) -> list[float]:
     """Share of the exercise's points that each case earns.
 
-    A case whose right outcome can be known beforehand is worth as much as the share of the other cases that is right:
-    a function that returns nothing of use fulfils many a law, and a table of the released cases is no answer.
+    A case whose right outcome can be known beforehand is worth as much as the share of the other
+    cases that is right: a function that returns nothing of use fulfils many a law, and a table of
+    the released cases is no answer.
     """
     shares = case_shares(exercise)
     known = known_beforehand(exercise)
     right = [verdict.state is State.RIGHT for verdict in found]
     fresh = sum(share for share, is_known in zip(shares, known, strict=True) if not is_known)
-    solved = sum(share for share, is_known, ok in zip(shares, known, right, strict=True) if ok and not is_known)
+    solved = sum(
+        share
+        for share, is_known, ok in zip(shares, known, right, strict=True)
+        if ok and not is_known
+    )
     worth = solved / fresh if fresh else 0.0
     return [
         share * (worth if is_known else 1.0) if ok else 0.0
@@ -187,7 +215,11 @@ def known_beforehand(exercise: ExerciseKey) -> list[bool]:
 
 
 def _explains(
-    exercise: ExerciseKey, index: int, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict], fit: Fit
+    exercise: ExerciseKey,
+    index: int,
+    outcomes: Sequence[Outcome],
+    verdicts: Sequence[CaseVerdict],
+    fit: Fit,
 ) -> bool:
     """Whether misconception `index` gives these outcomes, as closely as `fit` asks."""
     explained_a_mistake = False
@@ -205,9 +237,12 @@ def _explains(
 def with_dtypes_of(expected: Outcome, outcome: Outcome) -> Outcome:
     """The outcome with its floating-point tensors in the dtypes that are expected."""
     values = {
-        name: Value(value.numbers.to(expected.values[name].numbers.dtype), value.kind, value.device)
-        if name in expected.values and {_family(value.numbers), _family(expected.values[name].numbers)} == {"float"}
-        else value
+        name: (
+            Value(value.numbers.to(expected.values[name].numbers.dtype), value.kind, value.device)
+            if name in expected.values
+            and {_family(value.numbers), _family(expected.values[name].numbers)} == {"float"}
+            else value
+        )
         for name, value in outcome.values.items()
     }
     return replace(outcome, values=values)
@@ -216,20 +251,25 @@ def with_dtypes_of(expected: Outcome, outcome: Outcome) -> Outcome:
 def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) -> bool:
     if one.failure or other.failure:
         return bool(one.failure and other.failure) and _said(one.failure) == _said(other.failure)
-    return bool(one.changed) == bool(other.changed) and first_difference(exercise, case, one, other) is None
+    return (
+        bool(one.changed) == bool(other.changed)
+        and first_difference(exercise, case, one, other) is None
+    )
 
 
 def _said(failure: Failure) -> tuple[str, ...]:
-    """What tells one exception from another: its type and its words, in any order, since `a + b` may be `b + a`.
+    """What tells one exception from another: its type and its words, in any order, since `a + b`
+    may be `b + a`.
 
-    Numbers are left out, for `reshape(-1, 3)` may be `reshape(n, 3)`, and what stands behind a colon, where a message
-    lists what there is.
+    Numbers are left out, for `reshape(-1, 3)` may be `reshape(n, 3)`, and what stands behind a
+    colon, where a message lists what there is.
     """
     return failure.kind, *sorted(re.findall(r"[^\W\d]+", failure.message.split(": ")[0]))
 
 
 def _failed(failure: Failure, hidden: bool) -> str:
-    """The exception and the learner's line. A hidden case keeps the exception's words back: they may be its inputs.
+    """The exception and the learner's line. A hidden case keeps the exception's words back: they
+    may be its inputs.
 
     So may the name of an exception that the learner made; only Python's own names are shown there.
     """
@@ -240,13 +280,18 @@ def _failed(failure: Failure, hidden: bool) -> str:
 
 
 def _kind_difference(expected: Value, got: Value) -> str | None:
-    if expected.kind != got.kind and not (_is_single(expected) and _is_single(got) and got.is_comparable):
+    if expected.kind != got.kind and not (
+        _is_single(expected) and _is_single(got) and got.is_comparable
+    ):
         return f"{_a(got.kind)} where {_a(expected.kind)} is expected"
     if got.device != expected.device:
         return f"on {got.device}, but the input is on {expected.device}"
     if {expected.kind, got.kind} <= {"tensor", "array"}:
         if got.numbers.shape != expected.numbers.shape:
-            return f"shape {tuple(got.numbers.shape)} where {tuple(expected.numbers.shape)} is expected"
+            return (
+                f"shape {tuple(got.numbers.shape)} where {tuple(expected.numbers.shape)} is"
+                " expected"
+            )
         if got.numbers.dtype != expected.numbers.dtype:
             return f"dtype {_dtype(got.numbers)} where {_dtype(expected.numbers)} is expected"
     elif _family(expected.numbers) != _family(got.numbers):
@@ -257,7 +302,9 @@ def _kind_difference(expected: Value, got: Value) -> str | None:
 
 
 def _is_single(value: Value) -> bool:
-    return value.kind in SCALARS.values() or (value.kind in {"tensor", "array"} and value.numbers.dim() == 0)
+    return value.kind in SCALARS.values() or (
+        value.kind in {"tensor", "array"} and value.numbers.dim() == 0
+    )
 
 
 def _single(value: Value) -> str:
@@ -266,7 +313,9 @@ def _single(value: Value) -> str:
 
 
 def _family(tensor: Tensor) -> str:
-    return "float" if tensor.is_floating_point() else "bool" if tensor.dtype == torch.bool else "int"
+    return (
+        "float" if tensor.is_floating_point() else "bool" if tensor.dtype == torch.bool else "int"
+    )
 
 
 def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) -> str | None:
@@ -278,7 +327,9 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
     if unexpected.any() and given.size == 1:
         return f"NaN where {_shown(wanted)} is expected"
     if unexpected.any():
-        return f"NaN in {int(unexpected.sum())} of {given.size} places, first at {_place(unexpected)}"
+        return (
+            f"NaN in {int(unexpected.sum())} of {given.size} places, first at {_place(unexpected)}"
+        )
     finite = np.isfinite(wanted)
     if not np.array_equal(wanted[~finite], given[~finite], equal_nan=True):
         return f"infinite or NaN values differ, first at {_place(_unlike(wanted, given))}"
@@ -291,7 +342,9 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
     if wanted.size == 1:
         return "{} where {} is expected".format(*_shown_apart(given, wanted))
     wrong = int((gap > tolerance).sum())
-    return f"largest difference {gap.max():.3g} at {_place(gap)}; {wrong} of {gap.size} values differ"
+    return (
+        f"largest difference {gap.max():.3g} at {_place(gap)}; {wrong} of {gap.size} values differ"
+    )
 
 
 def _unlike(wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -330,7 +383,11 @@ def _number(answer: object, kind: str) -> bool | int | float | None:
     """The answer as plain Python of the kind that the key holds; None when it is something else."""
     if isinstance(answer, torch.Tensor) and answer.numel() == 1:
         answer = answer.item()
-    if hasattr(answer, "item") and type(answer).__module__ == "numpy" and getattr(answer, "size", 0) == 1:
+    if (
+        hasattr(answer, "item")
+        and type(answer).__module__ == "numpy"
+        and getattr(answer, "size", 0) == 1
+    ):
         answer = answer.item()
     if kind == "truth value":
         return answer if type(answer) is bool else None
@@ -341,7 +398,9 @@ def _number(answer: object, kind: str) -> bool | int | float | None:
     return float(answer)
 
 
-def _forbidden(outcomes: Sequence[Outcome], shortcuts: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def _forbidden(
+    outcomes: Sequence[Outcome], shortcuts: Sequence[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
     """Forbidden names with their line; what ran without showing in the source has no line."""
     named = {name for name, _ in shortcuts}
     ran = sorted({name for outcome in outcomes for name in outcome.shortcuts} - named)

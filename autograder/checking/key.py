@@ -25,7 +25,9 @@ from autograder.files import write_safely
 
 FORMAT = 2
 VISIBLE, HIDDEN = "key.safetensors", "hidden.safetensors"
-HASH_COST = 2**12  # scrypt's n: about 10 ms a guess, so that small whole numbers are not read off the key at a glance
+# scrypt's n: about 10 ms a guess, so that small whole numbers are not read off the key at a
+# glance.
+HASH_COST = 2**12
 
 
 class KeyProblem(CourseError):
@@ -34,7 +36,8 @@ class KeyProblem(CourseError):
 
 @dataclass(frozen=True)
 class CaseKey:
-    """One case: its inputs, what is right, and what each misconception gives (absent where that is right too)."""
+    """One case: its inputs, what is right, and what each misconception gives (absent where that is
+    right too)."""
 
     probe: str
     values: Any
@@ -48,7 +51,8 @@ class CaseKey:
 
 @dataclass(frozen=True)
 class ProbeRule:
-    """How a probe's cases are judged and what they are worth against the exercise's other probes."""
+    """How a probe's cases are judged and what they are worth against the exercise's other
+    probes."""
 
     rtol: Mapping[str, float]
     atol: Mapping[str, float]
@@ -101,7 +105,8 @@ def hash_answer(value: bool | int | float, salt: str, digits: int) -> str:
 
 
 def nearby(value: bool | int | float, digits: int) -> list[bool | int | float]:
-    """The answer and, for floats, its neighbours in the last significant digit, so that rounding decides nothing."""
+    """The answer and, for floats, its neighbours in the last significant digit, so that rounding
+    decides nothing."""
     if not isinstance(value, float) or value == 0 or not math.isfinite(value):
         return [value]
     step = 10.0 ** (math.floor(math.log10(abs(value))) - digits + 1)
@@ -109,7 +114,8 @@ def nearby(value: bool | int | float, digits: int) -> list[bool | int | float]:
 
 
 def write_key(key: Key, path: Path) -> None:
-    """Write a key; the same key gives the same bytes. An interrupted or failed write leaves the old file."""
+    """Write a key; the same key gives the same bytes. An interrupted or failed write leaves the old
+    file."""
     tensors: dict[str, Tensor] = {}
     document = {"format": FORMAT, **_document(key, tensors)}
     data = save(tensors, metadata={"cvcourse": json.dumps(document)})
@@ -120,8 +126,8 @@ def read_key(path: Path) -> Key:
     """Read a key. Raises KeyProblem where it is missing, damaged, or of another version."""
     if not path.exists():
         raise KeyProblem(
-            f"{path.name} is not beside the notebook in {path.parent.name}/: open the notebook in its own folder, "
-            "or copy that folder again from the course."
+            f"{path.name} is not beside the notebook in {path.parent.name}/: open the notebook in"
+            " its own folder, or copy that folder again from the course."
         )
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -130,7 +136,9 @@ def read_key(path: Path) -> Key:
         if any(tensor_digest(tensor) != name for name, tensor in tensors.items()):
             raise ValueError("some numbers are not those that were written")
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise KeyProblem(f"{path.name} is damaged: copy the unit's folder again from the course.") from error
+        raise KeyProblem(
+            f"{path.name} is damaged: copy the unit's folder again from the course."
+        ) from error
     if document.get("format") != FORMAT:
         raise KeyProblem(
             f"{path.name} was written by another version of the course "
@@ -140,14 +148,17 @@ def read_key(path: Path) -> Key:
     try:
         return _key(document, tensors)
     except (KeyError, TypeError, ValueError) as error:
-        raise KeyProblem(f"{path.name} is damaged: copy the unit's folder again from the course.") from error
+        raise KeyProblem(
+            f"{path.name} is damaged: copy the unit's folder again from the course."
+        ) from error
 
 
 def merge(visible: Key, hidden: Key) -> Key:
     """One key with the cases of both. Raises KeyProblem when they were not built together."""
     if visible.source != hidden.source:
         raise KeyProblem(
-            f"{HIDDEN} and {VISIBLE} of {visible.unit} were not built together: run `cvcourse build {visible.unit}`."
+            f"{HIDDEN} and {VISIBLE} of {visible.unit} were not built together: run `cvcourse build"
+            f" {visible.unit}`."
         )
     exercises = {
         name: replace(exercise, cases=exercise.cases + hidden.exercises[name].cases)
@@ -191,7 +202,9 @@ def _document(key: Key, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
     def outcome(value: Outcome) -> dict[str, Any]:
         return {
-            "values": {name: [store(item.numbers), item.kind] for name, item in value.values.items()},
+            "values": {
+                name: [store(item.numbers), item.kind] for name, item in value.values.items()
+            },
             "failure": value.failure and [value.failure.kind, value.failure.message],
             "changed": bool(value.changed),
             "call": value.call,
@@ -222,7 +235,10 @@ def _document(key: Key, tensors: dict[str, Tensor]) -> dict[str, Any]:
 def _key(document: dict[str, Any], tensors: dict[str, Tensor]) -> Key:
     def outcome(value: dict[str, Any]) -> Outcome:
         return Outcome(
-            {name: Value(tensors[digest], kind) for name, (digest, kind) in value["values"].items()},
+            {
+                name: Value(tensors[digest], kind)
+                for name, (digest, kind) in value["values"].items()
+            },
             Failure(*value["failure"]) if value["failure"] else None,
             ("an input",) if value["changed"] else (),
             value["call"],
@@ -241,7 +257,9 @@ def _key(document: dict[str, Any], tensors: dict[str, Tensor]) -> Key:
         )
 
     def answer(value: dict[str, Any]) -> AnswerKey:
-        return AnswerKey(**{**value, "wrong": {int(index): digest for index, digest in value["wrong"].items()}})
+        return AnswerKey(
+            **{**value, "wrong": {int(index): digest for index, digest in value["wrong"].items()}}
+        )
 
     def exercise(value: dict[str, Any]) -> ExerciseKey:
         return ExerciseKey(

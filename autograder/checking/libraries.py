@@ -3,21 +3,37 @@
 import functools
 import importlib
 
-LIBRARIES = {"torch", "numpy", "scipy", "skimage", "sklearn", "PIL", "cv2", "kornia", "torchvision", "einops", "timm"}
+LIBRARIES = {
+    "torch",
+    "numpy",
+    "scipy",
+    "skimage",
+    "sklearn",
+    "PIL",
+    "cv2",
+    "kornia",
+    "torchvision",
+    "einops",
+    "timm",
+}
 OWN_MODELS = ("cvcourse.models", "cvcourse.measures")
 """Where the course's tested versions of what the units build stand."""
 
 MODELS = "models"
-"""The name in `forbid` that refuses whatever comes from there. One thing of theirs is refused by its own name."""
+"""The name in `forbid` that refuses whatever comes from there. One thing of theirs is refused by
+its own name."""
 
 ONLY_IN_SOURCE = {MODELS, "multi_crop", "fuse_conv_bn_eval", "fuse_conv_bn_weights"}
-"""Forbidden names that leave no trace when they run: plain Python that uses the operators of an answer."""
+"""Forbidden names that leave no trace when they run: plain Python that uses the operators of an
+answer."""
 
 
 @functools.cache
 def own_models() -> frozenset[str]:
     """The names of all that the course has a tested version of."""
-    return frozenset(name for package in OWN_MODELS for name in importlib.import_module(package).__all__)
+    return frozenset(
+        name for package in OWN_MODELS for name in importlib.import_module(package).__all__
+    )
 
 
 def is_own_model(module: str | None) -> bool:

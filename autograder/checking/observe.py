@@ -1,4 +1,5 @@
-"""Run one case of a probe on an answer and write down what came out. Nothing here knows what is right."""
+"""Run one case of a probe on an answer and write down what came out. Nothing here knows what is
+right."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ _LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purel
 
 
 class Watched:
-    """Stands in for the learner's function inside a probe: notes the first call and inputs that a call changes."""
+    """Stands in for the learner's function inside a probe: notes the first call and inputs that a
+    call changes."""
 
     def __init__(self, answer: Callable[..., Any]):
         self.answer = self.__wrapped__ = answer
@@ -42,8 +44,14 @@ class Watched:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         named = bind(self.answer, arguments, keywords)
         if not self.call:
-            self.call = f"{self.__name__}({', '.join(argument(name, value) for name, value in named)})"
-        before = [(name, value, value.detach().clone()) for name, value in named if isinstance(value, Tensor)]
+            self.call = (
+                f"{self.__name__}({', '.join(argument(name, value) for name, value in named)})"
+            )
+        before = [
+            (name, value, value.detach().clone())
+            for name, value in named
+            if isinstance(value, Tensor)
+        ]
         result = self.answer(*arguments, **keywords)
         self.returned = describe(result)
         self.changed += [name for name, value, copy in before if differs(value, copy)]
@@ -58,12 +66,18 @@ def argument(name: str, value: Any) -> str:
     return f"{name} {describe(value)}" if isinstance(value, Tensor) else f"{name}={describe(value)}"
 
 
-def bind(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Pair each argument with its parameter's name; unnamed where the call does not fit the signature."""
+def bind(
+    function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]
+) -> list[tuple[str, Any]]:
+    """Pair each argument with its parameter's name; unnamed where the call does not fit the
+    signature."""
     try:
         bound = inspect.signature(function).bind(*arguments, **keywords).arguments
     except (TypeError, ValueError):
-        return [*((f"argument {index + 1}", value) for index, value in enumerate(arguments)), *keywords.items()]
+        return [
+            *((f"argument {index + 1}", value) for index, value in enumerate(arguments)),
+            *keywords.items(),
+        ]
     return list(bound.items())
 
 
@@ -74,7 +88,9 @@ def differs(tensor: Tensor, copy: Tensor) -> bool:
     tensor = tensor.detach()
     if torch.equal(tensor, copy):
         return False
-    return not (tensor.is_floating_point() and torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(copy)))
+    return not (
+        tensor.is_floating_point() and torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(copy))
+    )
 
 
 def observe(
@@ -101,16 +117,26 @@ def observe(
         raise
     except (Exception, SystemExit) as error:
         results, failure = {}, explain(error, probe, watched)
-    changed = () if probe.may_change_inputs else tuple(dict.fromkeys(watched.changed + changed_draws(watched, draw)))
+    changed = (
+        ()
+        if probe.may_change_inputs
+        else tuple(dict.fromkeys(watched.changed + changed_draws(watched, draw)))
+    )
     return Outcome(
-        results, failure, changed, watched.call, tuple(sorted(watch.seen)), printed.getvalue()[:PRINTED_LIMIT]
+        results,
+        failure,
+        changed,
+        watched.call,
+        tuple(sorted(watch.seen)),
+        printed.getvalue()[:PRINTED_LIMIT],
     )
 
 
 def seed(number: int) -> None:
     """Seed torch's generators.
 
-    Where no GPU is in use, `torch.manual_seed` formats three tracebacks for later, at every call: a fifth of a check.
+    Where no GPU is in use, `torch.manual_seed` formats three tracebacks for later, at every call: a
+    fifth of a check.
     """
     if torch.cuda.is_initialized():
         torch.manual_seed(number)
@@ -120,7 +146,8 @@ def seed(number: int) -> None:
 
 @contextlib.contextmanager
 def quiet(printed: io.StringIO) -> Iterator[None]:
-    """Keep what learner code prints, warns and logs out of the cell: nbgrader takes any stderr output for a failure."""
+    """Keep what learner code prints, warns and logs out of the cell: nbgrader takes any stderr
+    output for a failure."""
     out, err = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)
     with out, err, no_raw_stderr(), no_logs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -146,7 +173,8 @@ def no_logs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_raw_stderr() -> Iterator[None]:
-    """Silence what libraries write to file descriptor 2, past Python: a notebook's kernel shows that as stderr, too."""
+    """Silence what libraries write to file descriptor 2, past Python: a notebook's kernel shows
+    that as stderr, too."""
     try:
         kept = os.dup(2)
     except OSError:  # there is none, as in a program without a console
@@ -163,7 +191,9 @@ def no_raw_stderr() -> Iterator[None]:
 
 def changed_draws(watched: Watched, draw: Draw) -> list[str]:
     """Changed inputs that no call of the function shows, as when a module was called."""
-    changed = any(differs(given, pristine) for given, pristine in zip(draw.given, draw.drawn, strict=True))
+    changed = any(
+        differs(given, pristine) for given, pristine in zip(draw.given, draw.drawn, strict=True)
+    )
     return ["an input"] if changed and not watched.changed else []
 
 
@@ -172,26 +202,39 @@ def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
     frame = learners_frame(error.__traceback__, probe)
     number, line = (frame.lineno or 0, frame_line(frame)) if frame else (0, "")
     message = str(error).strip().split("\n")[0][:300]
-    if type(error) is NotImplementedError and "required" in message and "forward" in message:  # torch's own words
-        message = f"{watched.__name__} made a module without a method `forward`; is its name misspelt?"
+    if (
+        type(error) is NotImplementedError and "required" in message and "forward" in message
+    ):  # torch's own words
+        message = (
+            f"{watched.__name__} made a module without a method `forward`; is its name misspelt?"
+        )
         return Failure("AttributeError", message)
     if type(error) is NotImplementedError and (not line or "NotImplementedError" in line):
         if frame and file_of(watched.answer) not in (frame.filename, None):
-            return Failure("NotImplementedError", f"it calls {frame.name}, which is not written yet")
+            return Failure(
+                "NotImplementedError", f"it calls {frame.name}, which is not written yet"
+            )
         return Failure(NOT_ATTEMPTED, message, line, number)
     if isinstance(error, MissingPart):
         return Failure("a part is missing", message)
     if not line and watched.returned == "None":
         message = "nothing (None) was returned; is a `return` missing?"
     elif not line and watched.returned:
-        message = f"the check could not use what {watched.__name__} returned: {watched.returned} ({message})"
+        message = (
+            f"the check could not use what {watched.__name__} returned: {watched.returned}"
+            f" ({message})"
+        )
     return Failure(type(error).__name__, message, line, number)
 
 
 def learners_frame(trace: TracebackType | None, probe: Probe) -> traceback.FrameSummary | None:
     """The last place in code that the learner wrote; None where none was running."""
     probe_file = probe.function.__code__.co_filename
-    own = [frame for frame in traceback.extract_tb(trace) if _is_learners_file(frame.filename, probe_file)]
+    own = [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if _is_learners_file(frame.filename, probe_file)
+    ]
     return own[-1] if own else None
 
 
@@ -201,10 +244,14 @@ def frame_line(frame: traceback.FrameSummary) -> str:
 
 
 def file_of(answer: Any) -> str | None:
-    """The file (or notebook cell) that a function or class was written in; None where Python does not say."""
+    """The file (or notebook cell) that a function or class was written in; None where Python does
+    not say."""
     code = getattr(inspect.unwrap(answer), "__code__", None)
     if code is None and inspect.isclass(answer):
-        code = next((member.__code__ for member in vars(answer).values() if inspect.isfunction(member)), None)
+        code = next(
+            (member.__code__ for member in vars(answer).values() if inspect.isfunction(member)),
+            None,
+        )
     return code.co_filename if code else None
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 SCALARS = {bool: "truth value", int: "whole number", float: "number"}
 NOT_ATTEMPTED = "not attempted"
-# Failures that only grading knows: what the runner's limits ended, and what is nobody's mistake but the grader's.
+# Failures that only grading knows: what the runner's limits ended, and what is nobody's mistake but
+# the grader's.
 TIMEOUT, OUT_OF_MEMORY, KERNEL_DEATH = "timeout", "out of memory", "kernel death"
 TAMPERING, GRADER_FAULT = "tampering suspected", "grader fault"
 MAX_ELEMENTS = 4_000_000  # a larger result is no answer to any case and would only fill the memory
@@ -23,13 +24,17 @@ class Value:
     """One named result: its numbers, detached and on the CPU, and what kind of thing they were."""
 
     numbers: Tensor
-    kind: str  # "tensor", "array", "whole number", "number", "truth value", "tuple of ...", or what else it was
+    # "tensor", "array", "whole number", "number", "truth value", "tuple of ...", or what else it
+    # was
+    kind: str
     device: str = "cpu"
 
     @property
     def is_comparable(self) -> bool:
         """Whether the numbers mean anything."""
-        return self.kind in {"tensor", "array", *SCALARS.values()} or self.kind.startswith("tuple of ")
+        return self.kind in {"tensor", "array", *SCALARS.values()} or self.kind.startswith(
+            "tuple of "
+        )
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,17 @@ class Outcome:
 
 
 def plain(value: Any) -> Value:
-    """Turn a result into a Value; what is no tensor, array, number or flat sequence of numbers keeps only its kind."""
+    """Turn a result into a Value; what is no tensor, array, number or flat sequence of numbers
+    keeps only its kind."""
     if isinstance(value, Tensor):
         if value.numel() > MAX_ELEMENTS:
             return Value(torch.zeros(0), f"tensor of {value.numel():,} numbers")
         # .data of a subclass may be anything; a copy made by torch itself is a plain tensor.
-        return Value(value.detach().as_subclass(Tensor).cpu().clone().contiguous(), "tensor", value.device.type)
+        return Value(
+            value.detach().as_subclass(Tensor).cpu().clone().contiguous(),
+            "tensor",
+            value.device.type,
+        )
     if type(value) in SCALARS:
         return _scalar(value)
     if type(value).__module__ == "numpy":
@@ -98,7 +108,9 @@ def _from_sequence(value: Sequence[Any]) -> Value:
         return Value(torch.zeros(0), f"a {type(value).__name__} of {len(value)}")
     kind = "number" if "number" in kinds else next(iter(kinds), "number")
     dtype = torch.float64 if kind == "number" else torch.int64
-    return Value(torch.tensor([part.numbers.item() for part in parts], dtype=dtype), f"tuple of {kind}s")
+    return Value(
+        torch.tensor([part.numbers.item() for part in parts], dtype=dtype), f"tuple of {kind}s"
+    )
 
 
 def describe(value: Any) -> str:

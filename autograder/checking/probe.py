@@ -1,8 +1,9 @@
 """Probes: how an exercise is put to the test.
 
-A probe is a small function in a unit's `probes.py` that calls the learner's function on drawn inputs and returns named
-results. What it draws is recorded when the answer key is built and given back whenever the probe runs again: the same
-case means the same numbers on every machine and with every version of torch.
+A probe is a small function in a unit's `probes.py` that calls the learner's function on drawn
+inputs and returns named results. What it draws is recorded when the answer key is built and given
+back whenever the probe runs again: the same case means the same numbers on every machine and with
+every version of torch.
 """
 
 from __future__ import annotations
@@ -28,13 +29,17 @@ from autograder.checking.shortcuts import scope_of
 from autograder.errors import CourseError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-DEFAULT_TOLERANCE = {"float32": (1e-4, 1e-6), "float64": (1e-8, 1e-10)}  # (relative to the largest magnitude, absolute)
+DEFAULT_TOLERANCE = {
+    "float32": (1e-4, 1e-6),
+    "float64": (1e-8, 1e-10),
+}  # (relative to the largest magnitude, absolute)
 POOL = 1021  # a prime, so that every stride through it visits all of its numbers
 CaseValues = Mapping[str, Any] | Sequence[Any]
 
 
 class MissingPart(LookupError):
-    """The learner's module lacks what the docstring asks for; the sentence is the learner's to read."""
+    """The learner's module lacks what the docstring asks for; the sentence is the learner's to
+    read."""
 
 
 class DrawMismatch(CourseError):
@@ -42,7 +47,8 @@ class DrawMismatch(CourseError):
 
 
 class Draw:
-    """Where a probe's inputs come from: fresh numbers while a key is built (`stored=None`), then the stored ones."""
+    """Where a probe's inputs come from: fresh numbers while a key is built (`stored=None`), then
+    the stored ones."""
 
     def __init__(self, seed: int, dtype: str = "float32", stored: Sequence[Tensor] | None = None):
         self.seed = seed
@@ -55,10 +61,16 @@ class Draw:
     def normal(self, *shape: int, grad: bool = False) -> Tensor:
         """Standard normal numbers in the case's dtype."""
         return self._give(
-            lambda: torch.randn(shape, generator=self._generator, dtype=torch.float64).to(self.dtype), shape, grad
+            lambda: torch.randn(shape, generator=self._generator, dtype=torch.float64).to(
+                self.dtype
+            ),
+            shape,
+            grad,
         )
 
-    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0, grad: bool = False) -> Tensor:
+    def uniform(
+        self, *shape: int, low: float = 0.0, high: float = 1.0, grad: bool = False
+    ) -> Tensor:
         """Uniform numbers in [low, high) in the case's dtype."""
 
         def make() -> Tensor:
@@ -67,9 +79,13 @@ class Draw:
 
         return self._give(make, shape, grad)
 
-    def integers(self, *shape: int, low: int = 0, high: int = 10, dtype: torch.dtype = torch.int64) -> Tensor:
+    def integers(
+        self, *shape: int, low: int = 0, high: int = 10, dtype: torch.dtype = torch.int64
+    ) -> Tensor:
         """Whole numbers from low to high - 1."""
-        return self._give(lambda: torch.randint(low, high, shape, generator=self._generator).to(dtype), shape)
+        return self._give(
+            lambda: torch.randint(low, high, shape, generator=self._generator).to(dtype), shape
+        )
 
     def permutation(self, count: int) -> Tensor:
         """The numbers 0 to count - 1 in random order, int64."""
@@ -84,15 +100,21 @@ class Draw:
         return torch.Generator().manual_seed(self.seed)
 
     def fill(self, module: nn.Module, required: Sequence[str] = ()) -> nn.Module:
-        """Fill every floating parameter and buffer by name; returns the module, in the case's dtype.
+        """Fill every floating parameter and buffer by name; returns the module, in the case's
+        dtype.
 
-        Default values (gamma 1, beta 0) hide bugs. The numbers depend on a name and its shape alone, whatever else the
-        module holds, so a wrong solution with a layer more or less can still be told from another. Kernels and matrices
-        have a spread of 1/sqrt(fan in); where "var" is in the name, all are positive.
-        Raises MissingPart, with words for the learner, where the module lacks a name in `required`.
+        Default values (gamma 1, beta 0) hide bugs. The numbers depend on a name and its shape
+        alone, whatever else the module holds, so a wrong solution with a layer more or less can
+        still be told from another. Kernels and matrices have a spread of 1/sqrt(fan in); where
+        "var" is in the name, all are positive. Raises MissingPart, with words for the learner,
+        where the module lacks a name in `required`.
         """
         if not isinstance(module, nn.Module):
-            got = "nothing (None) was returned" if module is None else f"{type(module).__name__} was returned"
+            got = (
+                "nothing (None) was returned"
+                if module is None
+                else f"{type(module).__name__} was returned"
+            )
             raise MissingPart(f"{got} where a torch.nn.Module was expected; is a `return` missing?")
         pool = self.normal(POOL).numpy()
         module.to(self.dtype)
@@ -100,8 +122,9 @@ class Draw:
         missing = [name for name in required if name not in named]
         if missing:
             raise MissingPart(
-                f"your {type(module).__name__} has no parameter or buffer {missing[0]!r}: the docstring says how "
-                f"its parts are called. It has {', '.join(named) or 'none at all'}."
+                f"your {type(module).__name__} has no parameter or buffer {missing[0]!r}: the"
+                " docstring says how its parts are called. It has"
+                f" {', '.join(named) or 'none at all'}."
             )
         with torch.no_grad():
             for name, tensor in named.items():
@@ -120,16 +143,18 @@ class Draw:
         position = len(self.drawn)
         if position >= len(self._stored) or tuple(self._stored[position].shape) != shape:
             raise DrawMismatch(
-                "probes.py asks for other inputs than the answer key holds: copy the unit's folder again from the "
-                "course, or run `cvcourse build` if you wrote the unit."
+                "probes.py asks for other inputs than the answer key holds: copy the unit's folder"
+                " again from the course, or run `cvcourse build` if you wrote the unit."
             )
         return self._stored[position]
 
 
 def from_pool(pool: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers for the parameter `name`, taken from `pool` in an order that its name and shape decide.
+    """Numbers for the parameter `name`, taken from `pool` in an order that its name and shape
+    decide.
 
-    In numpy, whose calls no watch for forbidden operators has to look at: a network has a hundred parameters.
+    In numpy, whose calls no watch for forbidden operators has to look at: a network has a hundred
+    parameters.
     """
     values = pool[_order(name, shape, len(pool))]
     if "var" in name.rsplit(".", 1)[-1]:
@@ -137,7 +162,9 @@ def from_pool(pool: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray
     return values / pool.dtype.type(math.prod(shape[1:]) ** 0.5) if len(shape) > 1 else values
 
 
-@functools.lru_cache(maxsize=512)  # the same few networks are filled for every case and every misconception
+@functools.lru_cache(
+    maxsize=512
+)  # the same few networks are filled for every case and every misconception
 def _order(name: str, shape: tuple[int, ...], count: int) -> np.ndarray:
     """Places in a pool of `count` numbers, in the shape of a parameter."""
     digest = hashlib.sha256(f"{name} {shape}".encode()).digest()
@@ -147,7 +174,8 @@ def _order(name: str, shape: tuple[int, ...], count: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def provided(answer: Callable[..., Any], **tested: Any) -> Iterator[None]:
-    """While the block runs, `answer` finds the course's own version of each exercise in `tested` under its name.
+    """While the block runs, `answer` finds the course's own version of each exercise in `tested`
+    under its name.
 
     So a mistake in an exercise costs no points in the next one that builds on it.
     """
@@ -214,17 +242,21 @@ def probe(
 ) -> Callable[[Callable[..., Mapping[str, Any]]], Probe]:
     """Declare a probe of `exercise`.
 
-    cases, hidden: one mapping (or tuple) of values a case, for released and for hidden cases; they take turns over
-    `dtypes`. rtol, atol: tolerance where the default does not fit, for the reason `why`. law: right answers also come
-    from functions that return nothing of use. weight: share of the exercise's points against its other probes.
+    cases, hidden: one mapping (or tuple) of values a case, for released and for hidden cases; they
+    take turns over `dtypes`. rtol, atol: tolerance where the default does not fit, for the reason
+    `why`. law: right answers also come from functions that return nothing of use. weight: share of
+    the exercise's points against its other probes.
     may_change_inputs: the exercise is meant to work in place.
     """
     if (rtol is not None or atol is not None) and not why:
-        raise CourseError(f"The probe of {exercise} sets a tolerance of its own: say why=... in one sentence.")
+        raise CourseError(
+            f"The probe of {exercise} sets a tolerance of its own: say why=... in one sentence."
+        )
     unknown = set(dtypes) - set(DTYPES)
     if unknown:
         raise CourseError(
-            f"The probe of {exercise} asks for dtype {', '.join(sorted(unknown))}: probes draw {', '.join(DTYPES)}."
+            f"The probe of {exercise} asks for dtype {', '.join(sorted(unknown))}: probes draw"
+            f" {', '.join(DTYPES)}."
         )
 
     def declare(function: Callable[..., Mapping[str, Any]]) -> Probe:
@@ -241,7 +273,18 @@ def probe(
             ]
 
         numbered = (*number(cases, False), *number(hidden, True))
-        return Probe(exercise, function.__name__, function, numbered, rtol, atol, why, law, weight, may_change_inputs)
+        return Probe(
+            exercise,
+            function.__name__,
+            function,
+            numbered,
+            rtol,
+            atol,
+            why,
+            law,
+            weight,
+            may_change_inputs,
+        )
 
     return declare
 
@@ -255,13 +298,17 @@ def gradient(scalar: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | tupl
     else:
         found = torch.autograd.grad(scalar, tensors, allow_unused=True)
     filled = tuple(
-        torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(tensors, found, strict=True)
+        torch.zeros_like(tensor) if grad is None else grad
+        for tensor, grad in zip(tensors, found, strict=True)
     )
     return filled if several else filled[0]
 
 
 def refuses(
-    function: Callable[..., Any], *arguments: Any, error: type[Exception] = ValueError, **keywords: Any
+    function: Callable[..., Any],
+    *arguments: Any,
+    error: type[Exception] = ValueError,
+    **keywords: Any,
 ) -> bool:
     """Whether the call raises `error`; other exceptions pass through."""
     try:
@@ -284,20 +331,24 @@ class ProbeFile:
             if candidate.name == name:
                 return candidate
         raise CourseError(
-            f"{self.path.name} has no probe {name!r} for {exercise}: copy the unit's folder again from the course, "
-            "or run `cvcourse build` if you wrote the unit."
+            f"{self.path.name} has no probe {name!r} for {exercise}: copy the unit's folder again"
+            " from the course, or run `cvcourse build` if you wrote the unit."
         )
 
 
 def load_probes(path: Path) -> ProbeFile:
     """Read a unit's probes.py. Raises CourseError when it is missing or broken."""
     if not path.exists():
-        raise CourseError(f"{path.name} is not in {path.parent.name}/: copy the unit's folder again from the course.")
+        raise CourseError(
+            f"{path.name} is not in {path.parent.name}/: copy the unit's folder again from the"
+            " course."
+        )
     return load_source(path.read_text(encoding="utf-8"), path)
 
 
 def load_source(text: str, path: Path) -> ProbeFile:
-    """The probes in the text of a probes.py; `path` names it in errors. Raises CourseError when it is broken."""
+    """The probes in the text of a probes.py; `path` names it in errors. Raises CourseError when it
+    is broken."""
     module = types.ModuleType("probes")
     module.__file__ = str(path)
     try:
@@ -306,7 +357,9 @@ def load_source(text: str, path: Path) -> ProbeFile:
     except CourseError:
         raise
     except Exception as error:
-        raise CourseError(f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}: {error}.") from error
+        raise CourseError(
+            f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}: {error}."
+        ) from error
     probes = ProbeFile(path)
     for value in vars(module).values():
         if isinstance(value, Probe):

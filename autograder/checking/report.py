@@ -9,7 +9,8 @@ from typing import Any
 from autograder.checking.verdict import CaseVerdict, Fit, State, Verdict
 
 MIME = "application/vnd.cvcourse.verdict+json"
-# On an output's metadata, set only outside the learner's process: this verdict counted, and pages show it as ours.
+# On an output's metadata, set only outside the learner's process: this verdict counted, and pages
+# show it as ours.
 MARK = ("cvcourse", "verdict")
 OPENINGS = {
     Fit.EXACT: "This is exactly what",
@@ -25,10 +26,12 @@ KINDS = {
 }
 MARKS = {State.RIGHT: "✓", State.WRONG: "✗", State.NOT_ATTEMPTED: "–", State.ERROR: "!"}
 
-# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and wrong differ in
-# sign and word, too. Sizes are in pixels: nbgrader's feedback pages change what a rem is.
+# The notebook's own colours where it has them (light and dark), plain ones elsewhere. Right and
+# wrong differ in sign and word, too. Sizes are in pixels: nbgrader's feedback pages change what a
+# rem is.
 STYLE = """<style>
-.cv-check{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,currentColor);
+.cv-check{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);
+ color:var(--jp-ui-font-color1,currentColor);
  border:1px solid var(--jp-border-color2,#9995);border-left:4px solid var(--cv);
  border-radius:4px;margin:4px 0;max-width:960px;background:none}
 .cv-check.right{--cv:#0b8f6a}.cv-check.wrong{--cv:#d1580a}.cv-check.waiting{--cv:#8a8f98}
@@ -42,8 +45,8 @@ STYLE = """<style>
 .cv-check tr.wrong td:first-child,.cv-check tr.error td:first-child{color:#d1580a;font-weight:600}
 .cv-check tr.right td:first-child{color:#0b8f6a}
 .cv-check td:nth-child(2){width:45%}
-.cv-check code{font:12px/1.4 var(--jp-code-font-family,monospace);background:none!important;color:inherit!important;
- padding:0!important;overflow-wrap:anywhere}
+.cv-check code{font:12px/1.4 var(--jp-code-font-family,monospace);background:none!important;
+ color:inherit!important; padding:0!important;overflow-wrap:anywhere}
 .cv-check pre{margin:2px 0;font-size:11.5px;white-space:pre-wrap;max-height:9em;overflow:auto}
 .cv-check .cv-why{border-top:1px solid var(--jp-border-color2,#9995);padding:8px 12px}
 .cv-check .cv-why p:first-child{font-weight:600}
@@ -54,7 +57,8 @@ STYLE = """<style>
 
 
 class Report:
-    """A verdict as a notebook shows it: plain text is the points earned (nbgrader reads them), HTML is the table."""
+    """A verdict as a notebook shows it: plain text is the points earned (nbgrader reads them), HTML
+    is the table."""
 
     def __init__(self, verdict: Verdict):
         self.verdict = verdict
@@ -70,7 +74,8 @@ class Report:
 
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as plain JSON: for programs that read an executed notebook, and all that the table is drawn from."""
+    """The verdict as plain JSON: for programs that read an executed notebook, and all that the
+    table is drawn from."""
     return {
         "exercise": verdict.exercise,
         "state": str(verdict.state),
@@ -80,7 +85,12 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "diagnosis": verdict.diagnosis.name if verdict.diagnosis else None,
         "why": explanation(verdict),
         "cases": [
-            {"state": str(case.state), "title": case.title, "message": case.message, "printed": case.printed}
+            {
+                "state": str(case.state),
+                "title": case.title,
+                "message": case.message,
+                "printed": case.printed,
+            }
             for case in verdict.cases
         ],
         "hints": [] if verdict.is_right else list(verdict.hints),
@@ -102,13 +112,17 @@ def explanation(verdict: Verdict) -> list[str]:
         return []
     if verdict.state is State.NOT_ATTEMPTED:
         return [
-            "Not attempted: replace the line `raise NotImplementedError` by your own code, run the cell, check again."
+            "Not attempted: replace the line `raise NotImplementedError` by your own code, run the"
+            " cell, check again."
         ]
     if verdict.shortcuts:
         return [_shortcut(name, line) for name, line in verdict.shortcuts]
     if verdict.diagnosis:
         opening = OPENINGS[verdict.fit]
-        return [f"{opening} {verdict.exercise} gives with {verdict.diagnosis.name}.", verdict.diagnosis.hint]
+        return [
+            f"{opening} {verdict.exercise} gives with {verdict.diagnosis.name}.",
+            verdict.diagnosis.hint,
+        ]
     return []
 
 
@@ -124,23 +138,31 @@ def text(verdict: Verdict) -> str:
 def _case_lines(case: CaseVerdict) -> list[str]:
     """One line a case, and below it what the learner's code printed there."""
     printed = [f"{'':<17}printed: {line}" for line in case.printed.splitlines()]
-    return [f"  {case.state:<14} {case.title}" + (f"   {case.message}" if case.message else ""), *printed]
+    return [
+        f"  {case.state:<14} {case.title}" + (f"   {case.message}" if case.message else ""),
+        *printed,
+    ]
 
 
 def html(verdict: Verdict) -> str:
-    """The report as HTML. Everything that a learner wrote is escaped; hints open one at a time and need no kernel."""
+    """The report as HTML. Everything that a learner wrote is escaped; hints open one at a time and
+    need no kernel."""
     return html_of(as_data(verdict))
 
 
 def html_of(data: Mapping[str, Any]) -> str:
-    """The report as HTML, from what `as_data` gave: a table can be drawn again without trusting the old one."""
+    """The report as HTML, from what `as_data` gave: a table can be drawn again without trusting the
+    old one."""
     title, summary = escape(data["exercise"]), escape(data["summary"])
     points = _points(data["points"], data["max_points"])
     head = f"<header><b>{title}</b><i>{summary}</i><span>{points}</span></header>"
     sentences = "".join(f"<p>{_ticks(sentence)}</p>" for sentence in data["why"])
     why = f'<div class="cv-why">{sentences}</div>' if sentences else ""
     kind = KINDS.get(data["state"], "wrong")
-    return f'{STYLE}<section class="cv-check {kind}">{head}{_table(data)}{why}{_hints(data["hints"])}</section>'
+    return (
+        f'{STYLE}<section class="cv-check'
+        f' {kind}">{head}{_table(data)}{why}{_hints(data["hints"])}</section>'
+    )
 
 
 def _summary(verdict: Verdict) -> str:
@@ -191,4 +213,6 @@ def _ticks(sentence: str) -> str:
     parts = escape(sentence).split("`")
     if len(parts) % 2 == 0:
         return escape(sentence)
-    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+    return "".join(
+        f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts)
+    )

@@ -34,7 +34,8 @@ class OperatorWatch:
             mode.__exit__(*exception)
 
     def note(self, name: str) -> None:
-        """Remember `name` if it is forbidden; trailing underscores (in-place forms) do not hide it."""
+        """Remember `name` if it is forbidden; trailing underscores (in-place forms) do not hide
+        it."""
         for candidate in (name, name.strip("_")):
             if candidate in self.forbidden:
                 self.seen.add(candidate)
@@ -57,15 +58,19 @@ class _Operators(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # the other way torch imports its compiler, two seconds long, at the first operator
+        # the other way torch imports its compiler, two seconds long, at the first operator
+        return False
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.watch.note(function.name().removeprefix("aten::").split(".")[0])
         return function(*args, **(kwargs or {}))
 
 
-def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) -> list[tuple[str, str]]:
-    """(name, line) of every forbidden name in the source of `answer` and of the learner's helpers that it calls."""
+def forbidden_in_source(
+    answer: Callable[..., Any], forbidden: Iterable[str]
+) -> list[tuple[str, str]]:
+    """(name, line) of every forbidden name in the source of `answer` and of the learner's helpers
+    that it calls."""
     names = set(forbidden)
     if not names:
         return []
@@ -73,11 +78,17 @@ def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) ->
     waiting, visited = [answer], set()
     while waiting:
         function = inspect.unwrap(waiting.pop())
-        if id(function) in visited or not (inspect.isfunction(function) or inspect.isclass(function)):
+        if id(function) in visited or not (
+            inspect.isfunction(function) or inspect.isclass(function)
+        ):
             continue
         visited.add(id(function))
         if is_own_model(function.__module__):
-            found += [(name, function.__qualname__) for name in (MODELS, function.__name__) if name in names]
+            found += [
+                (name, function.__qualname__)
+                for name in (MODELS, function.__name__)
+                if name in names
+            ]
             continue
         source = source_of(function)
         if source is None:
@@ -85,7 +96,9 @@ def forbidden_in_source(answer: Callable[..., Any], forbidden: Iterable[str]) ->
         scope = scope_of(function)
         for node in ast.walk(source.tree):
             if not _is_own(node, scope):
-                found += [(name, source.line(node)) for name in _names_of(node, scope) if name in names]
+                found += [
+                    (name, source.line(node)) for name in _names_of(node, scope) if name in names
+                ]
             if isinstance(node, ast.Name) and _is_learners(scope.get(node.id)):
                 waiting.append(scope[node.id])
     return list(dict.fromkeys(found))
@@ -110,12 +123,19 @@ def source_of(answer: Any) -> Source | None:
     """The source of a function or class, or None where Python does not know it."""
     try:
         return Source(_class_text(answer) if inspect.isclass(answer) else inspect.getsource(answer))
-    except (OSError, TypeError, SyntaxError, IndexError, StopIteration):  # a class of Python's own libraries, too
+    except (
+        OSError,
+        TypeError,
+        SyntaxError,
+        IndexError,
+        StopIteration,
+    ):  # a class of Python's own libraries, too
         return None
 
 
 def _class_text(answer: type) -> str:
-    """A class's source, found through a method: Python cannot find classes that were written in a notebook cell."""
+    """A class's source, found through a method: Python cannot find classes that were written in a
+    notebook cell."""
     file = _methods(answer)[0].__code__.co_filename
     text = "".join(linecache.getlines(file))
     return next(
@@ -148,23 +168,31 @@ def _last_name(node: ast.AST) -> str | None:
 
 
 def _names_of(node: ast.AST, scope: dict[str, Any]) -> list[str | None]:
-    """What `forbid` may call a node: models, the name of the model that it stands for, or its own last name."""
+    """What `forbid` may call a node: models, the name of the model that it stands for, or its own
+    last name."""
     names = [MODELS] if _is_model(node, scope) else [_last_name(node)]
     value = scope.get(node.id) if isinstance(node, ast.Name) else None
-    return [*names, getattr(value, "__name__", None)] if is_own_model(getattr(value, "__module__", None)) else names
+    return (
+        [*names, getattr(value, "__name__", None)]
+        if is_own_model(getattr(value, "__module__", None))
+        else names
+    )
 
 
 def _is_model(node: ast.AST, scope: dict[str, Any]) -> bool:
     """Whether a node is the course's own models, or one of them under another name.
 
-    Under its own name it stands in for an exercise that is not solved, and what builds on that may use it.
+    Under its own name it stands in for an exercise that is not solved, and what builds on that may
+    use it.
     """
     if isinstance(node, ast.ImportFrom):
         return is_own_model(node.module)
     value = scope.get(node.id) if isinstance(node, ast.Name) else None
     if isinstance(value, types.ModuleType):
         return is_own_model(value.__name__)
-    return is_own_model(getattr(value, "__module__", None)) and node.id != getattr(value, "__name__", None)
+    return is_own_model(getattr(value, "__module__", None)) and node.id != getattr(
+        value, "__name__", None
+    )
 
 
 def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:
@@ -176,7 +204,9 @@ def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:
 
 def _from_library(value: Any) -> bool:
     module = getattr(value, "__module__", None) or getattr(value, "__name__", "") or ""
-    is_library = isinstance(value, types.BuiltinFunctionType | types.ModuleType) or is_own_model(module)
+    is_library = isinstance(value, types.BuiltinFunctionType | types.ModuleType) or is_own_model(
+        module
+    )
     return is_library or str(module).split(".")[0] in LIBRARIES
 
 

@@ -38,7 +38,9 @@ class Fit(StrEnum):
 
 # States that the runner's limits or the grader itself cause, the gravest first, and what they say.
 SPECIAL = {
-    State.GRADER_FAULT: "the grader failed here, which is no fault of the answer; a person looks at it",
+    State.GRADER_FAULT: (
+        "the grader failed here, which is no fault of the answer; a person looks at it"
+    ),
     State.TAMPERING: "the process that ran this was tampered with; a person looks at it",
     State.KERNEL_DEATH: "the code ended the process that ran it",
     State.OUT_OF_MEMORY: "more memory than is allowed",

@@ -1,8 +1,9 @@
-"""Alignment: a submission's cells, brought back in line with the released notebook, whatever was done to them.
+"""Alignment: a submission's cells, brought back in line with the released notebook, whatever was
+done to them.
 
-The release says which cells there are, what they are for, and what the locked ones say; the submission gives the
-sources of the rest, and cells of the learner's own. Metadata of a submission decides nothing. What had to be repaired
-is said.
+The release says which cells there are, what they are for, and what the locked ones say; the
+submission gives the sources of the rest, and cells of the learner's own. Metadata of a submission
+decides nothing. What had to be repaired is said.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ WHAT = {Role.EXERCISE: "the exercise", Role.CHECK: "the check", Role.QUESTION: "
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of an aligned notebook. name: nbgrader's name where it has one. metadata: the release's."""
+    """One cell of an aligned notebook. name: nbgrader's name where it has one. metadata: the
+    release's."""
 
     id: str
     role: Role
@@ -91,7 +93,10 @@ def role_of(cell: Mapping[str, Any]) -> Role:
 def align(submitted: Sequence[RawCell], release: Sequence[Cell]) -> Aligned:
     """Bring submitted cells in line with the released ones."""
     places = match(submitted, release)
-    notes = [f"{named(release[place])} was copied; the last copy counts" for place in copied(places, release)]
+    notes = [
+        f"{named(release[place])} was copied; the last copy counts"
+        for place in copied(places, release)
+    ]
     costly = {cell.source.strip() for cell in release if cell.role is Role.COSTLY}
     cells: list[Cell] = []
     for index, (raw, place) in enumerate(zip(submitted, places, strict=True)):
@@ -109,12 +114,15 @@ def align(submitted: Sequence[RawCell], release: Sequence[Cell]) -> Aligned:
 
 
 def match(submitted: Sequence[RawCell], release: Sequence[Cell]) -> list[int | None]:
-    """The released cell that each submitted one comes from: by id, else by its name, else by the same text."""
+    """The released cell that each submitted one comes from: by id, else by its name, else by the
+    same text."""
     by_id = {cell.id: place for place, cell in enumerate(release)}
     by_name = {cell.name: place for place, cell in enumerate(release) if cell.name}
     places = [by_id.get(raw.id, by_name.get(raw.grade_id)) for raw in submitted]
     taken = set(places)
-    by_text = {cell.source.strip(): place for place, cell in enumerate(release) if place not in taken}
+    by_text = {
+        cell.source.strip(): place for place, cell in enumerate(release) if place not in taken
+    }
     return [
         by_text.pop(raw.source.strip(), None) if place is None else place
         for raw, place in zip(submitted, places, strict=True)
@@ -123,13 +131,21 @@ def match(submitted: Sequence[RawCell], release: Sequence[Cell]) -> list[int | N
 
 def copied(places: Sequence[int | None], release: Sequence[Cell]) -> list[int]:
     """The released cells with a name that were submitted more than once."""
-    return sorted({place for place in places if place is not None and release[place].name and places.count(place) > 1})
+    return sorted(
+        {
+            place
+            for place in places
+            if place is not None and release[place].name and places.count(place) > 1
+        }
+    )
 
 
 def own_cell(raw: RawCell, costly: Set[str]) -> Cell:
-    """A cell that the learner added, or an older copy of a released one; it gets its id when all have their places.
+    """A cell that the learner added, or an older copy of a released one; it gets its id when all
+    have their places.
 
-    A copy of a costly cell, `costly` are their texts, is as costly: several could use up a submission's time.
+    A copy of a costly cell, `costly` are their texts, is as costly: several could use up a
+    submission's time.
     """
     if raw.cell_type != "code":
         return Cell("", Role.TEXT, "markdown", raw.source)
@@ -141,13 +157,16 @@ def restored(raw: RawCell, released: Cell) -> tuple[Cell, list[str]]:
     notes = []
     if raw.cell_type != released.cell_type:
         notes.append(
-            f"{named(released)} had been turned into {raw.cell_type or 'nothing'}; it is {released.cell_type} again"
+            f"{named(released)} had been turned into {raw.cell_type or 'nothing'}; it is"
+            f" {released.cell_type} again"
         )
     is_locked = released.role is Role.CHECK
     if is_locked and raw.source.strip() != released.source.strip():
         notes.append(f"{named(released)} had been edited; the released one counts")
     if released.name and raw.grade_id != released.name:
-        notes.append(f"{named(released)} had lost its name or carried another; it has its own again")
+        notes.append(
+            f"{named(released)} had lost its name or carried another; it has its own again"
+        )
     return (released if is_locked else replace(released, source=raw.source)), notes
 
 
@@ -157,7 +176,11 @@ def put_back(cells: list[Cell], release: Sequence[Cell], place: int) -> list[str
     if missing.role not in (Role.EXERCISE, Role.CHECK, Role.QUESTION, Role.NAMESPACE):
         return []
     earlier = {cell.id for cell in release[:place]}
-    before = [index for index, cell in enumerate(cells) if cell.id in earlier and cell.metadata is not None]
+    before = [
+        index
+        for index, cell in enumerate(cells)
+        if cell.id in earlier and cell.metadata is not None
+    ]
     cells.insert(before[-1] + 1 if before else 0, missing)
     return [f"{named(missing)} was missing; the released one was put back"]
 
@@ -167,7 +190,9 @@ def move_checks(cells: list[Cell]) -> list[str]:
     notes = []
     for check in [cell for cell in cells if cell.role is Role.CHECK]:
         places = [
-            index for index, cell in enumerate(cells) if cell.role is Role.EXERCISE and cell.name == check.exercise
+            index
+            for index, cell in enumerate(cells)
+            if cell.role is Role.EXERCISE and cell.name == check.exercise
         ]
         if places and cells.index(check) < places[-1]:
             cells.remove(check)
@@ -193,6 +218,9 @@ def with_own_ids(cells: Iterable[Cell]) -> list[Cell]:
 def named(cell: Cell) -> str:
     """A cell in a sentence."""
     if cell.role in WHAT:
-        return f"{WHAT[cell.role].capitalize()} `{cell.exercise if cell.role is Role.CHECK else cell.name}`"
+        return (
+            f"{WHAT[cell.role].capitalize()}"
+            f" `{cell.exercise if cell.role is Role.CHECK else cell.name}`"
+        )
     first = next((line.strip() for line in cell.source.splitlines() if line.strip()), "empty")
     return f"The cell `{first[:50]}`"

@@ -1,8 +1,9 @@
-"""`nbgrader autograde` and formgrader's button, through this grader: set as Autograde's exporter by configuration.
+"""`nbgrader autograde` and formgrader's button, through this grader: set as Autograde's exporter by
+configuration.
 
-nbgrader converts a submitted notebook twice, once to sanitise and once to grade. Here the first conversion does it all,
-from the submitted file, which nbgrader never reads; the second passes on what the first wrote. The sandbox stays warm
-for the next submission of the same process.
+nbgrader converts a submitted notebook twice, once to sanitise and once to grade. Here the first
+conversion does it all, from the submitted file, which nbgrader never reads; the second passes on
+what the first wrote. The sandbox stays warm for the next submission of the same process.
 """
 
 from __future__ import annotations
@@ -26,15 +27,24 @@ _warm: dict[Path, Warm] = {}
 class GradeOutside(NotebookExporter):
     """Grades a submission in the sandbox in the place of converting it."""
 
-    seconds = Float(Limits().cell_seconds, help="Seconds of processor time for a cell or a check.").tag(config=True)
-    unsafe = Bool(False, help="Run learners' code without a sandbox; every grade says so.").tag(config=True)
+    seconds = Float(
+        Limits().cell_seconds, help="Seconds of processor time for a cell or a check."
+    ).tag(config=True)
+    unsafe = Bool(False, help="Run learners' code without a sandbox; every grade says so.").tag(
+        config=True
+    )
 
-    def from_filename(self, filename: str, resources: Any = None, **keywords: Any) -> tuple[str, Any]:
-        """The graded notebook of a submitted file; a graded file as it is. Raises NbGraderException in a sentence."""
+    def from_filename(
+        self, filename: str, resources: Any = None, **keywords: Any
+    ) -> tuple[str, Any]:
+        """The graded notebook of a submitted file; a graded file as it is. Raises NbGraderException
+        in a sentence."""
         resources = self._init_resources(resources)
         resources["output_extension"] = ".ipynb"
         names, course = resources["nbgrader"], self.parent.coursedir
-        graded = Path(course.format_path(course.autograded_directory, names["student"], names["assignment"]))
+        graded = Path(
+            course.format_path(course.autograded_directory, names["student"], names["assignment"])
+        )
         if Path(filename).parent.resolve() != graded.resolve():
             self.grade(course, names["assignment"], names["student"])
         return (graded / f"{names['notebook']}.ipynb").read_text(encoding="utf-8"), resources

@@ -1,4 +1,5 @@
-"""The gradebook's database: opened with care, made safely where there is none, its errors said in words."""
+"""The gradebook's database: opened with care, made safely where there is none, its errors said in
+words."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ RETRY = 0.25  # seconds between two attempts to reach a lost database
 class Database:
     """A gradebook's database: opened with care, asked in transactions, its errors said in words.
 
-    patience: seconds to wait where it is locked, or was lost. Raises GradebookError where it cannot be used.
+    patience: seconds to wait where it is locked, or was lost. Raises GradebookError where it cannot
+    be used.
     """
 
     def __init__(self, url: str, patience: float):
@@ -42,8 +44,9 @@ class Database:
             self.engine = create_engine(self.url, connect_args=self._connect_arguments())
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
             raise GradebookError(
-                f"The gradebook's address cannot be used ({first_line(error)}): give one like "
-                "`sqlite:////course/gradebook.db` or `postgresql+psycopg://user@host/name`, whose driver is installed."
+                f"The gradebook's address cannot be used ({first_line(error)}): give one like"
+                " `sqlite:////course/gradebook.db` or `postgresql+psycopg://user@host/name`, whose"
+                " driver is installed."
             ) from error
         if self.is_sqlite:
             event.listen(self.engine, "connect", leave_transactions_to_us)
@@ -64,7 +67,8 @@ class Database:
         return path.name if self.is_sqlite else self.url.render_as_string(hide_password=True)
 
     def transaction(self, work: Callable[[Connection], T], writes: bool = False) -> T:
-        """Do `work` in one transaction; once more after each lost connection, until patience ends."""
+        """Do `work` in one transaction; once more after each lost connection, until patience
+        ends."""
         from sqlalchemy.exc import DBAPIError, StatementError
 
         deadline = time.monotonic() + self.patience
@@ -81,7 +85,9 @@ class Database:
                 self.engine.dispose()
                 time.sleep(RETRY)
             except StatementError as error:
-                raise SubmissionError(f"The gradebook cannot hold this: {first_line(error.orig)}.") from error
+                raise SubmissionError(
+                    f"The gradebook cannot hold this: {first_line(error.orig)}."
+                ) from error
 
     def explained(self, error: DBAPIError) -> CourseError:
         """A database's error in words."""
@@ -93,19 +99,28 @@ class Database:
             return SubmissionError(f"The gradebook does not take this submission ({reason}).")
         if "locked" in said or code == "55P03":
             sentence = (
-                f"{self.name} is locked by another program, perhaps formgrader, an `nbgrader` command or another "
-                f"grading run (waited {self.patience:g} seconds): let it end or close it, then grade again."
+                f"{self.name} is locked by another program, perhaps formgrader, an `nbgrader`"
+                f" command or another grading run (waited {self.patience:g} seconds): let it end or"
+                " close it, then grade again."
             )
         elif "disk is full" in said or code == "53100":
-            sentence = f"The disk is full: {self.name} could not be written. Make room and grade again."
+            sentence = (
+                f"The disk is full: {self.name} could not be written. Make room and grade again."
+            )
         elif "readonly" in said or "read-only" in said or "unable to open" in said:
-            sentence = f"{self.name} cannot be written: make the file and its folder writable, then grade again."
+            sentence = (
+                f"{self.name} cannot be written: make the file and its folder writable, then grade"
+                " again."
+            )
         elif "not a database" in said or "malformed" in said:
             sentence = self._damaged("is damaged")
         elif "no such table" in said or "no such column" in said or code in ("42P01", "42703"):
             sentence = self._of_other_version("is not made as this nbgrader makes gradebooks")
         elif self._is_lost(error):
-            sentence = f"{self.name} cannot be reached ({reason}): see that the database server runs, then grade again."
+            sentence = (
+                f"{self.name} cannot be reached ({reason}): see that the database server runs, then"
+                " grade again."
+            )
         else:
             sentence = f"{self.name} could not be used ({reason})."
         return GradebookError(sentence)
@@ -113,7 +128,11 @@ class Database:
     def _connect_arguments(self) -> dict[str, Any]:
         if self.is_sqlite:
             return {"timeout": self.patience}
-        return {} if "connect_timeout" in self.url.query else {"connect_timeout": max(2, math.ceil(self.patience))}
+        return (
+            {}
+            if "connect_timeout" in self.url.query
+            else {"connect_timeout": max(2, math.ceil(self.patience))}
+        )
 
     def _limit_waiting(self, connection: Connection, writes: bool) -> None:
         if writes and connection.dialect.name == "postgresql":
@@ -126,7 +145,8 @@ class Database:
         return not self.is_sqlite and lost and isinstance(error, OperationalError | InterfaceError)
 
     def _may_come_back(self, error: DBAPIError) -> bool:
-        """A server that was there before may be restarting; a first connection that fails has another reason."""
+        """A server that was there before may be restarting; a first connection that fails has
+        another reason."""
         return self.was_reached and self._is_lost(error)
 
     # Opening
@@ -138,7 +158,9 @@ class Database:
             if self.is_sqlite:
                 self._must_be_a_file()
             self.transaction(self._must_be_a_gradebook)
-        except DBAPIError as error:  # of nbgrader's own connection, where a gradebook had to be made
+        except (
+            DBAPIError
+        ) as error:  # of nbgrader's own connection, where a gradebook had to be made
             raise self.explained(error) from error
         finally:
             self.engine.dispose()
@@ -153,12 +175,15 @@ class Database:
             if not path.exists():
                 create_sqlite(path, self.patience)
             elif not path.is_file():
-                raise GradebookError(f"{self.name} is not a file: move it away and put the gradebook in its place.")
+                raise GradebookError(
+                    f"{self.name} is not a file: move it away and put the gradebook in its place."
+                )
             elif path.stat().st_size == 0:
                 raise GradebookError(self._damaged("is empty (0 bytes)"))
 
     def _must_be_a_gradebook(self, connection: Connection) -> None:
-        """Compare the tables with those of this nbgrader; make them on a server's empty database."""
+        """Compare the tables with those of this nbgrader; make them on a server's empty
+        database."""
         from alembic.script import ScriptDirectory
         from nbgrader.api import Base
         from nbgrader.dbutil import ALEMBIC_DIR
@@ -171,41 +196,53 @@ class Database:
             return
         if "assignment" not in tables:
             raise GradebookError(
-                f"{self.name} is a database but no gradebook of nbgrader: put the gradebook in its place, or give its "
-                "address."
+                f"{self.name} is a database but no gradebook of nbgrader: put the gradebook in its"
+                " place, or give its address."
             )
         for table in Base.metadata.tables.values():
-            columns = {column["name"] for column in inspector.get_columns(table.name)} if table.name in tables else ()
+            columns = (
+                {column["name"] for column in inspector.get_columns(table.name)}
+                if table.name in tables
+                else ()
+            )
             if not set(table.columns.keys()) <= set(columns):
                 raise GradebookError(self._of_other_version("was made by an older nbgrader"))
         if "alembic_version" in tables:
             version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
             if version != ScriptDirectory(ALEMBIC_DIR).get_current_head():
-                raise GradebookError(self._of_other_version("was made by another version of nbgrader"))
+                raise GradebookError(
+                    self._of_other_version("was made by another version of nbgrader")
+                )
 
     def _damaged(self, what: str) -> str:
         return (
-            f"{self.name} {what}: put back a copy of it, or move it away, release each unit again with "
-            "`nbgrader generate_assignment UNIT` and grade again."
+            f"{self.name} {what}: put back a copy of it, or move it away, release each unit again"
+            " with `nbgrader generate_assignment UNIT` and grade again."
         )
 
     def _of_other_version(self, what: str) -> str:
-        return f"{self.name} {what}: make a copy of it, then run `nbgrader db upgrade`, or install that version."
+        return (
+            f"{self.name} {what}: make a copy of it, then run `nbgrader db upgrade`, or install"
+            " that version."
+        )
 
 
 def leave_transactions_to_us(connection: Any, _: Any) -> None:
-    """Python's sqlite3 begins a transaction only at the first change, too late for what was read before it."""
+    """Python's sqlite3 begins a transaction only at the first change, too late for what was read
+    before it."""
     connection.isolation_level = None
 
 
 def begin_as_asked(connection: Connection) -> None:
-    """Take SQLite's write lock at once where something will be written, so that waiting for it works."""
+    """Take SQLite's write lock at once where something will be written, so that waiting for it
+    works."""
     writes = connection.get_execution_options().get("will_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def create_sqlite(path: Path, patience: float) -> None:
-    """Make a new gradebook in one step: processes that let nbgrader make one at the same time crash each other."""
+    """Make a new gradebook in one step: processes that let nbgrader make one at the same time crash
+    each other."""
     from filelock import FileLock, Timeout
 
     part = path.with_name(f".{path.name}.part")
@@ -219,7 +256,9 @@ def create_sqlite(path: Path, patience: float) -> None:
                 os.link(part, path)
             part.unlink()
     except Timeout:
-        raise GradebookError(f"Another program is making {path.name}: let it end, then grade again.") from None
+        raise GradebookError(
+            f"Another program is making {path.name}: let it end, then grade again."
+        ) from None
 
 
 def create_on_server(connection: Connection, url: str) -> None:
@@ -243,4 +282,6 @@ def make_tables(url: str) -> None:
     try:
         Gradebook(url).close()
     except (CalledProcessError, FileNotFoundError) as error:
-        raise GradebookError(f"A new gradebook could not be made ({first_line(error)}): run `make setup`.") from error
+        raise GradebookError(
+            f"A new gradebook could not be made ({first_line(error)}): run `make setup`."
+        ) from error

@@ -1,4 +1,5 @@
-"""What goes wrong while grades are written, in sentences: with one submission, or with the gradebook as a whole."""
+"""What goes wrong while grades are written, in sentences: with one submission, or with the
+gradebook as a whole."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class GradebookError(CourseError):
-    """The gradebook as a whole cannot be used: until that is mended, no submission can be written."""
+    """The gradebook as a whole cannot be used: until that is mended, no submission can be
+    written."""
 
 
 class SubmissionError(CourseError):
@@ -25,8 +27,8 @@ class SubmissionError(CourseError):
 def explained(path: Path, root: Path, shared: Path | None = None) -> Iterator[None]:
     """Turn what the disk refuses into a sentence.
 
-    shared: the folder that the class shares. Where it is in order, the fault is one submission's (SubmissionError);
-    without one it concerns them all (GradebookError).
+    shared: the folder that the class shares. Where it is in order, the fault is one submission's
+    (SubmissionError); without one it concerns them all (GradebookError).
     """
     try:
         yield
@@ -38,14 +40,17 @@ def disk_error(error: OSError, path: Path, root: Path, shared: Path | None) -> C
     """The error of a disk that is full, or of a folder that cannot be written."""
     if error.errno in DISK_FULL:
         return GradebookError(
-            f"The disk is full: {shown(path, root)} could not be written. Make room and grade again; what was graded "
-            "before is untouched."
+            f"The disk is full: {shown(path, root)} could not be written. Make room and grade"
+            " again; what was graded before is untouched."
         )
     reason = error.strerror or first_line(error)
     if shared is not None and error.errno != errno.EROFS and is_usable(shared):
-        return SubmissionError(f"{shown(path, root)} could not be written ({reason}): mend that and grade again.")
+        return SubmissionError(
+            f"{shown(path, root)} could not be written ({reason}): mend that and grade again."
+        )
     return GradebookError(
-        f"{shown(shared or path, root)} cannot be written ({reason}): make it writable for you and grade again."
+        f"{shown(shared or path, root)} cannot be written ({reason}): make it writable for you and"
+        " grade again."
     )
 
 

@@ -1,10 +1,12 @@
 """Grades for the grade books of Canvas and Moodle, as nbgrader export plugins.
 
     nbgrader export --exporter=autograder.grading.exports.CanvasExport --to canvas.csv
-    nbgrader export --exporter=autograder.grading.exports.MoodleExport --to moodle.csv --assignment 01_convolution
+    nbgrader export --exporter=autograder.grading.exports.MoodleExport --to moodle.csv --assignment
+    01_convolution
 
-Late penalties count as they do in nbgrader. A submission that waits for a person has an empty cell and is named in a
-warning. Both files are UTF-8 with commas and points, which both systems read in any language.
+Late penalties count as they do in nbgrader. A submission that waits for a person has an empty cell
+and is named in a warning. Both files are UTF-8 with commas and points, which both systems read in
+any language.
 """
 
 from __future__ import annotations
@@ -44,12 +46,12 @@ class GradeBookExport(ExportPlugin):
         value_trait=Unicode(),
         help="The name of each unit in the grade book, where it has another one there.",
     ).tag(config=True)
-    include_waiting = Bool(False, help="Export the points so far of submissions that wait for a person.").tag(
-        config=True
-    )
-    missing_as_zero = Bool(False, help="Export 0 where nothing was handed in; otherwise the cell is empty.").tag(
-        config=True
-    )
+    include_waiting = Bool(
+        False, help="Export the points so far of submissions that wait for a person."
+    ).tag(config=True)
+    missing_as_zero = Bool(
+        False, help="Export 0 where nothing was handed in; otherwise the cell is empty."
+    ).tag(config=True)
 
     system, default_file = "", ""
 
@@ -70,18 +72,26 @@ class GradeBookExport(ExportPlugin):
 
     def units(self, gradebook: Gradebook) -> list[Assignment]:
         """The units to export. Raises CourseError for one that the gradebook does not know."""
-        chosen = chosen_ones("unit", map(str, self.assignment), {unit.name: unit for unit in gradebook.assignments})
+        chosen = chosen_ones(
+            "unit", map(str, self.assignment), {unit.name: unit for unit in gradebook.assignments}
+        )
         return sorted(chosen, key=lambda unit: unit.name)
 
     def students(self, gradebook: Gradebook) -> list[Student]:
         """The students to export. Raises CourseError for one that the gradebook does not know."""
-        return chosen_ones("student", map(str, self.student), {student.id: student for student in gradebook.students})
+        return chosen_ones(
+            "student",
+            map(str, self.student),
+            {student.id: student for student in gradebook.students},
+        )
 
     def title(self, unit: Assignment) -> str:
         """The unit's name in the grade book."""
         return self.text(self.titles.get(unit.name, unit.name))
 
-    def grades(self, gradebook: Gradebook, unit: Assignment, students: Sequence[Student]) -> dict[str, str]:
+    def grades(
+        self, gradebook: Gradebook, unit: Assignment, students: Sequence[Student]
+    ) -> dict[str, str]:
         """One cell a student; what is left empty is named in a warning."""
         scores = scores_of(gradebook, unit)
         cells = {student.id: self.cell(scores.get(student.id)) for student in students}
@@ -91,8 +101,9 @@ class GradeBookExport(ExportPlugin):
             self.log.warning("%s: points so far, not final, of %s", unit.name, ", ".join(waiting))
         elif waiting:
             self.log.warning(
-                "%s: left empty, because a person must still grade it: %s. (An empty cell may clear a grade that %s "
-                "already holds. --%s.include_waiting=True exports the points so far.)",
+                "%s: left empty, because a person must still grade it: %s. (An empty cell may clear"
+                " a grade that %s already holds. --%s.include_waiting=True exports the points so"
+                " far.)",
                 unit.name,
                 ", ".join(waiting),
                 self.system,
@@ -100,7 +111,12 @@ class GradeBookExport(ExportPlugin):
             )
         if missing:
             said = "0 points" if self.missing_as_zero else "left empty"
-            self.log.warning("%s: %s, because nothing was handed in or graded: %s", unit.name, said, ", ".join(missing))
+            self.log.warning(
+                "%s: %s, because nothing was handed in or graded: %s",
+                unit.name,
+                said,
+                ", ".join(missing),
+            )
         return cells
 
     def cell(self, score: Score | None) -> str:
@@ -110,10 +126,14 @@ class GradeBookExport(ExportPlugin):
         return "" if score.waits and not self.include_waiting else number(score.points)
 
     def text(self, value: str | None) -> str:
-        """A text on one line that no spreadsheet takes for a formula; one that had to be changed is named."""
+        """A text on one line that no spreadsheet takes for a formula; one that had to be changed is
+        named."""
         line = " ".join((value or "").split())
         if line.startswith(FORMULA) or (value or "").startswith(FORMULA):
-            self.log.warning("%r could run as a formula, so it is written with an apostrophe: match it by hand", line)
+            self.log.warning(
+                "%r could run as a formula, so it is written with an apostrophe: match it by hand",
+                line,
+            )
             return f"'{line}"
         return line
 
@@ -121,9 +141,10 @@ class GradeBookExport(ExportPlugin):
 class CanvasExport(GradeBookExport):
     """A CSV file for Canvas: Grades, Import.
 
-    Canvas finds a student by its own number (ID, from nbgrader's lms_user_id), then by SIS User ID, SIS Login ID
-    (nbgrader's student id) and name. It finds an assignment by the number in brackets behind its title, then by title,
-    and makes a new one where it finds none. The row `Points Possible` sets the assignment's points.
+    Canvas finds a student by its own number (ID, from nbgrader's lms_user_id), then by SIS User ID,
+    SIS Login ID (nbgrader's student id) and name. It finds an assignment by the number in brackets
+    behind its title, then by title, and makes a new one where it finds none. The row `Points
+    Possible` sets the assignment's points.
     """
 
     assignment_ids = Dict(
@@ -140,12 +161,31 @@ class CanvasExport(GradeBookExport):
 
     def rows(self, gradebook: Gradebook) -> list[list[str]]:
         """Header, points possible, and a row a student, by name."""
-        students = sorted(self.students(gradebook), key=lambda one: (self.name(one).casefold(), one.id))
+        students = sorted(
+            self.students(gradebook), key=lambda one: (self.name(one).casefold(), one.id)
+        )
         units = self.units(gradebook)
         grades = [self.grades(gradebook, unit, students) for unit in units]
-        header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *map(self.title, units)]
-        possible = ["    Points Possible", "", "", "", "", *(number(unit.max_score) for unit in units)]
-        rows = [[*self.identity(student), *(cells[student.id] for cells in grades)] for student in students]
+        header = [
+            "Student",
+            "ID",
+            "SIS User ID",
+            "SIS Login ID",
+            "Section",
+            *map(self.title, units),
+        ]
+        possible = [
+            "    Points Possible",
+            "",
+            "",
+            "",
+            "",
+            *(number(unit.max_score) for unit in units),
+        ]
+        rows = [
+            [*self.identity(student), *(cells[student.id] for cells in grades)]
+            for student in students
+        ]
         return [header, possible, *rows]
 
     def title(self, unit: Assignment) -> str:
@@ -153,17 +193,24 @@ class CanvasExport(GradeBookExport):
         canvas = str(self.assignment_ids.get(unit.name, ""))
         if canvas and not (canvas.isascii() and canvas.isdigit()):
             raise CourseError(
-                f"{canvas} is no number of a Canvas assignment: give the one at the end of the assignment's address, "
-                f"--CanvasExport.assignment_ids={unit.name}=4711."
+                f"{canvas} is no number of a Canvas assignment: give the one at the end of the"
+                f" assignment's address, --CanvasExport.assignment_ids={unit.name}=4711."
             )
         return super().title(unit) + (f" ({canvas})" if canvas else "")
 
     def identity(self, student: Student) -> list[str]:
         """The five columns that Canvas finds a student by; the section may be empty."""
-        # Canvas reads the number at the start of this cell, whatever follows, so nothing else may stand here.
+        # Canvas reads the number at the start of this cell, whatever follows, so nothing else may
+        # stand here.
         canvas = (student.lms_user_id or "").strip()
         canvas = canvas if canvas.isascii() and canvas.isdigit() else ""
-        return [self.name(student), canvas, self.text(self.sis_user_ids.get(student.id)), self.text(student.id), ""]
+        return [
+            self.name(student),
+            canvas,
+            self.text(self.sis_user_ids.get(student.id)),
+            self.text(student.id),
+            "",
+        ]
 
     def name(self, student: Student) -> str:
         """Canvas's sortable name: `Lovelace, Ada`."""
@@ -174,9 +221,10 @@ class CanvasExport(GradeBookExport):
 class MoodleExport(GradeBookExport):
     """A CSV file for Moodle: Grades, Import, CSV file; encoding UTF-8, separator comma.
 
-    `Identify user by`: map `Username` (nbgrader's student id), `ID number` (lms_user_id) or `Email address`. Moodle
-    gives up at a user whom it does not know, and a row without one may go to the student above it; so a column that is
-    not filled for everybody, or not with different values, is left out with a warning.
+    `Identify user by`: map `Username` (nbgrader's student id), `ID number` (lms_user_id) or `Email
+    address`. Moodle gives up at a user whom it does not know, and a row without one may go to the
+    student above it; so a column that is not filled for everybody, or not with different values, is
+    left out with a warning.
     """
 
     system, default_file = "Moodle", "moodle.csv"
@@ -190,9 +238,15 @@ class MoodleExport(GradeBookExport):
         names = [[self.text(one.first_name), self.text(one.last_name)] for one in students]
         header = ["First name", "Last name", *columns, *map(self.title, units)]
         for unit in units:
-            self.log.info("%s: Moodle's grade item needs the maximum %s", unit.name, number(unit.max_score))
+            self.log.info(
+                "%s: Moodle's grade item needs the maximum %s", unit.name, number(unit.max_score)
+            )
         rows = [
-            [*names[index], *(column[index] for column in columns.values()), *(cells[one.id] for cells in grades)]
+            [
+                *names[index],
+                *(column[index] for column in columns.values()),
+                *(cells[one.id] for cells in grades),
+            ]
             for index, one in enumerate(students)
         ]
         return [header, *rows]
@@ -211,7 +265,11 @@ class MoodleExport(GradeBookExport):
             if doubtful:
                 del columns[heading]
                 if len(doubtful) < len(students):
-                    self.log.warning("The column %s is left out: it does not tell %s", heading, ", ".join(doubtful))
+                    self.log.warning(
+                        "The column %s is left out: it does not tell %s",
+                        heading,
+                        ", ".join(doubtful),
+                    )
         return columns
 
 
@@ -224,7 +282,10 @@ def scores_of(gradebook: Gradebook, unit: Assignment) -> dict[str, Score]:
         SubmittedAssignment.needs_manual_grade,
     )
     rows = gradebook.db.query(*wanted).filter(SubmittedAssignment.assignment_id == unit.id).all()
-    return {student: Score(max(0.0, (score or 0) - (late or 0)), bool(waits)) for student, score, late, waits in rows}
+    return {
+        student: Score(max(0.0, (score or 0) - (late or 0)), bool(waits))
+        for student, score, late, waits in rows
+    }
 
 
 def chosen_ones(noun: str, names: Iterable[str], known: Mapping[str, Any]) -> list[Any]:

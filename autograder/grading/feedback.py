@@ -1,7 +1,8 @@
-"""The pages that nbgrader makes of a graded notebook: feedback for learners, and formgrader's page for instructors.
+"""The pages that nbgrader makes of a graded notebook: feedback for learners, and formgrader's page
+for instructors.
 
-nbgrader gives both to nbconvert's HTML exporter, which `autograder.nbgrader_config.configure_pages` points at the
-templates, the step and the filters here.
+nbgrader gives both to nbconvert's HTML exporter, which `autograder.nbgrader_config.configure_pages`
+points at the templates, the step and the filters here.
 """
 
 from __future__ import annotations
@@ -22,17 +23,23 @@ Resources = dict[str, Any]
 
 
 class GetGradesAndWaiting(GetGrades):
-    """nbgrader's grades, and which of them still wait for a person: a page that says 0 would be wrong."""
+    """nbgrader's grades, and which of them still wait for a person: a page that says 0 would be
+    wrong."""
 
     def _get_score(self, cell: NotebookNode, resources: Resources) -> None:
         super()._get_score(cell, resources)
         name = cell.metadata["nbgrader"]["grade_id"]
-        grade = self.gradebook.find_grade(name, self.notebook_id, self.assignment_id, self.student_id)
-        cell.metadata["nbgrader"]["waiting"] = bool(grade.needs_manual_grade and grade.manual_score is None)
+        grade = self.gradebook.find_grade(
+            name, self.notebook_id, self.assignment_id, self.student_id
+        )
+        cell.metadata["nbgrader"]["waiting"] = bool(
+            grade.needs_manual_grade and grade.manual_score is None
+        )
 
 
 class MakeInert(NbGraderPreprocessor):
-    """Make the notebook inert before a template sees it, and give the page what it needs of its own."""
+    """Make the notebook inert before a template sees it, and give the page what it needs of its
+    own."""
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """Return an inert copy of the notebook."""
@@ -40,7 +47,9 @@ class MakeInert(NbGraderPreprocessor):
         resources["code_light"], resources["code_dark"] = code_style()
         for name in ("student", "first_name", "last_name", "notebook_path"):
             if resources.get(name):
-                resources[name] = escape(str(resources[name]))  # formgrader's templates do not escape
+                resources[name] = escape(
+                    str(resources[name])
+                )  # formgrader's templates do not escape
         return inert.inert_notebook(nb), resources
 
 
@@ -49,7 +58,10 @@ def code_style() -> tuple[str, str]:
     """Colours of code, for light and for dark pages."""
     from pygments.formatters import HtmlFormatter
 
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "github-dark"))
+    light, dark = (
+        HtmlFormatter(style=style).get_style_defs(".highlight")
+        for style in ("friendly", "github-dark")
+    )
     return light, dark
 
 
@@ -68,5 +80,8 @@ def highlight_code(source: str, metadata: Any = None) -> Markup:
 
 
 def with_nonce(html: str, nonce: str) -> Markup:
-    """nbgrader's own scripts, allowed to run. Handlers in attributes never are: the template attaches them instead."""
-    return Markup(html.replace("<script", f'<script nonce="{nonce}"').replace(' onclick="', ' data-onclick="'))
+    """nbgrader's own scripts, allowed to run. Handlers in attributes never are: the template
+    attaches them instead."""
+    return Markup(
+        html.replace("<script", f'<script nonce="{nonce}"').replace(' onclick="', ' data-onclick="')
+    )

@@ -1,7 +1,7 @@
 """Grading a unit: from the folder `submitted/` to the gradebook, whatever is in it.
 
-Workers only run submissions; this process judges and is the one that writes. Each submission is kept as soon as it is
-through, so a run that is interrupted goes on where it stopped.
+Workers only run submissions; this process judges and is the one that writes. Each submission is
+kept as soon as it is through, so a run that is interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from autograder.errors import CourseError
 from autograder.grading.align import Aligned, align
 from autograder.grading.errors import SubmissionError
 from autograder.grading.intake import Refused, Submitted, cells_of, is_safe, take_in
-from autograder.grading.materials import Unit, digest_of_text, fresh_key, grader_digest, make_kit, new_secret
+from autograder.grading.materials import (
+    Unit,
+    digest_of_text,
+    fresh_key,
+    grader_digest,
+    make_kit,
+    new_secret,
+)
 from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, Results, now
 from autograder.grading.workers import Cluster, Ended, Lanes, Settings
 from autograder.sandbox.bubblewrap import Limits
@@ -71,14 +78,18 @@ class Graded:
 Listener = Callable[[int, int, str], None]  # how many are through, of how many, the last one's name
 
 
-def grade_unit(root: Path, unit: str, options: Options | None = None, listener: Listener | None = None) -> Graded:
-    """Grade the submissions of a unit. Raises CourseError where none can be graded; one bad submission never does."""
+def grade_unit(
+    root: Path, unit: str, options: Options | None = None, listener: Listener | None = None
+) -> Graded:
+    """Grade the submissions of a unit. Raises CourseError where none can be graded; one bad
+    submission never does."""
     return Run(Path(root).resolve(), unit, options or Options(), listener).grade()
 
 
 @dataclass
 class Bench:
-    """What submissions of one unit are graded with: a place to run, and inputs drawn from one secret."""
+    """What submissions of one unit are graded with: a place to run, and inputs drawn from one
+    secret."""
 
     lanes: Lanes | Cluster
     secret: str = ""
@@ -87,7 +98,8 @@ class Bench:
 
 
 class Warm:
-    """Benches that outlive a run, for a process that grades one submission after the other. Close it."""
+    """Benches that outlive a run, for a process that grades one submission after the other. Close
+    it."""
 
     def __init__(self) -> None:
         self._benches: dict[str, Bench] = {}
@@ -106,7 +118,8 @@ class Warm:
 
 
 class Run:
-    """One run over a class. config: nbgrader's, where a command of its own asks. warm: keeps the sandbox afterwards."""
+    """One run over a class. config: nbgrader's, where a command of its own asks. warm: keeps the
+    sandbox afterwards."""
 
     def __init__(
         self,
@@ -126,7 +139,9 @@ class Run:
         self.listener = listener or (lambda done, total, student: None)
         self.graded = Graded()
         self._writer: GradebookWriter | None = None
-        self.grader = digest_of_text(grader_digest(), self.unit.digest, repr(options.limits), str(options.unsafe))
+        self.grader = digest_of_text(
+            grader_digest(), self.unit.digest, repr(options.limits), str(options.unsafe)
+        )
 
     def grade(self) -> Graded:
         """All of it. Raises CourseError where no submission can be graded."""
@@ -167,7 +182,8 @@ class Run:
         taken = list(take_in(folder, self.unit.name, self.options.students))
         if not taken:
             raise CourseError(
-                f"Nobody handed in {self.unit.name}: {SUBMITTED}/STUDENT/{self.unit.name}/ is where it belongs."
+                f"Nobody handed in {self.unit.name}: {SUBMITTED}/STUDENT/{self.unit.name}/ is where"
+                " it belongs."
             )
         if self.options.only_failed:
             taken = [item for item in taken if self.has_failed(item.student)]
@@ -180,7 +196,8 @@ class Run:
         return result is None or result.is_failed
 
     def still_refused(self, item: Submitted, kept: Result | None) -> Submitted:
-        """The submission; refused for the reason of the last time where neither it nor the grader has changed."""
+        """The submission; refused for the reason of the last time where neither it nor the grader
+        has changed."""
         if item.refused or kept is None or self.options.again or not self.is_same(item, kept):
             return item
         return replace(item, refused=kept.refused)
@@ -194,13 +211,16 @@ class Run:
         if item.refused:
             return False
         same = kept is not None and self.is_same(item, kept)
-        has_fault = kept is not None and any(state == "grader fault" for state in kept.waiting.values())
+        has_fault = kept is not None and any(
+            state == "grader fault" for state in kept.waiting.values()
+        )
         return not same or has_fault or self.options.again or self.options.only_failed
 
     # Without running anything
 
     def open_gradebook(self) -> None:
-        """Open the gradebook. Raises GradebookError where the unit was never released, or it cannot be used."""
+        """Open the gradebook. Raises GradebookError where the unit was never released, or it cannot
+        be used."""
         from autograder.grading.gradebook import GradebookWriter
 
         options = self.options
@@ -232,14 +252,22 @@ class Run:
 
     def lanes(self) -> Lanes | Cluster:
         """Where submissions run."""
-        hidden = tuple(self.root / name for name in ("solutions", "gradebook.db", SUBMITTED, "autograded", ".grading"))
-        settings = Settings(self.options.limits, self.options.unsafe, tuple(self.unit.imports), hidden)
+        hidden = tuple(
+            self.root / name
+            for name in ("solutions", "gradebook.db", SUBMITTED, "autograded", ".grading")
+        )
+        settings = Settings(
+            self.options.limits, self.options.unsafe, tuple(self.unit.imports), hidden
+        )
         return (
-            Cluster(settings, self.options.cluster) if self.options.cluster else Lanes(settings, self.options.workers)
+            Cluster(settings, self.options.cluster)
+            if self.options.cluster
+            else Lanes(settings, self.options.workers)
         )
 
     def ready(self, bench: Bench) -> Bench:
-        """The bench with inputs drawn and its sandbox proven, at the first use. Raises CourseError."""
+        """The bench with inputs drawn and its sandbox proven, at the first use. Raises
+        CourseError."""
         if bench.key is None:
             bench.secret = new_secret()
             bench.key = fresh_key(self.unit, bench.secret)
@@ -249,24 +277,31 @@ class Run:
 
     def run(self, bench: Bench, items: list[Submitted]) -> None:
         """Run, judge and write, one submission after the other as they come."""
-        jobs = {item.student: aligned for item in items if (aligned := self.aligned_or_refused(item))}
+        jobs = {
+            item.student: aligned for item in items if (aligned := self.aligned_or_refused(item))
+        }
         by_student = {item.student: item for item in items}
         self.ready(bench)
         left = set(jobs)
         try:
-            for ended in bench.lanes.run(bench.kit, {student: aligned.cells for student, aligned in jobs.items()}):
+            for ended in bench.lanes.run(
+                bench.kit, {student: aligned.cells for student, aligned in jobs.items()}
+            ):
                 item, aligned = by_student[ended.student], jobs[ended.student]
                 result = replace(self.judged(bench.key, item, aligned, ended), seed=bench.secret)
                 self.write(result, aligned)
                 left.discard(ended.student)
                 self.graded.run += 1
-                self.graded.seconds_to_first = self.graded.seconds_to_first or time.monotonic() - self.begun
+                self.graded.seconds_to_first = (
+                    self.graded.seconds_to_first or time.monotonic() - self.begun
+                )
                 self.listener(len(jobs) - len(left), len(jobs), ended.student)
         except KeyboardInterrupt:
             self.graded.interrupted = len(left)
 
     def aligned_or_refused(self, item: Submitted) -> Aligned | None:
-        """A submission's cells in line with the release; None where there are none, which is written down."""
+        """A submission's cells in line with the release; None where there are none, which is
+        written down."""
         try:
             return self.aligned(item)
         except Refused as refusal:
@@ -274,7 +309,10 @@ class Run:
         except CourseError:  # the unit's, not the submission's
             raise
         except Exception as error:  # a fault of ours; the next submission is not to suffer for it
-            why = f"the grader could not read it ({type(error).__name__}: {error}): please report that"
+            why = (
+                f"the grader could not read it ({type(error).__name__}: {error}): please report"
+                " that"
+            )
         self.refuse([replace(item, refused=why)])
         return None
 
@@ -289,12 +327,16 @@ class Run:
 
         if ended.transcript is None:
             return self.result_for(
-                item, verdicts=all_faulty(key), notes=(*aligned.notes, f"Grader fault: {ended.fault}")
+                item,
+                verdicts=all_faulty(key),
+                notes=(*aligned.notes, f"Grader fault: {ended.fault}"),
             )
         transcript = ended.transcript
         try:
             verdicts = verdicts_of(key, aligned.cells, transcript)
-        except Exception as error:  # a fault of the judge's; the next submission is not to suffer for it
+        except (
+            Exception
+        ) as error:  # a fault of the judge's; the next submission is not to suffer for it
             fault = f"Grader fault: {type(error).__name__}: {error}"
             return self.result_for(item, verdicts=all_faulty(key), notes=(*aligned.notes, fault))
         return self.result_for(
@@ -310,7 +352,15 @@ class Run:
     def result_for(self, item: Submitted, **found: Any) -> Result:
         """A result with what is the same for all of this run."""
         sandbox = UNSAFE if self.options.unsafe else BUBBLEWRAP
-        return Result(item.student, self.unit.name, item.digest, self.grader, sandbox=sandbox, graded_at=now(), **found)
+        return Result(
+            item.student,
+            self.unit.name,
+            item.digest,
+            self.grader,
+            sandbox=sandbox,
+            graded_at=now(),
+            **found,
+        )
 
     def write(self, result: Result, aligned: Aligned) -> bool:
         """Keep a result and write it to the gradebook; returns whether that could be done."""
@@ -326,24 +376,28 @@ class Run:
         return True
 
     def dressed(self, result: Result, aligned: Aligned) -> NotebookNode:
-        """The graded notebook. Raises SubmissionError where none can be made: the others are not to suffer for it."""
+        """The graded notebook. Raises SubmissionError where none can be made: the others are not to
+        suffer for it."""
         from autograder.grading.graded_notebook import dressed
 
         try:
             return dressed(aligned.cells, result)
         except Exception as error:
             raise SubmissionError(
-                f"The grader could make no graded notebook ({type(error).__name__}: {error}): please report that."
+                f"The grader could make no graded notebook ({type(error).__name__}: {error}):"
+                " please report that."
             ) from error
 
 
 def same_file(item: Submitted) -> list[str]:
-    """For the instructor, who is not to tell one student of another: who handed in the same file."""
+    """For the instructor, who is not to tell one student of another: who handed in the same
+    file."""
     return [f"the same file to the byte as that of {item.same_as}"] if item.same_as else []
 
 
 def with_duplicates_noted(taken: list[Submitted], untouched: bytes) -> list[Submitted]:
-    """The submissions; where several are the same file to the byte, and not the untouched one, each says so."""
+    """The submissions; where several are the same file to the byte, and not the untouched one, each
+    says so."""
     by_digest: dict[str, list[str]] = {}
     for item in taken:
         by_digest.setdefault(item.digest, []).append(item.student)

@@ -1,12 +1,14 @@
 """The one writer of the gradebook.
 
-For a finished submission it leaves what `nbgrader autograde` would leave, so that formgrader, feedback and export go on
-working: the folder autograded/STUDENT/UNIT and the gradebook's rows. Both change together: the rows in one transaction,
-the folder by renaming just before the commit. What fails is undone; what a kill leaves in between is undone by the next
-run. A small record in .grading/ says what was written. It comes last, so `holds` never believes half a submission.
+For a finished submission it leaves what `nbgrader autograde` would leave, so that formgrader,
+feedback and export go on
+working: the folder autograded/STUDENT/UNIT and the gradebook's rows. Both change together: the rows
+in one transaction, the folder by renaming just before the commit. What fails is undone; what a kill
+leaves in between is undone by the next run. A small record in .grading/ says what was written. It
+comes last, so `holds` never believes half a submission.
 
-The learner's other files are not copied to autograded/: nothing that is graded needs them, and feedback would hand
-them on.
+The learner's other files are not copied to autograded/: nothing that is graded needs them, and
+feedback would hand them on.
 """
 
 from __future__ import annotations
@@ -56,8 +58,13 @@ STATE_IN_WORDS = {
     State.TIMEOUT: "This check was stopped because it ran longer than is allowed.",
     State.OUT_OF_MEMORY: "This check was stopped because it used more memory than is allowed.",
     State.KERNEL_DEATH: "The process that ran the notebook ended during this check.",
-    State.TAMPERING: "No points yet: something here reached for the grader itself. A person will look at it.",
-    State.GRADER_FAULT: "Not graded yet: the grader failed here, which is no fault of yours. A person will look at it.",
+    State.TAMPERING: (
+        "No points yet: something here reached for the grader itself. A person will look at it."
+    ),
+    State.GRADER_FAULT: (
+        "Not graded yet: the grader failed here, which is no fault of yours. A person will look"
+        " at it."
+    ),
 }
 
 
@@ -66,7 +73,8 @@ STATE_IN_WORDS = {
 
 @dataclass(frozen=True)
 class ReleasedCell:
-    """A cell of the released notebook as the gradebook knows it. checksum: nbgrader's, of the released text."""
+    """A cell of the released notebook as the gradebook knows it. checksum: nbgrader's, of the
+    released text."""
 
     name: str
     cell_type: str  # code or markdown
@@ -82,7 +90,8 @@ class ReleasedCell:
 
     @property
     def is_check(self) -> bool:
-        """Whether the judge grades it: a written question has its answer in the graded cell itself."""
+        """Whether the judge grades it: a written question has its answer in the graded cell
+        itself."""
         return self.is_grade and not self.is_solution
 
     @property
@@ -105,13 +114,16 @@ class ReleasedCell:
         from nbformat import NotebookNode
         from nbgrader.utils import compute_checksum
 
-        cell = NotebookNode(cell_type=self.cell_type, source=source, metadata=NotebookNode(nbgrader=self.flags))
+        cell = NotebookNode(
+            cell_type=self.cell_type, source=source, metadata=NotebookNode(nbgrader=self.flags)
+        )
         return self.checksum == compute_checksum(cell)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A released unit: its ids in the gradebook, its cells by name, and the files that go beside a graded notebook."""
+    """A released unit: its ids in the gradebook, its cells by name, and the files that go beside a
+    graded notebook."""
 
     name: str
     assignment_id: str
@@ -138,7 +150,8 @@ class GradeRow:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the gradebook holds of one submission: automatic scores by graded cell, and its lateness in seconds."""
+    """What the gradebook holds of one submission: automatic scores by graded cell, and its lateness
+    in seconds."""
 
     auto_scores: Mapping[str, float | None]
     seconds_late: float
@@ -150,10 +163,10 @@ class Standing:
 class GradebookWriter:
     """Writes one unit's results to the gradebook of the course at `root`.
 
-    db_url: the gradebook, by default sqlite:///ROOT/gradebook.db. add_students: take students who are not in the class
-    list. config: nbgrader's settings, by default those of the course's nbgrader_config.py. patience: seconds to wait
-    for a locked or lost database. Open it in the process that writes, and close it. Raises GradebookError when the
-    gradebook cannot be used.
+    db_url: the gradebook, by default sqlite:///ROOT/gradebook.db. add_students: take students who
+    are not in the class list. config: nbgrader's settings, by default those of the course's
+    nbgrader_config.py. patience: seconds to wait for a locked or lost database. Open it in the
+    process that writes, and close it. Raises GradebookError when the gradebook cannot be used.
     """
 
     def __init__(
@@ -176,7 +189,9 @@ class GradebookWriter:
             self._students = self._read_students()
             self._takes_everybody = add_students or not self._students
             for folder in self._left_behind():
-                with contextlib.suppress(SubmissionError):  # raised again when that submission is written
+                with contextlib.suppress(
+                    SubmissionError
+                ):  # raised again when that submission is written
                     folder.recover()
             self._opened = opened.pop_all()
 
@@ -184,7 +199,10 @@ class GradebookWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -193,7 +211,8 @@ class GradebookWriter:
         self._opened.close()
 
     def released(self) -> dict[str, ReleasedCell]:
-        """The unit's cells by name. Raises GradebookError where it was never released, or released differently."""
+        """The unit's cells by name. Raises GradebookError where it was never released, or released
+        differently."""
         return dict(self._released.cells)
 
     def problem_with(self, student: str) -> str:
@@ -206,25 +225,30 @@ class GradebookWriter:
         if student in self._students:
             return ""
         return (
-            f"{student} is not in the class list: add them with `nbgrader db student add {student}`, "
-            "or grade with --add-students."
+            f"{student} is not in the class list: add them with `nbgrader db student add"
+            f" {student}`, or grade with --add-students."
         )
 
     def holds(self, result: Result) -> bool:
-        """Whether gradebook and graded folder hold this very result, so that nothing need be written."""
+        """Whether gradebook and graded folder hold this very result, so that nothing need be
+        written."""
         standing = self._standings.get(result.student)
         if standing is None or result.refused:
             return False
-        if any(standing.auto_scores.get(name) != score for name, score in certain_scores(result).items()):
+        if any(
+            standing.auto_scores.get(name) != score
+            for name, score in certain_scores(result).items()
+        ):
             return False
         return self._record(result, standing) == read_record(self._record_path(result.student))
 
     def write(self, result: Result, notebook: NotebookNode) -> tuple[str, ...]:
-        """Write a result; returns notes for the instructor, such as a time of submission that is not believed.
+        """Write a result; returns notes for the instructor, such as a time of submission that is
+        not believed.
 
-        notebook: the graded notebook with nbgrader's metadata, as feedback will show it. A refused result is not
-        written. Raises SubmissionError when this one cannot be written and GradebookError when none can; the rows and
-        the graded folder are then as they were.
+        notebook: the graded notebook with nbgrader's metadata, as feedback will show it. A refused
+        result is not written. Raises SubmissionError when this one cannot be written and
+        GradebookError when none can; the rows and the graded folder are then as they were.
         """
         if result.refused:
             return ()
@@ -233,7 +257,9 @@ class GradebookWriter:
             raise SubmissionError(problem)
         folder = self._graded_folder(result.student)
         time_of_submission = TimeOfSubmission.read(self._submitted(result.student))
-        submission = Submission(self._released, result, notebook, time_of_submission, folder, self._late_rule)
+        submission = Submission(
+            self._released, result, notebook, time_of_submission, folder, self._late_rule
+        )
         folder.prepare(notebook_bytes(notebook), self._released.files, time_of_submission.believed)
         try:
             standing, notes = self.database.transaction(submission.write, writes=True)
@@ -257,7 +283,9 @@ class GradebookWriter:
 
     @cached_property
     def _standings(self) -> dict[str, Standing]:
-        return self.database.transaction(lambda connection: read_standings(connection, self._released))
+        return self.database.transaction(
+            lambda connection: read_standings(connection, self._released)
+        )
 
     @cached_property
     def _late_rule(self) -> LateRule:
@@ -279,7 +307,11 @@ class GradebookWriter:
         return self._step(self.course.submitted_directory, student)
 
     def _graded_folder(self, student: str) -> GradedFolder:
-        return GradedFolder(self._step(self.course.autograded_directory, student), self.root, permissions(self.course))
+        return GradedFolder(
+            self._step(self.course.autograded_directory, student),
+            self.root,
+            permissions(self.course),
+        )
 
     def _left_behind(self) -> list[GradedFolder]:
         """The graded folders that a killed run left half-way."""
@@ -288,7 +320,10 @@ class GradebookWriter:
             pattern = self.course.directory_structure.format(
                 nbgrader_step=self.course.autograded_directory, student_id="*", assignment_id=name
             )
-            found |= {(self.root / path).with_name(self.unit) for path in glob.glob(pattern, root_dir=self.root)}
+            found |= {
+                (self.root / path).with_name(self.unit)
+                for path in glob.glob(pattern, root_dir=self.root)
+            }
         return [GradedFolder(path, self.root, permissions(self.course)) for path in sorted(found)]
 
     # The record of what was written
@@ -307,7 +342,8 @@ class GradebookWriter:
         }
 
     def _note_as_written(self, result: Result, standing: Standing) -> tuple[str, ...]:
-        """Keep the record; without one, the grade stands all the same and is only written once more."""
+        """Keep the record; without one, the grade stands all the same and is only written once
+        more."""
         self._students.add(result.student)
         self._standings[result.student] = standing
         path = self._record_path(result.student)
@@ -316,12 +352,18 @@ class GradebookWriter:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_safely(path, json.dumps(self._record(result, standing)).encode())
         except CourseError as error:
-            return (f"The grade is written, but not that it is, so the next run writes it again: {error}",)
+            return (
+                (
+                    "The grade is written, but not that it is, so the next run writes it again:"
+                    f" {error}"
+                ),
+            )
         return ()
 
 
 def read_record(path: Path) -> Any:
-    """The record of what was written for a submission; None where there is none that can be read."""
+    """The record of what was written for a submission; None where there is none that can be
+    read."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -331,16 +373,28 @@ def read_record(path: Path) -> Any:
 def identity(result: Result) -> str:
     """A digest that differs between any two grading runs whose results differ."""
     verdicts = {
-        name: (verdict.state, verdict.points, explanation(verdict)) for name, verdict in result.verdicts.items()
+        name: (verdict.state, verdict.points, explanation(verdict))
+        for name, verdict in result.verdicts.items()
     }
-    run = (result.digest, result.grader, result.graded_at, result.seed, result.sandbox, sorted(verdicts.items()))
+    run = (
+        result.digest,
+        result.grader,
+        result.graded_at,
+        result.seed,
+        result.sandbox,
+        sorted(verdicts.items()),
+    )
     return sha256(repr(run).encode(errors="replace")).hexdigest()
 
 
 def certain_scores(result: Result) -> dict[str, float]:
     """The automatic scores that a result sets, by graded cell."""
     states = result.verdicts.items()
-    return {CHECK + name: points_of(verdict) for name, verdict in states if verdict.state is not State.GRADER_FAULT}
+    return {
+        CHECK + name: points_of(verdict)
+        for name, verdict in states
+        if verdict.state is not State.GRADER_FAULT
+    }
 
 
 def points_of(verdict: Verdict) -> float:
@@ -352,23 +406,35 @@ def mismatch(unit: Unit, result: Result, notebook: NotebookNode) -> str:
     """Why a result cannot belong to the released unit, in one sentence; empty when it does."""
     checks = {name: cell for name, cell in unit.cells.items() if cell.is_check}
     judged = {CHECK + name: verdict for name, verdict in result.verdicts.items()}
-    again = f"run `cvcourse build {unit.name}` and `nbgrader generate_assignment {unit.name}`, then grade again."
+    again = (
+        f"run `cvcourse build {unit.name}` and `nbgrader generate_assignment {unit.name}`, then"
+        " grade again."
+    )
     if set(checks) != set(judged):
         names = listed(set(checks) ^ set(judged))
-        return f"Gradebook and answer key of {unit.name} do not have the same checks ({names}): {again}"
+        return (
+            f"Gradebook and answer key of {unit.name} do not have the same checks ({names}):"
+            f" {again}"
+        )
     for name, verdict in judged.items():
         if checks[name].max_score != verdict.max_points:
             return (
-                f"{name} gives {checks[name].max_score:g} points in the gradebook and {verdict.max_points:g} in the "
-                f"answer key: {again}"
+                f"{name} gives {checks[name].max_score:g} points in the gradebook and"
+                f" {verdict.max_points:g} in the answer key: {again}"
             )
         if not 0 <= verdict.points <= verdict.max_points:  # NaN is not, either
-            return f"{verdict.points} are no points for {name}: grade {result.student}'s submission again."
+            return (
+                f"{verdict.points} are no points for {name}: grade {result.student}'s submission"
+                " again."
+            )
     names = [name for name in map(grade_id, notebook.cells) if name]
     ours = [name for name, cell in unit.cells.items() if cell.graded_id or cell.comment_id]
     wrong = [name for name in ours if names.count(name) != 1]
     if wrong or result.unit != unit.name:
-        return f"The graded notebook of {result.student} is not one of {unit.name} ({listed(wrong)}): grade it again."
+        return (
+            f"The graded notebook of {result.student} is not one of {unit.name} ({listed(wrong)}):"
+            " grade it again."
+        )
     return ""
 
 
@@ -401,10 +467,13 @@ class Submission:
     ):
         self.unit, self.result, self.folder, self.late_rule = unit, result, folder, late_rule
         self.time_of_submission = time_of_submission
-        self.sources = {name: storable(cell.source) for cell in notebook.cells if (name := grade_id(cell))}
+        self.sources = {
+            name: storable(cell.source) for cell in notebook.cells if (name := grade_id(cell))
+        }
 
     def write(self, connection: Connection) -> tuple[Standing, tuple[str, ...]]:
-        """Bring the rows up to date and put the graded folder in its place. May be called again after a lost commit."""
+        """Bring the rows up to date and put the graded folder in its place. May be called again
+        after a lost commit."""
         self._enrol(connection)
         submission_id, seconds_late, notes = self._write_submission(connection)
         notebook_id, penalty = self._write_notebook(connection, submission_id)
@@ -412,7 +481,10 @@ class Submission:
         self._write_comments(connection, notebook_id)
         self._write_penalty(connection, notebook_id, penalty, grades, seconds_late)
         self.folder.put_in_place()
-        return Standing({name: grade.auto_score for name, grade in grades.items()}, seconds_late), notes
+        return (
+            Standing({name: grade.auto_score for name, grade in grades.items()}, seconds_late),
+            notes,
+        )
 
     def _enrol(self, connection: Connection) -> None:
         from nbgrader.api import Student
@@ -428,9 +500,14 @@ class Submission:
         from sqlalchemy import and_, insert, select, update
 
         mine = and_(
-            SubmittedAssignment.assignment_id == Assignment.id, SubmittedAssignment.student_id == self.result.student
+            SubmittedAssignment.assignment_id == Assignment.id,
+            SubmittedAssignment.student_id == self.result.student,
         )
-        columns = (SubmittedAssignment.id, SubmittedAssignment.timestamp, SubmittedAssignment.extension)
+        columns = (
+            SubmittedAssignment.id,
+            SubmittedAssignment.timestamp,
+            SubmittedAssignment.extension,
+        )
         query = select(Assignment.duedate, *columns).outerjoin(SubmittedAssignment, mine)
         row = connection.execute(query.where(Assignment.id == self.unit.assignment_id)).first()
         if row is None:
@@ -440,14 +517,26 @@ class Submission:
         table = SubmittedAssignment.__table__
         if submission_id is None:
             submission_id = new_id()
-            ids = {"id": submission_id, "assignment_id": self.unit.assignment_id, "student_id": self.result.student}
+            ids = {
+                "id": submission_id,
+                "assignment_id": self.unit.assignment_id,
+                "student_id": self.result.student,
+            }
             connection.execute(insert(table).values(**ids, timestamp=believed))
         elif believed is not None and believed != stored:
-            connection.execute(update(table).where(table.c.id == submission_id).values(timestamp=believed))
+            connection.execute(
+                update(table).where(table.c.id == submission_id).values(timestamp=believed)
+            )
         due = due_date_of(due_date, extension)
-        return submission_id, seconds_late(believed or stored, due), self.time_of_submission.notes(due)
+        return (
+            submission_id,
+            seconds_late(believed or stored, due),
+            self.time_of_submission.notes(due),
+        )
 
-    def _write_notebook(self, connection: Connection, submission_id: str) -> tuple[str, float | None]:
+    def _write_notebook(
+        self, connection: Connection, submission_id: str
+    ) -> tuple[str, float | None]:
         """(id, late penalty so far)."""
         from nbgrader.api import SubmittedNotebook
         from sqlalchemy import insert, select
@@ -468,8 +557,17 @@ class Submission:
         from sqlalchemy import bindparam, insert, select, update
 
         table = Grade.__table__
-        columns = (table.c.auto_score, table.c.manual_score, table.c.extra_credit, table.c.needs_manual_grade)
-        query = select(table.c.cell_id, *columns).where(table.c.notebook_id == notebook_id).with_for_update()
+        columns = (
+            table.c.auto_score,
+            table.c.manual_score,
+            table.c.extra_credit,
+            table.c.needs_manual_grade,
+        )
+        query = (
+            select(table.c.cell_id, *columns)
+            .where(table.c.notebook_id == notebook_id)
+            .with_for_update()
+        )
         found = {cell_id: GradeRow(*rest) for cell_id, *rest in connection.execute(query)}
         grades, new, changed = {}, [], []
         for cell in self.unit.cells.values():
@@ -477,9 +575,19 @@ class Submission:
                 continue
             before = found.get(cell.graded_id)
             grade = grades[cell.name] = self._grade(cell, before or GradeRow())
-            values = {"auto_score": grade.auto_score, "needs_manual_grade": grade.needs_manual_grade}
+            values = {
+                "auto_score": grade.auto_score,
+                "needs_manual_grade": grade.needs_manual_grade,
+            }
             if before is None:
-                new.append({"id": new_id(), "cell_id": cell.graded_id, "notebook_id": notebook_id, **values})
+                new.append(
+                    {
+                        "id": new_id(),
+                        "cell_id": cell.graded_id,
+                        "notebook_id": notebook_id,
+                        **values,
+                    }
+                )
             elif grade != before:
                 changed.append({"of_cell": cell.graded_id, **values})
         if new:
@@ -491,7 +599,8 @@ class Submission:
         return grades
 
     def _grade(self, cell: ReleasedCell, before: GradeRow) -> GradeRow:
-        """The grade of a cell. What a person gave stays; they look again where what it was given for has changed."""
+        """The grade of a cell. What a person gave stays; they look again where what it was given
+        for has changed."""
         if cell.is_task:  # nbgrader's autograde passes over these, too
             return before
         auto_score, waits = self._auto_score(cell, before)
@@ -512,14 +621,18 @@ class Submission:
     def _answer_changed(self, cell: ReleasedCell) -> bool:
         """Whether the learner's answer differs from the one that was graded before."""
         name = cell.name.removeprefix(CHECK) if cell.is_check else cell.name
-        return name not in self.sources or self.sources[name] != self.folder.sources_before.get(name)
+        return name not in self.sources or self.sources[name] != self.folder.sources_before.get(
+            name
+        )
 
     def _write_comments(self, connection: Connection, notebook_id: str) -> None:
         from nbgrader.api import Comment
         from sqlalchemy import bindparam, insert, select, update
 
         table = Comment.__table__
-        query = select(table.c.cell_id, table.c.auto_comment).where(table.c.notebook_id == notebook_id)
+        query = select(table.c.cell_id, table.c.auto_comment).where(
+            table.c.notebook_id == notebook_id
+        )
         found = {cell_id: comment for cell_id, comment in connection.execute(query)}
         new, changed = [], []
         for cell in self.unit.cells.values():
@@ -535,10 +648,13 @@ class Submission:
             connection.execute(insert(table), new)
         if changed:
             mine = (table.c.notebook_id == notebook_id, table.c.cell_id == bindparam("of_cell"))
-            connection.execute(update(table).where(*mine).values(auto_comment=bindparam("auto_comment")), changed)
+            connection.execute(
+                update(table).where(*mine).values(auto_comment=bindparam("auto_comment")), changed
+            )
 
     def _comment(self, cell: ReleasedCell) -> str | None:
-        """What the verdict says, under the exercise; elsewhere nbgrader's word for an answer that is not there."""
+        """What the verdict says, under the exercise; elsewhere nbgrader's word for an answer that
+        is not there."""
         verdict = self.result.verdicts.get(cell.name)
         if verdict is not None:
             return comment_on(verdict)
@@ -581,7 +697,9 @@ def new_id() -> str:
 
 def never_released(unit: str) -> GradebookError:
     """The error of a unit that the gradebook does not know."""
-    return GradebookError(f"{unit} was never released: run `nbgrader generate_assignment {unit}` first.")
+    return GradebookError(
+        f"{unit} was never released: run `nbgrader generate_assignment {unit}` first."
+    )
 
 
 def read_students(connection: Connection) -> set[str]:
@@ -597,14 +715,17 @@ def read_unit(connection: Connection, name: str, files: Mapping[Path, Path]) -> 
     from nbgrader.api import Assignment, Notebook
     from sqlalchemy import select
 
-    query = select(Assignment.id, Notebook.id, Notebook.name).join(Notebook, Notebook.assignment_id == Assignment.id)
+    query = select(Assignment.id, Notebook.id, Notebook.name).join(
+        Notebook, Notebook.assignment_id == Assignment.id
+    )
     notebooks = connection.execute(query.where(Assignment.name == name)).all()
     if not notebooks:
         raise never_released(name)
     if [notebook for _, _, notebook in notebooks] != [name]:
         raise GradebookError(
-            f"{name} has notebooks in the gradebook besides {name}.ipynb ({listed([row[2] for row in notebooks])}): "
-            f"keep one notebook in its folder and run `nbgrader generate_assignment {name}`."
+            f"{name} has notebooks in the gradebook besides {name}.ipynb"
+            f" ({listed([row[2] for row in notebooks])}): keep one notebook in its folder and run"
+            f" `nbgrader generate_assignment {name}`."
         )
     assignment_id, notebook_id, _ = notebooks[0]
     cells = read_cells(connection, notebook_id)
@@ -614,13 +735,21 @@ def read_unit(connection: Connection, name: str, files: Mapping[Path, Path]) -> 
 
 
 def read_cells(connection: Connection, notebook_id: str) -> dict[str, ReleasedCell]:
-    """The cells of a released notebook by name. nbgrader keeps one row a role; a written question has two."""
+    """The cells of a released notebook by name. nbgrader keeps one row a role; a written question
+    has two."""
     from nbgrader.api import BaseCell, GradeCell, SourceCell, TaskCell
     from sqlalchemy import func, select
 
-    base, grades, tasks, sources = (kind.__table__ for kind in (BaseCell, GradeCell, TaskCell, SourceCell))
+    base, grades, tasks, sources = (
+        kind.__table__ for kind in (BaseCell, GradeCell, TaskCell, SourceCell)
+    )
     query = (
-        select(base.c.name, base.c.type, base.c.id, func.coalesce(grades.c.max_score, tasks.c.max_score, 0.0))
+        select(
+            base.c.name,
+            base.c.type,
+            base.c.id,
+            func.coalesce(grades.c.max_score, tasks.c.max_score, 0.0),
+        )
         .outerjoin(grades, grades.c.id == base.c.id)
         .outerjoin(tasks, tasks.c.id == base.c.id)
         .where(base.c.notebook_id == notebook_id)
@@ -628,7 +757,13 @@ def read_cells(connection: Connection, notebook_id: str) -> dict[str, ReleasedCe
     roles: dict[str, dict[str, tuple[str, float]]] = {}
     for name, role, cell_id, max_score in connection.execute(query):
         roles.setdefault(name, {})[role] = cell_id, max_score
-    columns = (sources.c.name, sources.c.cell_type, sources.c.source, sources.c.checksum, sources.c.locked)
+    columns = (
+        sources.c.name,
+        sources.c.cell_type,
+        sources.c.source,
+        sources.c.checksum,
+        sources.c.locked,
+    )
     cells = {}
     for row in connection.execute(select(*columns).where(sources.c.notebook_id == notebook_id)):
         mine = roles.get(row.name, {})
@@ -651,22 +786,27 @@ def read_cells(connection: Connection, notebook_id: str) -> dict[str, ReleasedCe
 
 
 def difference_from_release(unit: Unit, notebook: Path) -> str:
-    """How the released notebook differs from what the gradebook knows, in one sentence; empty where it does not."""
+    """How the released notebook differs from what the gradebook knows, in one sentence; empty where
+    it does not."""
     try:
         cells = json.loads(notebook.read_bytes())["cells"]
         flags = [cell["metadata"]["nbgrader"] for cell in cells if "nbgrader" in cell["metadata"]]
-        released = {data["grade_id"]: float(data.get("points", 0)) for data in flags if data.get("grade_id")}
+        released = {
+            data["grade_id"]: float(data.get("points", 0)) for data in flags if data.get("grade_id")
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # whoever needs the released notebook says what is wrong with it
     known = {name: cell.max_score for name, cell in unit.cells.items()}
-    different = {name for name in released.keys() | known.keys() if released.get(name) != known.get(name)}
+    different = {
+        name for name in released.keys() | known.keys() if released.get(name) != known.get(name)
+    }
     if not different:
         return ""
     return (
-        f"The gradebook and the released notebook of {unit.name} differ in {listed(different)}: run "
-        f"`nbgrader generate_assignment {unit.name} --force`; where there are grades already, nbgrader refuses new and "
-        f"missing cells, and then either the lesson gets its old cells back or `nbgrader db assignment remove "
-        f"{unit.name}` takes those grades away."
+        f"The gradebook and the released notebook of {unit.name} differ in {listed(different)}: run"
+        f" `nbgrader generate_assignment {unit.name} --force`; where there are grades already,"
+        " nbgrader refuses new and missing cells, and then either the lesson gets its old cells"
+        f" back or `nbgrader db assignment remove {unit.name}` takes those grades away."
     )
 
 
@@ -689,7 +829,9 @@ def read_standings(connection: Connection, unit: Unit) -> dict[str, Standing]:
     standings: dict[str, Standing] = {}
     for student, timestamp, extension, due_date, cell, auto_score in connection.execute(query):
         if student not in standings:
-            standings[student] = Standing({}, seconds_late(timestamp, due_date_of(due_date, extension)))
+            standings[student] = Standing(
+                {}, seconds_late(timestamp, due_date_of(due_date, extension))
+            )
         standings[student].auto_scores[cell] = auto_score
     return standings
 
@@ -698,7 +840,8 @@ def read_standings(connection: Connection, unit: Unit) -> dict[str, Standing]:
 
 
 def settings(root: Path, db_url: str | None, config: Config | None) -> Config:
-    """nbgrader's settings for the course at `root`: those given, else its nbgrader_config.py's, else this course's."""
+    """nbgrader's settings for the course at `root`: those given, else its nbgrader_config.py's,
+    else this course's."""
     from traitlets.config import Config
 
     chosen = copy.deepcopy(config) or from_file(root / "nbgrader_config.py") or configure(Config())
@@ -709,7 +852,8 @@ def settings(root: Path, db_url: str | None, config: Config | None) -> Config:
 
 
 def from_file(path: Path) -> Config | None:
-    """The settings in a file; None where there is none. Raises GradebookError where it cannot be run."""
+    """The settings in a file; None where there is none. Raises GradebookError where it cannot be
+    run."""
     from traitlets.config.loader import PyFileConfigLoader
 
     if not path.exists():
@@ -717,7 +861,9 @@ def from_file(path: Path) -> Config | None:
     try:
         return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
     except Exception as error:  # the file is the instructor's own code
-        raise GradebookError(f"{path.name} cannot be used ({first_line(error)}): mend it and grade again.") from error
+        raise GradebookError(
+            f"{path.name} cannot be used ({first_line(error)}): mend it and grade again."
+        ) from error
 
 
 def course_directory(config: Config) -> CourseDirectory:
@@ -733,7 +879,8 @@ def course_directory(config: Config) -> CourseDirectory:
 
 @contextlib.contextmanager
 def only_writer(folder: Path, unit: str, patience: float) -> Iterator[None]:
-    """Be the one process that writes a unit's grades. Raises GradebookError where another one goes on being it."""
+    """Be the one process that writes a unit's grades. Raises GradebookError where another one goes
+    on being it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / f"{unit}.lock", timeout=patience)
@@ -743,8 +890,8 @@ def only_writer(folder: Path, unit: str, patience: float) -> Iterator[None]:
             lock.acquire()
         except Timeout:
             raise GradebookError(
-                f"Another grading run of {unit} is still at work (waited {patience:g} seconds): let it end, or stop "
-                "it, then grade again."
+                f"Another grading run of {unit} is still at work (waited {patience:g} seconds): let"
+                " it end, or stop it, then grade again."
             ) from None
     try:
         yield

@@ -1,4 +1,5 @@
-"""The folder of a graded submission, autograded/STUDENT/UNIT: replaced as a whole, or not at all."""
+"""The folder of a graded submission, autograded/STUDENT/UNIT: replaced as a whole, or not at
+all."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ NEXT, PREVIOUS = ".next", ".previous"
 class GradedFolder:
     """autograded/STUDENT/UNIT, replaced as a whole.
 
-    The next one is made beside it under a hidden name and changes places with it by renaming; the previous one stays
-    until the gradebook is written.
+    The next one is made beside it under a hidden name and changes places with it by renaming; the
+    previous one stays until the gradebook is written.
     """
 
     def __init__(self, path: Path, root: Path, modes: Modes):
@@ -56,7 +57,8 @@ class GradedFolder:
             return {}
 
     def recover(self) -> None:
-        """Take back what a killed run left: whether its rows were committed is not known, so a rerun writes them."""
+        """Take back what a killed run left: whether its rows were committed is not known, so a
+        rerun writes them."""
         with explained(self.path, self.root, self.path.parent.parent):
             if self.previous.exists():
                 remove(self.path)
@@ -64,11 +66,13 @@ class GradedFolder:
             remove(self.next)
 
     def prepare(self, notebook: bytes, files: Mapping[Path, Path], timestamp: str | None) -> None:
-        """Make the next folder. Raises SubmissionError or GradebookError, and leaves nothing, where it cannot."""
+        """Make the next folder. Raises SubmissionError or GradebookError, and leaves nothing, where
+        it cannot."""
         self.recover()
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
             raise SubmissionError(
-                f"{self._shown} is a file or a link where the graded folder belongs: move it away and grade again."
+                f"{self._shown} is a file or a link where the graded folder belongs: move it away"
+                " and grade again."
             )
         try:
             with explained(self.path, self.root, self.path.parent.parent):
@@ -96,7 +100,8 @@ class GradedFolder:
         self._is_in_place = True
 
     def undo(self) -> None:
-        """Bring back what was there before `prepare`, as far as the disk allows; the next run tries again."""
+        """Bring back what was there before `prepare`, as far as the disk allows; the next run tries
+        again."""
         with contextlib.suppress(OSError):
             if self.previous.exists():
                 remove(self.path)
@@ -131,8 +136,11 @@ def remove(path: Path) -> None:
 
 
 def notebook_bytes(notebook: NotebookNode) -> bytes:
-    """A notebook as a file, a cell a line: with nbformat's indentation, writing it takes five times as long."""
-    rest = ",\n".join(f'"{name}": {as_json(part)}' for name, part in notebook.items() if name != "cells")
+    """A notebook as a file, a cell a line: with nbformat's indentation, writing it takes five times
+    as long."""
+    rest = ",\n".join(
+        f'"{name}": {as_json(part)}' for name, part in notebook.items() if name != "cells"
+    )
     cells = ",\n".join(map(as_json, notebook.cells))
     return f'{{{rest},\n"cells": [\n{cells}\n]}}\n'.encode(errors="replace")  # as in `storable`
 
@@ -143,13 +151,15 @@ def as_json(part: Any) -> str:
 
 
 def storable(text: str) -> str:
-    """A text as files and databases take it: half characters (lone surrogates) become question marks, NUL goes."""
+    """A text as files and databases take it: half characters (lone surrogates) become question
+    marks, NUL goes."""
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)
 class Modes:
-    """The permissions that nbgrader gives to graded files. group: whether the course is shared in a Unix group."""
+    """The permissions that nbgrader gives to graded files. group: whether the course is shared in a
+    Unix group."""
 
     file: int
     group: bool

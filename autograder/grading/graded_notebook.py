@@ -1,7 +1,8 @@
-"""The graded notebook: the aligned submission, what its cells showed, and the judge's verdicts in its check cells.
+"""The graded notebook: the aligned submission, what its cells showed, and the judge's verdicts in
+its check cells.
 
-Cells are put together here and not by nbformat's `new_code_cell`, which validates each against a schema: that took most
-of the time of writing a submission, for cells that are valid since `align`.
+Cells are put together here and not by nbformat's `new_code_cell`, which validates each against a
+schema: that took most of the time of writing a submission, for cells that are valid since `align`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ OURS = dict([report.MARK])
 SAID = {
     TIMEOUT: "This cell was stopped because it ran longer than is allowed.",
     OUT_OF_MEMORY: "This cell was stopped because it used more memory than is allowed.",
-    KERNEL_DEATH: "This cell ended the process that ran it; the rest of the notebook was run without it.",
-    TAMPERING: "This cell broke the line to the grader; the rest of the notebook was run without it.",
+    KERNEL_DEATH: (
+        "This cell ended the process that ran it; the rest of the notebook was run without it."
+    ),
+    TAMPERING: (
+        "This cell broke the line to the grader; the rest of the notebook was run without it."
+    ),
 }
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -51,7 +56,9 @@ def preface(result: Result) -> list[dict[str, Any]]:
 
 def dressed_cell(cell: Cell, result: Result) -> dict[str, Any]:
     """One cell, with outputs."""
-    metadata = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in (cell.metadata or {})}
+    metadata = {
+        name: cell.metadata[name] for name in ("tags", "nbgrader") if name in (cell.metadata or {})
+    }
     if cell.cell_type != "code":
         return text_cell(cell.id, cell.source, metadata)
     code = {"cell_type": "code", "execution_count": None, "outputs": outputs_of(cell, result)}
@@ -90,5 +97,7 @@ def shown(run: CellRun) -> list[NotebookNode]:
     outputs = sanitised_outputs(run.outputs)
     if run.state:
         said = SAID[run.state]
-        outputs.append(nbformat.v4.new_output("error", ename=run.state, evalue=said, traceback=[said]))
+        outputs.append(
+            nbformat.v4.new_output("error", ename=run.state, evalue=said, traceback=[said])
+        )
     return outputs

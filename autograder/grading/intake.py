@@ -1,6 +1,7 @@
 """Intake: which submissions there are, and reading a notebook that nobody vouches for.
 
-Nothing in a submitted file is believed: what is read is its cells' sources, types and names, each checked for its kind.
+Nothing in a submitted file is believed: what is read is its cells' sources, types and names, each
+checked for its kind.
 """
 
 from __future__ import annotations
@@ -52,14 +53,16 @@ class RawCell:
 
 
 def take_in(folder: Path, unit: str, students: Iterable[str] = ()) -> Iterator[Submitted]:
-    """Read the submissions of a unit in `submitted/`, by student. Raises CourseError where a named student has none."""
+    """Read the submissions of a unit in `submitted/`, by student. Raises CourseError where a named
+    student has none."""
     wanted = set(students)
     names = sorted(entry.name for entry in os.scandir(folder)) if folder.is_dir() else []
     handed_in = [name for name in names if os.path.lexists(folder / name / unit)]
     missing = sorted(wanted - set(handed_in))
     if missing:
         raise CourseError(
-            f"{', '.join(missing)} handed in nothing for {unit}: there is no {folder.name}/{missing[0]}/{unit}."
+            f"{', '.join(missing)} handed in nothing for {unit}: there is no"
+            f" {folder.name}/{missing[0]}/{unit}."
         )
     for name in handed_in:
         if not wanted or name in wanted:
@@ -70,7 +73,10 @@ def take(folder: Path, student: str, unit: str, released: Iterable[str] = ()) ->
     """Read one submission; a refusal is part of the answer, never an exception."""
     try:
         if not is_safe(student):
-            raise Refused(f"the folder's name {student!r} is no name of a student: use letters, digits and . _ - @")
+            raise Refused(
+                f"the folder's name {student!r} is no name of a student: use letters, digits and ."
+                " _ - @"
+            )
         for place in (folder / student, folder / student / unit):
             if place.is_symlink() or not place.is_dir():
                 kind = "a symbolic link" if place.is_symlink() else "no folder"
@@ -105,8 +111,8 @@ def read_file(path: Path, unit: str) -> bytes:
             raise Refused(f"{path.name} is no ordinary file")
         if about.st_size > MOST_BYTES:
             raise Refused(
-                f"{path.name} has {about.st_size / 2**20:.0f} MB, and at most {MOST_BYTES / 2**20:.0f} are read: "
-                "clear its outputs"
+                f"{path.name} has {about.st_size / 2**20:.0f} MB, and at most"
+                f" {MOST_BYTES / 2**20:.0f} are read: clear its outputs"
             )
         if about.st_size == 0:
             raise Refused(f"{path.name} is empty")
@@ -120,7 +126,9 @@ def others(folder: Path, unit: str) -> tuple[str, ...]:
     """Notes on files that came along and are left out: only the notebook is graded."""
     expected = {f"{unit}.ipynb", "probes.py", "key.safetensors", *COMPANIONS}
     try:
-        extra = sorted(seen(entry.name) for entry in os.scandir(folder) if entry.name not in expected)
+        extra = sorted(
+            seen(entry.name) for entry in os.scandir(folder) if entry.name not in expected
+        )
     except OSError as error:
         raise Refused(f"its folder cannot be read ({error.strerror})") from None
     if not extra:
@@ -141,14 +149,22 @@ def cells_of(data: bytes, name: str = "the notebook") -> list[RawCell]:
         raise Refused(f"{name} is damaged: it is no JSON ({str(error)[:80]})") from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         older = isinstance(notebook, dict) and "worksheets" in notebook
-        what = "was saved in a format of 2014: open it in JupyterLab and save it again" if older else "is no notebook"
+        what = (
+            "was saved in a format of 2014: open it in JupyterLab and save it again"
+            if older
+            else "is no notebook"
+        )
         raise Refused(f"{name} {what}")
     if len(notebook["cells"]) > MOST_CELLS:
-        raise Refused(f"{name} has {len(notebook['cells']):,} cells, and at most {MOST_CELLS:,} are read")
+        raise Refused(
+            f"{name} has {len(notebook['cells']):,} cells, and at most {MOST_CELLS:,} are read"
+        )
     cells = [raw_cell(cell) for cell in notebook["cells"] if isinstance(cell, dict)]
     code = sum(len(cell.source) for cell in cells if cell.cell_type == "code")
     if code > MOST_CODE:
-        raise Refused(f"{name} holds {code:,} characters of code, and at most {MOST_CODE:,} are read")
+        raise Refused(
+            f"{name} holds {code:,} characters of code, and at most {MOST_CODE:,} are read"
+        )
     return cells
 
 

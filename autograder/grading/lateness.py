@@ -22,7 +22,8 @@ FARTHEST_ZONE = timedelta(hours=14)  # of local time from UTC
 
 @dataclass(frozen=True)
 class TimeOfSubmission:
-    """What a submission's timestamp.txt says. time: in UTC without zone, as nbgrader keeps it; None if not believed."""
+    """What a submission's timestamp.txt says. time: in UTC without zone, as nbgrader keeps it; None
+    if not believed."""
 
     text: str = ""
     time: datetime | None = None
@@ -30,7 +31,8 @@ class TimeOfSubmission:
 
     @classmethod
     def read(cls, folder: Path) -> TimeOfSubmission:
-        """Read timestamp.txt in a submission's folder. A missing one is no problem: it is as in nbgrader."""
+        """Read timestamp.txt in a submission's folder. A missing one is no problem: it is as in
+        nbgrader."""
         path = folder / TIMESTAMP
         try:
             status = path.lstat()
@@ -56,7 +58,9 @@ class TimeOfSubmission:
         except (ValueError, OverflowError, TypeError):
             return cls(text, problem=f"says {text!r}, which is no date and time")
         if time > naive + CLOCKS_DIFFER:
-            return cls(text, problem=f"says {text!r}, which is in the future by this computer's clock")
+            return cls(
+                text, problem=f"says {text!r}, which is in the future by this computer's clock"
+            )
         if time < EARLIEST:
             return cls(text, problem=f"says {text!r}, as a computer does that lost its clock")
         return cls(text, time)
@@ -70,12 +74,24 @@ class TimeOfSubmission:
         """What an instructor must know about it."""
         if self.problem:
             return (
-                f"{TIMESTAMP} {self.problem}. It is not used, and no penalty for lateness comes from it; correct it "
-                "and grade again.",
+                (
+                    f"{TIMESTAMP} {self.problem}. It is not used, and no penalty for lateness comes"
+                    " from it; correct it and grade again."
+                ),
             )
-        if self.time is None or due is None or abs(self.time - due) > FARTHEST_ZONE or names_zone(self.text):
+        if (
+            self.time is None
+            or due is None
+            or abs(self.time - due) > FARTHEST_ZONE
+            or names_zone(self.text)
+        ):
             return ()
-        return (f"{TIMESTAMP} says {self.text!r} without a time zone. It was read as UTC, close to the due date.",)
+        return (
+            (
+                f"{TIMESTAMP} says {self.text!r} without a time zone. It was read as UTC, close to"
+                " the due date."
+            ),
+        )
 
 
 def names_zone(text: str) -> bool:
@@ -90,7 +106,8 @@ def names_zone(text: str) -> bool:
 
 
 def due_date_of(due_date: datetime | None, extension: timedelta | None) -> datetime | None:
-    """When a student's submission is due, in UTC without zone; nbgrader itself stops at an extension of no due date."""
+    """When a student's submission is due, in UTC without zone; nbgrader itself stops at an
+    extension of no due date."""
     from nbgrader.utils import parse_utc
 
     return None if due_date is None else parse_utc(due_date) + (extension or timedelta())
@@ -104,7 +121,8 @@ def seconds_late(time: datetime | None, due: datetime | None) -> float:
 
 
 class LateRule:
-    """The course's penalty for lateness: the plugin that nbgrader's own AssignLatePenalties is configured with."""
+    """The course's penalty for lateness: the plugin that nbgrader's own AssignLatePenalties is
+    configured with."""
 
     def __init__(self, config: Config):
         from nbgrader.preprocessors import AssignLatePenalties
@@ -114,14 +132,21 @@ class LateRule:
             step = AssignLatePenalties(config=config)
             step.init_plugin()
         except (TraitError, ImportError, AttributeError, TypeError) as error:
-            raise GradebookError(f"The plugin for late submissions cannot be used ({first_line(error)}).") from error
+            raise GradebookError(
+                f"The plugin for late submissions cannot be used ({first_line(error)})."
+            ) from error
         self.plugin = step.plugin_inst
         kind = type(self.plugin)
-        options = {name: str(config[base.__name__]) for base in kind.__mro__ if (name := base.__name__) in config}
+        options = {
+            name: str(config[base.__name__])
+            for base in kind.__mro__
+            if (name := base.__name__) in config
+        }
         self.name = f"{kind.__module__}.{kind.__qualname__} {options}"
 
     def penalty(self, student: str, score: float, seconds_late: float) -> float | None:
-        """The penalty in points, at most the score; None where there is none. As AssignLatePenalties has it."""
+        """The penalty in points, at most the score; None where there is none. As
+        AssignLatePenalties has it."""
         if seconds_late <= 0:
             return None
         try:
@@ -129,4 +154,6 @@ class LateRule:
             return None if penalty is None else float(min(max(penalty, 0), score))
         except Exception as error:  # the plugin is the instructor's own code
             kind = type(self.plugin).__name__
-            raise GradebookError(f"The plugin for late submissions, {kind}, failed: {first_line(error)}.") from error
+            raise GradebookError(
+                f"The plugin for late submissions, {kind}, failed: {first_line(error)}."
+            ) from error

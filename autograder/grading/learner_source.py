@@ -1,4 +1,5 @@
-"""What a submission's source says without running: forbidden shortcuts, and signs of reaching for the grader."""
+"""What a submission's source says without running: forbidden shortcuts, and signs of reaching for
+the grader."""
 
 from __future__ import annotations
 
@@ -11,24 +12,28 @@ from autograder.checking.libraries import LIBRARIES, MODELS, OWN_MODELS, is_own_
 from autograder.checking.limits import TooSlow, deadline
 from autograder.grading.intake import seen
 
-# No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where a shortcut is
-# forbidden they count as tampering, for what ran can be hidden with them: these wherever they stand in a notebook,
+# No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where
+# a shortcut is forbidden they count as tampering, for what ran can be hidden with them: these
+# wherever they stand in a notebook,
 HIDES_ANYWHERE = frozenset(
     # frames, and whoever looks for objects
-    "_getframe currentframe f_back f_locals f_globals tb_frame gi_frame walk_stack walk_tb getmembers resolve_name "
-    "get_field get_objects get_referrers get_referents settrace setprofile __subclasses__ "
+    "_getframe currentframe f_back f_locals f_globals tb_frame gi_frame walk_stack walk_tb"
+    " getmembers resolve_name get_field get_objects get_referrers get_referents settrace setprofile"
+    " __subclasses__ "
     # what watches, and what shows
-    "OperatorWatch TorchFunctionMode TorchDispatchMode DisableTorchFunction DisableTorchFunctionSubclass "
-    "_python_dispatch _pop_mode _disable_current_modes __torch_function__ __torch_dispatch__ _execution_engine "
-    "ast_transformers input_transformers_cleanup input_transformers_post displayhook "
+    "OperatorWatch TorchFunctionMode TorchDispatchMode DisableTorchFunction"
+    " DisableTorchFunctionSubclass _python_dispatch _pop_mode _disable_current_modes"
+    " __torch_function__ __torch_dispatch__ _execution_engine ast_transformers"
+    " input_transformers_cleanup input_transformers_post displayhook "
     # below Python, and code that nobody can read before it runs
-    "ctypes load_inline cpp_extension _exit pickle marshal InteractiveInterpreter run_cell_magic run_line_magic "
-    "import_module __import__ __builtins__".split()
+    "ctypes load_inline cpp_extension _exit pickle marshal InteractiveInterpreter run_cell_magic"
+    " run_line_magic import_module __import__ __builtins__".split()
 )
 # and these in an exercise and in what it uses.
 HIDES_NEARBY = frozenset(
     # other processes and threads, which nothing watches
-    "subprocess multiprocessing threading _thread concurrent fork forkpty posix_spawn Popen popen system "
+    "subprocess multiprocessing threading _thread concurrent fork forkpty posix_spawn Popen popen"
+    " system "
     # names that are put together while the code runs
     "__dict__ FunctionType __getattribute__ attrgetter methodcaller".split()
 )
@@ -37,22 +42,30 @@ REACHES_FOR_GRADER = HIDES_ANYWHERE | HIDES_NEARBY
 REACHING_MODULES = frozenset(
     "socket signal inspect fcntl asyncio selectors runpy pydoc pkgutil codeop builtins".split()
 )
-REACHING_OF_OS = frozenset("read write readv writev pipe dup dup2 kill sendfile fdopen closerange".split())
+REACHING_OF_OS = frozenset(
+    "read write readv writev pipe dup dup2 kill sendfile fdopen closerange".split()
+)
 RUNS_TEXT = frozenset({"eval", "exec", "compile"})
 CALLS_BY_NAME = frozenset("getattr eval exec compile vars globals locals".split())
-PLAIN_MAGICS = frozenset("matplotlib time timeit prun pip conda config load_ext autoreload pwd ls who whos".split())
+PLAIN_MAGICS = frozenset(
+    "matplotlib time timeit prun pip conda config load_ext autoreload pwd ls who whos".split()
+)
 OWN_PACKAGE = "autograder"
 PACKAGES = {package.split(".")[-1] for package in OWN_MODELS}
 READ_SECONDS = 5.0  # for the cells of one notebook
 LONGEST_WITH_MAGICS = 20_000  # characters: IPython reads such a cell again for every magic in it
 
 
-LEAD_NOWHERE = frozenset("autograder cvcourse torch math time random itertools functools collections".split())
-# Without one of these words, or an import of something else, no code gets hold of a function of a library other than
-# torch, which is watched anyway.
+LEAD_NOWHERE = frozenset(
+    "autograder cvcourse torch math time random itertools functools collections".split()
+)
+# Without one of these words, or an import of something else, no code gets hold of a function of a
+# library other than torch, which is watched anyway.
+OTHER_WAYS = {"importlib", "sys", "gc", "operator", "pickle"}
 LEADS_ELSEWHERE = re.compile(
-    rf"numpy|^\s*[%!]|import\s*\*|\b__(?!(?:init|call|name)__\b)|\b(?:np|{'|'.join(sorted(LIBRARIES - {'torch'}))})\b"
-    rf"|\b(?:{'|'.join(sorted(CALLS_BY_NAME | {'importlib', 'sys', 'gc', 'operator', 'pickle'}))})\b"
+    r"numpy|^\s*[%!]|import\s*\*|\b__(?!(?:init|call|name)__\b)"
+    rf"|\b(?:np|{'|'.join(sorted(LIBRARIES - {'torch'}))})\b"
+    rf"|\b(?:{'|'.join(sorted(CALLS_BY_NAME | OTHER_WAYS))})\b"
     rf"|(?:^|[;:])\s*(?:import|from)\s+(?!(?:{'|'.join(sorted(LEAD_NOWHERE))})\b)|(?:^|[;:])\s*import\b[^\n]*,",
     re.MULTILINE,
 )
@@ -64,12 +77,18 @@ class Cells:
 
     definitions: dict[str, list[ast.AST]] = field(default_factory=dict)
     imported: dict[str, set[str]] = field(default_factory=dict)  # name here: its names in `forbid`
-    lent: set[str] = field(default_factory=set)  # taken from the course's own models, under their own names
+    lent: set[str] = field(
+        default_factory=set
+    )  # taken from the course's own models, under their own names
     checked: set[str] = field(default_factory=set)  # exercises whose check has been made
-    lines: dict[int, list[str]] = field(default_factory=dict)  # source lines by the id of each cell's tree
+    lines: dict[int, list[str]] = field(
+        default_factory=dict
+    )  # source lines by the id of each cell's tree
     trees: list[ast.Module] = field(default_factory=list)
     starred: bool = False  # names come from `from numpy import *`
-    unread: list[str] = field(default_factory=list)  # first lines of cells that may run, but cannot be read
+    unread: list[str] = field(
+        default_factory=list
+    )  # first lines of cells that may run, but cannot be read
 
 
 def read(sources: Iterable[str]) -> Cells:
@@ -96,7 +115,11 @@ def note_cell(cells: Cells, source: str) -> None:
             note_check(cells, node)
             for statement in one_by_one(node):
                 note_definitions(cells, statement)
-            if is_plain_magic(node) and len(node.value.args) > 1 and isinstance(node.value.args[1], ast.Constant):
+            if (
+                is_plain_magic(node)
+                and len(node.value.args) > 1
+                and isinstance(node.value.args[1], ast.Constant)
+            ):
                 note_cell(cells, re.sub(r"^(-\w+ *\d* *)+", "", str(node.value.args[1].value)))
     elif len(source) > LONGEST_WITH_MAGICS:
         cells.unread.append(first_line(source))
@@ -121,7 +144,8 @@ def as_it_stands(source: str) -> str:
 
 
 def below_cell_magic(source: str) -> str:
-    """A cell without its `%%time`, which runs the rest as it stands. Raises ValueError where there is none."""
+    """A cell without its `%%time`, which runs the rest as it stands. Raises ValueError where there
+    is none."""
     magic, _, rest = source.lstrip().partition("\n")
     if not magic.startswith("%%"):
         raise ValueError("no cell magic")
@@ -129,7 +153,8 @@ def below_cell_magic(source: str) -> str:
 
 
 def as_ipython_runs_it(source: str) -> str:
-    """A cell with its magics as calls. Raises ValueError, and RuntimeError where there are too many of them."""
+    """A cell with its magics as calls. Raises ValueError, and RuntimeError where there are too many
+    of them."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     if len(source) > LONGEST_WITH_MAGICS:
@@ -143,7 +168,8 @@ def first_line(source: str) -> str:
 
 
 def note_check(cells: Cells, node: ast.stmt) -> None:
-    """Note the exercise of a `check(...)` line: what its name means from here on is not what was checked."""
+    """Note the exercise of a `check(...)` line: what its name means from here on is not what was
+    checked."""
     call = getattr(node, "value", None)
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check":
         cells.checked |= {argument.id for argument in call.args if isinstance(argument, ast.Name)}
@@ -155,14 +181,18 @@ def one_by_one(node: ast.stmt) -> list[ast.stmt]:
     lengths = {len(side.elts) if isinstance(side, ast.Tuple) else None for side in sides}
     if len(lengths) != 1 or None in lengths:
         return [node]
-    single = [ast.Assign(targets, value) for *targets, value in zip(*(side.elts for side in sides), strict=True)]
+    single = [
+        ast.Assign(targets, value)
+        for *targets, value in zip(*(side.elts for side in sides), strict=True)
+    ]
     for statement in single:
         ast.copy_location(statement, node).lines = node.lines
     return single
 
 
 def lent_by(node: ast.stmt) -> set[str]:
-    """The names under which a statement takes the course's own models: `ResNet = models.ResNet`, or their import."""
+    """The names under which a statement takes the course's own models: `ResNet = models.ResNet`, or
+    their import."""
     if isinstance(node, ast.ImportFrom) and is_own_model(node.module):
         if node.names[0].name == "*":
             return set(own_models())
@@ -170,7 +200,11 @@ def lent_by(node: ast.stmt) -> set[str]:
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
         owner, name = node.value.value, node.value.attr
         package = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
-        return {name for target in node.targets if package in PACKAGES and getattr(target, "id", "") == name}
+        return {
+            name
+            for target in node.targets
+            if package in PACKAGES and getattr(target, "id", "") == name
+        }
     return set()
 
 
@@ -197,26 +231,35 @@ def note_definitions(cells: Cells, node: ast.stmt) -> None:
                     cells.imported[alias.asname or alias.name] = {MODELS, alias.name}
             elif module.split(".")[0] in LIBRARIES | {"cvcourse"}:
                 name = alias.name.split(".")[-1]
-                cells.imported[alias.asname or alias.name.split(".")[0]] = {MODELS if name in PACKAGES else name}
+                cells.imported[alias.asname or alias.name.split(".")[0]] = {
+                    MODELS if name in PACKAGES else name
+                }
     else:
         for target in ast.walk(node):
             if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
                 cells.definitions.setdefault(target.id, []).append(node)
             # conv.forward = ..., tools["sum"] = ...
-            if isinstance(target, ast.Attribute | ast.Subscript) and isinstance(target.ctx, ast.Store):
+            if isinstance(target, ast.Attribute | ast.Subscript) and isinstance(
+                target.ctx, ast.Store
+            ):
                 owner = target.value
                 if isinstance(owner, ast.Name):
                     cells.definitions.setdefault(owner.id, []).append(node)
 
 
 def forbidden(cells: Cells, exercise: str, names: Iterable[str]) -> list[tuple[str, str]]:
-    """(name, line) of every forbidden name that an exercise's source reaches, through helpers and aliases, too."""
+    """(name, line) of every forbidden name that an exercise's source reaches, through helpers and
+    aliases, too."""
     names = set(names)
     found = []
     if exercise not in cells.definitions:
-        found += [(name, f"import of {exercise}") for name in names & cells.imported.get(exercise, set())]
+        found += [
+            (name, f"import of {exercise}") for name in names & cells.imported.get(exercise, set())
+        ]
     if exercise in cells.lent:
-        found += [(name, f"{exercise}, as the course has it") for name in names & {MODELS, exercise}]
+        found += [
+            (name, f"{exercise}, as the course has it") for name in names & {MODELS, exercise}
+        ]
     for node in reached(cells, exercise) if names else ():
         found += [(name, line_of(node)) for name in names & library_names(node, cells)]
     return list(dict.fromkeys(found))
@@ -241,24 +284,33 @@ def reached(cells: Cells, exercise: str) -> Iterator[ast.AST]:
 
 
 def leads_elsewhere(sources: Iterable[str]) -> bool:
-    """Whether cells could call functions of libraries other than torch: then every call is to be looked at."""
+    """Whether cells could call functions of libraries other than torch: then every call is to be
+    looked at."""
     return any(LEADS_ELSEWHERE.search(source) for source in sources)
 
 
 def own_names(definition: ast.AST) -> set[str]:
-    """The names that a function or class binds itself: the notebook's of the same name are others."""
+    """The names that a function or class binds itself: the notebook's of the same name are
+    others."""
     if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return set()
     nodes = list(ast.walk(definition))
-    bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound = {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
     return bound - {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
 
 
 def library_names(node: ast.AST, cells: Cells) -> set[str]:
-    """What `forbid` may call the thing in a library that a node stands for, as far as the source says."""
+    """What `forbid` may call the thing in a library that a node stands for, as far as the source
+    says."""
     if isinstance(node, ast.Attribute):
-        is_package = isinstance(node.value, ast.Name) and node.value.id == "cvcourse" and node.attr in PACKAGES
+        is_package = (
+            isinstance(node.value, ast.Name)
+            and node.value.id == "cvcourse"
+            and node.attr in PACKAGES
+        )
         return {MODELS if is_package else node.attr}
     if isinstance(node, ast.Name):
         may_be_starred = cells.starred and node.id not in cells.definitions
@@ -283,7 +335,8 @@ def reaching_for_grader(cells: Cells) -> list[str]:
 
 
 def could_hide(cells: Cells, exercise: str) -> bool:
-    """Whether a notebook holds what could hide from the grader which functions an exercise calls."""
+    """Whether a notebook holds what could hide from the grader which functions an exercise
+    calls."""
     if cells.unread or any(reaches_anywhere(node) for node in nodes_of(cells)):
         return True
     return any(reaches(node) for node in reached(cells, exercise))
@@ -292,18 +345,27 @@ def could_hide(cells: Cells, exercise: str) -> bool:
 def nodes_of(cells: Cells) -> Iterator[ast.AST]:
     """Every syntax node of the cells but those of harmless magics."""
     for tree in cells.trees:
-        harmless = {id(part) for node in tree.body if is_plain_magic(node) for part in ast.walk(node)}
+        harmless = {
+            id(part) for node in tree.body if is_plain_magic(node) for part in ast.walk(node)
+        }
         yield from (node for node in ast.walk(tree) if id(node) not in harmless)
 
 
 def reaches(node: ast.AST) -> bool:
     """Whether a node reaches for the process around the code."""
-    return bool(names_of(node) & REACHES_FOR_GRADER) or imports_reaching(node) or calls_by_name(node) or is_low(node)
+    return (
+        bool(names_of(node) & REACHES_FOR_GRADER)
+        or imports_reaching(node)
+        or calls_by_name(node)
+        or is_low(node)
+    )
 
 
 def reaches_anywhere(node: ast.AST) -> bool:
     """Whether a node does so in a way that serves from any place in a notebook."""
-    runs_text = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNS_TEXT
+    runs_text = (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNS_TEXT
+    )
     return runs_text or bool(names_of(node) & HIDES_ANYWHERE) or imports_ours(node) or is_low(node)
 
 
@@ -320,28 +382,42 @@ def names_of(node: ast.AST) -> set[str]:
     if isinstance(node, ast.FunctionDef):
         return {node.name}
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return {node.value} | ({"_getframe"} if node.value.startswith(f"{OWN_PACKAGE}.grading") else set())
+        return {node.value} | (
+            {"_getframe"} if node.value.startswith(f"{OWN_PACKAGE}.grading") else set()
+        )
     return set()
 
 
 def calls_by_name(node: ast.AST) -> bool:
-    """Whether a node runs or looks up what only shows when it runs: `eval(...)`, `getattr(np, "con" + "volve")`."""
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS_BY_NAME):
+    """Whether a node runs or looks up what only shows when it runs: `eval(...)`, `getattr(np, "con"
+    + "volve")`."""
+    if not (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in CALLS_BY_NAME
+    ):
         return False
     is_written_out = len(node.args) > 1 and isinstance(node.args[1], ast.Constant)
     return node.func.id != "getattr" or not is_written_out
 
 
 def is_plain_magic(statement: ast.stmt) -> bool:
-    """Whether a statement is `!ls`, or a magic that changes no function, or one whose code is read: `%time f(x)`."""
+    """Whether a statement is `!ls`, or a magic that changes no function, or one whose code is read:
+    `%time f(x)`."""
     call = getattr(statement, "value", None)
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
         return False
     shell = call.func.value
-    if not (isinstance(shell, ast.Call) and isinstance(shell.func, ast.Name) and shell.func.id == "get_ipython"):
+    if not (
+        isinstance(shell, ast.Call)
+        and isinstance(shell.func, ast.Name)
+        and shell.func.id == "get_ipython"
+    ):
         return False
     magic = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
-    return call.func.attr in ("system", "getoutput") or (call.func.attr == "run_line_magic" and magic in PLAIN_MAGICS)
+    return call.func.attr in ("system", "getoutput") or (
+        call.func.attr == "run_line_magic" and magic in PLAIN_MAGICS
+    )
 
 
 def imports_reaching(node: ast.AST) -> bool:
@@ -352,14 +428,20 @@ def imports_reaching(node: ast.AST) -> bool:
         modules = {node.module or ""}
     else:
         return False
-    return bool({module.split(".")[0] for module in modules} & REACHING_MODULES) or imports_ours(node)
+    return bool({module.split(".")[0] for module in modules} & REACHING_MODULES) or imports_ours(
+        node
+    )
 
 
 def is_low(node: ast.AST) -> bool:
-    """Whether a node uses files by their descriptors, as no notebook does: `os.write(3, ...)`; or `sys.modules`."""
+    """Whether a node uses files by their descriptors, as no notebook does: `os.write(3, ...)`; or
+    `sys.modules`."""
     if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
         return False
-    return (node.value.id == "os" and node.attr in REACHING_OF_OS) or (node.value.id, node.attr) == ("sys", "modules")
+    return (node.value.id == "os" and node.attr in REACHING_OF_OS) or (
+        node.value.id,
+        node.attr,
+    ) == ("sys", "modules")
 
 
 def imports_ours(node: ast.AST) -> bool:
@@ -368,4 +450,6 @@ def imports_ours(node: ast.AST) -> bool:
         return any(alias.name.split(".")[0] == OWN_PACKAGE for alias in node.names)
     if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != OWN_PACKAGE:
         return False
-    return node.module != f"{OWN_PACKAGE}.check" or any(alias.name != "Checker" for alias in node.names)
+    return node.module != f"{OWN_PACKAGE}.check" or any(
+        alias.name != "Checker" for alias in node.names
+    )

@@ -1,7 +1,8 @@
-"""What grading a unit needs: the released cells, and a key whose inputs were drawn for this run alone.
+"""What grading a unit needs: the released cells, and a key whose inputs were drawn for this run
+alone.
 
-A `Kit` is what the sandbox's side may know, inputs but no answers, and travels to other machines; the fresh `Key` does
-not.
+A `Kit` is what the sandbox's side may know, inputs but no answers, and travels to other machines;
+the fresh `Key` does not.
 """
 
 from __future__ import annotations
@@ -27,18 +28,27 @@ if TYPE_CHECKING:
 
 TRIES = 5
 PACKAGES = Path(__file__).resolve().parent.parent.parent
-# What has a part in a verdict, by folder: the grader, what reads a lesson and records a key, what notebooks import.
+# What has a part in a verdict, by folder: the grader, what reads a lesson and records a key, what
+# notebooks import.
 PARTS = (
     *("autograder/checking", "autograder/sandbox", "autograder/grading", "cvcourse"),
     *("autograder/cells.py", "autograder/units.py", "autograder/errors.py", "autograder/files.py"),
     *(f"autograder/authoring/{name}.py" for name in ("lesson", "record", "release")),
 )
-SOURCES = ("{unit}.py", "probes.py", "exercises.toml", "wheats.py", "hidden.safetensors", "key.safetensors")
+SOURCES = (
+    "{unit}.py",
+    "probes.py",
+    "exercises.toml",
+    "wheats.py",
+    "hidden.safetensors",
+    "key.safetensors",
+)
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One check as it is asked for: the packed requests with the cases that each tries, or the names of its answers."""
+    """One check as it is asked for: the packed requests with the cases that each tries, or the
+    names of its answers."""
 
     exercise: str
     requests: tuple[tuple[bytes, tuple[int, ...]], ...] = ()  # released cases, then hidden ones
@@ -71,15 +81,20 @@ class Unit:
 
     @cached_property
     def stored_key(self) -> Key:
-        """The key that was built with the unit. Raises KeyProblem where that is to be built first."""
+        """The key that was built with the unit. Raises KeyProblem where that is to be built
+        first."""
         from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, merge, read_key
 
         try:
             key = merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))
         except KeyProblem as error:  # its sentence is for learners
-            raise KeyProblem(f"{self.name} has no good answer key: run `cvcourse build {self.name}`.") from error
+            raise KeyProblem(
+                f"{self.name} has no good answer key: run `cvcourse build {self.name}`."
+            ) from error
         if key.source != self.lesson.source_digest:
-            raise KeyProblem(f"{self.name} was edited since it was built: run `cvcourse build {self.name}`.")
+            raise KeyProblem(
+                f"{self.name} was edited since it was built: run `cvcourse build {self.name}`."
+            )
         return key
 
     @cached_property
@@ -100,7 +115,8 @@ class Unit:
 
     @cached_property
     def cells_in_course(self) -> list[Cell]:
-        """The cells in the course's folder, which somebody may have changed. Raises CourseError without a release."""
+        """The cells in the course's folder, which somebody may have changed. Raises CourseError
+        without a release."""
         if not (self.root / COURSE / self.name / f"{self.name}.ipynb").exists():
             raise CourseError(
                 f"{self.name} was never released: run `cvcourse build {self.name}` and "
@@ -115,7 +131,8 @@ class Unit:
     def imports(self) -> list[str]:
         """What the cells that are run import: what a warm server should have imported already.
 
-        Read from the course's folder as it stands, so that a server can start before anything else is looked at.
+        Read from the course's folder as it stands, so that a server can start before anything else
+        is looked at.
         """
         return imports_of(cell.source for cell in self.cells_in_course if cell.role in RUN)
 
@@ -154,9 +171,14 @@ def imports_of(sources: Iterable[str]) -> list[str]:
 
 
 def grader_digest() -> str:
-    """Digest of all that could change a verdict: the grader's code, the library that notebooks use, torch and numpy."""
+    """Digest of all that could change a verdict: the grader's code, the library that notebooks use,
+    torch and numpy."""
     places = [PACKAGES / part for part in PARTS]
-    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
+    files = [
+        path
+        for place in places
+        for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))
+    ]
     versions = [f"{name} {metadata.version(name)}" for name in ("torch", "numpy")]
     return digest_of_text(digest_of(files), *versions)
 
@@ -165,7 +187,9 @@ def digest_of(paths: Iterable[Path]) -> str:
     """Digest of files' contents in order."""
     found = hashlib.sha256()
     for path in paths:
-        found.update(path.read_bytes().replace(b"\r\n", b"\n") if path.suffix == ".py" else path.read_bytes())
+        found.update(
+            path.read_bytes().replace(b"\r\n", b"\n") if path.suffix == ".py" else path.read_bytes()
+        )
     return found.hexdigest()[:16]
 
 
@@ -180,7 +204,8 @@ def new_secret() -> str:
 
 
 def fresh_key(unit: Unit, secret: str) -> Key:
-    """The unit's key with inputs drawn from `secret`; numeric answers stay as they are. Raises CourseError."""
+    """The unit's key with inputs drawn from `secret`; numeric answers stay as they are. Raises
+    CourseError."""
     from autograder.authoring.record import record_key
     from autograder.checking.observe import no_logs
 
@@ -210,9 +235,14 @@ def ask(exercise: ExerciseKey) -> Ask:
     if exercise.answers:
         return Ask(exercise.name, answers=tuple(exercise.answers))
     numbered = list(enumerate(exercise.cases))
-    parts = [[(index, case) for index, case in numbered if case.hidden is hidden] for hidden in (False, True)]
+    parts = [
+        [(index, case) for index, case in numbered if case.hidden is hidden]
+        for hidden in (False, True)
+    ]
     requests = [
-        (request(exercise, [case for _, case in part]), tuple(index for index, _ in part)) for part in parts if part
+        (request(exercise, [case for _, case in part]), tuple(index for index, _ in part))
+        for part in parts
+        if part
     ]
     return Ask(exercise.name, tuple(requests), len(exercise.cases))
 
@@ -232,5 +262,10 @@ def request(exercise: ExerciseKey, cases: Sequence[CaseKey]) -> bytes:
         }
         for case in cases
     ]
-    header = {"do": "check", "exercise": exercise.name, "forbid": list(exercise.forbid), "cases": described}
+    header = {
+        "do": "check",
+        "exercise": exercise.name,
+        "forbid": list(exercise.forbid),
+        "cases": described,
+    }
     return pack(header, [tensor for case in cases for tensor in case.inputs])

@@ -1,7 +1,7 @@
 """Results: what grading one submission gave, and the folder that keeps them.
 
-A result is plain data. It is written once a submission is through, it is what a re-grade compares with, and it is all
-that the class report reads.
+A result is plain data. It is written once a submission is through, it is what a re-grade compares
+with, and it is all that the class report reads.
 """
 
 from __future__ import annotations
@@ -28,20 +28,24 @@ CUT_SHORT = frozenset({State.TIMEOUT, State.OUT_OF_MEMORY, State.KERNEL_DEATH, S
 
 @dataclass(frozen=True)
 class CellRun:
-    """What running one cell of the notebook gave. outputs: nbformat outputs, size-capped, not yet sanitised."""
+    """What running one cell of the notebook gave. outputs: nbformat outputs, size-capped, not yet
+    sanitised."""
 
     outputs: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
-    state: str = ""  # empty when it ran through, else timeout, out of memory, kernel death or tampering suspected
+    # empty when it ran through, else timeout, out of memory, kernel death or tampering suspected
+    state: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
     """What grading one submission gave.
 
-    refused: why it was not graded at all, in one sentence; then there are no verdicts. digest: of the submitted bytes.
-    grader: of everything that could change the verdict (unit, grader, limits). notes: what was repaired. evidence:
-    signs that somebody tried to reach the grader. sandbox: "bubblewrap" or "unsafe".
+    refused: why it was not graded at all, in one sentence; then there are no verdicts. digest: of
+    the submitted bytes.
+    grader: of everything that could change the verdict (unit, grader, limits). notes: what was
+    repaired. evidence: signs that somebody tried to reach the grader. sandbox: "bubblewrap" or
+    "unsafe".
     """
 
     student: str
@@ -72,12 +76,19 @@ class Result:
     @property
     def waiting(self) -> dict[str, State]:
         """The exercises that a person must look at, and why."""
-        return {name: verdict.state for name, verdict in self.verdicts.items() if verdict.state in NEEDS_A_PERSON}
+        return {
+            name: verdict.state
+            for name, verdict in self.verdicts.items()
+            if verdict.state in NEEDS_A_PERSON
+        }
 
     @property
     def is_failed(self) -> bool:
-        """Whether grading did not come to its end: refused, or cut short somewhere. `--only-failed` takes these."""
-        return bool(self.refused) or any(verdict.state in CUT_SHORT for verdict in self.verdicts.values())
+        """Whether grading did not come to its end: refused, or cut short somewhere. `--only-failed`
+        takes these."""
+        return bool(self.refused) or any(
+            verdict.state in CUT_SHORT for verdict in self.verdicts.values()
+        )
 
 
 def now() -> str:
@@ -108,7 +119,9 @@ class Results:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise CourseError(f"The folder {path.parent} for results could not be made ({error.strerror}).") from error
+            raise CourseError(
+                f"The folder {path.parent} for results could not be made ({error.strerror})."
+            ) from error
         write_safely(path, json.dumps(as_json(result), allow_nan=False).encode())
 
     def all(self, unit: str) -> Iterator[Result]:
@@ -125,12 +138,16 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Result:
-    """A result from JSON. Raises KeyError, TypeError, ValueError or AttributeError for what is none."""
+    """A result from JSON. Raises KeyError, TypeError, ValueError or AttributeError for what is
+    none."""
     data = dict(data)
     if data.pop("format") != FORMAT:
         raise ValueError("a result of another version")
     verdicts = {name: verdict_from_json(item) for name, item in data.pop("verdicts").items()}
-    cells = {name: CellRun(**{**item, "outputs": tuple(item["outputs"])}) for name, item in data.pop("cells").items()}
+    cells = {
+        name: CellRun(**{**item, "outputs": tuple(item["outputs"])})
+        for name, item in data.pop("cells").items()
+    }
     lists = {name: tuple(data.pop(name)) for name in ("notes", "evidence")}
     return Result(verdicts=verdicts, cells=cells, **lists, **data)
 
@@ -141,7 +158,9 @@ def verdict_from_json(data: Mapping[str, Any]) -> Verdict:
     return replace(
         verdict,
         state=State(verdict.state),
-        cases=tuple(CaseVerdict(**{**case, "state": State(case["state"])}) for case in data["cases"]),
+        cases=tuple(
+            CaseVerdict(**{**case, "state": State(case["state"])}) for case in data["cases"]
+        ),
         diagnosis=Hint(**data["diagnosis"]) if data["diagnosis"] else None,
         fit=Fit(data["fit"]) if data["fit"] else None,
         shortcuts=tuple((name, line) for name, line in data["shortcuts"]),

@@ -1,11 +1,13 @@
 """Inert: what a learner wrote, made safe to show beside grades.
 
-Nothing that comes out of here runs, loads from anywhere, leaves its place on the page, or passes for a verdict. HTML is
-cleaned by nh3 and loses classes, ids and styles; formulas become MathML, so that no page needs a script for them.
+Nothing that comes out of here runs, loads from anywhere, leaves its place on the page, or passes
+for a verdict. HTML is cleaned by nh3 and loses classes, ids and styles; formulas become MathML, so
+that no page needs a script for them.
 
-A verdict counts as ours on two conditions: its output's metadata hold `report.MARK`, which only `dress.verdict_output`
-and nbgrader's host-side steps set (`sanitised_outputs` keeps no metadata that a learner could write), and it stands in
-a check cell. Even then its HTML is not believed: the table is drawn again from the data.
+A verdict counts as ours on two conditions: its output's metadata hold `report.MARK`, which only
+`dress.verdict_output` and nbgrader's host-side steps set (`sanitised_outputs` keeps no metadata
+that a learner could write), and it stands in a check cell. Even then its HTML is not believed: the
+table is drawn again from the data.
 """
 
 from __future__ import annotations
@@ -47,8 +49,11 @@ MAX_ROWS = 500
 
 IMAGES = {"image/png": "PNG", "image/jpeg": "JPEG"}
 SAFE_ID = re.compile(r"[\w.+-]{1,100}\Z", re.ASCII)
-# Lone surrogates cannot be written; control characters do unseen things; a page has its own reading direction.
-UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+# Lone surrogates cannot be written; control characters do unseen things; a page has its own reading
+# direction.
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class Unshowable(ValueError):
@@ -68,7 +73,8 @@ def text_of(value: object) -> str:
 
 
 def plain_text(value: object, longest: int = MAX_TEXT) -> str:
-    """Text without unseen characters, as a terminal would leave it, with long lines and long texts cut visibly."""
+    """Text without unseen characters, as a terminal would leave it, with long lines and long texts
+    cut visibly."""
     text = text_of(value)
     left_out = max(0, len(text) - longest)
     lines = UNSEEN.sub("�", text[:longest].replace("\r\n", "\n")).split("\n")
@@ -77,7 +83,11 @@ def plain_text(value: object, longest: int = MAX_TEXT) -> str:
 
 
 def _shortened(line: str) -> str:
-    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} … {len(line) - MAX_LINE:,} more characters"
+    return (
+        line
+        if len(line) <= MAX_LINE
+        else f"{line[:MAX_LINE]} … {len(line) - MAX_LINE:,} more characters"
+    )
 
 
 # HTML
@@ -88,26 +98,46 @@ def _words(text: str) -> set[str]:
 
 
 TAGS = _words("""
-    a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4
-    h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th
-    thead tr u ul var wbr
+    a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption
+    figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub
+    summary sup table tbody td tfoot th thead tr u ul var wbr
 """)
-DROPPED_WITH_CONTENT = {"script", "style", "title", "textarea", "select", "iframe", "object", "svg", "math", "template"}
+DROPPED_WITH_CONTENT = {
+    "script",
+    "style",
+    "title",
+    "textarea",
+    "select",
+    "iframe",
+    "object",
+    "svg",
+    "math",
+    "template",
+}
 CELL_ATTRIBUTES = {"colspan", "rowspan", "style"}
-ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt", "title", "width", "height"}, "ol": {"start"}}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "img": {"src", "alt", "title", "width", "height"},
+    "ol": {"start"},
+}
 ATTRIBUTES |= {"td": CELL_ATTRIBUTES, "th": CELL_ATTRIBUTES, "abbr": {"title"}}
 LINK = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 NUMBERS = {"width": 4000, "height": 4000, "colspan": 100, "rowspan": 100, "start": 10**6}
-ALIGNMENT = re.compile(r"text-align:\s*(left|center|right)\Z")  # how markdown aligns a table's columns
+ALIGNMENT = re.compile(
+    r"text-align:\s*(left|center|right)\Z"
+)  # how markdown aligns a table's columns
 DATA_IMAGE = re.compile(r"data:(image/(?:png|jpeg));base64,", re.IGNORECASE)
-NO_PICTURE = re.compile(r"<img(?![^>]* src=)[^>]*>")  # in cleaned HTML, where attributes hold no ">"
+NO_PICTURE = re.compile(
+    r"<img(?![^>]* src=)[^>]*>"
+)  # in cleaned HTML, where attributes hold no ">"
 VOID = {"br", "col", "hr", "img", "wbr"}
 CLOSES_ITSELF = {"p", "li", "td", "th", "tr", "dt", "dd", "option"}
 TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.IGNORECASE)
 
 
 def clean_html(html: object) -> str:
-    """A learner's HTML with text, tables, links and embedded pictures left, and nothing that acts or poses as ours.
+    """A learner's HTML with text, tables, links and embedded pictures left, and nothing that acts
+    or poses as ours.
 
     Raises Unshowable for what is too long or nested too deeply.
     """
@@ -115,7 +145,8 @@ def clean_html(html: object) -> str:
 
 
 def _clean(html: str, restored: Callable[[str], str], classes: set[str]) -> str:
-    """restored: what gives an attribute its own text back. classes: those of coloured code, if any."""
+    """restored: what gives an attribute its own text back. classes: those of coloured code, if
+    any."""
     import nh3
 
     if len(html) > MAX_HTML:
@@ -142,7 +173,11 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     if name in ("class", "rel"):  # nh3's own lists decide
         return value
     if name in NUMBERS:
-        return value if value.isdecimal() and value.isascii() and int(value[:9]) <= NUMBERS[name] else None
+        return (
+            value
+            if value.isdecimal() and value.isascii() and int(value[:9]) <= NUMBERS[name]
+            else None
+        )
     if name == "style":
         return value if ALIGNMENT.match(value) else None
     if name == "href":
@@ -150,7 +185,9 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     if name == "src":
         kind = DATA_IMAGE.match(value)
         try:
-            return f"{kind[0]}{checked_image(kind[1].lower(), value[kind.end() :])}" if kind else None
+            return (
+                f"{kind[0]}{checked_image(kind[1].lower(), value[kind.end() :])}" if kind else None
+            )
         except Unshowable:
             return None
     return value
@@ -177,7 +214,8 @@ def depth(html: str) -> int:
 
 
 def checked_image(kind: str, data: object) -> str:
-    """An image's base64 text, once it is known to be one of that kind and of a bearable size. Raises Unshowable."""
+    """An image's base64 text, once it is known to be one of that kind and of a bearable size.
+    Raises Unshowable."""
     from PIL import Image
 
     text = text_of(data)
@@ -189,7 +227,13 @@ def checked_image(kind: str, data: object) -> str:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=[IMAGES[kind]]) as image:
                 width, height = image.size
-    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (
+        binascii.Error,
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
         raise Unshowable("not an image") from error
     if len(content) > MAX_IMAGE or width * height > MAX_PIXELS:
         raise Unshowable(f"{width} x {height} pixels, {len(content):,} bytes: too large")
@@ -199,13 +243,13 @@ def checked_image(kind: str, data: object) -> str:
 # Formulas
 
 MATH_TAGS = _words("""
-    math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle msub msup msubsup munder mover munderover
-    mtable mtr mtd menclose mphantom mmultiscripts mprescripts none
+    math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle msub msup msubsup munder mover
+    munderover mtable mtr mtd menclose mphantom mmultiscripts mprescripts none
 """)
 MATH_ATTRIBUTES = _words("""
-    accent accentunder columnalign columnlines display displaystyle fence form largeop linethickness lspace
-    mathcolor mathvariant maxsize minsize movablelimits notation rowspacing rspace scriptlevel separator
-    stretchy symmetric width xmlns
+    accent accentunder columnalign columnlines display displaystyle fence form largeop
+    linethickness lspace mathcolor mathvariant maxsize minsize movablelimits notation rowspacing
+    rspace scriptlevel separator stretchy symmetric width xmlns
 """)
 
 
@@ -220,7 +264,8 @@ def formula(tex: str, display: bool = False) -> str:
 
 @lru_cache(maxsize=2048)
 def mathml(tex: str, display: bool) -> str:
-    """A formula as MathML of known elements and attributes only. Raises Unshowable where that cannot be done."""
+    """A formula as MathML of known elements and attributes only. Raises Unshowable where that
+    cannot be done."""
     from latex2mathml.converter import convert_to_element
 
     if len(tex) > MAX_FORMULA or UNSEEN.search(tex):
@@ -232,24 +277,32 @@ def mathml(tex: str, display: bool) -> str:
         return ElementTree.tostring(root, encoding="unicode")
     except Unshowable:
         raise
-    except Exception as error:  # the converter raises whatever it stumbles on, RecursionError included
+    except (
+        Exception
+    ) as error:  # the converter raises whatever it stumbles on, RecursionError included
         raise Unshowable("not a formula") from error
 
 
 def _check_math(element: ElementTree.Element) -> None:
-    """Keep what is known of an element. Raises Unshowable for another element, or for a command left as it was."""
+    """Keep what is known of an element. Raises Unshowable for another element, or for a command
+    left as it was."""
     text = unescape(element.text or "")  # the converter writes its signs as references
-    if element.tag not in MATH_TAGS or (element.tag != "mtext" and text.startswith("\\") and len(text) > 1):
+    if element.tag not in MATH_TAGS or (
+        element.tag != "mtext" and text.startswith("\\") and len(text) > 1
+    ):
         raise Unshowable(f"no MathML for {element.tag} {text}")
     element.text, element.tail = text, unescape(element.tail or "")
-    element.attrib = {name: value[:60] for name, value in element.attrib.items() if name in MATH_ATTRIBUTES}
+    element.attrib = {
+        name: value[:60] for name, value in element.attrib.items() if name in MATH_ATTRIBUTES
+    }
 
 
 # Markdown
 
 
 def markdown_html(source: object, attachments: object = None) -> str:
-    """Markdown as inert HTML, formulas as MathML, attached pictures embedded. What cannot be shown so is text."""
+    """Markdown as inert HTML, formulas as MathML, attached pictures embedded. What cannot be shown
+    so is text."""
     text = plain_source(source, MAX_TEXT)
     formulas = Formulas()
     try:
@@ -260,7 +313,8 @@ def markdown_html(source: object, attachments: object = None) -> str:
 
 
 class Formulas:
-    """Formulas taken out of a text while its HTML is cleaned. Nobody can guess what stands for them."""
+    """Formulas taken out of a text while its HTML is cleaned. Nobody can guess what stands for
+    them."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, bool]] = []
@@ -282,7 +336,8 @@ class Formulas:
 
 
 def _renderer(formulas: Formulas, attachments: Mapping[str, Any]) -> Callable[[str], str]:
-    """nbconvert's markdown, as notebooks show it, but for formulas, attached pictures and diagrams."""
+    """nbconvert's markdown, as notebooks show it, but for formulas, attached pictures and
+    diagrams."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Renderer(IPythonRenderer):
@@ -299,7 +354,11 @@ def _renderer(formulas: Formulas, attachments: Mapping[str, Any]) -> Callable[[s
             return f"<pre>{escape(code, quote=False)}</pre>"
 
         def _embed_image_or_attachment(self, src: str) -> str:
-            return attached(src.removeprefix("attachment:"), attachments) if src.startswith("attachment:") else src
+            return (
+                attached(src.removeprefix("attachment:"), attachments)
+                if src.startswith("attachment:")
+                else src
+            )
 
     return MarkdownWithMath(renderer=Renderer(escape=False, exclude_anchor_links=True)).render
 
@@ -330,7 +389,11 @@ def highlighted(source: object) -> str:
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import get_lexer_by_name
 
-    return highlight(plain_text(source, MAX_SOURCE), get_lexer_by_name("ipython3"), HtmlFormatter(cssclass="highlight"))
+    return highlight(
+        plain_text(source, MAX_SOURCE),
+        get_lexer_by_name("ipython3"),
+        HtmlFormatter(cssclass="highlight"),
+    )
 
 
 @cache
@@ -345,9 +408,11 @@ def code_classes() -> frozenset[str]:
 
 
 def sanitised_outputs(outputs: Iterable[Mapping[str, Any]]) -> list[NotebookNode]:
-    """A learner's outputs as inert nbformat outputs: what may be shown, cleaned and cut, and a note for the rest.
+    """A learner's outputs as inert nbformat outputs: what may be shown, cleaned and cut, and a note
+    for the rest.
 
-    A result becomes a display, so that nothing a learner's code returns reads as points. Cleaning twice is harmless.
+    A result becomes a display, so that nothing a learner's code returns reads as points. Cleaning
+    twice is harmless.
     """
     from nbformat.v4 import new_output
 
@@ -361,7 +426,9 @@ def sanitised_outputs(outputs: Iterable[Mapping[str, Any]]) -> list[NotebookNode
         except Unshowable as why:
             shown = [note(f"an output is not shown: {why}")]
         room -= sum(_length(one) for one in shown)
-        kept += shown if room >= 0 else [note("an output is not shown: this cell has too much of it")]
+        kept += (
+            shown if room >= 0 else [note("an output is not shown: this cell has too much of it")]
+        )
     return kept
 
 
@@ -392,7 +459,13 @@ def _sanitised(output: object) -> list[dict[str, Any]]:
 
 def _sanitised_error(output: Mapping[str, Any]) -> dict[str, Any]:
     lines = output.get("traceback") or []
-    lines = [lines] if isinstance(lines, str) else list(lines) if isinstance(lines, list | tuple) else []
+    lines = (
+        [lines]
+        if isinstance(lines, str)
+        else list(lines)
+        if isinstance(lines, list | tuple)
+        else []
+    )
     text = plain_text("\n".join(line for line in lines if isinstance(line, str)))
     name, words = (plain_text(str(output.get(part, "")), 500) for part in ("ename", "evalue"))
     return {"output_type": "error", "ename": name, "evalue": words, "traceback": text.split("\n")}
@@ -413,7 +486,9 @@ def _sanitised_data(data: object, metadata: object) -> list[dict[str, Any]]:
             left_out.append(plain_text(kind[:80]))
     outputs = [_display(shown, metadata)] if shown else []
     words = f"[not shown here: {', '.join(left_out[:10])}]\n"
-    return outputs + ([{"output_type": "stream", "name": "stdout", "text": words}] if left_out else [])
+    return outputs + (
+        [{"output_type": "stream", "name": "stdout", "text": words}] if left_out else []
+    )
 
 
 def _display(data: dict[str, str], metadata: object) -> dict[str, Any]:
@@ -422,8 +497,12 @@ def _display(data: dict[str, str], metadata: object) -> dict[str, Any]:
     for kind in IMAGES.keys() & data.keys():
         given = metadata.get(kind) if isinstance(metadata, Mapping) else None
         given = given if isinstance(given, Mapping) else {}
-        numbers = {name: given[name] for name in ("width", "height") if type(given.get(name)) is int}
-        sizes[kind] = {name: number for name, number in numbers.items() if 0 < number <= NUMBERS[name]}
+        numbers = {
+            name: given[name] for name in ("width", "height") if type(given.get(name)) is int
+        }
+        sizes[kind] = {
+            name: number for name, number in numbers.items() if 0 < number <= NUMBERS[name]
+        }
     sizes = {kind: size for kind, size in sizes.items() if size}
     return {"output_type": "display_data", "data": data, "metadata": sizes}
 
@@ -438,8 +517,8 @@ def _something(html: str) -> str:
     return html
 
 
-# How each kind is cleaned, and as what it is shown, the best form of a thing first. Formulas in an output stay TeX:
-# HTML that is cleaned again keeps no MathML.
+# How each kind is cleaned, and as what it is shown, the best form of a thing first. Formulas in an
+# output stay TeX: HTML that is cleaned again keeps no MathML.
 SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "text/html": ("text/html", lambda value: _something(clean_html(value))),
     "text/markdown": ("text/html", lambda value: _something(clean_html(_tex_markdown(value)))),
@@ -456,7 +535,9 @@ def _tex_markdown(source: object) -> str:
         html = _renderer(formulas, {})(plain_source(source, MAX_TEXT))
     except RecursionError as error:
         raise Unshowable("nested too deeply") from error
-    return formulas.pattern.sub(lambda match: f"<code>{escape(formulas.as_tex(match[0]))}</code>", html)
+    return formulas.pattern.sub(
+        lambda match: f"<code>{escape(formulas.as_tex(match[0]))}</code>", html
+    )
 
 
 # Verdicts
@@ -470,7 +551,8 @@ def is_ours(output: object) -> bool:
 
 
 def redrawn(output: Mapping[str, Any]) -> NotebookNode:
-    """A verdict of ours, its table drawn again from its data. Raises Unshowable where those are damaged."""
+    """A verdict of ours, its table drawn again from its data. Raises Unshowable where those are
+    damaged."""
     from nbformat.v4 import new_output
 
     try:
@@ -483,7 +565,8 @@ def redrawn(output: Mapping[str, Any]) -> NotebookNode:
 
 
 def verdict_data(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What `report.as_data` gave, with nothing else in it. Raises KeyError, TypeError or ValueError."""
+    """What `report.as_data` gave, with nothing else in it. Raises KeyError, TypeError or
+    ValueError."""
     points, max_points = float(data["points"]), float(data["max_points"])
     if not (math.isfinite(max_points) and 0 <= points <= max_points):
         raise ValueError("points outside their range")
@@ -508,7 +591,8 @@ def _case_data(case: Mapping[str, Any]) -> dict[str, str]:
 
 
 def inert_notebook(notebook: Mapping[str, Any]) -> NotebookNode:
-    """A graded notebook with everything in it inert: sources cut, outputs cleaned, nbgrader's metadata alone."""
+    """A graded notebook with everything in it inert: sources cut, outputs cleaned, nbgrader's
+    metadata alone."""
     from nbformat.v4 import new_notebook
 
     cells, names, room = [], set(), MAX_PAGE
@@ -520,7 +604,9 @@ def inert_notebook(notebook: Mapping[str, Any]) -> NotebookNode:
         names |= {name} - {None}
         room -= sum(_length(output) for output in clean.get("outputs", []))
         if room < 0 and clean.get("outputs"):
-            clean.outputs = [output for output in clean.outputs if is_ours(output)] + [note("too much to show")]
+            clean.outputs = [output for output in clean.outputs if is_ours(output)] + [
+                note("too much to show")
+            ]
         cells.append(clean)
     return new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
 
@@ -532,7 +618,9 @@ def inert_cell(cell: Mapping[str, Any]) -> NotebookNode:
     metadata = {"nbgrader": flags} if (flags := inert_flags(cell.get("metadata"))) else {}
     source = plain_source(cell.get("source", ""))
     if cell.get("cell_type") == "code":
-        outputs = cell_outputs(cell.get("outputs", []), is_check=flags.get("grade_id", "").startswith(CHECK))
+        outputs = cell_outputs(
+            cell.get("outputs", []), is_check=flags.get("grade_id", "").startswith(CHECK)
+        )
         made = new_code_cell(source, outputs=outputs, metadata=metadata)
     elif cell.get("cell_type") == "markdown":
         made = new_markdown_cell(source, metadata=metadata)
@@ -565,7 +653,12 @@ def inert_flags(metadata: object) -> dict[str, Any]:
     flags = {name: given.get(name) is True for name in ("grade", "solution", "task", "locked")}
     points = given.get("points", 0)
     is_number = type(points) in (int, float) and math.isfinite(points)
-    return {**flags, "grade_id": given["grade_id"], "points": points if is_number else 0, "schema_version": 3}
+    return {
+        **flags,
+        "grade_id": given["grade_id"],
+        "points": points if is_number else 0,
+        "schema_version": 3,
+    }
 
 
 def fenced(source: str) -> str:

@@ -1,7 +1,9 @@
-"""Driving one submission through the sandbox: cells, then checks, and going on after what hangs or dies.
+"""Driving one submission through the sandbox: cells, then checks, and going on after what hangs or
+dies.
 
-A cell or check that hangs or ends the process costs itself: the submission is started anew without it, and checks that
-are through are not asked again. What comes back is a transcript, plain data that decides nothing yet.
+A cell or check that hangs or ends the process costs itself: the submission is started anew without
+it, and checks that are through are not asked again. What comes back is a transcript, plain data
+that decides nothing yet.
 """
 
 from __future__ import annotations
@@ -12,7 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autograder.checking.outcome import KERNEL_DEATH, OUT_OF_MEMORY, TAMPERING, TIMEOUT, Failure, Outcome
+from autograder.checking.outcome import (
+    KERNEL_DEATH,
+    OUT_OF_MEMORY,
+    TAMPERING,
+    TIMEOUT,
+    Failure,
+    Outcome,
+)
 from autograder.grading.align import RUN, Cell, Role
 from autograder.grading.intake import seen
 from autograder.grading.learner_source import leads_elsewhere
@@ -39,7 +48,9 @@ CLOCK = 3  # a limit counts processor time; on the clock it is three times as lo
 MOST_STARTS = 25
 BEYOND = 2**63  # the runner sends no larger number
 MOST_OUTPUT = 16 * 2**20  # characters that all cells may show together
-MOST_NUMBERS = 256 * 2**20  # bytes of all outcomes together; those of an honest notebook take some kilobytes
+MOST_NUMBERS = (
+    256 * 2**20
+)  # bytes of all outcomes together; those of an honest notebook take some kilobytes
 
 
 @dataclass
@@ -49,7 +60,9 @@ class Transcript:
     outcomes: dict[str, list[Outcome | None]] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     cells: dict[str, CellRun] = field(default_factory=dict)
-    states: dict[str, str] = field(default_factory=dict)  # by exercise, where its answers could not be read
+    states: dict[str, str] = field(
+        default_factory=dict
+    )  # by exercise, where its answers could not be read
     evidence: list[str] = field(default_factory=list)
     tampered: set[str] = field(default_factory=set)  # the exercises whose process was tampered with
     seconds: float = 0.0
@@ -59,7 +72,8 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do: run a cell, mark where a check stands, read answers, or try a part of a check's cases."""
+    """One thing to do: run a cell, mark where a check stands, read answers, or try a part of a
+    check's cases."""
 
     kind: str
     name: str  # the cell's id or the exercise
@@ -92,7 +106,8 @@ def drive(sandbox: Sandbox, kit: Kit, cells: Sequence[Cell]) -> Transcript:
 
 
 def steps_of(kit: Kit, cells: Sequence[Cell]) -> list[Step]:
-    """What is to be done, in order: every cell, then released cases of every check, then hidden ones."""
+    """What is to be done, in order: every cell, then released cases of every check, then hidden
+    ones."""
     steps, parts = [], ([], [])
     for cell in cells:
         if cell.role in RUN:
@@ -113,10 +128,17 @@ class Drive:
         self.sandbox, self.kit, self.limits = sandbox, kit, sandbox.limits
         self.steps = steps_of(kit, cells)
         self.watches_calls = leads_elsewhere(cell.source for cell in cells if cell.role in RUN)
-        self.transcript = Transcript({name: [None] * ask.cases for name, ask in kit.asks.items() if ask.cases})
+        self.transcript = Transcript(
+            {name: [None] * ask.cases for name, ask in kit.asks.items() if ask.cases}
+        )
         self.left_out: set[Step] = set()
         self.output_left, self.numbers_left = MOST_OUTPUT, MOST_NUMBERS
-        self.actions = {"cell": self.cell, "mark": self.mark, "answers": self.answers, "check": self.check}
+        self.actions = {
+            "cell": self.cell,
+            "mark": self.mark,
+            "answers": self.answers,
+            "check": self.check,
+        }
 
     def run(self) -> Transcript:
         """Attempts until one comes through; what hangs or dies is left out of the next."""
@@ -170,7 +192,9 @@ class Drive:
             raise StepFailed(step, how_it_died(self.account(fork.end()))) from None
         except Malformed as error:
             self.account(fork.kill())
-            raise StepFailed(step, TAMPERING, f"it sent what the runner never sends: {error}") from None
+            raise StepFailed(
+                step, TAMPERING, f"it sent what the runner never sends: {error}"
+            ) from None
 
     def cell(self, fork: Fork, step: Step) -> None:
         """Run a cell and keep what it showed."""
@@ -178,7 +202,9 @@ class Drive:
         send_raw(fork.data, pack({"do": "cell", "source": step.source, "seconds": seconds}))
         header, _ = receive(fork.data, self.patience(seconds))
         outputs = self.in_bounds(outputs_of(header.get("outputs")))
-        self.transcript.cells.setdefault(step.name, CellRun(outputs, time.monotonic() - begun, state_in(header)))
+        self.transcript.cells.setdefault(
+            step.name, CellRun(outputs, time.monotonic() - begun, state_in(header))
+        )
         self.add_evidence(strings(header.get("tampered")))
 
     def in_bounds(self, outputs: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
@@ -186,7 +212,13 @@ class Drive:
         self.output_left -= sum(len(str(output)) for output in outputs)
         if self.output_left >= 0 or not outputs:
             return outputs
-        return ({"output_type": "stream", "name": "stdout", "text": "(left out: the notebook shows too much)\n"},)
+        return (
+            {
+                "output_type": "stream",
+                "name": "stdout",
+                "text": "(left out: the notebook shows too much)\n",
+            },
+        )
 
     def mark(self, fork: Fork, step: Step) -> None:
         """Say that a check stands here."""
@@ -207,7 +239,9 @@ class Drive:
         seconds = self.seconds(self.limits.check_seconds)
         limit = time.monotonic() + self.patience(seconds)
         outcomes = self.transcript.outcomes[step.name]
-        send_raw(fork.data, with_settings(step.request, seconds=seconds, watch_calls=self.watches_calls))
+        send_raw(
+            fork.data, with_settings(step.request, seconds=seconds, watch_calls=self.watches_calls)
+        )
         for number, case in enumerate(step.cases):
             header, tensors = receive(fork.data, max(limit - time.monotonic(), 0.01))
             if header.get("case") != number:
@@ -223,10 +257,13 @@ class Drive:
             self.fill(step.name, TIMEOUT)  # hidden cases would only wait as long again
 
     def is_done(self, step: Step) -> bool:
-        """Whether a step came through in an earlier attempt and leaves nothing behind that later ones need."""
+        """Whether a step came through in an earlier attempt and leaves nothing behind that later
+        ones need."""
         if step.kind == "answers":
             return step.name in self.transcript.answers or step.name in self.transcript.states
-        return step.kind == "check" and None not in [self.transcript.outcomes[step.name][case] for case in step.cases]
+        return step.kind == "check" and None not in [
+            self.transcript.outcomes[step.name][case] for case in step.cases
+        ]
 
     def note(self, failed: StepFailed) -> None:
         """Write down how a step failed, and leave it out from now on."""
@@ -246,7 +283,9 @@ class Drive:
         if exercise in self.transcript.outcomes:
             missing = Outcome(failure=Failure(state))
             known = self.transcript.outcomes[exercise]
-            self.transcript.outcomes[exercise] = [missing if outcome is None else outcome for outcome in known]
+            self.transcript.outcomes[exercise] = [
+                missing if outcome is None else outcome for outcome in known
+            ]
         elif exercise not in self.transcript.answers:
             self.transcript.states[exercise] = state
 

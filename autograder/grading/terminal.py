@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_EVERY = 5.0  # seconds between two lines where there is no terminal
-ATTENTION = (State.TIMEOUT, State.OUT_OF_MEMORY, State.KERNEL_DEATH, State.TAMPERING, State.GRADER_FAULT)
+ATTENTION = (
+    State.TIMEOUT,
+    State.OUT_OF_MEMORY,
+    State.KERNEL_DEATH,
+    State.TAMPERING,
+    State.GRADER_FAULT,
+)
 
 
 class Progress:
@@ -33,14 +39,22 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self.bar = Bar(*columns, console=self.console, transient=True)
             self.task = self.bar.add_task("starting", total=None)
             self.bar.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
@@ -54,7 +68,9 @@ class Progress:
         if done == total or now - self.last_line >= LINE_EVERY:
             self.last_line = now
             left = (now - self.begun) / done * (total - done)
-            self.console.print(f"{done} of {total} graded" + (f", about {left:.0f} s left" if left else ""))
+            self.console.print(
+                f"{done} of {total} graded" + (f", about {left:.0f} s left" if left else "")
+            )
 
 
 def summary(graded: Graded, unsafe: bool = False) -> Any:
@@ -64,10 +80,13 @@ def summary(graded: Graded, unsafe: bool = False) -> Any:
 
     lines = [Text(sentence(graded))]
     lines += [
-        Text(f"  {seen(student)}: {problem}", style="yellow") for student, problem in sorted(graded.problems.items())
+        Text(f"  {seen(student)}: {problem}", style="yellow")
+        for student, problem in sorted(graded.problems.items())
     ]
     for result in graded.results:
-        states = Counter(verdict.state for verdict in result.verdicts.values() if verdict.state in ATTENTION)
+        states = Counter(
+            verdict.state for verdict in result.verdicts.values() if verdict.state in ATTENTION
+        )
         if states:
             said = ", ".join(f"{state} in {count}" for state, count in states.items())
             lines.append(Text(f"  {result.student}: {said}", style="yellow"))
@@ -76,7 +95,12 @@ def summary(graded: Graded, unsafe: bool = False) -> Any:
     for student, notes in sorted(graded.notes.items()):
         lines += [Text(f"  {student}: {note}") for note in notes]
     if unsafe:
-        lines.append(Text("Graded WITHOUT a sandbox: learners' code could reach whatever you can.", style="bold red"))
+        lines.append(
+            Text(
+                "Graded WITHOUT a sandbox: learners' code could reach whatever you can.",
+                style="bold red",
+            )
+        )
     if graded.interrupted:
         lines.append(Text(f"Stopped; {graded.interrupted} are left. Run it again to go on."))
     return Group(*lines)

@@ -1,4 +1,5 @@
-"""From a transcript to verdicts. Runs outside the sandbox, and runs nothing of what the learner wrote."""
+"""From a transcript to verdicts. Runs outside the sandbox, and runs nothing of what the learner
+wrote."""
 
 from __future__ import annotations
 
@@ -15,12 +16,19 @@ from autograder.grading.align import RUN, Cell, Role
 from autograder.grading.result import CellRun
 from autograder.grading.session import Transcript
 
-KINDS = {"tensor", "array", "nothing (None)", *SCALARS.values(), *(f"tuple of {kind}s" for kind in SCALARS.values())}
+KINDS = {
+    "tensor",
+    "array",
+    "nothing (None)",
+    *SCALARS.values(),
+    *(f"tuple of {kind}s" for kind in SCALARS.values()),
+}
 DEVICES = {"cpu", "cuda", "mps", "meta"}
 
 
 def verdicts_of(key: Key, cells: Sequence[Cell], transcript: Transcript) -> dict[str, Verdict]:
-    """The verdict on every exercise of a submission. Adds to the transcript's evidence what its source says."""
+    """The verdict on every exercise of a submission. Adds to the transcript's evidence what its
+    source says."""
     written = source.read(cell.source for cell in cells if cell.role in RUN | {Role.CHECK})
     reaching = source.reaching_for_grader(written)
     transcript.evidence += [f"reaches for the process around it: {line}" for line in reaching]
@@ -34,40 +42,56 @@ def verdicts_of(key: Key, cells: Sequence[Cell], transcript: Transcript) -> dict
 
 
 def verdict_of(
-    exercise: ExerciseKey, cells: Sequence[Cell], transcript: Transcript, forbidden: Sequence[tuple[str, str]]
+    exercise: ExerciseKey,
+    cells: Sequence[Cell],
+    transcript: Transcript,
+    forbidden: Sequence[tuple[str, str]],
 ) -> Verdict:
     """The verdict on one exercise."""
     if exercise.answers:
         answers = transcript.answers.get(exercise.name)
         if answers is None:
-            return special(exercise, State(transcript.states.get(exercise.name, State.GRADER_FAULT)))
+            return special(
+                exercise, State(transcript.states.get(exercise.name, State.GRADER_FAULT))
+            )
         return judge_answers(exercise, answers)
     outcomes = transcript.outcomes.get(exercise.name, [])
     if len(outcomes) != len(exercise.cases) or None in outcomes:
         return special(exercise, State.GRADER_FAULT)
-    lines = {line.strip() for cell in cells if cell.role in RUN for line in cell.source.splitlines()}
+    lines = {
+        line.strip() for cell in cells if cell.role in RUN for line in cell.source.splitlines()
+    }
     outcomes = [
-        believed(outcome, exercise, case, lines) for outcome, case in zip(outcomes, exercise.cases, strict=True)
+        believed(outcome, exercise, case, lines)
+        for outcome, case in zip(outcomes, exercise.cases, strict=True)
     ]
     return judge(exercise, with_reason(exercise.name, cells, transcript.cells, outcomes), forbidden)
 
 
 def believed(outcome: Outcome, exercise: ExerciseKey, case: CaseKey, lines: Set[str]) -> Outcome:
-    """An outcome without what its process cannot have seen; of a hidden case, without words that may be its inputs.
+    """An outcome without what its process cannot have seen; of a hidden case, without words that
+    may be its inputs.
 
-    The names of types, parameters and source lines are the learner's to choose, while the code runs, too.
+    The names of types, parameters and source lines are the learner's to choose, while the code
+    runs, too.
     """
-    outcome = replace(outcome, shortcuts=tuple(name for name in outcome.shortcuts if name in exercise.forbid))
+    outcome = replace(
+        outcome, shortcuts=tuple(name for name in outcome.shortcuts if name in exercise.forbid)
+    )
     if not case.hidden:
         return outcome
     values = {
-        name: value if is_plain(value) else replace(value, kind="an object of another kind", device="cpu")
+        name: value
+        if is_plain(value)
+        else replace(value, kind="an object of another kind", device="cpu")
         for name, value in outcome.values.items()
     }
     failure = outcome.failure
     if failure is not None and failure.line not in lines:
         failure = replace(failure, line="", number=0)
-    return replace(outcome, values=values, failure=failure, changed=("an input",) if outcome.changed else ())
+    return replace(
+        outcome, values=values, failure=failure, changed=("an input",) if outcome.changed else ()
+    )
 
 
 def is_plain(value: Value) -> bool:
@@ -78,10 +102,17 @@ def is_plain(value: Value) -> bool:
 def with_reason(
     exercise: str, cells: Sequence[Cell], runs: Mapping[str, CellRun], outcomes: Sequence[Outcome]
 ) -> Sequence[Outcome]:
-    """The outcomes; where the exercise is not there because its own cell failed, with that as the reason."""
-    if any(outcome.failure is None or outcome.failure.kind != NOT_ATTEMPTED for outcome in outcomes):
+    """The outcomes; where the exercise is not there because its own cell failed, with that as the
+    reason."""
+    if any(
+        outcome.failure is None or outcome.failure.kind != NOT_ATTEMPTED for outcome in outcomes
+    ):
         return outcomes
-    own = [runs.get(cell.id, CellRun()) for cell in cells if cell.role is Role.EXERCISE and cell.name == exercise]
+    own = [
+        runs.get(cell.id, CellRun())
+        for cell in cells
+        if cell.role is Role.EXERCISE and cell.name == exercise
+    ]
     failure = next((failure for run in own if (failure := failure_of(run))), None)
     return [Outcome(failure=failure) for _ in outcomes] if failure else outcomes
 
@@ -91,7 +122,11 @@ def failure_of(run: CellRun) -> Failure | None:
     if run.state:
         return Failure(run.state)
     errors = [output for output in run.outputs if output["output_type"] == "error"]
-    return Failure(errors[0]["ename"], f"in the exercise's cell: {first_line(errors[0])}") if errors else None
+    return (
+        Failure(errors[0]["ename"], f"in the exercise's cell: {first_line(errors[0])}")
+        if errors
+        else None
+    )
 
 
 def first_line(error: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""Where submissions run: lanes on this machine, or workers of a Dask cluster. Each turns one into a transcript."""
+"""Where submissions run: lanes on this machine, or workers of a Dask cluster. Each turns one into a
+transcript."""
 
 from __future__ import annotations
 
@@ -48,7 +49,12 @@ class Ended:
 
 def private_paths() -> list[Path]:
     """What no submission may see on any machine: the solutions, and the home of whoever grades."""
-    paths = [PACKAGES / "solutions", PACKAGES / ".git", PACKAGES / "gradebook.db", PACKAGES / "submitted"]
+    paths = [
+        PACKAGES / "solutions",
+        PACKAGES / ".git",
+        PACKAGES / "gradebook.db",
+        PACKAGES / "submitted",
+    ]
     with contextlib.suppress(RuntimeError):
         paths += [Path.home() / name for name in (".ssh", ".bashrc", ".profile", ".config")]
     return paths
@@ -56,7 +62,9 @@ def private_paths() -> list[Path]:
 
 def cores() -> int:
     """How many lanes this machine has room for."""
-    return max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
+    return max(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1
+    )
 
 
 class Lanes:
@@ -75,14 +83,18 @@ class Lanes:
         proven(self._sandbox)
 
     def run(self, kit: Kit, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
-        """Run submissions; each comes back when it is through. Who stops half-way closes the lanes."""
+        """Run submissions; each comes back when it is through. Who stops half-way closes the
+        lanes."""
         with ThreadPoolExecutor(self.workers) as pool:
-            waiting = {pool.submit(self.one, kit, student, cells) for student, cells in jobs.items()}
+            waiting = {
+                pool.submit(self.one, kit, student, cells) for student, cells in jobs.items()
+            }
             try:
                 yield from as_they_end(waiting)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                self.close()  # what is still running ends with its sandbox; nobody waits for a loop without end
+                # what is still running ends with its sandbox; nobody waits for a loop without end
+                self.close()
                 raise
 
     def one(self, kit: Kit, student: str, cells: Sequence[Cell]) -> Ended:
@@ -121,7 +133,8 @@ class Lanes:
 
 
 def proven(sandbox: Sandbox) -> Sandbox:
-    """The sandbox, ready and seen to hold what it promises. Raises SandboxError; then it is closed."""
+    """The sandbox, ready and seen to hold what it promises. Raises SandboxError; then it is
+    closed."""
     try:
         sandbox.wait_until_ready()
         sandbox.must_hold()
@@ -143,7 +156,8 @@ def as_they_end(waiting: set[Future]) -> Iterator[Ended]:
 
 
 class Cluster:
-    """The same work on the workers of a Dask cluster. Each worker keeps a warm sandbox of its own."""
+    """The same work on the workers of a Dask cluster. Each worker keeps a warm sandbox of its
+    own."""
 
     def __init__(self, settings: Settings, address: str):
         self.settings = settings
@@ -151,14 +165,21 @@ class Cluster:
             from distributed import Client
         except ModuleNotFoundError:
             raise CourseError(
-                "Grading on a cluster needs the package distributed: `pip install -c constraints.txt -e '.[grading]'`."
+                "Grading on a cluster needs the package distributed: `pip install -c"
+                " constraints.txt -e '.[grading]'`."
             ) from None
         try:
             self.client = Client(address, timeout=CLUSTER_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
-            raise CourseError(f"No Dask scheduler answers at {address} ({error}): is it running?") from error
-        except AssertionError as error:  # all that Dask says when its own thread does not start within ten seconds
-            raise CourseError(f"Dask did not start, so {address} was not asked: is this machine too busy?") from error
+            raise CourseError(
+                f"No Dask scheduler answers at {address} ({error}): is it running?"
+            ) from error
+        except (
+            AssertionError
+        ) as error:  # all that Dask says when its own thread does not start within ten seconds
+            raise CourseError(
+                f"Dask did not start, so {address} was not asked: is this machine too busy?"
+            ) from error
 
     def wait_until_ready(self) -> None:
         """See that there are workers, and that they run this very grader. Raises CourseError."""
@@ -166,11 +187,15 @@ class Cluster:
 
         workers = list(self.client.scheduler_info(n_workers=-1)["workers"])
         if not workers:
-            raise CourseError("The Dask cluster has no workers: start some with `dask worker ADDRESS`.")
+            raise CourseError(
+                "The Dask cluster has no workers: start some with `dask worker ADDRESS`."
+            )
         ours, problems = grader_digest(), []
         for worker, found in self.client.run(ready_worker, self.settings).items():
             if isinstance(found, str) and found != ours:
-                problems.append(f"{worker}: {found if ' ' in found else 'another version of the course'}")
+                problems.append(
+                    f"{worker}: {found if ' ' in found else 'another version of the course'}"
+                )
         if problems:
             raise CourseError(f"Workers of the cluster cannot grade: {'; '.join(problems)}.")
 
@@ -180,7 +205,9 @@ class Cluster:
 
         kit_there = self.client.scatter(kit, broadcast=True, hash=False)
         futures = {
-            self.client.submit(run_on_worker, self.settings, kit_there, student, cells, pure=False): student
+            self.client.submit(
+                run_on_worker, self.settings, kit_there, student, cells, pure=False
+            ): student
             for student, cells in jobs.items()
         }
         try:

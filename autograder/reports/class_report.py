@@ -1,6 +1,7 @@
 """The class report: how a unit went, who held which misconception, and what needs a person.
 
-Its source is the results in `.grading/UNIT/`; grades given by hand come from nbgrader's gradebook where there is one.
+Its source is the results in `.grading/UNIT/`; grades given by hand come from nbgrader's gradebook
+where there is one.
 """
 
 from __future__ import annotations
@@ -40,22 +41,32 @@ SUBMITTED, GRADEBOOK, CONFIG = "submitted", "gradebook.db", "nbgrader_config.py"
 FEWEST_FOR_DISCRIMINATION = 10
 FEWEST_FOR_OUTLIERS = 5
 TOO_EASY, TOO_HARD, OFTEN_LEFT_OUT, WEAK = 0.95, 0.3, 0.3, 0.2
-OUTLYING = 3.5  # robust standard deviations (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)
+OUTLYING = (
+    3.5  # robust standard deviations (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)
+)
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 MOST_CHART_ROWS, MOST_TERMINAL_ROWS, COMMONEST_MESSAGES = 20, 30, 3
 CUT_SHORT_STATES = (State.KERNEL_DEATH, State.OUT_OF_MEMORY, State.TIMEOUT)
 
 # What a person is asked to look at, the most pressing first, and what to do about it.
 CONCERNS = {
-    "tampering suspected": "Counted as nothing until you look at the submission and grade it in formgrader.",
-    "signs of tampering": "What the grader noticed while the submission ran; points are what the answers earned.",
+    "tampering suspected": (
+        "Counted as nothing until you look at the submission and grade it in formgrader."
+    ),
+    "signs of tampering": (
+        "What the grader noticed while the submission ran; points are what the answers earned."
+    ),
     "grader fault": "Nothing was given or taken: grade again, and report the fault if it stays.",
     "refused": "Not graded at all: the file has to be handed in again, or mended by hand.",
     "unreadable result": "The record of the grading is damaged: grade these submissions again.",
     "not graded yet": "Handed in, without a result so far.",
     "kernel death": "The notebook ended its own process; what stands before it was graded.",
-    "out of memory": "A limit was hit; if an honest answer needs more, raise the limit and grade again.",
-    "timeout": "A limit was hit; if an honest answer takes longer, raise the limit and grade again.",
+    "out of memory": (
+        "A limit was hit; if an honest answer needs more, raise the limit and grade again."
+    ),
+    "timeout": (
+        "A limit was hit; if an honest answer takes longer, raise the limit and grade again."
+    ),
     "graded without a sandbox": "This code ran with your own rights.",
     "waits for a grade by hand": "Written answers that nobody has graded yet.",
     "repaired": "Notebooks that were put back in line with the release; nothing was lost.",
@@ -91,8 +102,9 @@ class Standing:
 class ExerciseSummary:
     """How the class did in one exercise.
 
-    mean: share of the points, what was left out counting nothing. discrimination: corrected item-total correlation,
-    with its 95 % interval; None where it cannot be told. unexplained: mistakes that no misconception explains.
+    mean: share of the points, what was left out counting nothing. discrimination: corrected
+    item-total correlation, with its 95 % interval; None where it cannot be told. unexplained:
+    mistakes that no misconception explains.
     """
 
     name: str
@@ -181,7 +193,11 @@ class ClassReport:
     @property
     def shares(self) -> list[float]:
         """Each graded submission's share of the checks' points."""
-        return [item.points / item.max_points for item in self.standings if item.points is not None and item.max_points]
+        return [
+            item.points / item.max_points
+            for item in self.standings
+            if item.points is not None and item.max_points
+        ]
 
     @property
     def open_concerns(self) -> list[Concern]:
@@ -193,8 +209,11 @@ class ClassReport:
         return terminal_view(self)
 
 
-def class_report(course: Path, unit: str, hide_names: bool = False, db_url: str | None = None) -> ClassReport:
-    """The report on a unit. unit: its name or number. db_url: the gradebook's, where nbgrader's settings do not say.
+def class_report(
+    course: Path, unit: str, hide_names: bool = False, db_url: str | None = None
+) -> ClassReport:
+    """The report on a unit. unit: its name or number. db_url: the gradebook's, where nbgrader's
+    settings do not say.
 
     Raises CourseError for a unit that the course does not have.
     """
@@ -206,7 +225,9 @@ def class_report(course: Path, unit: str, hide_names: bool = False, db_url: str 
     names = Pseudonyms(read_secret(course), students, people) if hide_names else Names()
     missing = [Concern("unreadable result", student) for student in unreadable]
     graded = {*(result.student for result in results), *unreadable}
-    missing += [Concern("not graded yet", student) for student in handed_in if student not in graded]
+    missing += [
+        Concern("not graded yet", student) for student in handed_in if student not in graded
+    ]
     return summarise(unit, results, by_hand, missing, notes, names)
 
 
@@ -218,25 +239,37 @@ def summarise(
     notes: Sequence[str] = (),
     names: Names | None = None,
 ) -> ClassReport:
-    """The report on these results. by_hand: by student and cell. Every name in it goes through `names`."""
+    """The report on these results. by_hand: by student and cell. Every name in it goes through
+    `names`."""
     names, by_hand = names or Names(), by_hand or {}
     graded = [result for result in results if result.verdicts]
     order = list(dict.fromkeys(name for result in graded for name in result.verdicts))
     slow, median_seconds = slow_ones(results)
-    found = [*concerns, *(concern for result in results for concern in concerns_of(result, by_hand))]
+    found = [
+        *concerns,
+        *(concern for result in results for concern in concerns_of(result, by_hand)),
+    ]
     found += versions(results) + waiting_answers(results, by_hand)
     rank = {kind: place for place, kind in enumerate(CONCERNS)}
     hidden = [hide_concern(concern, names) for concern in found]
     return ClassReport(
         unit=unit,
         made=now(),
-        standings=tuple(sorted((standing(result, by_hand, names) for result in results), key=lambda one: one.student)),
+        standings=tuple(
+            sorted(
+                (standing(result, by_hand, names) for result in results),
+                key=lambda one: one.student,
+            )
+        ),
         exercises=tuple(exercise_summary(name, graded, by_hand, names) for name in order),
         mistakes=tuple(mistakes(graded, order, names)),
         questions=tuple(questions(by_hand)),
         concerns=tuple(sorted(hidden, key=lambda one: (rank[one.kind], one.student, one.where))),
         outliers=tuple(
-            Outlier(names.of(one.student), one.seconds, plain(names.hide(one.cell)), one.cell_seconds) for one in slow
+            Outlier(
+                names.of(one.student), one.seconds, plain(names.hide(one.cell)), one.cell_seconds
+            )
+            for one in slow
         ),
         median_seconds=median_seconds,
         notes=tuple(map(names.hide, notes)),
@@ -248,37 +281,57 @@ def summarise(
 
 
 def find_unit(course: Path, name: str) -> str:
-    """The unit of a course folder by name or number. Raises CourseError that lists what there is."""
+    """The unit of a course folder by name or number. Raises CourseError that lists what there
+    is."""
     course = Path(course)
     if not course.is_dir():
         raise CourseError(f"There is no folder {course}: name the course's folder with --course.")
     folders = [SOLUTIONS, COURSE, FOLDER, f"{SUBMITTED}/*"]
-    found = sorted({path.name for folder in folders for path in course.glob(f"{folder}/{UNIT}") if path.is_dir()})
+    found = sorted(
+        {
+            path.name
+            for folder in folders
+            for path in course.glob(f"{folder}/{UNIT}")
+            if path.is_dir()
+        }
+    )
     wanted = name.strip("/")
-    matches = [unit for unit in found if unit == wanted] or [unit for unit in found if unit[:2] == wanted]
+    matches = [unit for unit in found if unit == wanted] or [
+        unit for unit in found if unit[:2] == wanted
+    ]
     if len(matches) == 1:
         return matches[0]
     if not found:
-        raise CourseError(f"{course} holds no unit: run this in the course's folder, or name it with --course.")
+        raise CourseError(
+            f"{course} holds no unit: run this in the course's folder, or name it with --course."
+        )
     raise CourseError(f"There is no unit {name}: the units here are {', '.join(found)}.")
 
 
 def read_results(course: Path, unit: str) -> tuple[list[Result], list[str]]:
     """Every result of a unit, and the students whose result cannot be read."""
     kept = Results(course)
-    found = {path.stem: kept.read(unit, path.stem) for path in sorted((kept.folder / unit).glob("*.json"))}
-    return [result for result in found.values() if result], [name for name, result in found.items() if not result]
+    found = {
+        path.stem: kept.read(unit, path.stem)
+        for path in sorted((kept.folder / unit).glob("*.json"))
+    }
+    return [result for result in found.values() if result], [
+        name for name, result in found.items() if not result
+    ]
 
 
 def submitted_students(course: Path, unit: str) -> list[str]:
     """Who handed the unit in."""
-    return sorted(path.parent.name for path in (Path(course) / SUBMITTED).glob(f"*/{unit}") if path.is_dir())
+    return sorted(
+        path.parent.name for path in (Path(course) / SUBMITTED).glob(f"*/{unit}") if path.is_dir()
+    )
 
 
 def read_gradebook(
     course: Path, unit: str, db_url: str | None = None
 ) -> tuple[dict[str, dict[str, HandGrade]], dict[str, tuple[str, ...]], list[str]]:
-    """(grades by hand, other names of each student, notes). Without a gradebook there are none; nothing is written."""
+    """(grades by hand, other names of each student, notes). Without a gradebook there are none;
+    nothing is written."""
     if db_url is None and not any((Path(course) / name).exists() for name in (GRADEBOOK, CONFIG)):
         return {}, {}, []
     try:
@@ -287,17 +340,23 @@ def read_gradebook(
         return {}, {}, []
     except Exception as error:  # sqlalchemy's, the driver's, or the configuration's own
         reason = plain(str(error).splitlines()[0] if str(error) else "", 120)
-        note = f"The gradebook could not be read, so grades by hand are left out ({type(error).__name__}: {reason})."
+        note = (
+            "The gradebook could not be read, so grades by hand are left out"
+            f" ({type(error).__name__}: {reason})."
+        )
         return {}, {}, [note]
 
 
 def gradebook_url(course: Path, db_url: str | None = None) -> str:
-    """Where nbgrader keeps the gradebook of a course folder. Raises FileNotFoundError for a file that is not there."""
+    """Where nbgrader keeps the gradebook of a course folder. Raises FileNotFoundError for a file
+    that is not there."""
     from nbgrader.coursedir import CourseDirectory
     from traitlets.config import Config, PyFileConfigLoader
 
     path = course / CONFIG
-    config = PyFileConfigLoader(CONFIG, path=str(course)).load_config() if path.exists() else Config()
+    config = (
+        PyFileConfigLoader(CONFIG, path=str(course)).load_config() if path.exists() else Config()
+    )
     config.CourseDirectory.root = str(course.resolve())
     url = db_url or CourseDirectory(config=config).db_url
     file = Path(url.removeprefix("sqlite:///"))
@@ -306,8 +365,17 @@ def gradebook_url(course: Path, db_url: str | None = None) -> str:
     return url
 
 
-def _query(url: str, unit: str) -> tuple[dict[str, dict[str, HandGrade]], dict[str, tuple[str, ...]]]:
-    from nbgrader.api import Assignment, BaseCell, Grade, Student, SubmittedAssignment, SubmittedNotebook
+def _query(
+    url: str, unit: str
+) -> tuple[dict[str, dict[str, HandGrade]], dict[str, tuple[str, ...]]]:
+    from nbgrader.api import (
+        Assignment,
+        BaseCell,
+        Grade,
+        Student,
+        SubmittedAssignment,
+        SubmittedNotebook,
+    )
     from sqlalchemy import create_engine
     from sqlalchemy.orm import Session
 
@@ -318,14 +386,20 @@ def _query(url: str, unit: str) -> tuple[dict[str, dict[str, HandGrade]], dict[s
             rows = (
                 session.query(*wanted, Grade.needs_manual_grade, Grade.max_score)
                 .join(SubmittedNotebook, Grade.notebook_id == SubmittedNotebook.id)
-                .join(SubmittedAssignment, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+                .join(
+                    SubmittedAssignment, SubmittedNotebook.assignment_id == SubmittedAssignment.id
+                )
                 .join(Assignment, SubmittedAssignment.assignment_id == Assignment.id)
                 .join(BaseCell, Grade.cell_id == BaseCell.id)
                 .filter(Assignment.name == unit)
                 .all()
             )
             people = session.query(
-                Student.id, Student.first_name, Student.last_name, Student.email, Student.lms_user_id
+                Student.id,
+                Student.first_name,
+                Student.last_name,
+                Student.email,
+                Student.lms_user_id,
             ).all()
     finally:
         engine.dispose()
@@ -335,21 +409,31 @@ def _query(url: str, unit: str) -> tuple[dict[str, dict[str, HandGrade]], dict[s
         if not is_check or manual is not None:  # a check's own points are the result's
             decided = None if waits else float(score)
             grades.setdefault(student, {})[cell] = HandGrade(decided, float(most or 0), is_check)
-    return grades, {student: tuple(str(name) for name in others if name) for student, *others in people}
+    return grades, {
+        student: tuple(str(name) for name in others if name) for student, *others in people
+    }
 
 
 # One submission
 
 
-def standing(result: Result, by_hand: Mapping[str, Mapping[str, HandGrade]], names: Names) -> Standing:
+def standing(
+    result: Result, by_hand: Mapping[str, Mapping[str, HandGrade]], names: Names
+) -> Standing:
     """Where one submission stands, grades by hand in the place of the check's."""
     earned = [decided_points(result, name, by_hand) for name in result.verdicts]
     written = [grade for grade in by_hand.get(result.student, {}).values() if not grade.is_check]
     waiting = sum(grade.points is None for grade in written)
-    said = out_of(sum(grade.points or 0 for grade in written), sum(grade.max_points for grade in written))
+    said = out_of(
+        sum(grade.points or 0 for grade in written), sum(grade.max_points for grade in written)
+    )
     return Standing(
         names.of(result.student),
-        round(sum(item or 0 for item in earned), 2) if result.verdicts and not result.refused else None,
+        (
+            round(sum(item or 0 for item in earned), 2)
+            if result.verdicts and not result.refused
+            else None
+        ),
         result.max_points,
         {name: state_in_words(verdict) for name, verdict in result.verdicts.items()},
         (said + (f", {waiting} waiting" if waiting else "")) if written else "",
@@ -360,7 +444,11 @@ def standing(result: Result, by_hand: Mapping[str, Mapping[str, HandGrade]], nam
 def state_in_words(verdict: Verdict) -> str:
     """`right`, `wrong (0.5 of 3)`."""
     partly = 0 < verdict.points < verdict.max_points
-    return f"{verdict.state} ({out_of(verdict.points, verdict.max_points)})" if partly else str(verdict.state)
+    return (
+        f"{verdict.state} ({out_of(verdict.points, verdict.max_points)})"
+        if partly
+        else str(verdict.state)
+    )
 
 
 def out_of(earned: float, most: float) -> str:
@@ -368,7 +456,9 @@ def out_of(earned: float, most: float) -> str:
     return f"{points(earned)} of {points(most)}"
 
 
-def decided_points(result: Result, exercise: str, by_hand: Mapping[str, Mapping[str, HandGrade]]) -> float | None:
+def decided_points(
+    result: Result, exercise: str, by_hand: Mapping[str, Mapping[str, HandGrade]]
+) -> float | None:
     """The points that stand for an exercise; None while a person must look."""
     verdict = result.verdicts[exercise]
     given = by_hand.get(result.student, {}).get(f"{CHECK}{exercise}")
@@ -383,12 +473,20 @@ def concerns_of(result: Result, by_hand: Mapping[str, Mapping[str, HandGrade]]) 
     found = [Concern("refused", student, what=result.refused)] if result.refused else []
     for name, state in result.waiting.items():
         given = by_hand.get(student, {}).get(f"{CHECK}{name}")
-        done = f"{out_of(given.points, given.max_points)} by hand" if given and given.points is not None else ""
+        done = (
+            f"{out_of(given.points, given.max_points)} by hand"
+            if given and given.points is not None
+            else ""
+        )
         found.append(Concern(str(state), student, name, first_message(result.verdicts[name]), done))
     found += [Concern("signs of tampering", student, what=sign) for sign in result.evidence]
     for state in CUT_SHORT_STATES:
         places = [name for name, verdict in result.verdicts.items() if verdict.state is state]
-        places += [f"cell {name}" for name, run in result.cells.items() if run.state == state and name not in places]
+        places += [
+            f"cell {name}"
+            for name, run in result.cells.items()
+            if run.state == state and name not in places
+        ]
         if places:
             found.append(Concern(str(state), student, ", ".join(places)))
     found += [Concern("repaired", student, what=note) for note in result.notes]
@@ -399,13 +497,22 @@ def concerns_of(result: Result, by_hand: Mapping[str, Mapping[str, HandGrade]]) 
 
 def first_message(verdict: Verdict) -> str:
     """What was wrong first."""
-    return next((case.message for case in verdict.cases if case.state is not State.RIGHT and case.message), "")
+    return next(
+        (case.message for case in verdict.cases if case.state is not State.RIGHT and case.message),
+        "",
+    )
 
 
 def hide_concern(concern: Concern, names: Names) -> Concern:
     """The same with every name hidden that is to be hidden."""
     where, what = (plain(names.hide(text[: 4 * LONGEST])) for text in (concern.where, concern.what))
-    return Concern(concern.kind, names.of(concern.student) if concern.student else "", where, what, concern.settled)
+    return Concern(
+        concern.kind,
+        names.of(concern.student) if concern.student else "",
+        where,
+        what,
+        concern.settled,
+    )
 
 
 def versions(results: Sequence[Result]) -> list[Concern]:
@@ -414,7 +521,11 @@ def versions(results: Sequence[Result]) -> list[Concern]:
     digests = Counter(result.grader for result in graded)
     usual = digests.most_common(1)[0][0] if digests else ""
     return [
-        Concern("several versions", result.student, what=f"graded {result.graded_at}, unlike most of the class")
+        Concern(
+            "several versions",
+            result.student,
+            what=f"graded {result.graded_at}, unlike most of the class",
+        )
         for result in graded
         if result.grader != usual
     ]
@@ -424,16 +535,22 @@ def versions(results: Sequence[Result]) -> list[Concern]:
 
 
 def exercise_summary(
-    name: str, graded: Sequence[Result], by_hand: Mapping[str, Mapping[str, HandGrade]], names: Names
+    name: str,
+    graded: Sequence[Result],
+    by_hand: Mapping[str, Mapping[str, HandGrade]],
+    names: Names,
 ) -> ExerciseSummary:
     """How the class did in one exercise."""
     those = [result for result in graded if name in result.verdicts]
     verdicts = [result.verdicts[name] for result in those]
-    kinds = Counter(kind_of(result.verdicts[name], decided_points(result, name, by_hand)) for result in those)
+    kinds = Counter(
+        kind_of(result.verdicts[name], decided_points(result, name, by_hand)) for result in those
+    )
     shares = [
         decided / result.verdicts[name].max_points
         for result in those
-        if (decided := decided_points(result, name, by_hand)) is not None and result.verdicts[name].max_points
+        if (decided := decided_points(result, name, by_hand)) is not None
+        and result.verdicts[name].max_points
     ]
     mean = statistics.fmean(shares) if shares else None
     correlation, interval = discrimination(name, graded, by_hand)
@@ -467,7 +584,11 @@ def kind_of(verdict: Verdict, decided: float | None) -> str:
 
 def is_unexplained(verdict: Verdict) -> bool:
     """Whether an answer is wrong for a reason that no misconception names."""
-    return verdict.state in (State.WRONG, State.ERROR) and verdict.diagnosis is None and not verdict.shortcuts
+    return (
+        verdict.state in (State.WRONG, State.ERROR)
+        and verdict.diagnosis is None
+        and not verdict.shortcuts
+    )
 
 
 def discrimination(
@@ -475,24 +596,32 @@ def discrimination(
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Correlation of an exercise with the sum of the others, and its 95 % interval (Fisher's z).
 
-    Submissions in which nothing was attempted say nothing about an exercise, and those that wait for a person nothing
-    yet. None below ten submissions, and where all have the same points.
+    Submissions in which nothing was attempted say nothing about an exercise, and those that wait
+    for a person nothing yet. None below ten submissions, and where all have the same points.
     """
     pairs = []
     for result in graded:
         earned = {other: decided_points(result, other, by_hand) for other in result.verdicts}
-        touched = any(verdict.state is not State.NOT_ATTEMPTED for verdict in result.verdicts.values())
+        touched = any(
+            verdict.state is not State.NOT_ATTEMPTED for verdict in result.verdicts.values()
+        )
         if name in earned and touched and None not in earned.values():
             pairs.append((earned[name], sum(earned.values()) - earned[name]))
     ones, others = [one for one, _ in pairs], [rest for _, rest in pairs]
-    if len(pairs) < FEWEST_FOR_DISCRIMINATION or max(ones) == min(ones) or max(others) - min(others) < 1e-9:
+    if (
+        len(pairs) < FEWEST_FOR_DISCRIMINATION
+        or max(ones) == min(ones)
+        or max(others) - min(others) < 1e-9
+    ):
         return None, None
     found = statistics.correlation(ones, others)
     middle, wide = math.atanh(min(max(found, -0.9999), 0.9999)), 1.96 / math.sqrt(len(pairs) - 3)
     return found, (math.tanh(middle - wide), math.tanh(middle + wide))
 
 
-def remarks(decided: int, mean: float | None, left_out: float, correlation: float | None) -> list[str]:
+def remarks(
+    decided: int, mean: float | None, left_out: float, correlation: float | None
+) -> list[str]:
     """What an author should look at; nothing where too few submissions say too little."""
     if decided < FEWEST_FOR_DISCRIMINATION or mean is None:
         return []
@@ -531,7 +660,10 @@ def mistakes_of(verdict: Verdict, names: Names) -> list[tuple[str, str]]:
     if verdict.diagnosis:
         return [(verdict.diagnosis.name, verdict.diagnosis.hint)]
     used = sorted({plain(names.hide(name[:LONGEST]), 60) for name, _ in verdict.shortcuts})
-    return [(f"forbidden shortcut: {name}", "The exercise is about writing what this does.") for name in used]
+    return [
+        (f"forbidden shortcut: {name}", "The exercise is about writing what this does.")
+        for name in used
+    ]
 
 
 def questions(by_hand: Mapping[str, Mapping[str, HandGrade]]) -> list[Question]:
@@ -551,18 +683,23 @@ def _question(cell: str, grades: Sequence[HandGrade]) -> Question:
     return Question(cell, most, len(given), len(grades) - len(given), mean)
 
 
-def waiting_answers(results: Sequence[Result], by_hand: Mapping[str, Mapping[str, HandGrade]]) -> list[Concern]:
+def waiting_answers(
+    results: Sequence[Result], by_hand: Mapping[str, Mapping[str, HandGrade]]
+) -> list[Concern]:
     """Submissions with written answers that nobody has graded."""
     found = []
     for student in dict.fromkeys([*(result.student for result in results), *by_hand]):
         grades = by_hand.get(student, {}).items()
-        cells = sorted(cell for cell, grade in grades if grade.points is None and not grade.is_check)
+        cells = sorted(
+            cell for cell, grade in grades if grade.points is None and not grade.is_check
+        )
         found += [Concern("waits for a grade by hand", student, ", ".join(cells))] if cells else []
     return found
 
 
 def slow_ones(results: Sequence[Result]) -> tuple[list[Outlier], float | None]:
-    """Submissions far slower than the others, by median and median absolute deviation; and the median, in seconds."""
+    """Submissions far slower than the others, by median and median absolute deviation; and the
+    median, in seconds."""
     timed = [result for result in results if not result.refused and result.seconds > 0]
     if not timed:
         return [], None
@@ -570,14 +707,18 @@ def slow_ones(results: Sequence[Result]) -> tuple[list[Outlier], float | None]:
     if len(timed) < FEWEST_FOR_OUTLIERS:
         return [], median
     spread = MAD_TO_SIGMA * statistics.median(abs(result.seconds - median) for result in timed)
-    spread = max(spread, 0.05 * median, 0.1)  # a class that takes the same time to the blink has no outliers
+    spread = max(
+        spread, 0.05 * median, 0.1
+    )  # a class that takes the same time to the blink has no outliers
     slow = [result for result in timed if result.seconds > median + OUTLYING * spread]
     return [_outlier(result) for result in sorted(slow, key=lambda one: -one.seconds)], median
 
 
 def _outlier(result: Result) -> Outlier:
     cell = max(result.cells, key=lambda name: result.cells[name].seconds, default="")
-    return Outlier(result.student, result.seconds, cell, result.cells[cell].seconds if cell else 0.0)
+    return Outlier(
+        result.student, result.seconds, cell, result.cells[cell].seconds if cell else 0.0
+    )
 
 
 def histogram(shares: Iterable[float]) -> list[tuple[str, int]]:
@@ -626,14 +767,19 @@ def score_chart(shares: Sequence[float]) -> Any:
     """The distribution of scores."""
     bins = histogram(shares)
     said = ", ".join(f"{count} at {label}" for label, count in bins if count) or "no submission"
-    return columns(bins, f"Submissions by share of the points: {said}.", "share of the checks' points")
+    return columns(
+        bins, f"Submissions by share of the points: {said}.", "share of the checks' points"
+    )
 
 
 def exercise_chart(exercises: Sequence[ExerciseSummary]) -> Any:
     """Full, part, none, left out and undecided, an exercise a bar."""
     rows = [(item.name, parts_of(item), percent(item.mean)) for item in exercises]
     said = "; ".join(f"{item.name} {percent(item.mean)} of the points" for item in exercises)
-    return stacks(rows, f"How many submissions got full points, a part, none, or left an exercise out: {said}.")
+    return stacks(
+        rows,
+        f"How many submissions got full points, a part, none, or left an exercise out: {said}.",
+    )
 
 
 def parts_of(item: ExerciseSummary) -> list[Part]:
@@ -649,7 +795,9 @@ def parts_of(item: ExerciseSummary) -> list[Part]:
 
 def mistake_chart(found: Sequence[Mistake]) -> Any:
     """The commonest misconceptions."""
-    rows = [(f"{item.exercise}: {item.name}", len(item.students)) for item in found[:MOST_CHART_ROWS]]
+    rows = [
+        (f"{item.exercise}: {item.name}", len(item.students)) for item in found[:MOST_CHART_ROWS]
+    ]
     said = "; ".join(f"{label}, {count}" for label, count in rows)
     return bars(rows, f"How many submissions had each misconception: {said}.")
 
@@ -659,7 +807,10 @@ def terminal_view(report: ClassReport) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    lines: list[Any] = [Text(headline(report), style="bold"), *(Text(note, style="yellow") for note in report.notes)]
+    lines: list[Any] = [
+        Text(headline(report), style="bold"),
+        *(Text(note, style="yellow") for note in report.notes),
+    ]
     if report.exercises:
         lines += ["", _exercise_table(report)]
     if report.mistakes:
@@ -668,7 +819,10 @@ def terminal_view(report: ClassReport) -> RenderableType:
         lines += [Text("Needs a person", style="bold"), _concern_table(report)]
     for slow in report.outliers[:MOST_TERMINAL_ROWS]:
         where = f", {slow.cell_seconds:.1f} s of it in cell {slow.cell}" if slow.cell else ""
-        took = f"{slow.student} took {slow.seconds:.1f} s{where}; the median is {report.median_seconds:.1f} s"
+        took = (
+            f"{slow.student} took {slow.seconds:.1f} s{where}; the median is"
+            f" {report.median_seconds:.1f} s"
+        )
         lines.append(Text(plain(took)))
     return Group(*lines)
 
@@ -688,12 +842,18 @@ def headline(report: ClassReport) -> str:
 
 
 def _exercise_table(report: ClassReport) -> RenderableType:
-    table = _table("exercise", "full", "part", "none", "left out", "mean", "discrimination", "to look at")
+    table = _table(
+        "exercise", "full", "part", "none", "left out", "mean", "discrimination", "to look at"
+    )
     for item in report.exercises:
         shown = "–" if item.discrimination is None else f"{item.discrimination:.2f}"
         whole = item.decided or 1
-        shares = [percent(count / whole) for count in (item.full, item.partly, item.none, item.left_out)]
-        said = "; ".join([*item.remarks, *([f"{item.undecided} undecided"] if item.undecided else [])])
+        shares = [
+            percent(count / whole) for count in (item.full, item.partly, item.none, item.left_out)
+        ]
+        said = "; ".join(
+            [*item.remarks, *([f"{item.undecided} undecided"] if item.undecided else [])]
+        )
         _add(table, item.name, *shares, percent(item.mean), shown, said)
     return table
 

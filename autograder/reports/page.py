@@ -1,7 +1,8 @@
 """Pages for instructors: one self-contained file each, inert, with charts as inline SVG.
 
-Nothing on a page runs or loads: no script, no request, and only the page's own style (its hash stands in the
-content-security policy). Everything is escaped as it is filled in; a chart escapes its own labels.
+Nothing on a page runs or loads: no script, no request, and only the page's own style (its hash
+stands in the content-security policy). Everything is escaped as it is filled in; a chart escapes
+its own labels.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ LINE_BREAKERS = "\u2028\u2029"
 def render(template: str, **values: Any) -> str:
     """A page from a template in `templates/`, everything filled in escaped."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return environment().get_template(template).render(style=markup(style), policy=policy(style), **values)
+    return (
+        environment()
+        .get_template(template)
+        .render(style=markup(style), policy=policy(style), **values)
+    )
 
 
 @cache
@@ -61,8 +66,11 @@ def write_page(page: str, path: Path) -> None:
 
 
 def plain(text: object, longest: int = LONGEST) -> str:
-    """A learner's text as one harmless line: no control or direction-changing characters, and not too long."""
-    line = " ".join("".join(" " if _is_unseen(sign) else sign for sign in str(text)[: 4 * longest]).split())
+    """A learner's text as one harmless line: no control or direction-changing characters, and not
+    too long."""
+    line = " ".join(
+        "".join(" " if _is_unseen(sign) else sign for sign in str(text)[: 4 * longest]).split()
+    )
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
@@ -112,7 +120,8 @@ class Part:
 
 
 def columns(values: Sequence[tuple[str, int]], title: str, across: str) -> Any:
-    """A chart of columns, (label, count) each. title: what it shows, for who cannot see it; across: the axis."""
+    """A chart of columns, (label, count) each. title: what it shows, for who cannot see it; across:
+    the axis."""
     width, height, left, top, bottom = 720, 250, 40, 24, 48
     most = max([count for _, count in values], default=0) or 1
     step, scale = (width - left) / max(len(values), 1), (height - top - bottom) / most
@@ -122,15 +131,19 @@ def columns(values: Sequence[tuple[str, int]], title: str, across: str) -> Any:
         x, tall = left + index * step, count * scale
         middle = x + step / 2
         parts.append(
-            f'<rect class="bar" x="{x + step * 0.1:.1f}" y="{floor - tall:.1f}" width="{step * 0.8:.1f}" '
-            f'height="{tall:.1f}" rx="2"/>'
+            f'<rect class="bar" x="{x + step * 0.1:.1f}" y="{floor - tall:.1f}"'
+            f' width="{step * 0.8:.1f}" height="{tall:.1f}" rx="2"/>'
         )
         below = f'x="{middle:.1f}" y="{floor + 16}" text-anchor="middle"'
         parts.append(f'<text class="small" {below}>{_safe(label)}</text>')
         if count:
-            parts.append(f'<text x="{middle:.1f}" y="{floor - tall - 6:.1f}" text-anchor="middle">{count}</text>')
+            parts.append(
+                f'<text x="{middle:.1f}" y="{floor - tall - 6:.1f}"'
+                f' text-anchor="middle">{count}</text>'
+            )
     parts.append(
-        f'<text class="small" x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle">{_safe(across)}</text>'
+        f'<text class="small" x="{(left + width) / 2:.0f}" y="{height - 8}"'
+        f' text-anchor="middle">{_safe(across)}</text>'
     )
     upright = f'transform="translate(14 {(top + floor) / 2:.0f}) rotate(-90)" text-anchor="middle"'
     parts.append(f'<text class="small" {upright}>submissions</text>')
@@ -138,7 +151,8 @@ def columns(values: Sequence[tuple[str, int]], title: str, across: str) -> Any:
 
 
 def stacks(rows: Sequence[tuple[str, Sequence[Part], str]], title: str) -> Any:
-    """A chart of stacked bars, (label, parts, remark on the right) each, every bar as wide as its whole."""
+    """A chart of stacked bars, (label, parts, remark on the right) each, every bar as wide as its
+    whole."""
     width, left, right, line, head = 720, 200, 64, 30, 34
     room = width - left - right
     parts = _legend(rows[0][1] if rows else (), left)
@@ -151,13 +165,13 @@ def stacks(rows: Sequence[tuple[str, Sequence[Part], str]], title: str) -> Any:
             if wide:
                 said = f"{_safe(label)}: {_safe(piece.name)} {piece.count}"
                 parts.append(
-                    f'<rect class="{piece.kind}" x="{x:.1f}" y="{y}" width="{max(wide - 1, 0.5):.1f}" height="22">'
-                    f"<title>{said}</title></rect>"
+                    f'<rect class="{piece.kind}" x="{x:.1f}" y="{y}"'
+                    f' width="{max(wide - 1, 0.5):.1f}" height="22"><title>{said}</title></rect>'
                 )
             if wide > 26:
                 parts.append(
-                    f'<text class="on-{piece.kind}" x="{x + wide / 2:.1f}" y="{y + 15}" text-anchor="middle">'
-                    f"{piece.count}</text>"
+                    f'<text class="on-{piece.kind}" x="{x + wide / 2:.1f}" y="{y + 15}"'
+                    f' text-anchor="middle">{piece.count}</text>'
                 )
             x += wide
         parts.append(f'<text x="{width}" y="{y + 15}" text-anchor="end">{_safe(remark)}</text>')
@@ -172,7 +186,9 @@ def bars(rows: Sequence[tuple[str, int]], title: str) -> Any:
     for index, (label, count) in enumerate(rows):
         y, wide = index * line + 4, (width - left - 44) * count / most
         parts.append(_label(label, left - 10, y + 13, 48))
-        parts.append(f'<rect class="bar" x="{left}" y="{y}" width="{wide:.1f}" height="18" rx="2"/>')
+        parts.append(
+            f'<rect class="bar" x="{left}" y="{y}" width="{wide:.1f}" height="18" rx="2"/>'
+        )
         parts.append(f'<text x="{left + wide + 6:.1f}" y="{y + 13}">{count}</text>')
     return svg(parts, width, max(len(rows), 1) * line + 4, title)
 
@@ -198,7 +214,9 @@ def _legend(pieces: Sequence[Part], left: int) -> list[str]:
 def _label(text: str, x: float, y: float, longest: int) -> str:
     """A label that ends at x; the whole of a long one shows under the pointer."""
     short = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return f'<text x="{x}" y="{y}" text-anchor="end">{_safe(short)}<title>{_safe(text)}</title></text>'
+    return (
+        f'<text x="{x}" y="{y}" text-anchor="end">{_safe(short)}<title>{_safe(text)}</title></text>'
+    )
 
 
 def _safe(text: object) -> str:

@@ -35,11 +35,17 @@ class Names:
 class Pseudonyms(Names):
     """Names hidden: one pseudonym a student, the same in every unit and at every run of one course.
 
-    also: other names of each student (first name, last name, address). In texts a name is found as a whole word, in
-    any case, and between dots, dashes, underscores and slashes; a name inside a longer word is not.
+    also: other names of each student (first name, last name, address). In texts a name is found as
+    a whole word, in any case, and between dots, dashes, underscores and slashes; a name inside a
+    longer word is not.
     """
 
-    def __init__(self, secret: bytes, students: Iterable[str], also: Mapping[str, Iterable[str]] | None = None):
+    def __init__(
+        self,
+        secret: bytes,
+        students: Iterable[str],
+        also: Mapping[str, Iterable[str]] | None = None,
+    ):
         self.secret = secret
         self.known: dict[str, str] = {}
         students = list(students)
@@ -53,7 +59,9 @@ class Pseudonyms(Names):
 
     def of(self, student: str) -> str:
         """The student's pseudonym: `learner-k7q2mxa4`."""
-        digest = hmac.new(self.secret, student.encode("utf-8", errors="replace"), hashlib.sha256).digest()
+        digest = hmac.new(
+            self.secret, student.encode("utf-8", errors="replace"), hashlib.sha256
+        ).digest()
         return f"learner-{base64.b32encode(digest[:5]).decode().lower()}"
 
     def hide(self, text: str) -> str:
@@ -64,7 +72,9 @@ class Pseudonyms(Names):
         """Remember a name; one that several students share tells nobody's pseudonym."""
         name, pseudonym = name.casefold(), self.of(student)
         if name:
-            self.known[name] = pseudonym if self.known.get(name, pseudonym) == pseudonym else HIDDEN_NAME
+            self.known[name] = (
+                pseudonym if self.known.get(name, pseudonym) == pseudonym else HIDDEN_NAME
+            )
 
     def _hidden(self, run: str) -> str:
         """A run of word signs with its names replaced, the longest first."""
@@ -84,7 +94,8 @@ class Pseudonyms(Names):
 
 
 def read_secret(course: Path) -> bytes:
-    """What a course's pseudonyms are made from; made at first use, and never leaves the instructor's machine.
+    """What a course's pseudonyms are made from; made at first use, and never leaves the
+    instructor's machine.
 
     Raises CourseError where it can be neither read nor written.
     """
@@ -97,9 +108,11 @@ def read_secret(course: Path) -> bytes:
         secret = path.read_bytes()
     except OSError as error:
         raise CourseError(
-            f"{FOLDER}/{SECRET}, which pseudonyms are made from, cannot be used ({error.strerror}): "
-            "make it readable or delete it."
+            f"{FOLDER}/{SECRET}, which pseudonyms are made from, cannot be used ({error.strerror}):"
+            " make it readable or delete it."
         ) from error
     if len(secret) < 32:
-        raise CourseError(f"{FOLDER}/{SECRET} is damaged: delete it, and pseudonyms will be drawn anew.")
+        raise CourseError(
+            f"{FOLDER}/{SECRET} is damaged: delete it, and pseudonyms will be drawn anew."
+        )
     return secret

@@ -1,8 +1,9 @@
 """Similar submissions, with the shared passages side by side.
 
-copydetect finds them by fingerprints of short runs of code (Schleimer, Wilkerson and Aiken 2003, Winnowing: local
-algorithms for document fingerprinting). What was released, check cells, and what more than a few submissions have in
-common are left out first. Similarity is a reason to look, never a proof.
+copydetect finds them by fingerprints of short runs of code (Schleimer, Wilkerson and Aiken 2003,
+Winnowing: local algorithms for document fingerprinting). What was released, check cells, and what
+more than a few submissions have in common are left out first. Similarity is a reason to look, never
+a proof.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 RUN = 25  # characters of code with names masked: about one line, and copydetect's own default
-THRESHOLD = 0.5  # right answers in other styles share less than a third (tests/grading/test_similar.py)
+THRESHOLD = (
+    0.5  # right answers in other styles share less than a third (tests/grading/test_similar.py)
+)
 FEWEST_SHARED = 60  # characters: below, two people write the same few lines by chance
 COMMON = 10  # submissions; Moss leaves out by default what more than ten have, too
 MOST_CODE = 200_000  # characters of one submission
@@ -67,7 +70,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two similar submissions. shares: how much of its own code each has in common with the other."""
+    """Two similar submissions. shares: how much of its own code each has in common with the
+    other."""
 
     left: str
     right: str
@@ -102,7 +106,8 @@ class Similarity:
 
 @dataclass
 class Document:
-    """A submission's own code: its cells joined, and the same masked, with the place of each masked character."""
+    """A submission's own code: its cells joined, and the same masked, with the place of each masked
+    character."""
 
     student: str
     cells: Sequence[Cell]
@@ -115,7 +120,9 @@ class Document:
     @cached_property
     def masking(self) -> tuple[str, list[int], list[int]]:
         """(masked code, start, end of each of its characters in the code)."""
-        given = [line in cell.given for cell in self.cells for line in (*cell.source.split("\n"), "")]
+        given = [
+            line in cell.given for cell in self.cells for line in (*cell.source.split("\n"), "")
+        ]
         return masked(self.code, given)
 
     @cached_property
@@ -136,32 +143,44 @@ class Document:
     def leave_out(self, runs: set[int]) -> None:
         """Let these runs count for nothing.
 
-        copydetect could do so itself, but takes a run that a submission repeats for one to be left out.
+        copydetect could do so itself, but takes a run that a submission repeats for one to be left
+        out.
         """
         from copydetect.utils import get_token_coverage
 
         print_ = self.fingerprint
-        print_.hash_idx = {run: places for run, places in print_.hash_idx.items() if run not in runs}
+        print_.hash_idx = {
+            run: places for run, places in print_.hash_idx.items() if run not in runs
+        }
         print_.hashes = set(print_.hash_idx)
         print_.token_coverage = int(get_token_coverage(print_.hash_idx, RUN, len(self.masking[0])))
 
 
-def find_similar(course: Path, unit: str, threshold: float = THRESHOLD, common: int = COMMON) -> Similarity:
+def find_similar(
+    course: Path, unit: str, threshold: float = THRESHOLD, common: int = COMMON
+) -> Similarity:
     """Compare the submissions of a unit with each other.
 
-    threshold: share of either submission's own code from which a pair is listed, above 0 and up to 1. common: runs of
-    code that more submissions than this have are left out. Raises CourseError where there is nothing to compare with.
+    threshold: share of either submission's own code from which a pair is listed, above 0 and up to
+    1. common: runs of code that more submissions than this have are left out. Raises CourseError
+    where there is nothing to compare with.
     """
     if not 0 < threshold <= 1:
-        raise CourseError(f"The threshold is a share above 0 and up to 1, not {threshold:g}: try {THRESHOLD}.")
+        raise CourseError(
+            f"The threshold is a share above 0 and up to 1, not {threshold:g}: try {THRESHOLD}."
+        )
     if common < 2:
-        raise CourseError(f"A pair has its code in common, so what is common to many starts at 2, not {common}.")
+        raise CourseError(
+            f"A pair has its code in common, so what is common to many starts at 2, not {common}."
+        )
     require_copydetect()
     course = Path(course)
     unit = find_unit(course, unit)
     released = read_release(course, unit)
     documents, skipped = read_class(course, unit, released)
-    ignored = set(Document("", [Cell("", clean(cell.source)) for cell in released]).fingerprint.hashes)
+    ignored = set(
+        Document("", [Cell("", clean(cell.source)) for cell in released]).fingerprint.hashes
+    )
     return compare(unit, documents, ignored, threshold, common, skipped)
 
 
@@ -180,13 +199,22 @@ def compare(
     frequent = {run for run, count in having.items() if count > common}
     for document in documents if frequent else ():
         document.leave_out(frequent)
-    found = [pair for one, other in candidates(documents, threshold) if (pair := compared(one, other, threshold))]
+    found = [
+        pair
+        for one, other in candidates(documents, threshold)
+        if (pair := compared(one, other, threshold))
+    ]
     return Similarity(
         unit,
         now(),
         threshold,
         len(documents),
-        tuple(sorted(found, key=lambda pair: (-round(pair.similarity, 3), -pair.shared, pair.left, pair.right))),
+        tuple(
+            sorted(
+                found,
+                key=lambda pair: (-round(pair.similarity, 3), -pair.shared, pair.left, pair.right),
+            )
+        ),
         tuple(same_to_the_letter(documents)),
         common,
         len(frequent),
@@ -200,7 +228,8 @@ def require_copydetect() -> None:
         import copydetect  # noqa: F401
     except ImportError:
         raise CourseError(
-            "copydetect is not installed: run `pip install -c constraints.txt copydetect` in the course's folder."
+            "copydetect is not installed: run `pip install -c constraints.txt copydetect` in the"
+            " course's folder."
         ) from None
 
 
@@ -211,15 +240,19 @@ def read_release(course: Path, unit: str) -> list[RawCell]:
     """The code cells of the released notebook. Raises CourseError where it cannot be read."""
     path = course / COURSE / unit / f"{unit}.ipynb"
     try:
-        return [cell for cell in cells_of(read_file(path, unit), path.name) if cell.cell_type == "code"]
+        return [
+            cell for cell in cells_of(read_file(path, unit), path.name) if cell.cell_type == "code"
+        ]
     except Refused as reason:
         raise CourseError(
-            f"The released notebook is needed, to leave its text out, and {COURSE}/{unit} is no help: {reason}. "
-            f"Run `nbgrader generate_assignment {unit}`."
+            f"The released notebook is needed, to leave its text out, and {COURSE}/{unit} is no"
+            f" help: {reason}. Run `nbgrader generate_assignment {unit}`."
         ) from None
 
 
-def read_class(course: Path, unit: str, released: Sequence[RawCell]) -> tuple[list[Document], list[tuple[str, str]]]:
+def read_class(
+    course: Path, unit: str, released: Sequence[RawCell]
+) -> tuple[list[Document], list[tuple[str, str]]]:
     """(documents to compare, (student, reason) of each that is left out)."""
     documents, skipped = [], []
     for submitted in take_in(course / SUBMITTED, unit):
@@ -231,7 +264,10 @@ def read_class(course: Path, unit: str, released: Sequence[RawCell]) -> tuple[li
                 raise Refused("nothing in it differs from the release")
             length = len(document.code)
             if length > MOST_CODE:
-                raise Refused(f"it holds {length:,} characters of code, and at most {MOST_CODE:,} are compared")
+                raise Refused(
+                    f"it holds {length:,} characters of code, and at most {MOST_CODE:,} are"
+                    " compared"
+                )
         except Refused as reason:
             skipped.append((plain(submitted.student, 60), plain(str(reason))))
         else:
@@ -248,7 +284,12 @@ def own_cells(cells: Iterable[RawCell], released: Sequence[RawCell]) -> list[Cel
         origin = by_name.get(cell.grade_id) or by_name.get(cell.id)
         name = (origin.grade_id or f"cell {origin.id}") if origin else OWN_CELL
         source = clean(cell.source)
-        if cell.cell_type == "code" and not name.startswith(CHECK) and source.strip() and source not in texts:
+        if (
+            cell.cell_type == "code"
+            and not name.startswith(CHECK)
+            and source.strip()
+            and source not in texts
+        ):
             given = clean(origin.source).split("\n") if origin else []
             own.append(Cell(name, source, frozenset(line for line in given if line.strip())))
     return own
@@ -263,12 +304,14 @@ def clean(source: str) -> str:
 
 
 def masked(code: str, given: Sequence[bool] = ()) -> tuple[str, list[int], list[int]]:
-    """(code with names masked and without blanks and comments, start and end of each of its characters in `code`).
+    """(code with names masked and without blanks and comments, start and end of each of its
+    characters in `code`).
 
     given: of each line, whether it is the release's; what begins there is left out.
 
-    Names that a learner chooses are masked, so that renaming hides nothing; names after a dot are the library's and
-    stay. copydetect masks those as well, and then most lines of tensor code look alike.
+    Names that a learner chooses are masked, so that renaming hides nothing; names after a dot are
+    the library's and stay. copydetect masks those as well, and then most lines of tensor code look
+    alike.
     """
     from pygments.lexers import PythonLexer
     from pygments.token import Comment, Literal, Name, Text
@@ -289,13 +332,18 @@ def masked(code: str, given: Sequence[bool] = ()) -> tuple[str, list[int], list[
         whole = len(mask) == len(value)
         text.append(mask)
         starts += range(place, place + len(value)) if whole else [place] * len(mask)
-        ends += range(place + 1, place + len(value) + 1) if whole else [place + len(value)] * len(mask)
+        ends += (
+            range(place + 1, place + len(value) + 1) if whole else [place + len(value)] * len(mask)
+        )
         after_dot = value == "."
     return "".join(text), starts, ends
 
 
-def candidates(documents: Sequence[Document], threshold: float) -> Iterator[tuple[Document, Document]]:
-    """The pairs that share enough runs to be worth comparing; the others cannot reach the threshold."""
+def candidates(
+    documents: Sequence[Document], threshold: float
+) -> Iterator[tuple[Document, Document]]:
+    """The pairs that share enough runs to be worth comparing; the others cannot reach the
+    threshold."""
     having: dict[int, list[int]] = {}
     for index, document in enumerate(documents):
         for run in document.fingerprint.hashes:
@@ -320,8 +368,13 @@ def compared(left: Document, right: Document, threshold: float) -> Pair | None:
     shares = tuple(min(float(share), 1.0) for share in similarities)
     if shared < FEWEST_SHARED or max(shares) < threshold:
         return None
-    sides = [shared_places(document, slices) for document, slices in zip((left, right), places, strict=True)]
-    return Pair(left.student, right.student, shares, int(shared), tuple(side_by_side(left, right, *sides)))
+    sides = [
+        shared_places(document, slices)
+        for document, slices in zip((left, right), places, strict=True)
+    ]
+    return Pair(
+        left.student, right.student, shares, int(shared), tuple(side_by_side(left, right, *sides))
+    )
 
 
 def shared_places(document: Document, slices: Any) -> list[list[tuple[int, int]]]:
@@ -330,7 +383,9 @@ def shared_places(document: Document, slices: Any) -> list[list[tuple[int, int]]
     spans = sorted((starts[int(a)], ends[int(b) - 1]) for a, b in zip(*slices, strict=True))
     found, offset = [], 0
     for cell in document.cells:
-        inside = [(a - offset, b - offset) for a, b in spans if offset <= a < offset + len(cell.source)]
+        inside = [
+            (a - offset, b - offset) for a, b in spans if offset <= a < offset + len(cell.source)
+        ]
         found.append([(a, min(b, len(cell.source))) for a, b in inside])
         offset += len(cell.source) + len(f"\n{BREAK}\n")
     return found
@@ -341,7 +396,11 @@ def side_by_side(
 ) -> Iterator[Row]:
     """The cells with shared passages, those of the same name beside each other."""
     sides = [
-        [(cell.name, passages(cell.source, spans)) for cell, spans in zip(document.cells, places, strict=True) if spans]
+        [
+            (cell.name, passages(cell.source, spans))
+            for cell, spans in zip(document.cells, places, strict=True)
+            if spans
+        ]
         for document, places in ((left, left_places), (right, right_places))
     ]
     for name in dict.fromkeys(name for side in sides for name, _ in side):
@@ -364,7 +423,10 @@ def passages(source: str, places: Sequence[tuple[int, int]]) -> list[Passage]:
         end = start + len(line) + 1
         if number in near:
             found += [Passage("⋯\n", False)] if gap else []
-            found += _split(source[start:end], [(a - start, b - start) for a, b in places if a < end and b > start])
+            found += _split(
+                source[start:end],
+                [(a - start, b - start) for a, b in places if a < end and b > start],
+            )
         gap, start = number not in near, end
     return [*found, Passage("⋯\n", False)] if gap and found else found
 
@@ -374,7 +436,10 @@ def _split(text: str, places: Sequence[tuple[int, int]]) -> list[Passage]:
     for start, end in places:
         start, end = max(start, done), min(end, len(text))
         if start < end:
-            parts += [Passage(plain_lines(text[done:start]), False), Passage(plain_lines(text[start:end]), True)]
+            parts += [
+                Passage(plain_lines(text[done:start]), False),
+                Passage(plain_lines(text[start:end]), True),
+            ]
             done = end
     return [part for part in [*parts, Passage(plain_lines(text[done:]), False)] if part.text]
 
@@ -415,15 +480,28 @@ def terminal_view(found: Similarity) -> RenderableType:
     if found.pairs:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("similar", "who", "and who", "shared characters", "where"):
-            table.add_column(heading, justify="right" if heading in ("similar", "shared characters") else "left")
+            table.add_column(
+                heading, justify="right" if heading in ("similar", "shared characters") else "left"
+            )
         for pair in found.pairs[:MOST_TERMINAL_ROWS]:
             where = ", ".join(dict.fromkeys(row.name for row in pair.rows))
-            cells = (percent(pair.similarity), pair.left, pair.right, str(pair.shared), plain(where, 80))
+            cells = (
+                percent(pair.similarity),
+                pair.left,
+                pair.right,
+                str(pair.shared),
+                plain(where, 80),
+            )
             table.add_row(*map(Text, cells))
         lines.append(table)
     more = len(found.pairs) - MOST_TERMINAL_ROWS
-    lines += [f"and {counted(more, 'more pair')}: --html FILE shows the passages"] if more > 0 else []
-    lines += [Text(f"not compared: {student}: {reason}", style="yellow") for student, reason in found.skipped]
+    lines += (
+        [f"and {counted(more, 'more pair')}: --html FILE shows the passages"] if more > 0 else []
+    )
+    lines += [
+        Text(f"not compared: {student}: {reason}", style="yellow")
+        for student, reason in found.skipped
+    ]
     if found.pairs or found.same:
         lines.append("A reason to look, not a proof: short exercises have few right answers.")
     return Group(*lines)
@@ -432,6 +510,7 @@ def terminal_view(found: Similarity) -> RenderableType:
 def headline(found: Similarity) -> str:
     """How many were compared, and how many pairs are similar."""
     return (
-        f"{found.unit}: {counted(found.compared, 'submission')} compared, {counted(len(found.pairs), 'pair')} "
-        f"with at least {percent(found.threshold)} of the code in common"
+        f"{found.unit}: {counted(found.compared, 'submission')} compared,"
+        f" {counted(len(found.pairs), 'pair')} with at least {percent(found.threshold)} of the code"
+        " in common"
     )

@@ -25,8 +25,12 @@ from autograder.sandbox.server import PLAYGROUND
 NOBODY = 65534
 # Where autograder and cvcourse lie; solutions may lie there, too.
 PACKAGES = Path(__file__).resolve().parent.parent.parent
-# Isolated from the caller's environment, and yet this very copy of the packages, wherever it was imported from.
-SERVE = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); from autograder.sandbox.server import main; main()"
+# Isolated from the caller's environment, and yet this very copy of the packages, wherever it was
+# imported from.
+SERVE = (
+    f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); from autograder.sandbox.server import"
+    " main; main()"
+)
 READY_SECONDS = 120.0
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64")
 SYSTEM_FILES = ("ld.so.cache", "alternatives", "fonts", "localtime", "mime.types")
@@ -50,7 +54,10 @@ ENVIRONMENT = {
 READ_ONLY = ["/", "/usr", "/etc", "/dev", str(PACKAGES / "autograder")]
 # A variable of the host's alone. Others prove nothing: libraries set the same ones on both sides.
 CANARY = "CVCOURSE_HOST_ENVIRONMENT"
-INSTALL = "install bubblewrap (Debian, Ubuntu: `sudo apt install bubblewrap`; Fedora: `sudo dnf install bubblewrap`)"
+INSTALL = (
+    "install bubblewrap (Debian, Ubuntu: `sudo apt install bubblewrap`; Fedora: `sudo dnf install"
+    " bubblewrap`)"
+)
 OVERRIDE = "`--unsafe` grades without a sandbox, and every grade says so"
 
 
@@ -74,7 +81,9 @@ class Limits:
     def of(cls, seconds: float) -> Limits:
         """The limits where a cell or check may take `seconds` of processor time."""
         usual = cls().notebook_seconds
-        return cls(cell_seconds=seconds, check_seconds=seconds, notebook_seconds=max(usual, 4 * seconds))
+        return cls(
+            cell_seconds=seconds, check_seconds=seconds, notebook_seconds=max(usual, 4 * seconds)
+        )
 
     def of_processes(self) -> dict[str, int]:
         """What the supervisor sets and watches."""
@@ -123,9 +132,11 @@ class Fork:
 
 
 class Sandbox:
-    """The warm server in its sandbox, from the host's side. Threads may fork from it at the same time.
+    """The warm server in its sandbox, from the host's side. Threads may fork from it at the same
+    time.
 
-    hidden: paths of the host that a submission must not see. preload: modules to import once. Raises SandboxError.
+    hidden: paths of the host that a submission must not see. preload: modules to import once.
+    Raises SandboxError.
     """
 
     def __init__(
@@ -167,11 +178,16 @@ class Sandbox:
         bubblewrap = shutil.which("bwrap")
         if bubblewrap is None:
             raise SandboxError(
-                f"Learners' code is graded in a sandbox, and bubblewrap is not here: {INSTALL}. {OVERRIDE}."
+                f"Learners' code is graded in a sandbox, and bubblewrap is not here: {INSTALL}."
+                f" {OVERRIDE}."
             )
         if os.getuid() != 0:
             return [bubblewrap, *arguments([(path, path) for path in needed_paths()]), *server]
-        self._stage = Path(tempfile.mkdtemp(prefix="cvcourse-stage-", dir="/run" if os.path.isdir("/run") else None))
+        self._stage = Path(
+            tempfile.mkdtemp(
+                prefix="cvcourse-stage-", dir="/run" if os.path.isdir("/run") else None
+            )
+        )
         return as_nobody(bubblewrap, server, self._stage)
 
     def wait_until_ready(self) -> dict[str, object]:
@@ -193,7 +209,10 @@ class Sandbox:
             self.process.wait(2)
         said = self._last_line() or "it says nothing"
         if "user namespace" in said or "uid map" in said or "Operation not permitted" in said:
-            return f"{said}; this system forbids user namespaces to ordinary programs (`cvcourse doctor` says more)"
+            return (
+                f"{said}; this system forbids user namespaces to ordinary programs (`cvcourse"
+                " doctor` says more)"
+            )
         return said
 
     def fork(self) -> Fork:
@@ -204,7 +223,11 @@ class Sandbox:
         request = {"limits": self.limits.of_processes(), "folder": fork.folder}
         with self._lock, runner, supervisor:
             try:
-                socket.send_fds(self.control, [json.dumps(request).encode()], [runner.fileno(), supervisor.fileno()])
+                socket.send_fds(
+                    self.control,
+                    [json.dumps(request).encode()],
+                    [runner.fileno(), supervisor.fileno()],
+                )
             except OSError as error:
                 fork.end(0.1)
                 raise SandboxError(f"The sandbox is gone: {self.complaint()}.") from error
@@ -215,7 +238,9 @@ class Sandbox:
             started = False
         if not started:
             fork.end(0.1)
-            raise SandboxError(f"No submission can be started in the sandbox: {self.complaint_of_fork()}.")
+            raise SandboxError(
+                f"No submission can be started in the sandbox: {self.complaint_of_fork()}."
+            )
         return fork
 
     def complaint_of_fork(self) -> str:
@@ -228,7 +253,8 @@ class Sandbox:
         return lines[-1] if lines else ""
 
     def examine(self) -> list[str]:
-        """What the sandbox does not hold of what it promises, in words; nothing when all is well."""
+        """What the sandbox does not hold of what it promises, in words; nothing when all is
+        well."""
         if self.unsafe:
             return []
         from autograder.sandbox.wire import HangUp, Malformed, Silence, receive, send
@@ -248,8 +274,8 @@ class Sandbox:
         problems = self.examine()
         if problems:
             raise SandboxError(
-                f"The sandbox is weaker than promised: {'; '.join(problems)}. `cvcourse doctor` says what to mend. "
-                f"{OVERRIDE}."
+                f"The sandbox is weaker than promised: {'; '.join(problems)}. `cvcourse doctor`"
+                f" says what to mend. {OVERRIDE}."
             )
 
     def close(self) -> None:
@@ -266,20 +292,32 @@ class Sandbox:
 
     def _unstage(self) -> None:
         if self._stage is not None:
-            with contextlib.suppress(OSError):  # its mounts live in the server's namespace alone: here it is empty
+            with contextlib.suppress(
+                OSError
+            ):  # its mounts live in the server's namespace alone: here it is empty
                 self._stage.rmdir()
             self._stage = None
 
 
 def unsafe_environment() -> dict[str, str]:
     """Settings that hold without a sandbox, too."""
-    kept = ("MPLBACKEND", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CVCOURSE_WIDGETS")
+    kept = (
+        "MPLBACKEND",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "CVCOURSE_WIDGETS",
+    )
     return {name: ENVIRONMENT[name] for name in kept}
 
 
 def needed_paths() -> list[Path]:
     """What Python needs to run the course's packages: nothing of the course itself."""
-    wanted = [Path(sys.prefix), Path(sys.base_prefix), *(PACKAGES / name for name in ("autograder", "cvcourse"))]
+    wanted = [
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        *(PACKAGES / name for name in ("autograder", "cvcourse")),
+    ]
     wanted += [Path(folder) for folder in (*site.getsitepackages(), sysconfig.get_path("stdlib"))]
     found: list[Path] = []
     for path in wanted:
@@ -291,7 +329,14 @@ def needed_paths() -> list[Path]:
 
 def arguments(binds: Sequence[tuple[Path, Path]]) -> list[str]:
     """bubblewrap's arguments. binds: (where it lies, where it shall appear), read-only."""
-    words = ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    words = [
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--cap-drop",
+        "ALL",
+    ]
     words += ["--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox"]
     words += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/usr", "/usr"]
     for name in SYSTEM_LINKS:
@@ -315,13 +360,14 @@ def arguments(binds: Sequence[tuple[Path, Path]]) -> list[str]:
 def as_nobody(bubblewrap: str, server: list[str], stage: Path) -> list[str]:
     """As root: run bubblewrap as the user nobody, for process limits do not bind root.
 
-    nobody may be unable to reach what Python needs (it may lie in /root), so root binds it to a staging folder that
-    only this command's mount namespace sees.
+    nobody may be unable to reach what Python needs (it may lie in /root), so root binds it to a
+    staging folder that only this command's mount namespace sees.
     """
     for tool in ("unshare", "setpriv", "mount"):
         if shutil.which(tool) is None:
             raise SandboxError(
-                f"Grading as root needs `{tool}` (package util-linux): install it, or grade as an ordinary user."
+                f"Grading as root needs `{tool}` (package util-linux): install it, or grade as an"
+                " ordinary user."
             )
     lines = ["set -e", f"mount -t tmpfs -o mode=755 cvcourse {shlex.quote(str(stage))}"]
     binds = []
@@ -346,14 +392,26 @@ def broken_promises(found: dict[str, object], limits: Limits) -> list[str]:
             (found.get("no_new_privileges") == "1", "code could gain privileges"),
             (found.get("makes_namespaces") is False, "code could make user namespaces"),
             (found.get("filters_calls") is syscalls.is_known(), "system calls are not filtered"),
-            (found.get("interfaces") in ([], ["lo"]), f"network interfaces are visible: {found.get('interfaces')}"),
+            (
+                found.get("interfaces") in ([], ["lo"]),
+                f"network interfaces are visible: {found.get('interfaces')}",
+            ),
             (found.get("connects") is False, "the network can be reached"),
-            (found.get("visible") == [], f"files of the host are visible: {', '.join(found.get('visible', ['?']))}"),
-            (found.get("writable") == [], f"folders can be written to: {', '.join(found.get('writable', ['?']))}"),
+            (
+                found.get("visible") == [],
+                f"files of the host are visible: {', '.join(found.get('visible', ['?']))}",
+            ),
+            (
+                found.get("writable") == [],
+                f"folders can be written to: {', '.join(found.get('writable', ['?']))}",
+            ),
             (CANARY not in found.get("environment", [CANARY]), "the host's environment is visible"),
             (int(found.get("processes", 99)) <= 3, "other processes are visible"),
             *(
-                (said.get(name) == promised[name], f"the limit on {name.replace('_', ' ')} does not hold")
+                (
+                    said.get(name) == promised[name],
+                    f"the limit on {name.replace('_', ' ')} does not hold",
+                )
                 for name in ("memory", "processes", "open_files")
             ),
         )

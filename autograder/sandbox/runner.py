@@ -1,8 +1,9 @@
-"""The runner: runs a learner's cells and puts the functions to the test, inside the sandbox. It never decides.
+"""The runner: runs a learner's cells and puts the functions to the test, inside the sandbox. It
+never decides.
 
-The host drives it, one request at a time: run this cell, try these cases on that exercise. A check sees the notebook's
-names as they were where it stands, but it is made after the last cell has run, and hidden cases come last of all: what
-a function remembers of them, no cell is left to show.
+The host drives it, one request at a time: run this cell, try these cases on that exercise. A check
+sees the notebook's names as they were where it stands, but it is made after the last cell has run,
+and hidden cases come last of all: what a function remembers of them, no cell is left to show.
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ from autograder.checking import observe
 from autograder.checking.key import unpack_values
 from autograder.checking.libraries import LIBRARIES
 from autograder.checking.limits import TooSlow
-from autograder.checking.outcome import NOT_ATTEMPTED, OUT_OF_MEMORY, TIMEOUT, Failure, Outcome, plain
+from autograder.checking.outcome import (
+    NOT_ATTEMPTED,
+    OUT_OF_MEMORY,
+    TIMEOUT,
+    Failure,
+    Outcome,
+    plain,
+)
 from autograder.checking.probe import Draw, Probe, ProbeFile, load_source
 from autograder.checking.shortcuts import OperatorWatch
 from autograder.sandbox.wire import (
@@ -52,12 +60,18 @@ MOST_OUTPUTS = 190
 PROBES = "<probes>"  # the file that the probes say they come from
 # What a check relies on in this process; another object in its place is a sign of tampering.
 RELIED_ON = (
-    *((observe, name) for name in ("observe", "Watched", "quiet", "differs", "changed_draws", "explain", "plain")),
+    *(
+        (observe, name)
+        for name in ("observe", "Watched", "quiet", "differs", "changed_draws", "explain", "plain")
+    ),
     *((OperatorWatch, name) for name in ("__enter__", "__exit__", "note")),
     *((Draw, name) for name in ("__init__", "_give", "_replay")),
     *((Probe, name) for name in ("run",)),
     *((torch, name) for name in ("equal", "manual_seed", "zeros", "is_tensor")),
-    *((torch.Tensor, name) for name in ("detach", "clone", "cpu", "as_subclass", "contiguous", "numel")),
+    *(
+        (torch.Tensor, name)
+        for name in ("detach", "clone", "cpu", "as_subclass", "contiguous", "numel")
+    ),
     *((sys, name) for name in ("setprofile", "getprofile")),
     *((socket.socket, name) for name in ("sendall", "recv_into")),
 )
@@ -66,7 +80,8 @@ RELIED_ON = (
 class LibraryCalls:
     """Notes forbidden library functions that a learner's code calls, whatever it calls them by.
 
-    torch's own are seen by OperatorWatch, wherever they are called from; these are numpy's, scipy's and the others'.
+    torch's own are seen by OperatorWatch, wherever they are called from; these are numpy's, scipy's
+    and the others'.
     """
 
     def __init__(self, forbidden: Iterable[str]):
@@ -88,7 +103,8 @@ class LibraryCalls:
             threading.setprofile(None)
 
     def note(self, frame: types.FrameType, event: str, called: Any) -> None:
-        """Python's profiler calls this at every call and return, so the name is looked at before all else."""
+        """Python's profiler calls this at every call and return, so the name is looked at before
+        all else."""
         if event == "c_call":
             name = called.__name__
         elif event == "call":
@@ -98,14 +114,21 @@ class LibraryCalls:
         if name not in self.forbidden:
             return
         python = event == "call"
-        module, caller = (frame.f_globals.get("__name__"), frame.f_back) if python else (module_of(called), frame)
+        module, caller = (
+            (frame.f_globals.get("__name__"), frame.f_back)
+            if python
+            else (module_of(called), frame)
+        )
         if is_library(module) and is_learners(caller):
             self.seen.add(name)
 
 
 def module_of(function: Any) -> str | None:
     """The module of a function or method that is written in C."""
-    return getattr(function, "__module__", None) or type(getattr(function, "__self__", None)).__module__
+    return (
+        getattr(function, "__module__", None)
+        or type(getattr(function, "__self__", None)).__module__
+    )
 
 
 def is_library(module: Any) -> bool:
@@ -114,7 +137,8 @@ def is_library(module: Any) -> bool:
 
 
 def is_learners(frame: types.FrameType | None) -> bool:
-    """Whether a call comes from a learner's code, through other functions of libraries or directly."""
+    """Whether a call comes from a learner's code, through other functions of libraries or
+    directly."""
     while frame is not None and is_library(frame.f_globals.get("__name__")):
         frame = frame.f_back
     if frame is None:
@@ -124,7 +148,8 @@ def is_learners(frame: types.FrameType | None) -> bool:
 
 
 class LaterChecker:
-    """Stands in for the notebook's own `check`: the checks are made afterwards, and not by the notebook."""
+    """Stands in for the notebook's own `check`: the checks are made afterwards, and not by the
+    notebook."""
 
     def __init__(self, unit: str, folder: Any = None):
         self.unit = unit
@@ -165,8 +190,14 @@ class Collector:
     def data(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add a result or a display."""
         kept = {str(mime): text_of(value) for mime, value in data.items()}
-        if sum(map(len, kept.values())) > max(self.left, 0):  # half a picture is of no use, half a text is
-            kept = {"text/plain": f"{kept.get('text/plain', '')[: max(self.left, 0)]} (more output was cut)"}
+        if sum(map(len, kept.values())) > max(
+            self.left, 0
+        ):  # half a picture is of no use, half a text is
+            kept = {
+                "text/plain": (
+                    f"{kept.get('text/plain', '')[: max(self.left, 0)]} (more output was cut)"
+                )
+            }
         self.add({"output_type": kind, "data": kept}, sum(map(len, kept.values())))
 
 
@@ -230,7 +261,8 @@ class Hook(DisplayHook):
 
 
 class RunnersShell(InteractiveShell):
-    """IPython, as in a kernel: magics, display and tracebacks; what it shows goes to a collector."""
+    """IPython, as in a kernel: magics, display and tracebacks; what it shows goes to a
+    collector."""
 
     collector = Collector()
 
@@ -320,7 +352,10 @@ class Runner:
             state = TIMEOUT
         except BaseException as error:  # nothing that a learner raises may end the runner
             state = state_of(error)
-        send(self.connection, {"outputs": collector.outputs, "state": state, "tampered": self.tampered()})
+        send(
+            self.connection,
+            {"outputs": collector.outputs, "state": state, "tampered": self.tampered()},
+        )
 
     def answers(self, header: Header, tensors: list[torch.Tensor]) -> None:
         """Give the named answers as plain numbers."""
@@ -343,9 +378,12 @@ class Runner:
         """Try cases of an exercise: one outcome a case, sent as soon as it is there."""
         name, position, late = header["exercise"], 0, False
         ends = time.monotonic() + header["seconds"]
-        self.watches_calls = header["watch_calls"]  # it takes its time, and most notebooks call torch alone
+        self.watches_calls = header[
+            "watch_calls"
+        ]  # it takes its time, and most notebooks call torch alone
         end_other_processes()
-        self.namespace.clear()  # the functions of the notebook look names up in this very dictionary
+        # the functions of the notebook look names up in this very dictionary
+        self.namespace.clear()
         self.namespace.update(self.names_at.get(name, {}))
         answer = self.namespace.get(name)
         for index, case in enumerate(header["cases"]):
@@ -356,20 +394,33 @@ class Runner:
             elif late:
                 outcome = Outcome(failure=Failure(TIMEOUT))
             else:
-                outcome = self.try_case(name, case, inputs, answer, header["forbid"], ends - time.monotonic())
+                outcome = self.try_case(
+                    name, case, inputs, answer, header["forbid"], ends - time.monotonic()
+                )
                 late = outcome.failure is not None and outcome.failure.kind == TIMEOUT
             packed, arrays = pack_outcome(outcome)
             send(self.connection, {"case": index, "tampered": self.tampered(), **packed}, arrays)
 
     def try_case(
-        self, name: str, case: Header, inputs: list[torch.Tensor], answer: Any, forbid: list[str], seconds: float
+        self,
+        name: str,
+        case: Header,
+        inputs: list[torch.Tensor],
+        answer: Any,
+        forbid: list[str],
+        seconds: float,
     ) -> Outcome:
         """One case."""
         try:
             probe = self.probes.find(name, case["probe"])
             draw = Draw(case["seed"], case["dtype"], inputs)
-            with time_limit(max(seconds, 0.05)), LibraryCalls(forbid if self.watches_calls else ()) as calls:
-                outcome = observe.observe(probe, unpack_values(case["values"]), draw, answer, forbid)
+            with (
+                time_limit(max(seconds, 0.05)),
+                LibraryCalls(forbid if self.watches_calls else ()) as calls,
+            ):
+                outcome = observe.observe(
+                    probe, unpack_values(case["values"]), draw, answer, forbid
+                )
             if calls.was_replaced:
                 self.signs.append("Python's profiler was replaced")
             return replace(outcome, shortcuts=tuple(sorted({*outcome.shortcuts, *calls.seen})))
@@ -396,8 +447,11 @@ class Runner:
 
 
 def end_other_processes() -> None:
-    """End what cells left running: a function is put to the test alone, not with a process that computes for it."""
-    if os.getppid() == 1:  # in a namespace of its own; elsewhere these would be somebody's processes
+    """End what cells left running: a function is put to the test alone, not with a process that
+    computes for it."""
+    if (
+        os.getppid() == 1
+    ):  # in a namespace of its own; elsewhere these would be somebody's processes
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(-1, signal.SIGKILL)
 
@@ -427,8 +481,8 @@ def state_of(error: BaseException | None) -> str:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlow after `seconds` of processor time, or three times as much on the clock (a busy machine is no fault
-    of the learner's, a program that sleeps is)."""
+    """Raise TooSlow after `seconds` of processor time, or three times as much on the clock (a busy
+    machine is no fault of the learner's, a program that sleeps is)."""
 
     def stop(signum: int, frame: types.FrameType | None) -> None:
         raise TooSlow
@@ -436,7 +490,9 @@ def time_limit(seconds: float) -> Iterator[None]:
     clocks = ((signal.SIGPROF, signal.ITIMER_PROF, 1), (signal.SIGALRM, signal.ITIMER_REAL, 3))
     for number, clock, factor in clocks:
         signal.signal(number, stop)
-        signal.setitimer(clock, seconds * factor, 0.5)  # again and again: a `finally` may swallow one
+        signal.setitimer(
+            clock, seconds * factor, 0.5
+        )  # again and again: a `finally` may swallow one
     try:
         yield
     finally:

@@ -1,4 +1,5 @@
-"""What learner code could reach from where it runs. Run inside the sandbox; the host compares it with the promises."""
+"""What learner code could reach from where it runs. Run inside the sandbox; the host compares it
+with the promises."""
 
 from __future__ import annotations
 
@@ -11,12 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-LIMITS = {"memory": resource.RLIMIT_DATA, "processes": resource.RLIMIT_NPROC, "open_files": resource.RLIMIT_NOFILE}
+LIMITS = {
+    "memory": resource.RLIMIT_DATA,
+    "processes": resource.RLIMIT_NPROC,
+    "open_files": resource.RLIMIT_NOFILE,
+}
 NEW_USER = 0x10000000
 
 
 def examine(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts about this process. header: `paths` that must not exist here, `folders` that must not be writable."""
+    """Facts about this process. header: `paths` that must not exist here, `folders` that must not
+    be writable."""
     return {
         "user": os.getuid(),
         "capabilities": status("CapEff"),
@@ -42,7 +48,9 @@ def status(field: str) -> str:
 def connects() -> bool:
     """Whether anything outside could be reached."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-        line.connect(("192.0.2.1", 9))  # an address for documentation: nothing is sent, but a route must exist
+        line.connect(
+            ("192.0.2.1", 9)
+        )  # an address for documentation: nothing is sent, but a route must exist
         return True
     return False
 

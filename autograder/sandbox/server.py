@@ -1,10 +1,12 @@
-"""The warm server inside the sandbox: it imports what every notebook needs once, then forks a runner a submission.
+"""The warm server inside the sandbox: it imports what every notebook needs once, then forks a
+runner a submission.
 
-Each fork gets namespaces of its own (users, mounts, processes, IPC, network: two submissions that run at the same time
-must not meet), private empty folders, limits, and no privileges.
-Three processes stand between the server and a learner's code: one that makes the namespaces and goes, a supervisor that
-is process 1 in them and watches memory and the host's line, and the runner. When the supervisor ends, the kernel ends
-everything in its namespace, whatever it daemonised itself into.
+Each fork gets namespaces of its own (users, mounts, processes, IPC, network: two submissions that
+run at the same time must not meet), private empty folders, limits, and no privileges.
+Three processes stand between the server and a learner's code: one that makes the namespaces and
+goes, a supervisor that is process 1 in them and watches memory and the host's line, and the runner.
+When the supervisor ends, the kernel ends everything in its namespace, whatever it daemonised itself
+into.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Serve on the socket whose descriptor is the first argument; the second is `namespaces` or `plain`."""
+    """Serve on the socket whose descriptor is the first argument; the second is `namespaces` or
+    `plain`."""
     control, isolated = socket.socket(fileno=int(sys.argv[1])), sys.argv[2] == "namespaces"
     settings = json.loads(control.recv(2**16))
     shell = warm_up(settings["preload"])
@@ -51,7 +54,9 @@ def main() -> None:
             return
         if os.fork() == 0:
             control.close()
-            leave_on_error(isolate_and_supervise, json.loads(request), *descriptors, shell, isolated)
+            leave_on_error(
+                isolate_and_supervise, json.loads(request), *descriptors, shell, isolated
+            )
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -96,7 +101,9 @@ def leave_on_error(function: Any, *arguments: Any) -> None:
 # In the first fork: namespaces
 
 
-def isolate_and_supervise(request: Mapping[str, Any], data: int, watch: int, shell: Any, isolated: bool) -> None:
+def isolate_and_supervise(
+    request: Mapping[str, Any], data: int, watch: int, shell: Any, isolated: bool
+) -> None:
     """Make the namespaces; the supervisor is the first process in them."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     close_all_but(data, watch)
@@ -139,7 +146,9 @@ def call(function: Any, *arguments: Any) -> None:
 # The supervisor
 
 
-def supervise(request: Mapping[str, Any], data: int, watch: int, shell: Any, isolated: bool) -> None:
+def supervise(
+    request: Mapping[str, Any], data: int, watch: int, shell: Any, isolated: bool
+) -> None:
     """Start the runner; end everything when it ends, the host hangs up, or memory runs over."""
     if isolated:
         private_folders(request)
@@ -161,7 +170,8 @@ def supervise(request: Mapping[str, Any], data: int, watch: int, shell: Any, iso
 
 
 def private_folders(request: Mapping[str, Any]) -> None:
-    """Empty folders in memory for all that can be written, and a /proc of this namespace's processes alone."""
+    """Empty folders in memory for all that can be written, and a /proc of this namespace's
+    processes alone."""
     options = f"size={request['limits']['disk']},nr_inodes=20000,mode=755".encode()
     for folder in (PLAYGROUND, "/dev/shm"):
         call(libc.mount, b"tmpfs", folder.encode(), b"tmpfs", NO_SUID | NO_DEVICES, options)
@@ -173,9 +183,12 @@ def private_folders(request: Mapping[str, Any]) -> None:
 
 
 def wait_for(runner: int, line: socket.socket, memory: int) -> dict[str, Any]:
-    """Watch until the runner ends (then how), the host hangs up, or the processes hold more memory than allowed."""
+    """Watch until the runner ends (then how), the host hangs up, or the processes hold more memory
+    than allowed."""
     process, peak, over = os.pidfd_open(runner), 0, False
-    inherited = private(os.getpid()) + shared(os.getpid())  # pages of the server, which all forks share
+    inherited = private(os.getpid()) + shared(
+        os.getpid()
+    )  # pages of the server, which all forks share
     while True:
         ready, _, _ = select.select([line, process], [], [], POLL)
         if process in ready:
@@ -195,11 +208,17 @@ def wait_for(runner: int, line: socket.socket, memory: int) -> dict[str, Any]:
         reap_orphans(runner)
     _, status, usage = os.wait4(runner, 0)
     code = os.waitstatus_to_exitcode(status)
-    return {"exit": code, "peak": max(peak, usage.ru_maxrss * 1024), "over_memory": over, "cpu": usage.ru_utime}
+    return {
+        "exit": code,
+        "peak": max(peak, usage.ru_maxrss * 1024),
+        "over_memory": over,
+        "cpu": usage.ru_utime,
+    }
 
 
 def reap_orphans(runner: int) -> None:
-    """Take the exit of processes whose parents are gone; the runner's own is waited for elsewhere."""
+    """Take the exit of processes whose parents are gone; the runner's own is waited for
+    elsewhere."""
     for number in process_numbers():
         if number not in (os.getpid(), runner):
             with contextlib.suppress(ChildProcessError, OSError):
@@ -222,7 +241,10 @@ def memory_held(inherited: int) -> int:
 
 def private(number: int) -> int:
     """Bytes in a process's own pages."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{number}/statm") as file:
+    with (
+        contextlib.suppress(OSError, ValueError, IndexError),
+        open(f"/proc/{number}/statm") as file,
+    ):
         _, held, shared, *_ = map(int, file.read().split())
         return (held - shared) * PAGE
     return 0
@@ -230,8 +252,13 @@ def private(number: int) -> int:
 
 def shared(number: int) -> int:
     """Bytes of shared memory that a process has touched: no limit of the kernel's counts them."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{number}/status") as file:
-        return next((int(line.split()[1]) * 1024 for line in file if line.startswith("RssShmem:")), 0)
+    with (
+        contextlib.suppress(OSError, ValueError, IndexError),
+        open(f"/proc/{number}/status") as file,
+    ):
+        return next(
+            (int(line.split()[1]) * 1024 for line in file if line.startswith("RssShmem:")), 0
+        )
     return 0
 
 
@@ -249,7 +276,8 @@ def kill_others(runner: int) -> None:
 
 
 def kill_descendants() -> None:
-    """Without a process namespace: kill what is left of the submission, as far as it can be found."""
+    """Without a process namespace: kill what is left of the submission, as far as it can be
+    found."""
     ends = time.monotonic() + 2
     while time.monotonic() < ends:
         children = children_of(os.getpid())
@@ -290,7 +318,13 @@ def run(request: Mapping[str, Any], data: int, shell: Any, isolated: bool) -> No
     else:
         os.chdir(request["folder"])
     limits = request["limits"]
-    set_limits(limits["memory"], limits["processes"], limits["open_files"], limits["disk"], limits["seconds"])
+    set_limits(
+        limits["memory"],
+        limits["processes"],
+        limits["open_files"],
+        limits["disk"],
+        limits["seconds"],
+    )
     if isolated:
         refuse()
     Runner(socket.socket(fileno=data), shell).serve()
@@ -299,7 +333,9 @@ def run(request: Mapping[str, Any], data: int, shell: Any, isolated: bool) -> No
 def drop_privileges() -> None:
     """No capability, now or later."""
     for capability in range(64):
-        libc.prctl(DROP_BOUND, capability, 0, 0, 0)  # beyond the last one it says no, and that is the end
+        libc.prctl(
+            DROP_BOUND, capability, 0, 0, 0
+        )  # beyond the last one it says no, and that is the end
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     call(libc.capset, header, (ctypes.c_uint32 * 6)())
     call(libc.prctl, NO_NEW_PRIVILEGES, 1, 0, 0, 0)

@@ -1,8 +1,9 @@
-"""What crosses between the host and the sandbox: JSON and raw arrays, each with a size cap. Never pickle, never code.
+"""What crosses between the host and the sandbox: JSON and raw arrays, each with a size cap. Never
+pickle, never code.
 
-A message is two lengths, a JSON header, and the bytes of its arrays one after the other; the header says their dtypes
-and shapes. What comes out of the sandbox was written by a process that learner code shares, so every field is checked
-here and nothing of it is believed beyond its type and size.
+A message is two lengths, a JSON header, and the bytes of its arrays one after the other; the header
+says their dtypes and shapes. What comes out of the sandbox was written by a process that learner
+code shares, so every field is checked here and nothing of it is believed beyond its type and size.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Malformed(Exception):
 # Messages
 
 
-def send(connection: socket.socket, header: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> None:
+def send(
+    connection: socket.socket, header: Mapping[str, Any], tensors: Sequence[Tensor] = ()
+) -> None:
     """Send one message. Raises HangUp when the other side is gone."""
     send_raw(connection, pack(header, tensors))
 
@@ -72,7 +75,8 @@ def pack(header: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> bytes:
 
 
 def receive(connection: socket.socket, seconds: float | None = None) -> tuple[Header, list[Tensor]]:
-    """Receive one message. Raises Silence after `seconds`, HangUp at the end, Malformed for anything else."""
+    """Receive one message. Raises Silence after `seconds`, HangUp at the end, Malformed for
+    anything else."""
     ends = None if seconds is None else time.monotonic() + seconds
     header_length, arrays_length = LENGTHS.unpack(read_exactly(connection, LENGTHS.size, ends))
     if header_length > HEADER_LIMIT or arrays_length > ARRAYS_LIMIT:
@@ -115,7 +119,8 @@ def parse(text: bytes | bytearray) -> Header:
 
 
 def arrays_of(described: Any, blob: bytearray) -> list[Tensor]:
-    """The arrays of a message. Raises Malformed where dtypes, shapes and bytes do not fit together."""
+    """The arrays of a message. Raises Malformed where dtypes, shapes and bytes do not fit
+    together."""
     if not isinstance(described, list) or len(described) > MOST_ARRAYS:
         raise Malformed("no list of arrays")
     tensors, start = [], 0
@@ -126,8 +131,14 @@ def arrays_of(described: Any, blob: bytearray) -> list[Tensor]:
         if count > MAX_ELEMENTS or end > len(blob):
             raise Malformed("an array larger than what came")
         if math.prod(max(size, 1) for size in shape) >= 2**62:
-            raise Malformed("no array that a case gives")  # torch cannot count its strides, empty though it is
-        numbers = torch.frombuffer(blob, dtype=dtype, count=count, offset=start) if count else torch.zeros(0).to(dtype)
+            raise Malformed(
+                "no array that a case gives"
+            )  # torch cannot count its strides, empty though it is
+        numbers = (
+            torch.frombuffer(blob, dtype=dtype, count=count, offset=start)
+            if count
+            else torch.zeros(0).to(dtype)
+        )
         if dtype == torch.bool and count:  # a byte of 7 is no truth value and makes torch misbehave
             numbers = torch.frombuffer(blob, dtype=torch.uint8, count=count, offset=start) != 0
         tensors.append(numbers.clone().reshape(shape))
@@ -139,7 +150,11 @@ def arrays_of(described: Any, blob: bytearray) -> list[Tensor]:
 
 def raw_bytes(tensor: Tensor) -> bytes:
     """A tensor's numbers as bytes, row by row."""
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return (
+        tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        if tensor.numel()
+        else b""
+    )
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -171,7 +186,9 @@ def pack_outcome(outcome: Outcome) -> tuple[Header, list[Tensor]]:
     failure = outcome.failure
     header = {
         "values": values,
-        "failure": [failure.kind, failure.message, failure.line, failure.number] if failure else None,
+        "failure": [failure.kind, failure.message, failure.line, failure.number]
+        if failure
+        else None,
         "changed": list(outcome.changed),
         "call": outcome.call,
         "shortcuts": list(outcome.shortcuts),
@@ -209,7 +226,8 @@ def failure_of(item: Any) -> Failure:
 
 
 def string(value: Any, limit: int = 200) -> str:
-    """A string, cut to `limit` characters, lone surrogates replaced. Raises Malformed for anything else."""
+    """A string, cut to `limit` characters, lone surrogates replaced. Raises Malformed for anything
+    else."""
     if not isinstance(value, str):
         raise Malformed("no string")
     return value[:limit].encode("utf-8", "replace").decode("utf-8")
@@ -243,7 +261,9 @@ def outputs_of(value: Any) -> tuple[dict[str, Any], ...]:
         left -= len(json.dumps(output))
         outputs.append(output)
         if left <= 0:
-            outputs.append({"output_type": "stream", "name": "stdout", "text": "(more output was cut)\n"})
+            outputs.append(
+                {"output_type": "stream", "name": "stdout", "text": "(more output was cut)\n"}
+            )
             break
     return tuple(outputs)
 

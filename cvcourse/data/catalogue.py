@@ -1,4 +1,5 @@
-"""The data sets the course knows, for a command line to list, fetch and verify. Nothing heavy is imported to list."""
+"""The data sets the course knows, for a command line to list, fetch and verify. Nothing heavy is
+imported to list."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ IN_CODE, LIBRARY, DOWNLOAD = "made in code", "ships with a library", "download"
 
 @dataclass(frozen=True)
 class DataSet:
-    """One set. `root`, where a method takes it, is the cache folder, by default the same as that of `cifar10`."""
+    """One set. `root`, where a method takes it, is the cache folder, by default the same as that of
+    `cifar10`."""
 
     name: str
     kind: str  # IN_CODE, LIBRARY or DOWNLOAD
@@ -36,15 +38,20 @@ class DataSet:
         """Download it if it is not there. Raises DataError if it still is not there then."""
         self.fetcher(root)
         if not self.is_present(root):
-            raise DataError(f"{self.name} ships with a library that is not installed here: install the course again.")
+            raise DataError(
+                f"{self.name} ships with a library that is not installed here: install the course"
+                " again."
+            )
 
     def verify(self, root: Root = None) -> None:
-        """Return if the data are what they should be; raises DataError, which says what is wrong, if not."""
+        """Return if the data are what they should be; raises DataError, which says what is wrong,
+        if not."""
         self.verifier(root)
 
 
 def has(name: str, root: Root = None) -> bool:
-    """Whether the data set `name` is on this machine: using it downloads nothing. DataError for a name that is none."""
+    """Whether the data set `name` is on this machine: using it downloads nothing. DataError for a
+    name that is none."""
     found = {dataset.name: dataset for dataset in datasets()}
     if name not in found:
         raise DataError(f"There is no data set {name!r}: the course knows {', '.join(found)}.")
@@ -122,7 +129,8 @@ def datasets() -> list[DataSet]:
 
 
 def _verify_painted(name: str, contrast: float) -> None:
-    """Painting is arithmetic, yet on a machine where it came out otherwise, results could not be compared."""
+    """Painting is arithmetic, yet on a machine where it came out otherwise, results could not be
+    compared."""
     from . import disguise, synthetic, tiling
 
     painters = {
@@ -134,13 +142,19 @@ def _verify_painted(name: str, contrast: float) -> None:
     images = painters[name](100, size=32).images
     found = float(images.diff(dim=-1).abs().mean())  # between neighbouring pixels
     if abs(found - contrast) > 1e-4:
-        raise DataError(f"{name} come out differently here ({found:.6f}, not {contrast}): update torch and NumPy.")
+        raise DataError(
+            f"{name} come out differently here ({found:.6f}, not {contrast}): update torch and"
+            " NumPy."
+        )
 
 
 def _verify_digits() -> None:
     images = digits().train_images
     if images.shape != (1297, 1, 8, 8) or abs(float(images.mean()) - 0.3055) > 1e-4:
-        raise DataError("scikit-learn's digits are not the ones the course was made with: install scikit-learn again.")
+        raise DataError(
+            "scikit-learn's digits are not the ones the course was made with: install scikit-learn"
+            " again."
+        )
 
 
 def _read_all_photographs() -> None:
@@ -155,4 +169,6 @@ def _has_cifar10(root: Root) -> bool:
 def _verify_cifar10(root: Root) -> None:
     splits = cifar10(root, download=False)
     if len(splits.train_images) != 50_000 or len(splits.test_images) != 10_000:
-        raise DataError("CIFAR-10 has 50,000 and 10,000 images, and these are not as many: fetch it again.")
+        raise DataError(
+            "CIFAR-10 has 50,000 and 10,000 images, and these are not as many: fetch it again."
+        )

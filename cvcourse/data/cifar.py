@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 CIFAR10 = Archive(
     url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
@@ -37,10 +48,13 @@ def cifar10(
     progress: bool = True,
     archive: Archive = CIFAR10,
 ) -> Splits:
-    """Images (50000, 3, 32, 32) and (10000, 3, 32, 32) uint8 with labels int64, see `CIFAR10_CLASSES`.
+    """Images (50000, 3, 32, 32) and (10000, 3, 32, 32) uint8 with labels int64, see
+    `CIFAR10_CLASSES`.
 
-    root: cache folder for the 170 MB archive; by default the environment's CVCOURSE_DATA or the platform's cache.
-    folder: where the official archive, or the folder `cifar-10-batches-py` out of it, already lies; nothing is fetched.
+    root: cache folder for the 170 MB archive; by default the environment's CVCOURSE_DATA or the
+    platform's cache.
+    folder: where the official archive, or the folder `cifar-10-batches-py` out of it, already lies;
+    nothing is fetched.
     download: whether the archive may be fetched. A download that stopped goes on at the next call.
     progress: whether to show how far the download is.
     archive: the file to use, with its checksum.
@@ -61,9 +75,14 @@ def _local_reader(folder: Path, archive: Archive) -> tuple[Reader, Path]:
             return _folder_reader(batches), batches
     path = folder / archive.file_name
     if not path.is_file():
-        raise DataError(f"{folder} holds neither {archive.file_name} nor a folder {INNER}: give folder= one that does.")
+        raise DataError(
+            f"{folder} holds neither {archive.file_name} nor a folder {INNER}: give folder= one"
+            " that does."
+        )
     if not has_checksum(path, archive):
-        raise DataError(f"{path} is not the official archive (its checksum differs): download it again.")
+        raise DataError(
+            f"{path} is not the official archive (its checksum differs): download it again."
+        )
     return _archive_reader(path), path
 
 
@@ -85,7 +104,9 @@ def _archive_reader(path: Path) -> Reader:
                 if member.name in wanted and member.isreg():
                     found[wanted[member.name]] = archive.extractfile(member).read(LARGEST)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as an archive: delete it and call again.") from error
+        raise DataError(
+            f"{path} cannot be read as an archive: delete it and call again."
+        ) from error
     return found.__getitem__
 
 
@@ -108,7 +129,8 @@ def _batch(read: Reader, name: str, source: Path) -> tuple[np.ndarray, np.ndarra
     # Damaged bytes can make the unpickler raise nearly anything, and all of it means the same.
     except Exception as error:
         raise DataError(
-            f"{name} in {source} is missing, damaged or not CIFAR-10: fetch the official file again."
+            f"{name} in {source} is missing, damaged or not CIFAR-10: fetch the official file"
+            " again."
         ) from error
     return images.reshape(-1, 3, 32, 32), labels.astype(np.int64)
 
@@ -122,12 +144,14 @@ def _joined(batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor,
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in an old pickle; only ever with latin1."""
+    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in an old pickle; only ever
+    with latin1."""
     return text.encode("latin1")
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Rebuilds numbers, bytes, lists, dicts and NumPy arrays. Anything else in the file, code above all, is refused."""
+    """Rebuilds numbers, bytes, lists, dicts and NumPy arrays. Anything else in the file, code above
+    all, is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         import numpy as np

@@ -22,14 +22,18 @@ LEAST_STEP = 0.4  # between the two colors of an image, in one channel at least
 CHUNK = 128
 
 
-def camouflage(count: int, size: int | tuple[int, int] = 64, seed: int = 0, color: bool = False) -> Scenes:
-    """`count` grey images of one blob-shaped creature, patterned, on noise of the same mean and spread.
+def camouflage(
+    count: int, size: int | tuple[int, int] = 64, seed: int = 0, color: bool = False
+) -> Scenes:
+    """`count` grey images of one blob-shaped creature, patterned, on noise of the same mean and
+    spread.
 
-    Neither brightness nor contrast gives the creature away. The class is the pattern (`CAMOUFLAGE_PATTERNS`); shape,
-    place, size, turn and phase vary. Images are (count, 1, height, width). With `color` they are (count, 3, height,
-    width): every image runs from one color of its own to another, on the creature as around it, so that color does not
-    give it away either. Image i is the same whatever `count` is.
-    Raises ValueError on arguments that do not fit, or sides under 16 pixels, where no pattern is left to see.
+    Neither brightness nor contrast gives the creature away. The class is the pattern
+    (`CAMOUFLAGE_PATTERNS`); shape, place, size, turn and phase vary. Images are (count, 1, height,
+    width). With `color` they are (count, 3, height, width): every image runs from one color of its
+    own to another, on the creature as around it, so that color does not give it away either. Image
+    i is the same whatever `count` is. Raises ValueError on arguments that do not fit, or sides
+    under 16 pixels, where no pattern is left to see.
     """
     from .synthetic import _pair, _whole_number
 
@@ -41,27 +45,38 @@ def camouflage(count: int, size: int | tuple[int, int] = 64, seed: int = 0, colo
     labels = torch.empty(count, dtype=torch.int64)
     for start in range(0, count, CHUNK):
         rows = slice(start, min(start + CHUNK, count))
-        images[rows, 0], masks[rows], labels[rows] = _paint(seed, rows.start, rows.stop, height, width)
+        images[rows, 0], masks[rows], labels[rows] = _paint(
+            seed, rows.start, rows.stop, height, width
+        )
     if color:
         images = _colored(images, seed)
     return _annotated(images, masks, labels)
 
 
-def _paint(seed: int, start: int, stop: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (n, height, width), masks of the same shape and labels (n,) of images start..stop-1."""
+def _paint(
+    seed: int, start: int, stop: int, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (n, height, width), masks of the same shape and labels (n,) of images
+    start..stop-1."""
     draws = Draws(seed, start, stop, columns=32)
     labels = draws.integers(below=len(CAMOUFLAGE_PATTERNS))
     x, y = _centered(draws, height, width)
     inside = torch.hypot(x, y) < _outline(draws, torch.atan2(y, x))
     creature = _pattern(draws, labels, x, y)
     surroundings = _noise(seed, start, stop, height, width)
-    values = torch.where(inside, _standardised(creature, inside), _standardised(surroundings, ~inside))
+    values = torch.where(
+        inside, _standardised(creature, inside), _standardised(surroundings, ~inside)
+    )
     return (MEAN + SPREAD * values).clamp_(0, 1), inside.to(torch.uint8), labels
 
 
 def _colored(grey: Tensor, seed: int) -> Tensor:
-    """Grey images (n, 1, height, width) between two colors each, far apart: (n, 3, height, width)."""
-    ends = np.stack([np.random.default_rng((seed, i, 2)).random((2, 3), np.float32) for i in range(len(grey))] or [[]])
+    """Grey images (n, 1, height, width) between two colors each, far apart: (n, 3, height,
+    width)."""
+    ends = np.stack(
+        [np.random.default_rng((seed, i, 2)).random((2, 3), np.float32) for i in range(len(grey))]
+        or [[]]
+    )
     dark, light = torch.from_numpy(ends).reshape(-1, 2, 3, 1, 1).unbind(dim=1)  # each (n, 3, 1, 1)
     apart = light - dark
     farther = torch.where(apart < 0, -LEAST_STEP, LEAST_STEP)
@@ -70,16 +85,20 @@ def _colored(grey: Tensor, seed: int) -> Tensor:
 
 
 def _centered(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Coordinates (n, height, width) from the creature's centre, in units of half the shorter side."""
+    """Coordinates (n, height, width) from the creature's centre, in units of half the shorter
+    side."""
     half = min(height, width) / 2
-    place = draws.uniform(2, low=-0.6, high=0.6) * torch.tensor([width, height]) / (2 * half)  # (n, 2)
+    place = (
+        draws.uniform(2, low=-0.6, high=0.6) * torch.tensor([width, height]) / (2 * half)
+    )  # (n, 2)
     x = (torch.arange(width) + 0.5) / half - width / (2 * half) - place[:, :1]  # (n, width)
     y = (torch.arange(height) + 0.5) / half - height / (2 * half) - place[:, 1:]  # (n, height)
     return x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)
 
 
 def _outline(draws: Draws, direction: Tensor) -> Tensor:
-    """The blob's radius in each direction: a circle with three waves around it. (n, height, width)"""
+    """The blob's radius in each direction: a circle with three waves around it. (n, height,
+    width)"""
     size = draws.uniform(1, 1, low=0.85, high=1.15) * math.sqrt(4 * AREA / math.pi)
     height, phase = draws.uniform(3, 1, 1, high=0.14), draws.uniform(3, 1, 1, high=2 * math.pi)
     waves = [height[:, k] * torch.cos((k + 2) * direction + phase[:, k]) for k in range(3)]
@@ -88,7 +107,10 @@ def _outline(draws: Draws, direction: Tensor) -> Tensor:
 
 def _pattern(draws: Draws, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(n, height, width): each creature's own pattern, of any spread."""
-    period, turn = draws.uniform(1, 1, low=FINEST, high=COARSEST), draws.uniform(1, 1, low=-0.3, high=0.3)
+    period, turn = (
+        draws.uniform(1, 1, low=FINEST, high=COARSEST),
+        draws.uniform(1, 1, low=-0.3, high=0.3),
+    )
     phase = draws.uniform(2, 1, 1, high=2 * math.pi)
     u = 2 * math.pi * (x * turn.cos() + y * turn.sin()) / period + phase[:, 0]
     v = 2 * math.pi * (y * turn.cos() - x * turn.sin()) / period + phase[:, 1]
@@ -99,8 +121,11 @@ def _pattern(draws: Draws, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return result
 
 
-def _waves(name: str, u: Tensor, v: Tensor, x: Tensor, y: Tensor, period: Tensor, phase: Tensor) -> Tensor:
-    """u, v: turned coordinates as angles, one turn a period; x, y: plain ones. All (n, height, width)."""
+def _waves(
+    name: str, u: Tensor, v: Tensor, x: Tensor, y: Tensor, period: Tensor, phase: Tensor
+) -> Tensor:
+    """u, v: turned coordinates as angles, one turn a period; x, y: plain ones. All (n, height,
+    width)."""
     if name == "upright":
         return u.sin()
     if name == "level":
@@ -121,7 +146,10 @@ def _waves(name: str, u: Tensor, v: Tensor, x: Tensor, y: Tensor, period: Tensor
 def _noise(seed: int, start: int, stop: int, height: int, width: int) -> Tensor:
     """(n, height, width): noise between two blurs, with details as fine as the patterns'."""
     white = np.stack(
-        [np.random.default_rng((seed, i, 1)).standard_normal((height, width), np.float32) for i in range(start, stop)]
+        [
+            np.random.default_rng((seed, i, 1)).standard_normal((height, width), np.float32)
+            for i in range(start, stop)
+        ]
     )
     blur = NOISE_BLUR * min(height, width) / 2
     return _blurred(torch.from_numpy(white), blur) - _blurred(torch.from_numpy(white), 2 * blur)
@@ -137,10 +165,13 @@ def _blurred(images: Tensor, sigma: float) -> Tensor:
 
 
 def _standardised(values: Tensor, where: Tensor) -> Tensor:
-    """`values` shifted and scaled to mean 0 and spread 1 over the pixels in `where`. All (n, height, width)."""
+    """`values` shifted and scaled to mean 0 and spread 1 over the pixels in `where`. All (n,
+    height, width)."""
     share = where.float() / where.sum(dim=(1, 2), keepdim=True).clamp(min=1)
     centered = values - (values * share).sum(dim=(1, 2), keepdim=True)
-    return centered / (centered.square() * share).sum(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-6)
+    return centered / (centered.square() * share).sum(dim=(1, 2), keepdim=True).sqrt().clamp(
+        min=1e-6
+    )
 
 
 def _annotated(images: Tensor, masks: Tensor, labels: Tensor) -> Scenes:
@@ -155,7 +186,10 @@ def _annotated(images: Tensor, masks: Tensor, labels: Tensor) -> Scenes:
         classes=labels[:, None].clone(),
         colors=torch.full((len(labels), 1), -1),
         textures=labels[:, None].clone(),
-        captions=[f"a creature of {CAMOUFLAGE_PATTERNS[label]} pattern on noise" for label in labels.tolist()],
+        captions=[
+            f"a creature of {CAMOUFLAGE_PATTERNS[label]} pattern on noise"
+            for label in labels.tolist()
+        ],
         class_names=CAMOUFLAGE_PATTERNS,
         color_names=(),
         texture_names=CAMOUFLAGE_PATTERNS,

@@ -1,4 +1,5 @@
-"""Fetching one file: into a cache folder, going on where an earlier try stopped, believed only if its checksum fits."""
+"""Fetching one file: into a cache folder, going on where an earlier try stopped, believed only if
+its checksum fits."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Archive:
 
     @property
     def address(self) -> str:
-        """Where to fetch it: `url`, or the same file name under CVCOURSE_DATA_URL, say a mirror in a classroom."""
+        """Where to fetch it: `url`, or the same file name under CVCOURSE_DATA_URL, say a mirror in
+        a classroom."""
         mirror = os.environ.get("CVCOURSE_DATA_URL")
         return f"{mirror.rstrip('/')}/{self.file_name}" if mirror else self.url
 
@@ -43,7 +45,8 @@ class _Refused(Exception):
 
 
 def cache_folder(root: str | Path | None = None) -> Path:
-    """Where fetched files are kept: `root`, or else the environment's CVCOURSE_DATA, or else the platform's cache."""
+    """Where fetched files are kept: `root`, or else the environment's CVCOURSE_DATA, or else the
+    platform's cache."""
     if root is None:
         root = os.environ.get("CVCOURSE_DATA")
     if root is None:
@@ -61,8 +64,11 @@ def has_checksum(path: Path, archive: Archive) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256
 
 
-def fetch(archive: Archive, root: str | Path | None = None, download: bool = True, progress: bool = True) -> Path:
-    """The path of the verified file, downloaded if it is not in the cache folder or is spoilt there.
+def fetch(
+    archive: Archive, root: str | Path | None = None, download: bool = True, progress: bool = True
+) -> Path:
+    """The path of the verified file, downloaded if it is not in the cache folder or is spoilt
+    there.
 
     Raises DataError if it cannot be had.
     """
@@ -73,7 +79,10 @@ def fetch(archive: Archive, root: str | Path | None = None, download: bool = Tru
             return path
         if not download:
             found = "is spoilt" if path.is_file() else "is not there"
-            raise DataError(f"{path} {found}: call again with download=True, or give folder=, a folder that holds it.")
+            raise DataError(
+                f"{path} {found}: call again with download=True, or give folder=, a folder that"
+                " holds it."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         _download(archive, path, progress)
     return path
@@ -85,24 +94,34 @@ def _download(archive: Archive, path: Path, progress: bool) -> None:
     from filelock import FileLock
 
     downloader = ResumingDownloader(archive, path, progress)
-    with FileLock(f"{path}.lock"), _quiet(pooch.get_logger()):  # one download at a time, for several processes
+    with (
+        FileLock(f"{path}.lock"),
+        _quiet(pooch.get_logger()),
+    ):  # one download at a time, for several processes
         for _ in range(2):
             try:
                 pooch.retrieve(
-                    archive.address, f"sha256:{archive.sha256}", path.name, path.parent, downloader=downloader
+                    archive.address,
+                    f"sha256:{archive.sha256}",
+                    path.name,
+                    path.parent,
+                    downloader=downloader,
                 )
                 return
             except ValueError:  # pooch: the checksum differs; it has removed the file
-                if not downloader.resumed:  # a beginning left by an earlier try may be what was wrong: once more, whole
+                if (
+                    not downloader.resumed
+                ):  # a beginning left by an earlier try may be what was wrong: once more, whole
                     break
     raise DataError(
-        f"What came from {_shown(archive.address)} is not the file expected (its checksum differs) and was removed: "
-        "try again later, or download it elsewhere and give folder=."
+        f"What came from {_shown(archive.address)} is not the file expected (its checksum differs)"
+        " and was removed: try again later, or download it elsewhere and give folder=."
     )
 
 
 class ResumingDownloader:
-    """A downloader for pooch that keeps what has come in a `.part` file and asks only for the rest."""
+    """A downloader for pooch that keeps what has come in a `.part` file and asks only for the
+    rest."""
 
     def __init__(self, archive: Archive, path: Path, progress: bool) -> None:
         self.archive = archive
@@ -121,13 +140,20 @@ class ResumingDownloader:
         for _ in range(TRIES):
             try:
                 self._continue(url)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
+            except (
+                requests.RequestException,
+                urllib3.exceptions.HTTPError,
+                ConnectionError,
+                TimeoutError,
+            ) as error:
                 problem = error
                 if _is_final(error):
                     break
             except _Refused as refusal:
                 self.part.unlink(missing_ok=True)
-                raise DataError(f"{_shown(url)} {refusal}: try again later, or give folder=.") from None
+                raise DataError(
+                    f"{_shown(url)} {refusal}: try again later, or give folder=."
+                ) from None
             if self._bytes_here() == self.archive.size:
                 os.replace(self.part, output_file)
                 return
@@ -146,13 +172,17 @@ class ResumingDownloader:
             return
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 416:  # the server's file ends before ours: ours is no part of it
+            if (
+                answer.status_code == 416
+            ):  # the server's file ends before ours: ours is no part of it
                 self.part.unlink()
                 return
             answer.raise_for_status()
             self.answered = True
             continued = answer.status_code == 206
-            if continued and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            if continued and not answer.headers.get("Content-Range", "").startswith(
+                f"bytes {start}-"
+            ):
                 self.part.unlink()
                 return
             self.resumed = continued
@@ -160,7 +190,9 @@ class ResumingDownloader:
 
     def _write(self, answer: object, append: bool) -> None:
         with open(self.part, "ab" if append else "wb") as file:
-            for piece in answer.raw.stream(PIECE, decode_content=False):  # as sent: a gzip file is not to be unpacked
+            for piece in answer.raw.stream(
+                PIECE, decode_content=False
+            ):  # as sent: a gzip file is not to be unpacked
                 file.write(piece)
                 if file.tell() > self.archive.size:
                     raise _Refused(f"sends more than the {self.archive.size} bytes expected")
@@ -171,23 +203,35 @@ class ResumingDownloader:
     def _show(self, done: int) -> None:
         name, size = self.archive.file_name, self.archive.size
         if self.progress and (done == size or done // 1_000_000 > (done - PIECE) // 1_000_000):
-            print(f"\r{name}  {done / 1e6:.0f} of {size / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{name}  {done / 1e6:.0f} of {size / 1e6:.0f} MB",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _why_stopped(self, url: str, problem: object) -> str:
         status = getattr(getattr(problem, "response", None), "status_code", None)
         if status is not None:
-            return f"{_shown(url)} answers {status}: try again later, or give folder=, a folder that holds the file."
+            return (
+                f"{_shown(url)} answers {status}: try again later, or give folder=, a folder that"
+                " holds the file."
+            )
         have = f"{self._bytes_here() / 1e6:.1f} of {self.archive.size / 1e6:.1f} MB"
         if self.answered:
-            return f"The download of {self.archive.file_name} stopped at {have}: call again and it goes on from there."
+            return (
+                f"The download of {self.archive.file_name} stopped at {have}: call again and it"
+                " goes on from there."
+            )
         return (
-            f"{_shown(url)} cannot be reached ({have} are here): go online and call again, or download the file "
-            "elsewhere and give folder=, the folder that holds it."
+            f"{_shown(url)} cannot be reached ({have} are here): go online and call again, or"
+            " download the file elsewhere and give folder=, the folder that holds it."
         )
 
 
 def _is_final(error: Exception) -> bool:
-    """A refusal by status, unlike a broken connection or a busy server, will not change within seconds."""
+    """A refusal by status, unlike a broken connection or a busy server, will not change within
+    seconds."""
     response = getattr(error, "response", None)
     return response is not None and response.status_code < 500
 
@@ -200,7 +244,8 @@ def _shown(url: str) -> str:
 
 @contextmanager
 def _quiet(logger: object) -> Iterator[None]:
-    """Pooch reports each download on stderr, which a notebook shows in red; the progress line says enough."""
+    """Pooch reports each download on stderr, which a notebook shows in red; the progress line says
+    enough."""
     level = logger.level
     logger.setLevel("WARNING")
     try:
@@ -222,5 +267,6 @@ def _told_plainly(folder: Path) -> Iterator[None]:
         else:
             reason = f"{(error.strerror or str(error)).lower()}:"
         raise DataError(
-            f"{folder} cannot be used, {reason} choose another with root= or the environment variable CVCOURSE_DATA."
+            f"{folder} cannot be used, {reason} choose another with root= or the environment"
+            " variable CVCOURSE_DATA."
         ) from error

@@ -2,4 +2,5 @@
 
 
 class DataError(RuntimeError):
-    """A data set cannot be read, fetched or trusted; the message is one sentence that says what to do."""
+    """A data set cannot be read, fetched or trusted; the message is one sentence that says what to
+    do."""

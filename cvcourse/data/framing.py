@@ -15,10 +15,11 @@ LONGEST = 384  # pixels of an opened picture: more than a network for small squa
 
 
 def open_picture(path: str | Path, longest: int = LONGEST) -> Tensor:
-    """A picture file as (3, height, width) float32 in [0, 1], its longest side shrunk to `longest` pixels at most.
+    """A picture file as (3, height, width) float32 in [0, 1], its longest side shrunk to `longest`
+    pixels at most.
 
-    Turned as its camera says, transparent parts white. Raises DataError, in one sentence, where there is no file, or
-    one that is no picture.
+    Turned as its camera says, transparent parts white. Raises DataError, in one sentence, where
+    there is no file, or one that is no picture.
     """
     import numpy as np
     import torch
@@ -26,7 +27,10 @@ def open_picture(path: str | Path, longest: int = LONGEST) -> Tensor:
 
     place = Path(path).expanduser()
     if not place.is_file():
-        raise DataError(f"There is no file {str(path)!r} here; a path counts from the notebook's folder, {Path.cwd()}.")
+        raise DataError(
+            f"There is no file {str(path)!r} here; a path counts from the notebook's folder,"
+            f" {Path.cwd()}."
+        )
     try:
         with Image.open(place) as file:
             picture = ImageOps.exif_transpose(file).convert("RGBA")
@@ -41,8 +45,8 @@ def open_picture(path: str | Path, longest: int = LONGEST) -> Tensor:
 class Framed:
     """A picture in the upper left of a square, as large as fits (Kirillov et al. 2023, appendix A).
 
-    images: (1, 3, side, side), what the picture leaves free filled with its mean colour. shape: (height, width) of the
-    picture. scale: pixels of the square for one of the picture.
+    images: (1, 3, side, side), what the picture leaves free filled with its mean colour. shape:
+    (height, width) of the picture. scale: pixels of the square for one of the picture.
     """
 
     images: Tensor
@@ -50,7 +54,8 @@ class Framed:
     scale: float
 
     def points(self, points: Tensor) -> Tensor:
-        """Places (..., 2), x and y, from the picture's pixels to the square's; whole numbers are pixels' middles."""
+        """Places (..., 2), x and y, from the picture's pixels to the square's; whole numbers are
+        pixels' middles."""
         return (points + 0.5) * self.scale - 0.5
 
     def boxes(self, boxes: Tensor) -> Tensor:
@@ -66,7 +71,9 @@ class Framed:
         factor = side / logits.shape[-1]  # logits may be coarser than the square
         rows, columns = (max(1, round(length / factor)) for length in sides)
         part = logits.reshape(-1, 1, *logits.shape[-2:])[..., :rows, :columns]
-        return F.interpolate(part, self.shape, mode="bilinear").reshape(*logits.shape[:-2], *self.shape)
+        return F.interpolate(part, self.shape, mode="bilinear").reshape(
+            *logits.shape[:-2], *self.shape
+        )
 
 
 def framed(picture: Tensor, side: int) -> Framed:
@@ -78,7 +85,11 @@ def framed(picture: Tensor, side: int) -> Framed:
     size = [max(1, round(length * scale)) for length in (height, width)]
     colours = picture.expand(3, -1, -1)[None]
     same = size == [height, width]
-    small = colours if same else F.interpolate(colours, size, mode="bilinear", antialias=True).clamp(0, 1)
+    small = (
+        colours
+        if same
+        else F.interpolate(colours, size, mode="bilinear", antialias=True).clamp(0, 1)
+    )
     square = small.mean(dim=(2, 3), keepdim=True).repeat(1, 1, side, side)  # (1, 3, side, side)
     square[:, :, : size[0], : size[1]] = small
     return Framed(square, (height, width), scale)

@@ -14,13 +14,22 @@ from .surfaces import SHAPE_FUNCTIONS, TEXTURE_FUNCTIONS
 
 LEVELS = ("part", "whole", "group")
 MOST_WHOLES = 3  # of a group
-SMALLEST = 1 / 128  # share of the picture below which nothing counts as an object: 8 pixels of 32 x 32
+SMALLEST = (
+    1 / 128
+)  # share of the picture below which nothing counts as an object: 8 pixels of 32 x 32
 WHOLE_RADIUS = (0.9, 0.62, 0.54)  # of one, two, three wholes, as shares of their place's radius
 WHOLE_DISTANCE = (0.0, 0.52, 0.58)  # from the middle of their place, likewise
 PART_RADIUS = 0.52  # as a share of the whole's
 # Where a whole has its middle, for those that are hollow there, as shares of its radius (x, y).
 ANCHORS = {"ring": (0.0, -0.68), "crescent": (-0.6, 0.0), "hourglass": (0.0, 0.45)}
-PARTS = ("disc", "square", "triangle", "star", "plus", "hourglass")  # shapes that are not thin when small
+PARTS = (
+    "disc",
+    "square",
+    "triangle",
+    "star",
+    "plus",
+    "hourglass",
+)  # shapes that are not thin when small
 PIXELS_AT_ONCE = 1 << 18
 
 
@@ -29,7 +38,8 @@ class NestedScenes:
     """Pictures, and for each pixel what it belongs to; `scenes[index]` keeps some of them.
 
     images: (count, 3, height, width) float32 in [0, 1].
-    levels: (count, 3, height, width) uint8, one map for each of `LEVELS`. 0 is nothing; any other number is an object,
+    levels: (count, 3, height, width) uint8, one map for each of `LEVELS`. 0 is nothing; any other
+    number is an object,
         whose mask is `levels[i, level] == number`. Only visible pixels count.
     """
 
@@ -48,12 +58,19 @@ class NestedScenes:
         return NestedScenes(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def objects(self, index: int) -> tuple[Tensor, Tensor]:
-        """All objects of one scene: masks (objects, height, width) bool, and levels (objects,) int64, 0 for a part."""
-        found = [(level, number) for level in range(len(LEVELS)) for number in self.levels[index, level].unique()]
+        """All objects of one scene: masks (objects, height, width) bool, and levels (objects,)
+        int64, 0 for a part."""
+        found = [
+            (level, number)
+            for level in range(len(LEVELS))
+            for number in self.levels[index, level].unique()
+        ]
         found = [(level, number) for level, number in found if number > 0]
         masks = [self.levels[index, level] == number for level, number in found]
         empty = torch.zeros(0, *self.levels.shape[2:], dtype=torch.bool, device=self.levels.device)
-        return torch.stack(masks) if masks else empty, torch.tensor([level for level, _ in found], dtype=torch.int64)
+        return torch.stack(masks) if masks else empty, torch.tensor(
+            [level for level, _ in found], dtype=torch.int64
+        )
 
 
 def nested_scenes(
@@ -64,13 +81,15 @@ def nested_scenes(
     places: tuple[int, int] = (1, 2),
     background="texture",
 ) -> NestedScenes:
-    """`count` pictures of patterned shapes, some with a part on them, some in groups of two or three of a kind.
+    """`count` pictures of patterned shapes, some with a part on them, some in groups of two or
+    three of a kind.
 
-    A place holds one whole, or a group: two or three wholes of one shape, colour and pattern, side by side. Most wholes
-    have a part on them, of another shape and colour. places: fewest and most in a picture; they may hide one another.
-    background: as for `scenes`. Picture i depends on the seed, on i and on the other arguments, never on `count`, and
-    is the same scene at every size. Objects of which less than 1/128 of the picture is visible do not count.
-    Raises ValueError on arguments that do not fit.
+    A place holds one whole, or a group: two or three wholes of one shape, colour and pattern, side
+    by side. Most wholes have a part on them, of another shape and colour. places: fewest and most
+    in a picture; they may hide one another.
+    background: as for `scenes`. Picture i depends on the seed, on i and on the other arguments,
+    never on `count`, and is the same scene at every size. Objects of which less than 1/128 of the
+    picture is visible do not count. Raises ValueError on arguments that do not fit.
     """
     from .synthetic import _pair, _whole_number
 
@@ -95,30 +114,45 @@ def nested_scenes(
 def _recipe(size: tuple[int, int], places: int, background: str) -> Recipe:
     slots = places * MOST_WHOLES * 2  # of each whole one for itself and one for its part
     return Recipe(
-        classes=tuple(SHAPE_FUNCTIONS), textures=tuple(TEXTURE_FUNCTIONS), colors=tuple(COLORS),
-        objects=(slots, slots), scale=(0.5, 0.8), rotation=0.5, occlusion=True, nested=True, paired=False,
-        background=background, size=size,
-    )  # fmt: skip
+        classes=tuple(SHAPE_FUNCTIONS),
+        textures=tuple(TEXTURE_FUNCTIONS),
+        colors=tuple(COLORS),
+        objects=(slots, slots),
+        scale=(0.5, 0.8),
+        rotation=0.5,
+        occlusion=True,
+        nested=True,
+        paired=False,
+        background=background,
+        size=size,
+    )
 
 
 def _layout(recipe: Recipe, places: tuple[int, int], seed: int, start: int, stop: int) -> Layout:
-    """Which wholes and parts stand where. Slots are painted in order: place by place, each whole and then its part."""
+    """Which wholes and parts stand where. Slots are painted in order: place by place, each whole
+    and then its part."""
     most = places[1]
     draws = Draws(seed, start, stop, columns=512)
-    present = torch.arange(most) < places[0] + draws.integers(1, below=most - places[0] + 1)  # (n, places)
+    present = torch.arange(most) < places[0] + draws.integers(
+        1, below=most - places[0] + 1
+    )  # (n, places)
     wholes = (1 + draws.integers(most, below=4)) % 4  # (n, places) of 0 to 3
     wholes = wholes.clamp(min=1)  # one is as likely as two and three together
     slots = torch.arange(MOST_WHOLES)
     is_there = present[..., None] & (slots < wholes[..., None])  # (n, places, 3)
     has_part = is_there & (draws.uniform(most, MOST_WHOLES) < 0.7)
     radius, center, angle = _places(draws, recipe, wholes, most)
-    kinds = draws.integers(most, 2, below=len(recipe.classes))  # (n, places, 2): of the wholes, of the parts
+    kinds = draws.integers(
+        most, 2, below=len(recipe.classes)
+    )  # (n, places, 2): of the wholes, of the parts
     full = torch.tensor([recipe.classes.index(name) for name in PARTS])
     kinds[..., 1] = full[draws.integers(most, below=len(PARTS))]
     textures = draws.integers(most, 2, below=len(recipe.textures))
     colors, rgb, mean = draw_colors(draws, recipe, 2 * most)
     shift = draws.uniform(most, MOST_WHOLES, 2, low=-0.15, high=0.15)
-    part_center = center + radius[..., None] * (_turned(_anchors(recipe, kinds[..., 0]), angle) + shift)
+    part_center = center + radius[..., None] * (
+        _turned(_anchors(recipe, kinds[..., 0]), angle) + shift
+    )
 
     def per_slot(of_wholes: Tensor, of_parts: Tensor) -> Tensor:
         """(n, places, 3, ...) twice to (n, places * 3 * 2, ...)."""
@@ -126,7 +160,12 @@ def _layout(recipe: Recipe, places: tuple[int, int], seed: int, start: int, stop
 
     def of_kind(values: Tensor) -> Tensor:
         """(n, places, 2, ...) of wholes and parts to (n, slots, ...)."""
-        return per_slot(*(values[:, :, k, None].expand(-1, -1, MOST_WHOLES, *values.shape[3:]) for k in range(2)))
+        return per_slot(
+            *(
+                values[:, :, k, None].expand(-1, -1, MOST_WHOLES, *values.shape[3:])
+                for k in range(2)
+            )
+        )
 
     lacking = ~per_slot(is_there, has_part)
     return Layout(
@@ -143,25 +182,40 @@ def _layout(recipe: Recipe, places: tuple[int, int], seed: int, start: int, stop
     )
 
 
-def _places(draws: Draws, recipe: Recipe, wholes: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+def _places(
+    draws: Draws, recipe: Recipe, wholes: Tensor, most: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Radius (n, places, 3), centre (n, places, 3, 2) and turn (n, places, 3) of every whole."""
     reach = draws.uniform(most, low=0.66, high=0.86) / most**0.3  # (n, places)
     room = torch.tensor(recipe.extent) - 0.85 * reach[..., None]  # (n, places, 2)
-    around = draws.uniform(1, high=2 * math.pi) + 2 * math.pi * torch.arange(most) / most  # places keep apart
-    middle = room * draws.uniform(most, 1, low=0.5, high=1.3) * torch.stack([around.cos(), around.sin()], dim=-1)
+    around = (
+        draws.uniform(1, high=2 * math.pi) + 2 * math.pi * torch.arange(most) / most
+    )  # places keep apart
+    middle = (
+        room
+        * draws.uniform(most, 1, low=0.5, high=1.3)
+        * torch.stack([around.cos(), around.sin()], dim=-1)
+    )
     middle = middle.clamp(-room, room)[:, :, None]  # (n, places, 1, 2)
     radius = reach * torch.tensor(WHOLE_RADIUS)[wholes - 1]
     distance = reach * torch.tensor(WHOLE_DISTANCE)[wholes - 1]
     first = draws.uniform(most, 1, high=2 * math.pi)
-    direction = first + 2 * math.pi * torch.arange(MOST_WHOLES) / wholes[..., None]  # (n, places, 3)
-    center = middle + distance[..., None, None] * torch.stack([direction.cos(), direction.sin()], dim=-1)
+    direction = (
+        first + 2 * math.pi * torch.arange(MOST_WHOLES) / wholes[..., None]
+    )  # (n, places, 3)
+    center = middle + distance[..., None, None] * torch.stack(
+        [direction.cos(), direction.sin()], dim=-1
+    )
     angle = draws.uniform(most, 1, low=-recipe.rotation, high=recipe.rotation).expand_as(direction)
     return radius[..., None].expand_as(direction), center, angle
 
 
 def _anchors(recipe: Recipe, kinds: Tensor) -> Tensor:
-    """(n, places) shapes to (n, places, 1, 2): where a part sits on such a whole, as shares of its radius."""
-    return torch.tensor([ANCHORS.get(name, (0.0, 0.0)) for name in recipe.classes])[kinds][:, :, None]
+    """(n, places) shapes to (n, places, 1, 2): where a part sits on such a whole, as shares of its
+    radius."""
+    return torch.tensor([ANCHORS.get(name, (0.0, 0.0)) for name in recipe.classes])[kinds][
+        :, :, None
+    ]
 
 
 def _turned(points: Tensor, angle: Tensor) -> Tensor:
@@ -171,10 +225,11 @@ def _turned(points: Tensor, angle: Tensor) -> Tensor:
 
 
 def levels_of(instances: Tensor) -> Tensor:
-    """(n, height, width) slots in painting order, 0 for none, to (n, 3, height, width): parts, wholes, groups.
+    """(n, height, width) slots in painting order, 0 for none, to (n, 3, height, width): parts,
+    wholes, groups.
 
-    Of each whole and part there is one slot; `MOST_WHOLES` wholes are a place. What is too small to count becomes 0 in
-    its level, and so does a group of which fewer than two wholes count.
+    Of each whole and part there is one slot; `MOST_WHOLES` wholes are a place. What is too small to
+    count becomes 0 in its level, and so does a group of which fewer than two wholes count.
     """
     slots = instances.long()
     wholes = _large_enough((slots + 1) // 2)
@@ -183,7 +238,9 @@ def levels_of(instances: Tensor) -> Tensor:
     most = max(int(wholes.max()), 1) if wholes.numel() else 1
     seen = _areas(wholes, most)[:, 1:] > 0  # (n, most)
     place_of = (torch.arange(most, device=slots.device) // MOST_WHOLES).expand(len(slots), -1)
-    counts = torch.zeros(len(slots), most // MOST_WHOLES + 2, dtype=torch.int64, device=slots.device)
+    counts = torch.zeros(
+        len(slots), most // MOST_WHOLES + 2, dtype=torch.int64, device=slots.device
+    )
     counts.scatter_add_(1, place_of + 1, seen.long())  # how many wholes of each place are seen
     several = counts.gather(1, places.flatten(1)).view_as(places) >= 2
     return torch.stack([parts, wholes, places * several], dim=1).to(torch.uint8)
@@ -207,8 +264,9 @@ def _areas(numbers: Tensor, most: int) -> Tensor:
 def draw_objects(levels: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """`count` objects of each picture of a batch, every object of a picture equally likely.
 
-    levels (N, 3, H, W). Returns masks (N * count, H, W) bool, the pictures (N * count,) they are of, 0, 0, ..., 1, 1,
-    ..., and their levels (N * count,). Uses torch's random numbers. Raises ValueError for a picture without an object.
+    levels (N, 3, H, W). Returns masks (N * count, H, W) bool, the pictures (N * count,) they are
+    of, 0, 0, ..., 1, 1, ..., and their levels (N * count,). Uses torch's random numbers. Raises
+    ValueError for a picture without an object.
     """
     pictures, kinds = levels.shape[:2]
     most = int(levels.max())

@@ -1,8 +1,9 @@
 """Shapes and surface patterns as signed distances in an object's own frame.
 
-The frame is centred on the object, turned with it, and scaled so that its radius is 1; v points down, as image rows do.
-A shape's distance is negative inside. A pattern's is positive where the second colour goes. Distances rather than masks
-make edges smooth at every size: one pixel's coverage follows from the distance of its centre to the edge.
+The frame is centred on the object, turned with it, and scaled so that its radius is 1; v points
+down, as image rows do. A shape's distance is negative inside. A pattern's is positive where the
+second colour goes. Distances rather than masks make edges smooth at every size: one pixel's
+coverage follows from the distance of its centre to the edge.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def triangle(u: Tensor, v: Tensor) -> Tensor:
 
 
 def star(u: Tensor, v: Tensor) -> Tensor:
-    """Five points: fold the plane onto half a point, whose edge runs from the tip (1, 0) to the notch."""
+    """Five points: fold the plane onto half a point, whose edge runs from the tip (1, 0) to the
+    notch."""
     half_point = math.pi / 5
     notch_u, notch_v = 0.46 * math.cos(half_point), 0.46 * math.sin(half_point)
     radius, angle = torch.hypot(u, v), torch.atan2(u, -v)
@@ -89,14 +91,17 @@ def halves(u: Tensor, v: Tensor) -> Tensor:
 
 
 def rays(u: Tensor, v: Tensor) -> Tensor:
-    return _bands(torch.atan2(v, u), 2 * math.pi / 7) * torch.hypot(u, v)  # an angle times its radius is a length
+    return _bands(torch.atan2(v, u), 2 * math.pi / 7) * torch.hypot(
+        u, v
+    )  # an angle times its radius is a length
 
 
 def zigzag(u: Tensor, v: Tensor) -> Tensor:
     return 0.7 * _bands(v + 0.9 * _bands(u, 0.76), 0.5)  # 0.7: the bands lean by 45 degrees
 
 
-# Name -> function. The order is the class order, and `creatures` pairs shape and pattern of the same place.
+# Name -> function. The order is the class order, and `creatures` pairs shape and pattern of the
+# same place.
 SHAPE_FUNCTIONS: dict[str, Surface] = {
     f.__name__: f for f in (disc, square, triangle, star, plus, ring, crescent, hourglass)
 }
@@ -116,7 +121,8 @@ TEXTURE_ADJECTIVES = {
 
 
 def distance(functions: list[Surface], kinds: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Each image's own function at every pixel: kinds (n,) index `functions`; u, v and result (n, height, width).
+    """Each image's own function at every pixel: kinds (n,) index `functions`; u, v and result (n,
+    height, width).
 
     Kind -1 is no object: far away everywhere.
     """

@@ -1,4 +1,5 @@
-"""Scenes painted in code: no download, every pixel's class and object known, any size, any number."""
+"""Scenes painted in code: no download, every pixel's class and object known, any size, any
+number."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ SHAPES = tuple(SHAPE_FUNCTIONS)
 TEXTURES = tuple(TEXTURE_FUNCTIONS)
 COLOR_NAMES = tuple(COLORS)
 MOST_OBJECTS = 255  # instance masks are bytes
-PIXELS_AT_ONCE = 1 << 18  # a chunk of this many pixels stays in the processor's cache and bounds the memory
+PIXELS_AT_ONCE = (
+    1 << 18
+)  # a chunk of this many pixels stays in the processor's cache and bounds the memory
 
 
 def scenes(
@@ -36,26 +39,43 @@ def scenes(
     paired: bool = False,
     background: str = "texture",
 ) -> Scenes:
-    """`count` images of coloured, patterned, turned shapes on textured backgrounds, with all annotations.
+    """`count` images of coloured, patterned, turned shapes on textured backgrounds, with all
+    annotations.
 
-    Image i depends on the seed, on i and on the other arguments, never on `count`; and apart from pixel size it is the
-    same scene at every `size` of the same proportions.
+    Image i depends on the seed, on i and on the other arguments, never on `count`; and apart from
+    pixel size it is the same scene at every `size` of the same proportions.
 
     size: pixels, of both sides or as (height, width).
     objects: how many in every scene, or (fewest, most).
     classes, textures, colors: names to choose from, of `SHAPES`, `TEXTURES` and `COLOR_NAMES`.
     rotation: largest turn either way, radians; `math.pi` is any direction.
-    scale: smallest and largest radius, in units of half the shorter side; by default (0.5, 0.8) divided by the square
+    scale: smallest and largest radius, in units of half the shorter side; by default (0.5, 0.8)
+    divided by the square
         root of the number of objects.
     occlusion: whether objects may lie over one another; if not, crowded ones shrink to fit.
-    nested: objects come in pairs, a whole and a part on its surface (objects 1 and 2, 3 and 4, ...).
-    paired: every class has its own texture, the one of the same place in `textures` (see `creatures`).
-    background: "texture", "smooth" (slow changes of colour only), "grey" (smooth, without colour) or "plain".
+    nested: objects come in pairs, a whole and a part on its surface (objects 1 and 2, 3 and 4,
+    ...).
+    paired: every class has its own texture, the one of the same place in `textures` (see
+    `creatures`).
+    background: "texture", "smooth" (slow changes of colour only), "grey" (smooth, without colour)
+    or "plain".
 
     An object's colour is at least 0.6 from the mean of the background, as a distance in RGB.
     Raises ValueError on arguments that do not fit.
     """
-    recipe = _recipe(size, objects, classes, textures, colors, rotation, scale, occlusion, nested, paired, background)
+    recipe = _recipe(
+        size,
+        objects,
+        classes,
+        textures,
+        colors,
+        rotation,
+        scale,
+        occlusion,
+        nested,
+        paired,
+        background,
+    )
     _whole_number("count", count, 0)
     _whole_number("seed", seed, 0)
     result = _empty(count, recipe)
@@ -76,26 +96,44 @@ def creatures(
     background: str = "smooth",
     **options,
 ) -> Scenes:
-    """Scenes in which shape and pattern go together (a star is dotted, a square striped): classes are learnt fast.
+    """Scenes in which shape and pattern go together (a star is dotted, a square striped): classes
+    are learnt fast.
 
-    Colour, place, size and turn still vary. Arguments as for `scenes`, without `textures` and `paired`.
+    Colour, place, size and turn still vary. Arguments as for `scenes`, without `textures` and
+    `paired`.
     """
     classes = _names("classes", classes, SHAPES)
     textures = tuple(TEXTURES[SHAPES.index(name)] for name in classes)
     return scenes(
-        count, size, objects, seed, classes=classes, textures=textures, paired=True, background=background, **options
+        count,
+        size,
+        objects,
+        seed,
+        classes=classes,
+        textures=textures,
+        paired=True,
+        background=background,
+        **options,
     )
 
 
-def _recipe(size, objects, classes, textures, colors, rotation, scale, occlusion, nested, paired, background) -> Recipe:
+def _recipe(
+    size, objects, classes, textures, colors, rotation, scale, occlusion, nested, paired, background
+) -> Recipe:
     size, objects = _pair("size", size, least=1), _pair("objects", objects, least=0)
     classes, textures = _names("classes", classes, SHAPES), _names("textures", textures, TEXTURES)
     if not objects[0] <= objects[1] <= MOST_OBJECTS:
-        raise ValueError(f"objects must be (fewest, most) with at most {MOST_OBJECTS}, not {objects}.")
+        raise ValueError(
+            f"objects must be (fewest, most) with at most {MOST_OBJECTS}, not {objects}."
+        )
     if nested and (objects[0] % 2 or objects[1] % 2):
-        raise ValueError(f"nested scenes hold objects in pairs, so objects must be even, not {objects}.")
+        raise ValueError(
+            f"nested scenes hold objects in pairs, so objects must be even, not {objects}."
+        )
     if paired and len(classes) != len(textures):
-        raise ValueError(f"paired needs one texture a class, not {len(textures)} for {len(classes)} classes.")
+        raise ValueError(
+            f"paired needs one texture a class, not {len(textures)} for {len(classes)} classes."
+        )
     if background not in BACKGROUNDS:
         raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}, not {background!r}.")
     if not (isinstance(rotation, int | float) and math.isfinite(rotation) and rotation >= 0):
@@ -140,12 +178,16 @@ def _scale(scale: tuple[float, float] | None, objects: int) -> tuple[float, floa
     if scale is None:
         return 0.5 / math.sqrt(max(objects, 1)), 0.8 / math.sqrt(max(objects, 1))
     if not (isinstance(scale, list | tuple) and len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
-        raise ValueError(f"scale must be (smallest, largest) radius with 0 < smallest <= largest <= 1, not {scale!r}.")
+        raise ValueError(
+            "scale must be (smallest, largest) radius with 0 < smallest <= largest <= 1, not"
+            f" {scale!r}."
+        )
     return float(scale[0]), float(scale[1])
 
 
 def _empty(count: int, recipe: Recipe) -> Scenes:
-    """Room for `count` scenes, filled chunk by chunk: chunks joined at the end would need twice the memory."""
+    """Room for `count` scenes, filled chunk by chunk: chunks joined at the end would need twice the
+    memory."""
     per_object = (count, recipe.objects[1])
     return Scenes(
         images=torch.empty(count, 3, *recipe.size),
@@ -171,7 +213,11 @@ def _fill(result: Scenes, start: int, layout: Layout, recipe: Recipe) -> None:
     instances = instance_masks(masks)
     result.images[rows] = images
     result.instance_masks[rows] = instances
-    result.classes[rows], result.colors[rows], result.textures[rows] = layout.classes, layout.colors, layout.textures
+    result.classes[rows], result.colors[rows], result.textures[rows] = (
+        layout.classes,
+        layout.colors,
+        layout.textures,
+    )
     result.boxes[rows], result.visible[rows] = boxes_of(instances, recipe.objects[1])
     result.semantic_masks[rows] = semantic_masks(instances, layout.classes)
     principal = principal_objects(layout.classes, recipe.nested)
@@ -180,7 +226,8 @@ def _fill(result: Scenes, start: int, layout: Layout, recipe: Recipe) -> None:
 
 
 def padded(per_object: Tensor) -> Tensor:
-    """(n, objects) with -1 before it, (n, 1 + objects): what "no object" (0 in an instance mask) stands for."""
+    """(n, objects) with -1 before it, (n, 1 + objects): what "no object" (0 in an instance mask)
+    stands for."""
     return (
         torch.cat([torch.full_like(per_object[:, :1], -1), per_object], dim=1)
         if per_object.shape[1]
@@ -189,13 +236,15 @@ def padded(per_object: Tensor) -> Tensor:
 
 
 def semantic_masks(instances: Tensor, classes: Tensor) -> Tensor:
-    """(n, height, width) uint8 of class + 1, from instance masks of the same shape and classes (n, objects)."""
+    """(n, height, width) uint8 of class + 1, from instance masks of the same shape and classes (n,
+    objects)."""
     table = (padded(classes) + 1).to(torch.uint8)  # (n, 1 + objects)
     return table.gather(1, instances.flatten(1).long()).reshape(instances.shape)
 
 
 def principal_objects(classes: Tensor, nested: bool) -> Tensor:
-    """(n,) index of the object painted last, or of the last whole in a nested scene; -1 without objects."""
+    """(n,) index of the object painted last, or of the last whole in a nested scene; -1 without
+    objects."""
     counts = (classes >= 0).sum(dim=1)
     return (counts - (2 if nested else 1)).clamp(min=-1)
 
@@ -206,13 +255,22 @@ def _captions(
     if recipe.objects[1] == 0:
         return ["an empty background"] * len(principal)
     front = masks[torch.arange(len(masks)), principal.clamp(min=0)]  # (n, height, width)
-    over = (masks & front[:, None]).flatten(2).any(dim=2).tolist()  # does the principal object lie over this one?
+    over = (
+        (masks & front[:, None]).flatten(2).any(dim=2).tolist()
+    )  # does the principal object lie over this one?
     centers, visible = layout.center.tolist(), result.visible[rows].tolist()
     names = list(
-        zip(*(indices[rows].tolist() for indices in (result.textures, result.colors, result.classes)), strict=True)
+        zip(
+            *(
+                indices[rows].tolist()
+                for indices in (result.textures, result.colors, result.classes)
+            ),
+            strict=True,
+        )
     )
     return [
-        _caption(names[i], visible[i], over[i], centers[i], first, recipe) for i, first in enumerate(principal.tolist())
+        _caption(names[i], visible[i], over[i], centers[i], first, recipe)
+        for i, first in enumerate(principal.tolist())
     ]
 
 
@@ -224,20 +282,31 @@ def _caption(
     principal: int,
     recipe: Recipe,
 ) -> str:
-    """The principal object, then where each other visible one lies as seen from it, the frontmost first."""
+    """The principal object, then where each other visible one lies as seen from it, the frontmost
+    first."""
 
     def name(k: int) -> str:
         texture, color, kind = (indices[k] for indices in names)
-        words = TEXTURE_ADJECTIVES[recipe.textures[texture]], recipe.colors[color], recipe.classes[kind]
+        words = (
+            TEXTURE_ADJECTIVES[recipe.textures[texture]],
+            recipe.colors[color],
+            recipe.classes[kind],
+        )
         return f"a {' '.join(words)}"
 
     def whole(k: int) -> str:
-        return f"{name(k)} with {name(k + 1)} on it" if recipe.nested and visible[k + 1] else name(k)
+        return (
+            f"{name(k)} with {name(k + 1)} on it" if recipe.nested and visible[k + 1] else name(k)
+        )
 
     if principal < 0 or not visible[principal]:
         return "an empty background"
     others = range(principal - 1, -1, -1) if not recipe.nested else range(principal - 2, -1, -2)
-    relations = [f"{_relation(over[k], centers[principal], centers[k])} {whole(k)}" for k in others if visible[k]]
+    relations = [
+        f"{_relation(over[k], centers[principal], centers[k])} {whole(k)}"
+        for k in others
+        if visible[k]
+    ]
     return f"{whole(principal)} {' and '.join(relations)}".rstrip()
 
 

@@ -17,17 +17,20 @@ TRIES = 6
 
 
 class Motifs(NamedTuple):
-    """images: (count, 3, size, size) float32 in [0, 1]. labels: (count,) int64, places in `ARRANGEMENTS`."""
+    """images: (count, 3, size, size) float32 in [0, 1]. labels: (count,) int64, places in
+    `ARRANGEMENTS`."""
 
     images: Tensor
     labels: Tensor
 
 
 def motifs(count: int, size: int = 32, seed: int = 0) -> Motifs:
-    """`count` pictures, each filled by a random motif of 4 x 4 blocks in two colours, four times along each side.
+    """`count` pictures, each filled by a random motif of 4 x 4 blocks in two colours, four times
+    along each side.
 
-    The motif is repeated, or every second one is mirrored, in rows and in columns. One copy tells all the others, so
-    whoever sees the rule can fill in what is hidden. Image i depends on the seed and on i, never on `count`.
+    The motif is repeated, or every second one is mirrored, in rows and in columns. One copy tells
+    all the others, so whoever sees the rule can fill in what is hidden. Image i depends on the seed
+    and on i, never on `count`.
     size: pixels of both sides, a multiple of 16. Raises ValueError on arguments that do not fit.
     """
     from .synthetic import _whole_number
@@ -36,7 +39,9 @@ def motifs(count: int, size: int = 32, seed: int = 0) -> Motifs:
     _whole_number("seed", seed, 0)
     _whole_number("size", size, TIMES * BLOCKS)
     if size % (TIMES * BLOCKS):
-        raise ValueError(f"size must be a multiple of {TIMES * BLOCKS}, not {size}: blocks are whole pixels.")
+        raise ValueError(
+            f"size must be a multiple of {TIMES * BLOCKS}, not {size}: blocks are whole pixels."
+        )
     draws = Draws(seed, 0, count, columns=1 + BLOCKS**2 + 6 + 3 * TRIES)
     labels = draws.integers(below=len(ARRANGEMENTS))
     is_second = draws.uniform(BLOCKS, BLOCKS) < 0.5  # (count, BLOCKS, BLOCKS)
@@ -48,10 +53,13 @@ def motifs(count: int, size: int = 32, seed: int = 0) -> Motifs:
 
 
 def _two_colours(draws: Draws) -> tuple[Tensor, Tensor]:
-    """Two colours that differ, (count, 3) each: the second is the first of some tries that is far enough away."""
+    """Two colours that differ, (count, 3) each: the second is the first of some tries that is far
+    enough away."""
     first = draws.uniform(3)
     tries = torch.cat([draws.uniform(TRIES, 3), torch.where(first < 0.5, 1.0, 0.0)[:, None]], dim=1)
-    far = torch.linalg.vector_norm(tries - first[:, None], dim=2) >= CONTRAST  # the last try always is
+    far = (
+        torch.linalg.vector_norm(tries - first[:, None], dim=2) >= CONTRAST
+    )  # the last try always is
     chosen = far.int().argmax(dim=1)
     return first, tries[torch.arange(len(tries)), chosen]
 
@@ -62,6 +70,7 @@ def _repeated(motif: Tensor) -> Tensor:
 
 
 def _mirrored(motif: Tensor) -> Tensor:
-    """As `_repeated`, every second motif mirrored left to right, and every second row of them upside down."""
+    """As `_repeated`, every second motif mirrored left to right, and every second row of them
+    upside down."""
     pair = torch.cat([motif, motif.flip(3)], dim=3)
     return torch.cat([pair, pair.flip(2)], dim=2).repeat(1, 1, TIMES // 2, TIMES // 2)

@@ -1,4 +1,5 @@
-"""How well a promptable model answers: simulated clicks on nested scenes, and what needs no model at all."""
+"""How well a promptable model answers: simulated clicks on nested scenes, and what needs no model
+at all."""
 
 from __future__ import annotations
 
@@ -10,16 +11,24 @@ from torch import Generator, Tensor
 
 from cvcourse.data.nested import NestedScenes, draw_objects
 from cvcourse.models.interactive import boxes_of_masks
-from cvcourse.models.masks import automatic_masks, iou_targets, mask_iou, point_grid, sample_next_click
+from cvcourse.models.masks import (
+    automatic_masks,
+    iou_targets,
+    mask_iou,
+    point_grid,
+    sample_next_click,
+)
 from cvcourse.models.sam import Embedding, Sam
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Objects that somebody has in mind and the first click on each; what the click could mean as well.
+    """Objects that somebody has in mind and the first click on each; what the click could mean as
+    well.
 
-    rows (N,): the picture. targets (N, H, W): the object. points (N, 2). meanings (N, 3, H, W): part, whole and group
-    at the click, empty where there is none; one of them is the target. ambiguous (N,): whether there are at least two.
+    rows (N,): the picture. targets (N, H, W): the object. points (N, 2). meanings (N, 3, H, W):
+    part, whole and group at the click, empty where there is none; one of them is the target.
+    ambiguous (N,): whether there are at least two.
     """
 
     rows: Tensor
@@ -44,14 +53,22 @@ def ask(scenes: NestedScenes, objects: int = 3, seed: int = 0) -> Asked:
 @torch.no_grad()
 def embed(sam: Sam, images: Tensor, batch_size: int = 100) -> Embedding:
     """Every picture encoded once."""
-    parts = [sam.encode(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+    parts = [
+        sam.encode(images[start : start + batch_size])
+        for start in range(0, len(images), batch_size)
+    ]
     skips = zip(*(part.skips for part in parts), strict=True)
-    return Embedding(torch.cat([part.features for part in parts]), tuple(torch.cat(skip) for skip in skips))
+    return Embedding(
+        torch.cat([part.features for part in parts]), tuple(torch.cat(skip) for skip in skips)
+    )
 
 
 @torch.no_grad()
-def answers_to_clicks(sam: Sam, embedding: Embedding, asked: Asked, clicks: int = 5, seed: int = 0) -> list[Answer]:
-    """The model's answer after each click; from the second on, a click lands where the answer before was wrong.
+def answers_to_clicks(
+    sam: Sam, embedding: Embedding, asked: Asked, clicks: int = 5, seed: int = 0
+) -> list[Answer]:
+    """The model's answer after each click; from the second on, a click lands where the answer
+    before was wrong.
 
     embedding: of all scenes. Each later click comes with the logits of the answer before.
     """
@@ -63,7 +80,10 @@ def answers_to_clicks(sam: Sam, embedding: Embedding, asked: Asked, clicks: int 
         found.append(answer)
         logits = answer.chosen[:, None]
         point, label = sample_next_click(logits[:, 0] > 0, asked.targets, generator)
-        points, labels = torch.cat([points, point[:, None]], dim=1), torch.cat([labels, label[:, None]], dim=1)
+        points, labels = (
+            torch.cat([points, point[:, None]], dim=1),
+            torch.cat([labels, label[:, None]], dim=1),
+        )
     return found
 
 
@@ -90,26 +110,37 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 
 
 def report(sam: Sam, scenes: NestedScenes, asked: Asked, clicks: int = 5) -> dict[str, float]:
-    """Mean IoU with the object in mind, after each click and by box, and how well the model knows how good it is.
+    """Mean IoU with the object in mind, after each click and by box, and how well the model knows
+    how good it is.
 
-    "chosen" is the mask with the highest predicted IoU, "best" the one with the highest true one, which only somebody
-    who knows the object could pick. "a meaning" is the chosen mask's IoU with the nearest thing that the click can
-    mean; "all meanings", the share of ambiguous clicks for which every meaning has a mask with IoU above 0.7.
+    "chosen" is the mask with the highest predicted IoU, "best" the one with the highest true one,
+    which only somebody who knows the object could pick. "a meaning" is the chosen mask's IoU with
+    the nearest thing that the click can mean; "all meanings", the share of ambiguous clicks for
+    which every meaning has a mask with IoU above 0.7.
     """
     embedding = embed(sam, scenes.images)
     answers = answers_to_clicks(sam, embedding, asked, clicks)
-    found = {f"click {k}": pick(a.iou(asked.targets), a.guesses.argmax(1)).mean() for k, a in enumerate(answers, 1)}
+    found = {
+        f"click {k}": pick(a.iou(asked.targets), a.guesses.argmax(1)).mean()
+        for k, a in enumerate(answers, 1)
+    }
     first, unclear = answers[0], asked.ambiguous
     iou = first.iou(asked.targets)
     chosen, best = pick(iou, first.guesses.argmax(dim=1)), iou.amax(dim=1)
     with_meanings = mask_iou(first.logits[:, :, None] > 0, asked.meanings[:, None])  # (N, M, 3)
     there = asked.meanings.flatten(2).any(dim=2)
     covered = ((with_meanings.amax(dim=1) > 0.7) | ~there).all(dim=1)
-    found |= {"best": best.mean(), "ambiguous, chosen": chosen[unclear].mean(), "ambiguous, best": best[unclear].mean()}
+    found |= {
+        "best": best.mean(),
+        "ambiguous, chosen": chosen[unclear].mean(),
+        "ambiguous, best": best[unclear].mean(),
+    }
     found["a meaning"] = pick(with_meanings, first.guesses.argmax(dim=1)).amax(dim=1).mean()
     found["all meanings"] = covered[unclear].float().mean()
     found["correlation"] = correlation(first.guesses, iou)
-    found["correlation of the second"] = correlation(answers[1].guesses, answers[1].iou(asked.targets))
+    found["correlation of the second"] = correlation(
+        answers[1].guesses, answers[1].iou(asked.targets)
+    )
     boxes = boxes_of_masks(asked.targets)
     with torch.no_grad():
         logits, _ = sam.decode(embedding.rows(asked.rows), boxes=boxes, multimask=False)
@@ -125,7 +156,8 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 def ceiling(asked: Asked) -> float:
     """Mean IoU of whoever sees all objects at the click and must bet on one.
 
-    Objects and their pixels are drawn evenly, so a click means a thing with a probability of 1 / its area, scaled.
+    Objects and their pixels are drawn evenly, so a click means a thing with a probability of 1 /
+    its area, scaled.
     """
     areas = asked.meanings.sum(dim=(2, 3))  # (N, 3)
     bets = (1 / areas.clamp(min=1)).masked_fill(areas == 0, 0)
@@ -135,17 +167,24 @@ def ceiling(asked: Asked) -> float:
 
 
 def automatic_recall(
-    sam: Sam, scenes: NestedScenes, side: int = 8, finder: Callable = automatic_masks, **thresholds: float
+    sam: Sam,
+    scenes: NestedScenes,
+    side: int = 8,
+    finder: Callable = automatic_masks,
+    **thresholds: float,
 ) -> dict[str, float]:
-    """What automatic masks find: "recall at 0.5" and "at 0.75", the shares of all objects with a mask of such an IoU;
-    "precision at 0.5", the share of all masks that have it with some object, 0 without masks; "masks a picture".
+    """What automatic masks find: "recall at 0.5" and "at 0.75", the shares of all objects with a
+    mask of such an IoU; "precision at 0.5", the share of all masks that have it with some object, 0
+    without masks; "masks a picture".
     """
     embedding, hits, right, count = embed(sam, scenes.images), [], 0, 0
     grid = point_grid(side, tuple(scenes.images.shape[2:])).to(scenes.images.device)
     for index in range(len(scenes)):
         own = embedding.rows(slice(index, index + 1))
         with torch.no_grad():
-            masks, _ = finder(lambda points, labels, own=own: sam.decode(own, points, labels), grid, **thresholds)
+            masks, _ = finder(
+                lambda points, labels, own=own: sam.decode(own, points, labels), grid, **thresholds
+            )
         objects, _ = scenes.objects(index)
         overlaps = mask_iou(objects[:, None], masks[None])  # (objects, masks)
         hits.append(overlaps.amax(dim=1) if len(masks) else overlaps.new_zeros(len(objects)))
@@ -163,13 +202,16 @@ def automatic_recall(
 def flood_fill(images: Tensor, points: Tensor, tolerance: float) -> Tensor:
     """What hangs together with the clicked pixel and is at most `tolerance` away from its colour.
 
-    images (N, 3, H, W), points (N, 2). Distances are Euclidean in RGB. Returns masks (N, H, W) bool.
+    images (N, 3, H, W), points (N, 2). Distances are Euclidean in RGB. Returns masks (N, H, W)
+    bool.
     """
     from scipy.ndimage import label
 
     x, y = points.round().long().unbind(dim=1)
     colours = images[torch.arange(len(images)), :, y, x]  # (N, 3)
-    alike = torch.linalg.vector_norm(images - colours[:, :, None, None], dim=1) <= tolerance  # (N, H, W)
+    alike = (
+        torch.linalg.vector_norm(images - colours[:, :, None, None], dim=1) <= tolerance
+    )  # (N, H, W)
     masks = torch.zeros_like(alike)
     for index, same in enumerate(alike):
         pieces = torch.from_numpy(label(same.numpy())[0])
@@ -178,6 +220,9 @@ def flood_fill(images: Tensor, points: Tensor, tolerance: float) -> Tensor:
 
 
 def click_disc(points: Tensor, size: tuple[int, int], radius: float) -> Tensor:
-    """A disc of `radius` pixels about each click: points (N, 2) to masks (N, height, width) bool."""
-    y, x = torch.meshgrid(*(torch.arange(side, device=points.device) for side in size), indexing="ij")
+    """A disc of `radius` pixels about each click: points (N, 2) to masks (N, height, width)
+    bool."""
+    y, x = torch.meshgrid(
+        *(torch.arange(side, device=points.device) for side in size), indexing="ij"
+    )
     return torch.hypot(x - points[:, 0, None, None], y - points[:, 1, None, None]) <= radius

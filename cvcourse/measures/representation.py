@@ -1,4 +1,5 @@
-"""Frozen features put to use: computed in batches, classified by their neighbours, or by one linear layer."""
+"""Frozen features put to use: computed in batches, classified by their neighbours, or by one linear
+layer."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ MOST_STEPS = 1000  # of the probe's optimiser
 
 @torch.no_grad()
 def features(encoder: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """What the encoder makes of images (N, channels, H, W), in evaluation mode: (N, ...) float32 on their device.
+    """What the encoder makes of images (N, channels, H, W), in evaluation mode: (N, ...) float32 on
+    their device.
 
     Afterwards the encoder is in the mode it was in. Raises ValueError where there is no image.
     """
@@ -26,34 +28,52 @@ def features(encoder: nn.Module, images: Tensor, batch_size: int = 500) -> Tenso
 
 
 def knn_classify(
-    train_features: Tensor, train_labels: Tensor, features: Tensor, k: int = 20, temperature: float = 0.1
+    train_features: Tensor,
+    train_labels: Tensor,
+    features: Tensor,
+    k: int = 20,
+    temperature: float = 0.1,
 ) -> Tensor:
-    """The label of each of `features` (M, D) by a vote of its k nearest neighbours among `train_features` (N, D).
+    """The label of each of `features` (M, D) by a vote of its k nearest neighbours among
+    `train_features` (N, D).
 
-    Near means a large cosine; a vote has the weight exp(cosine / temperature) (Wu et al. 2018, section 3.4).
-    train_labels: (N,) int64 from 0 up. Returns (M,) int64. Zero vectors are equally far from everything.
-    Raises ValueError for a k that is not between 1 and N, a temperature not above 0, and shapes that do not fit.
+    Near means a large cosine; a vote has the weight exp(cosine / temperature) (Wu et al. 2018,
+    section 3.4).
+    train_labels: (N,) int64 from 0 up. Returns (M,) int64. Zero vectors are equally far from
+    everything. Raises ValueError for a k that is not between 1 and N, a temperature not above 0,
+    and shapes that do not fit.
     """
     _check_pair(train_features, train_labels, features)
     if not 1 <= k <= len(train_features):
-        raise ValueError(f"k must lie between 1 and the {len(train_features)} training features, not be {k}.")
+        raise ValueError(
+            f"k must lie between 1 and the {len(train_features)} training features, not be {k}."
+        )
     if not temperature > 0:
         raise ValueError(f"The temperature must be above 0, not {temperature}.")
     bank, classes = F.normalize(train_features, dim=1), int(train_labels.max()) + 1
     votes = []
-    for batch in F.normalize(features, dim=1).split(1000):  # so that no table of N x M cosines is needed
+    for batch in F.normalize(features, dim=1).split(
+        1000
+    ):  # so that no table of N x M cosines is needed
         cosines, nearest = (batch @ bank.T).topk(k, dim=1)  # (batch, k)
-        weights = ((cosines - cosines[:, :1]) / temperature).exp()  # against the nearest: nothing can overflow
-        votes.append(weights.new_zeros(len(batch), classes).scatter_add_(1, train_labels[nearest], weights))
+        weights = (
+            (cosines - cosines[:, :1]) / temperature
+        ).exp()  # against the nearest: nothing can overflow
+        votes.append(
+            weights.new_zeros(len(batch), classes).scatter_add_(1, train_labels[nearest], weights)
+        )
     return torch.cat(votes).argmax(dim=1)
 
 
-def linear_probe(train_features: Tensor, train_labels: Tensor, features: Tensor, strength: float = 1.0) -> Tensor:
+def linear_probe(
+    train_features: Tensor, train_labels: Tensor, features: Tensor, strength: float = 1.0
+) -> Tensor:
     """The label of each of `features` (M, D) by logistic regression on `train_features` (N, D).
 
-    Every feature is brought to mean 0 and standard deviation 1 of the training features first. strength: the inverse
-    of the weight decay, scikit-learn's C. train_labels: (N,). Returns (M,) int64 on the features' device.
-    Raises ValueError for shapes that do not fit, and where all training labels are the same.
+    Every feature is brought to mean 0 and standard deviation 1 of the training features first.
+    strength: the inverse of the weight decay, scikit-learn's C. train_labels: (N,). Returns (M,)
+    int64 on the features' device. Raises ValueError for shapes that do not fit, and where all
+    training labels are the same.
     """
     import warnings
 
@@ -65,20 +85,31 @@ def linear_probe(train_features: Tensor, train_labels: Tensor, features: Tensor,
         raise ValueError("A probe needs training labels of at least two classes.")
     mean, std = train_features.mean(dim=0), train_features.std(dim=0, correction=0)
     std = torch.where(std > 0, std, 1)  # a constant feature tells nothing and must not become a NaN
-    known, asked = (((each - mean) / std).double().cpu().numpy() for each in (train_features, features))
+    known, asked = (
+        ((each - mean) / std).double().cpu().numpy() for each in (train_features, features)
+    )
     model = LogisticRegression(C=strength, max_iter=MOST_STEPS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # pixels need more steps than they are worth
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # pixels need more steps than they are worth
         model.fit(known, train_labels.cpu().numpy())
     return torch.from_numpy(model.predict(asked)).long().to(features.device)
 
 
 def _check_pair(train_features: Tensor, train_labels: Tensor, features: Tensor) -> None:
     """Raise ValueError, in one sentence, for shapes that do not fit together."""
-    if train_features.ndim != 2 or features.ndim != 2 or train_features.shape[1] != features.shape[1]:
+    if (
+        train_features.ndim != 2
+        or features.ndim != 2
+        or train_features.shape[1] != features.shape[1]
+    ):
         shapes = f"{tuple(train_features.shape)} and {tuple(features.shape)}"
-        raise ValueError(f"Features must be two tables (N, D) and (M, D) of one width, not {shapes}.")
+        raise ValueError(
+            f"Features must be two tables (N, D) and (M, D) of one width, not {shapes}."
+        )
     if train_labels.shape != train_features.shape[:1]:
         raise ValueError(
-            f"There are {len(train_features)} training features for labels of {tuple(train_labels.shape)}."
+            f"There are {len(train_features)} training features for labels of"
+            f" {tuple(train_labels.shape)}."
         )

@@ -1,6 +1,8 @@
-"""Self-distillation (Caron et al. 2021): many crops, the head, the loss, what moves without a gradient, and a network.
+"""Self-distillation (Caron et al. 2021): many crops, the head, the loss, what moves without a
+gradient, and a network.
 
-Logits of views are (views, N, num_prototypes). Views 0 and 1 are the global ones; the teacher sees no others.
+Logits of views are (views, N, num_prototypes). Views 0 and 1 are the global ones; the teacher sees
+no others.
 """
 
 from __future__ import annotations
@@ -28,27 +30,35 @@ def multi_crop(
     global_scale: tuple[float, float] = (0.4, 1.0),
     local_scale: tuple[float, float] = (0.05, 0.4),
 ) -> list[Tensor]:
-    """Two global views and `num_local` local ones of each picture, every one from a box of its own (section 3.1).
+    """Two global views and `num_local` local ones of each picture, every one from a box of its own
+    (section 3.1).
 
-    images: (N, C, H, W). scales: smallest and largest area of a box, as shares of the picture's. Global views are
-    (N, C, H, W), local ones (N, C, local_size, local_size). Returns the list of 2 + num_local views, global ones first.
-    Raises ValueError where a local view would have more pixels than the picture, and for a negative number of them.
+    images: (N, C, H, W). scales: smallest and largest area of a box, as shares of the picture's.
+    Global views are (N, C, H, W), local ones (N, C, local_size, local_size). Returns the list of 2
+    + num_local views, global ones first. Raises ValueError where a local view would have more
+    pixels than the picture, and for a negative number of them.
     """
     height, width = images.shape[2:]
     if num_local < 0:
         raise ValueError(f"There cannot be {num_local} local views.")
     if not 1 <= local_size <= min(height, width):
-        raise ValueError(f"A local view of {local_size} x {local_size} does not fit pictures of {height} x {width}.")
+        raise ValueError(
+            f"A local view of {local_size} x {local_size} does not fit pictures of {height} x"
+            f" {width}."
+        )
     views = [random_resized_crop(images, generator, global_scale) for _ in range(2)]
     small = (local_size, local_size)
-    return views + [random_resized_crop(images, generator, local_scale, size=small) for _ in range(num_local)]
+    return views + [
+        random_resized_crop(images, generator, local_scale, size=small) for _ in range(num_local)
+    ]
 
 
 class DINOHead(nn.Module):
     """Three linear layers, a bottleneck of unit length, and cosines to prototypes (appendix C).
 
-    Parts: fc1, bn1, fc2, bn2, fc3 with GELU after both batch norms, and prototypes (num_prototypes, bottleneck_dim),
-    of which only the direction counts. forward: (N, in_dim) to logits (N, num_prototypes) between -1 and 1.
+    Parts: fc1, bn1, fc2, bn2, fc3 with GELU after both batch norms, and prototypes (num_prototypes,
+    bottleneck_dim), of which only the direction counts. forward: (N, in_dim) to logits (N,
+    num_prototypes) between -1 and 1.
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, bottleneck_dim: int, num_prototypes: int):
@@ -67,16 +77,23 @@ class DINOHead(nn.Module):
 
 
 def dino_loss(
-    student: Tensor, teacher: Tensor, center: Tensor, student_temperature: float, teacher_temperature: float
+    student: Tensor,
+    teacher: Tensor,
+    center: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
 ) -> Tensor:
     """Cross-entropy of the student's views under the teacher's other views (equations 1 to 3).
 
-    student: (views, N, K) logits; teacher: (2, N, K), of views 0 and 1, through which no gradient flows; center: (K,).
-    The mean over all pairs of different views and over the batch: a tensor with one number.
-    Raises ValueError where no pair is left, and for temperatures that are not above 0.
+    student: (views, N, K) logits; teacher: (2, N, K), of views 0 and 1, through which no gradient
+    flows; center: (K,). The mean over all pairs of different views and over the batch: a tensor
+    with one number. Raises ValueError where no pair is left, and for temperatures that are not
+    above 0.
     """
     if len(student) < 2:
-        raise ValueError(f"A view is compared with another one: two views are needed, not {len(student)}.")
+        raise ValueError(
+            f"A view is compared with another one: two views are needed, not {len(student)}."
+        )
     if student_temperature <= 0 or teacher_temperature <= 0:
         raise ValueError("Temperatures must be above 0.")
     targets = ((teacher.detach() - center) / teacher_temperature).softmax(dim=-1)  # (2, N, K)
@@ -93,7 +110,8 @@ def update_center(center: Tensor, teacher: Tensor, momentum: float) -> Tensor:
 
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Move the teacher's parameters, in place, to momentum * teacher + (1 - momentum) * student (section 3.1).
+    """Move the teacher's parameters, in place, to momentum * teacher + (1 - momentum) * student
+    (section 3.1).
 
     Buffers stay: the teacher counts statistics of its own.
     """
@@ -102,7 +120,8 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
 
 
 def teacher_temperature(step: int, warmup_steps: int, start: float, end: float) -> float:
-    """`start` before the first step, in a line to `end` after `warmup_steps`, and `end` from then on (section 3.2)."""
+    """`start` before the first step, in a line to `end` after `warmup_steps`, and `end` from then
+    on (section 3.2)."""
     return end if step >= warmup_steps else start + (end - start) * step / warmup_steps
 
 
@@ -112,18 +131,23 @@ def teacher_momentum(step: int, total_steps: int, start: float) -> float:
 
 
 def attention_mask(weights: Tensor, share: float = 0.6) -> Tensor:
-    """The fewest tokens that together hold at least `share` of the attention (figure 1 and section 4.2.2).
+    """The fewest tokens that together hold at least `share` of the attention (figure 1 and section
+    4.2.2).
 
-    weights: (..., tokens), not negative, of any sum. share: in (0, 1]. Returns truth values of the same shape.
+    weights: (..., tokens), not negative, of any sum. share: in (0, 1]. Returns truth values of the
+    same shape.
     """
     ordered, order = weights.sort(dim=-1)
-    before = ordered.cumsum(dim=-1) / ordered.sum(dim=-1, keepdim=True)  # of the smallest tokens up to this one
+    before = ordered.cumsum(dim=-1) / ordered.sum(
+        dim=-1, keepdim=True
+    )  # of the smallest tokens up to this one
     kept = before > 1 - share
     return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
 def copy_features(class_tokens: Tensor, patch_tokens: Tensor, power: float = 4.0) -> Tensor:
-    """Features for finding copies: the class token beside the generalised mean of the patches (section 4.1).
+    """Features for finding copies: the class token beside the generalised mean of the patches
+    (section 4.1).
 
     class_tokens: (N, D); patch_tokens: (N, tokens, D), of which negative entries count as none.
     Returns (N, 2 D): (mean of entry^power)^(1 / power) follows the class token.
@@ -133,15 +157,17 @@ def copy_features(class_tokens: Tensor, patch_tokens: Tensor, power: float = 4.0
 
 
 class ClassAttentionEncoder(nn.Module):
-    """A small network for self-distillation: three strided convolutions, then one block of attention.
+    """A small network for self-distillation: three strided convolutions, then one block of
+    attention.
 
-    A token sees 15 pixels and knows no position. Only the class token passes through the block, which costs little and
-    gives it what the whole block would. Queries are 0 at the start, so that attention begins flat. With `standardize`
-    each channel of each image is brought to mean 0 and spread 1 first, so that light and paint take no part.
+    A token sees 15 pixels and knows no position. Only the class token passes through the block,
+    which costs little and gives it what the whole block would. Queries are 0 at the start, so that
+    attention begins flat. With `standardize` each channel of each image is brought to mean 0 and
+    spread 1 first, so that light and paint take no part.
 
     forward: images (N, in_channels, H, W) of 8 pixels and more to (N, embed_dim).
-    tokens(images): class tokens (N, embed_dim), patches (N, tokens, embed_dim), attention (N, num_heads, tokens).
-    Raises ValueError where num_heads does not divide embed_dim.
+    tokens(images): class tokens (N, embed_dim), patches (N, tokens, embed_dim), attention (N,
+    num_heads, tokens). Raises ValueError where num_heads does not divide embed_dim.
     """
 
     def __init__(
@@ -157,7 +183,11 @@ class ClassAttentionEncoder(nn.Module):
             raise ValueError(f"{num_heads} heads cannot share embed_dim={embed_dim} evenly.")
         layers: list[nn.Module] = [nn.InstanceNorm2d(in_channels)] if standardize else []
         for before, width in zip((in_channels, *widths), widths, strict=False):
-            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [
+                nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
         self.stem = nn.Sequential(*layers, nn.Conv2d(widths[-1], embed_dim, 1))
         self.cls_token = nn.Parameter(POSITION_SPREAD * torch.randn(1, 1, embed_dim))
         self.num_heads = num_heads
@@ -166,7 +196,9 @@ class ClassAttentionEncoder(nn.Module):
         self.key_value = nn.Linear(embed_dim, 2 * embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim, eps=EPSILON)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, 2 * embed_dim), nn.GELU(), nn.Linear(2 * embed_dim, embed_dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, 2 * embed_dim), nn.GELU(), nn.Linear(2 * embed_dim, embed_dim)
+        )
         self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
         for layer in (self.query, self.key_value, self.proj, self.mlp[0], self.mlp[2]):
             nn.init.trunc_normal_(layer.weight, std=POSITION_SPREAD)  # as in the official code
@@ -178,11 +210,15 @@ class ClassAttentionEncoder(nn.Module):
             self.stem(images).flatten(2).transpose(1, 2)
         )  # (N, embed_dim, rows, columns) to (N, tokens, embed_dim)
         batch, _, embed_dim = patches.shape
-        x = torch.cat([self.cls_token.expand(batch, -1, -1), patches], dim=1)  # (N, 1 + tokens, embed_dim)
+        x = torch.cat(
+            [self.cls_token.expand(batch, -1, -1), patches], dim=1
+        )  # (N, 1 + tokens, embed_dim)
         normed = self.norm1(x)
         heads = (batch, -1, self.num_heads, embed_dim // self.num_heads)
         q = self.query(normed[:, :1]).reshape(heads).transpose(1, 2)  # (N, heads, 1, head_dim)
-        k, v = (part.reshape(heads).transpose(1, 2) for part in self.key_value(normed).chunk(2, dim=-1))
+        k, v = (
+            part.reshape(heads).transpose(1, 2) for part in self.key_value(normed).chunk(2, dim=-1)
+        )
         mixed, weights = attention(q, k, v)
         token = x[:, 0] + self.proj(mixed.transpose(1, 2).reshape(batch, embed_dim))
         token = token + self.mlp(self.norm2(token))
@@ -193,7 +229,8 @@ class ClassAttentionEncoder(nn.Module):
 
 
 class Distilled(NamedTuple):
-    """What a step of self-distillation needs for its loss: logits of all views, the center, and the step's number."""
+    """What a step of self-distillation needs for its loss: logits of all views, the center, and the
+    step's number."""
 
     student: Tensor  # (views, N, K)
     teacher: Tensor  # (2, N, K), of the global views
@@ -202,14 +239,15 @@ class Distilled(NamedTuple):
 
 
 class SelfDistillation(nn.Module):
-    """Student, teacher and center as one module, so that `fit` trains, stores and resumes them together.
+    """Student, teacher and center as one module, so that `fit` trains, stores and resumes them
+    together.
 
-    encoder: images to (N, dim). head: (N, dim) to logits; its linear layers are given small weights, as in the official
-    code. The teacher starts as the student's copy. Each training step
-    moves it towards the student that the step before has left, and the center towards the mean of its logits.
-    forward, in training: a list of views, the two global ones first, to `Distilled`; views of one size go through the
-    encoder together. In evaluation: images to what the teacher's encoder makes of them.
-    The center is that of all processes together.
+    encoder: images to (N, dim). head: (N, dim) to logits; its linear layers are given small
+    weights, as in the official code. The teacher starts as the student's copy. Each training step
+    moves it towards the student that the step before has left, and the center towards the mean of
+    its logits. forward, in training: a list of views, the two global ones first, to `Distilled`;
+    views of one size go through the encoder together. In evaluation: images to what the teacher's
+    encoder makes of them. The center is that of all processes together.
     """
 
     def __init__(
@@ -229,7 +267,11 @@ class SelfDistillation(nn.Module):
                 nn.init.zeros_(layer.bias)
         self.student = nn.Sequential(encoder, head)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        self.total_steps, self.momentum, self.center_momentum = total_steps, momentum, center_momentum
+        self.total_steps, self.momentum, self.center_momentum = (
+            total_steps,
+            momentum,
+            center_momentum,
+        )
         self.update_teacher, self.update_center = update_teacher, update_center
         num_prototypes = head.prototypes.shape[0]
         self.register_buffer("center", torch.zeros(num_prototypes))
@@ -245,7 +287,9 @@ class SelfDistillation(nn.Module):
         student = self.logits(self.student, views)
         with torch.no_grad():
             teacher = self.logits(self.teacher, views[:2])
-        self.center.copy_(mean_of_processes(self.update_center(center, teacher, self.center_momentum)))
+        self.center.copy_(
+            mean_of_processes(self.update_center(center, teacher, self.center_momentum))
+        )
         self.step += 1
         return Distilled(student, teacher, center, step)
 
@@ -254,7 +298,9 @@ class SelfDistillation(nn.Module):
         """Logits (views, N, K) in float32, for views of up to two sizes, the first two alike."""
         groups = [torch.cat(group) for group in (views[:2], views[2:]) if group]
         encoded = torch.cat([network[0](group) for group in groups])
-        return network[1](encoded).float().unflatten(0, (len(views), -1))  # (views * N, K) to (views, N, K)
+        return (
+            network[1](encoded).float().unflatten(0, (len(views), -1))
+        )  # (views * N, K) to (views, N, K)
 
 
 def mean_of_processes(values: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Masked autoencoders (He et al. 2022): mask at random, encode what is visible, paint what is not.
 
-Patches are (N, tokens, patch_dim), tokens in reading order, as `patchify` cuts them. Two orders of tokens occur: that
-of reading, and a shuffled one in which the visible tokens come first. `ids_restore` leads from the second to the first.
+Patches are (N, tokens, patch_dim), tokens in reading order, as `patchify` cuts them. Two orders of
+tokens occur: that of reading, and a shuffled one in which the visible tokens come first.
+`ids_restore` leads from the second to the first.
 """
 
 from __future__ import annotations
@@ -11,26 +12,35 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .vit import EPSILON, POSITION_SPREAD, TransformerBlock, grid_of, patchify, sincos_position_embedding
+from .vit import (
+    EPSILON,
+    POSITION_SPREAD,
+    TransformerBlock,
+    grid_of,
+    patchify,
+    sincos_position_embedding,
+)
 
 SMALLEST_VARIANCE = 1e-6  # added to a patch's variance, as in the official code
 FIRST_LAYERS = ("embed", "cls_token", "positions")
 
 
 def random_masking(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the visible tokens of each picture: those with the least noise (section 3, "MAE encoder").
+    """Choose the visible tokens of each picture: those with the least noise (section 3, "MAE
+    encoder").
 
-    noise: (N, tokens), a number for each token. Of the tokens, int(tokens * (1 - mask_ratio)) stay visible.
-    Returns ids_keep (N, visible), the places of the visible tokens in the order of their noise; ids_restore
-    (N, tokens), the place of each token in the shuffled order; and mask (N, tokens), 1 removed and 0 visible.
-    Raises ValueError where no token would be visible, or none removed.
+    noise: (N, tokens), a number for each token. Of the tokens, int(tokens * (1 - mask_ratio)) stay
+    visible. Returns ids_keep (N, visible), the places of the visible tokens in the order of their
+    noise; ids_restore (N, tokens), the place of each token in the shuffled order; and mask (N,
+    tokens), 1 removed and 0 visible. Raises ValueError where no token would be visible, or none
+    removed.
     """
     tokens = noise.shape[1]
     visible = int(tokens * (1 - mask_ratio))
     if not 1 <= visible < tokens:
         raise ValueError(
             f"A mask ratio of {mask_ratio} leaves {max(visible, 0)} of {tokens} patches visible: "
-            f"at least one must be, and at least one must not."
+            "at least one must be, and at least one must not."
         )
     ids_shuffle = noise.argsort(dim=1, stable=True)
     places = torch.arange(tokens, device=noise.device).expand_as(ids_shuffle)
@@ -41,10 +51,13 @@ def random_masking(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor, Te
 class MAEEncoder(nn.Module):
     """The parts of a vision transformer that `encode_visible` puts to work, with fixed positions.
 
-    embed: patch_dim to embed_dim. cls_token: (1, 1, embed_dim). positions: (tokens, embed_dim), of no gradient. blocks,
-    norm: as in a vision transformer. grid: (rows, columns). base: of the sines and cosines; small for a small grid.
-    forward: pictures (N, in_channels, H, W), nothing masked, to features (N, embed_dim): the mean of the patch tokens.
-    Raises ValueError where patch_size does not divide the picture, num_heads or 4 not embed_dim.
+    embed: patch_dim to embed_dim. cls_token: (1, 1, embed_dim). positions: (tokens, embed_dim), of
+    no gradient. blocks,
+    norm: as in a vision transformer. grid: (rows, columns). base: of the sines and cosines; small
+    for a small grid.
+    forward: pictures (N, in_channels, H, W), nothing masked, to features (N, embed_dim): the mean
+    of the patch tokens. Raises ValueError where patch_size does not divide the picture, num_heads
+    or 4 not embed_dim.
     """
 
     def __init__(
@@ -73,11 +86,13 @@ class MAEEncoder(nn.Module):
 
 
 class MAEDecoder(nn.Module):
-    """The parts that `decode` puts to work: narrower and shallower than the encoder, and thrown away after training.
+    """The parts that `decode` puts to work: narrower and shallower than the encoder, and thrown
+    away after training.
 
-    embed: embed_dim to decoder_dim. mask_token: (1, 1, decoder_dim). positions: (tokens, decoder_dim), of no gradient.
-    blocks, norm: of width decoder_dim. head: decoder_dim to patch_dim. grid: (rows, columns) of patches.
-    Raises ValueError where num_heads or 4 does not divide decoder_dim.
+    embed: embed_dim to decoder_dim. mask_token: (1, 1, decoder_dim). positions: (tokens,
+    decoder_dim), of no gradient.
+    blocks, norm: of width decoder_dim. head: decoder_dim to patch_dim. grid: (rows, columns) of
+    patches. Raises ValueError where num_heads or 4 does not divide decoder_dim.
     """
 
     def __init__(
@@ -102,15 +117,21 @@ class MAEDecoder(nn.Module):
 def encode_visible(encoder: nn.Module, patches: Tensor, ids_keep: Tensor) -> Tensor:
     """The encoder's view of the visible patches (section 3, "MAE encoder").
 
-    encoder: has embed, positions, cls_token, blocks and norm, as MAEEncoder. patches: (N, tokens, patch_dim).
+    encoder: has embed, positions, cls_token, blocks and norm, as MAEEncoder. patches: (N, tokens,
+    patch_dim).
     ids_keep: (N, visible), places of patches. Each patch keeps the position of its place.
-    Returns (N, 1 + visible, embed_dim): the class token, then the visible tokens in the order of ids_keep.
-    Raises ValueError where the encoder has positions for another number of patches.
+    Returns (N, 1 + visible, embed_dim): the class token, then the visible tokens in the order of
+    ids_keep. Raises ValueError where the encoder has positions for another number of patches.
     """
     if patches.shape[1] != len(encoder.positions):
-        raise ValueError(f"There are {patches.shape[1]} patches, and the encoder has {len(encoder.positions)} places.")
+        raise ValueError(
+            f"There are {patches.shape[1]} patches, and the encoder has {len(encoder.positions)}"
+            " places."
+        )
     rows = torch.arange(len(patches), device=patches.device)[:, None]
-    tokens = encoder.embed(patches[rows, ids_keep]) + encoder.positions[ids_keep]  # (N, visible, embed_dim)
+    tokens = (
+        encoder.embed(patches[rows, ids_keep]) + encoder.positions[ids_keep]
+    )  # (N, visible, embed_dim)
     x = torch.cat([encoder.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
     for block in encoder.blocks:
         x, _ = block(x)
@@ -118,14 +139,17 @@ def encode_visible(encoder: nn.Module, patches: Tensor, ids_keep: Tensor) -> Ten
 
 
 def restore_order(x: Tensor, mask_token: Tensor, ids_restore: Tensor) -> Tensor:
-    """Put mask tokens where patches are missing, and all tokens in reading order (section 3, "MAE decoder").
+    """Put mask tokens where patches are missing, and all tokens in reading order (section 3, "MAE
+    decoder").
 
-    x: (N, 1 + visible, dim), the class token first. mask_token: (1, 1, dim). ids_restore: (N, tokens).
-    Returns (N, 1 + tokens, dim), the class token first as before.
+    x: (N, 1 + visible, dim), the class token first. mask_token: (1, 1, dim). ids_restore: (N,
+    tokens). Returns (N, 1 + tokens, dim), the class token first as before.
     """
     count, visible, dim = x.shape
     missing = mask_token.expand(count, 1 + ids_restore.shape[1] - visible, dim)
-    class_first = torch.cat([torch.zeros_like(ids_restore[:, :1]), 1 + ids_restore], dim=1)  # (N, 1 + tokens)
+    class_first = torch.cat(
+        [torch.zeros_like(ids_restore[:, :1]), 1 + ids_restore], dim=1
+    )  # (N, 1 + tokens)
     rows = torch.arange(count, device=x.device)[:, None]
     return torch.cat([x, missing], dim=1)[rows, class_first]
 
@@ -133,8 +157,9 @@ def restore_order(x: Tensor, mask_token: Tensor, ids_restore: Tensor) -> Tensor:
 def decode(decoder: nn.Module, latent: Tensor, ids_restore: Tensor) -> Tensor:
     """What the decoder paints for every patch, visible ones too (section 3, "MAE decoder").
 
-    decoder: has embed, mask_token, positions, blocks, norm and head, as MAEDecoder. latent: (N, 1 + visible,
-    embed_dim), from encode_visible. ids_restore: (N, tokens). Returns (N, tokens, patch_dim).
+    decoder: has embed, mask_token, positions, blocks, norm and head, as MAEDecoder. latent: (N, 1 +
+    visible, embed_dim), from encode_visible. ids_restore: (N, tokens). Returns (N, tokens,
+    patch_dim).
     """
     x = restore_order(decoder.embed(latent), decoder.mask_token, ids_restore)
     x = torch.cat([x[:, :1], x[:, 1:] + decoder.positions], dim=1)  # the class token has no place
@@ -144,10 +169,12 @@ def decode(decoder: nn.Module, latent: Tensor, ids_restore: Tensor) -> Tensor:
 
 
 def normalize_patches(patches: Tensor) -> Tensor:
-    """Each patch brought to mean 0 and variance 1 of its own numbers (section 3, "Reconstruction target").
+    """Each patch brought to mean 0 and variance 1 of its own numbers (section 3, "Reconstruction
+    target").
 
-    patches: (N, tokens, patch_dim). The variance is the unbiased one, and 1e-6 is added to it: a flat patch becomes 0.
-    Returns the same shape. Raises ValueError for patches of a single number, which have no spread.
+    patches: (N, tokens, patch_dim). The variance is the unbiased one, and 1e-6 is added to it: a
+    flat patch becomes 0. Returns the same shape. Raises ValueError for patches of a single number,
+    which have no spread.
     """
     if patches.shape[-1] < 2:
         raise ValueError("A patch of a single number has no spread to be normalised with.")
@@ -158,8 +185,8 @@ def normalize_patches(patches: Tensor) -> Tensor:
 def mae_loss(predictions: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of the removed patches (section 3, "Reconstruction target").
 
-    predictions, targets: (N, tokens, patch_dim). mask: (N, tokens), 1 removed and 0 visible. Returns one number.
-    Raises ValueError where no patch was removed.
+    predictions, targets: (N, tokens, patch_dim). mask: (N, tokens), 1 removed and 0 visible.
+    Returns one number. Raises ValueError where no patch was removed.
     """
     if not mask.any():
         raise ValueError("No patch was removed, so there is nothing to reconstruct.")
@@ -167,13 +194,17 @@ def mae_loss(predictions: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     return (of_patches * mask).sum() / mask.sum()
 
 
-def layerwise_learning_rates(names: Iterable[str], depth: int, learning_rate: float, decay: float) -> dict[str, float]:
-    """A learning rate for each parameter, lower for earlier layers (Clark et al. 2020; He et al. 2022, appendix A.1).
+def layerwise_learning_rates(
+    names: Iterable[str], depth: int, learning_rate: float, decay: float
+) -> dict[str, float]:
+    """A learning rate for each parameter, lower for earlier layers (Clark et al. 2020; He et al.
+    2022, appendix A.1).
 
-    names: of parameters. Those of embed, cls_token and positions are layer 0, those of blocks.k layer k + 1, all others
-    layer depth + 1; a module in front, as in "encoder.blocks.0.norm1.bias", changes nothing.
-    Layer depth + 1 learns with learning_rate, and each layer below with `decay` times the rate of the one above.
-    Returns name -> rate. Raises ValueError for a block that a network of this depth does not have.
+    names: of parameters. Those of embed, cls_token and positions are layer 0, those of blocks.k
+    layer k + 1, all others layer depth + 1; a module in front, as in "encoder.blocks.0.norm1.bias",
+    changes nothing. Layer depth + 1 learns with learning_rate, and each layer below with `decay`
+    times the rate of the one above. Returns name -> rate. Raises ValueError for a block that a
+    network of this depth does not have.
     """
     rates = {}
     for name in names:
@@ -195,8 +226,9 @@ def layer_of(parts: list[str], depth: int) -> int:
 class MaskedAutoencoder(nn.Module):
     """Encoder and decoder together (He et al. 2022, figure 1).
 
-    encoder, decoder: as MAEEncoder and MAEDecoder. forward: pictures (N, channels, H, W), and noise (N, tokens), drawn
-    if there is none, to predictions (N, tokens, patch_dim) and mask (N, tokens), 1 removed and 0 visible.
+    encoder, decoder: as MAEEncoder and MAEDecoder. forward: pictures (N, channels, H, W), and noise
+    (N, tokens), drawn if there is none, to predictions (N, tokens, patch_dim) and mask (N, tokens),
+    1 removed and 0 visible.
     """
 
     def __init__(self, encoder: MAEEncoder, decoder: MAEDecoder, mask_ratio: float = 0.75):
@@ -207,4 +239,7 @@ class MaskedAutoencoder(nn.Module):
         patches = patchify(images, self.encoder.patch_size)
         noise = torch.rand(patches.shape[:2], device=images.device) if noise is None else noise
         ids_keep, ids_restore, mask = random_masking(noise, self.mask_ratio)
-        return decode(self.decoder, encode_visible(self.encoder, patches, ids_keep), ids_restore), mask
+        return (
+            decode(self.decoder, encode_visible(self.encoder, patches, ids_keep), ids_restore),
+            mask,
+        )

@@ -1,6 +1,8 @@
-"""What promptable segmentation does with masks: losses, clicks, automatic masks (Kirillov et al. 2023).
+"""What promptable segmentation does with masks: losses, clicks, automatic masks (Kirillov et al.
+2023).
 
-Masks are (..., H, W): logits while they are being learned, above 0 for "belongs to the object"; truth values after.
+Masks are (..., H, W): logits while they are being learned, above 0 for "belongs to the object";
+truth values after.
 """
 
 from __future__ import annotations
@@ -16,20 +18,24 @@ FOCAL_WEIGHT, DICE_WEIGHT = 20.0, 1.0
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Cross-entropy in which easy pixels count little (Lin et al. 2017, equation 5), the mean over each mask.
+    """Cross-entropy in which easy pixels count little (Lin et al. 2017, equation 5), the mean over
+    each mask.
 
-    logits, targets (0 or 1, of any type): (..., H, W). alpha: the weight of pixels of the object, 1 - alpha that of the
-    others. Returns (...).
+    logits, targets (0 or 1, of any type): (..., H, W). alpha: the weight of pixels of the object, 1
+    - alpha that of the others. Returns (...).
     """
     targets = targets.to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    missed = torch.where(targets > 0, torch.sigmoid(-logits), torch.sigmoid(logits))  # 1 - p of what is true
+    missed = torch.where(
+        targets > 0, torch.sigmoid(-logits), torch.sigmoid(logits)
+    )  # 1 - p of what is true
     weight = torch.where(targets > 0, alpha, 1 - alpha)
     return (weight * missed**gamma * entropy).mean(dim=(-2, -1))
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """1 - (2 |p t| + 1) / (|p| + |t| + 1), with p the sigmoid and sums over each mask (Milletari et al. 2016).
+    """1 - (2 |p t| + 1) / (|p| + |t| + 1), with p the sigmoid and sums over each mask (Milletari et
+    al. 2016).
 
     logits, targets (0 or 1, of any type): (..., H, W). Returns (...).
     """
@@ -41,17 +47,20 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def best_mask_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """For each prompt the loss of its best mask, 20 focal + dice, and which mask that is.
 
-    logits (N, M, H, W), targets (N, H, W). Returns losses (N,) and the places of the least, (N,) int64. Gradients reach
-    the best mask of each prompt alone.
+    logits (N, M, H, W), targets (N, H, W). Returns losses (N,) and the places of the least, (N,)
+    int64. Gradients reach the best mask of each prompt alone.
     """
     truth = targets[:, None].expand_as(logits)
-    losses = FOCAL_WEIGHT * focal_loss(logits, truth) + DICE_WEIGHT * dice_loss(logits, truth)  # (N, M)
+    losses = FOCAL_WEIGHT * focal_loss(logits, truth) + DICE_WEIGHT * dice_loss(
+        logits, truth
+    )  # (N, M)
     least, best = losses.min(dim=1)
     return least, best
 
 
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Shared pixels / pixels of either, of truth values (..., H, W) that broadcast: (...); 0 for two empty ones."""
+    """Shared pixels / pixels of either, of truth values (..., H, W) that broadcast: (...); 0 for
+    two empty ones."""
     common = (first & second).sum(dim=(-2, -1))
     either = (first | second).sum(dim=(-2, -1))
     return common / either.clamp(min=1)
@@ -59,25 +68,34 @@ def mask_iou(first: Tensor, second: Tensor) -> Tensor:
 
 @torch.no_grad()
 def iou_targets(logits: Tensor, targets: Tensor) -> Tensor:
-    """The IoU that each mask really has, after thresholding at 0, for the IoU head to learn; no gradient.
+    """The IoU that each mask really has, after thresholding at 0, for the IoU head to learn; no
+    gradient.
 
-    logits (N, M, H, W), targets (N, H, W). Returns (N, M) of the logits' dtype; 0 where both are empty.
+    logits (N, M, H, W), targets (N, H, W). Returns (N, M) of the logits' dtype; 0 where both are
+    empty.
     """
     return mask_iou(logits > 0, targets[:, None].bool()).to(logits.dtype)
 
 
-def sample_next_click(prediction: Tensor, target: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+def sample_next_click(
+    prediction: Tensor, target: Tensor, generator: Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """A click where the prediction is wrong, each wrong pixel equally likely.
 
-    prediction, target: (N, H, W) truth values. Returns points (N, 2) float32, x and y, and labels (N,) int64: 1 where
-    the object was missed, 0 where the prediction says object and there is none. Where nothing is wrong there is
-    nothing to click: (0, 0) with label -1, which the prompt encoder takes for no point. With an empty prediction it
-    is a first click: anywhere on the object. generator: on the masks' device.
+    prediction, target: (N, H, W) truth values. Returns points (N, 2) float32, x and y, and labels
+    (N,) int64: 1 where the object was missed, 0 where the prediction says object and there is none.
+    Where nothing is wrong there is nothing to click: (0, 0) with label -1, which the prompt encoder
+    takes for no point. With an empty prediction it is a first click: anywhere on the object.
+    generator: on the masks' device.
     """
     prediction, target = prediction.bool(), target.bool()
     wrong = (prediction ^ target).flatten(1)  # (N, H * W)
     # The largest of equally distributed numbers stands at each wrong pixel equally often.
-    place = torch.rand(wrong.shape, generator=generator, device=wrong.device).masked_fill(~wrong, -1).argmax(dim=1)
+    place = (
+        torch.rand(wrong.shape, generator=generator, device=wrong.device)
+        .masked_fill(~wrong, -1)
+        .argmax(dim=1)
+    )
     clicked = wrong.gather(1, place[:, None]).squeeze(1)
     labels = target.flatten(1).gather(1, place[:, None]).squeeze(1).long().masked_fill(~clicked, -1)
     columns = target.shape[-1]
@@ -86,7 +104,8 @@ def sample_next_click(prediction: Tensor, target: Tensor, generator: Generator |
 
 
 def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0) -> Tensor:
-    """IoU of a mask cut at threshold + offset with the same cut at threshold - offset (section 5 and appendix B).
+    """IoU of a mask cut at threshold + offset with the same cut at threshold - offset (section 5
+    and appendix B).
 
     logits (..., H, W). Returns (...) float32; 0 where both are empty.
     """
@@ -96,10 +115,12 @@ def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0)
 
 
 def mask_nms(masks: Tensor, scores: Tensor, threshold: float = 0.7) -> Tensor:
-    """Which masks stay when of two with an IoU above the threshold only the one with the higher score does.
+    """Which masks stay when of two with an IoU above the threshold only the one with the higher
+    score does.
 
-    masks (N, H, W) truth values, scores (N,). Masks are taken by falling score; each drops those below it that are too
-    like it. Returns indices (kept,) int64, by falling score. (The official code compares boxes instead of masks.)
+    masks (N, H, W) truth values, scores (N,). Masks are taken by falling score; each drops those
+    below it that are too like it. Returns indices (kept,) int64, by falling score. (The official
+    code compares boxes instead of masks.)
     """
     order = scores.argsort(descending=True, stable=True)
     flat = masks[order].flatten(1).float()  # (N, H * W)
@@ -114,7 +135,8 @@ def mask_nms(masks: Tensor, scores: Tensor, threshold: float = 0.7) -> Tensor:
 
 
 def point_grid(side: int, size: tuple[int, int]) -> Tensor:
-    """Middles of side x side equal cells of a picture (height, width), by rows: (side * side, 2), x and y."""
+    """Middles of side x side equal cells of a picture (height, width), by rows: (side * side, 2), x
+    and y."""
     height, width = size
     steps = (torch.arange(side) + 0.5) / side
     y, x = torch.meshgrid(steps * height - 0.5, steps * width - 0.5, indexing="ij")
@@ -128,12 +150,14 @@ def automatic_masks(
     stability_threshold: float = 0.95,
     nms_threshold: float = 0.7,
 ) -> tuple[Tensor, Tensor]:
-    """Everything that can be cut out of a picture, without a prompt from anybody (section 5 and appendix B).
+    """Everything that can be cut out of a picture, without a prompt from anybody (section 5 and
+    appendix B).
 
     predict: points (P, 1, 2) and labels (P, 1) to logits (P, M, H, W) and predicted IoU (P, M).
-    points: (P, 2), such as a `point_grid`; each is a click of its own. All M masks of all points are candidates. Those
-    stay whose predicted IoU is above, and whose stability is at least, its threshold; of doubles the one with the
-    higher predicted IoU. Returns masks (K, H, W) truth values and their predicted IoU (K,), falling; K may be 0.
+    points: (P, 2), such as a `point_grid`; each is a click of its own. All M masks of all points
+    are candidates. Those stay whose predicted IoU is above, and whose stability is at least, its
+    threshold; of doubles the one with the higher predicted IoU. Returns masks (K, H, W) truth
+    values and their predicted IoU (K,), falling; K may be 0.
     """
     labels = torch.ones(len(points), 1, dtype=torch.int64, device=points.device)
     logits, scores = predict(points[:, None], labels)
@@ -145,15 +169,21 @@ def automatic_masks(
 
 
 def data_engine_step(
-    masks: Tensor, scores: Tensor, objects: Tensor, budget: int, confident: float = 0.9, found: float = 0.5
+    masks: Tensor,
+    scores: Tensor,
+    objects: Tensor,
+    budget: int,
+    confident: float = 0.9,
+    found: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
     """One picture's labels after a semi-automatic turn of the data engine (section 4).
 
-    masks (K, H, W), scores (K,): automatic masks and their predicted IoU. objects (T, H, W): what a person sees in the
-    picture. The model's masks whose score is at least `confident` are kept unseen. An object is found if one of them
-    has an IoU of at least `found` with it. Of the objects not found, the person draws the largest, at most `budget`.
-    Returns labels (L, H, W) truth values, the model's in their order and then the person's, largest first, and by_hand
-    (L,), which of them a person drew. Without any object nothing is drawn.
+    masks (K, H, W), scores (K,): automatic masks and their predicted IoU. objects (T, H, W): what a
+    person sees in the picture. The model's masks whose score is at least `confident` are kept
+    unseen. An object is found if one of them has an IoU of at least `found` with it. Of the objects
+    not found, the person draws the largest, at most `budget`. Returns labels (L, H, W) truth
+    values, the model's in their order and then the person's, largest first, and by_hand (L,), which
+    of them a person drew. Without any object nothing is drawn.
     """
     masks, objects = masks.bool(), objects.bool()
     kept = masks[scores >= confident]

@@ -1,4 +1,5 @@
-"""One picture of any size and a promptable network: encoded once, then asked as often as somebody clicks."""
+"""One picture of any size and a promptable network: encoded once, then asked as often as somebody
+clicks."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from .masks import automatic_masks, point_grid
 from .sam import Sam, check_prompts
 
 Mark = Sequence[Any]
-"""("point", row, column, label) or ("box", row, column, height, width), in whole pixels of the picture."""
+"""("point", row, column, label) or ("box", row, column, height, width), in whole pixels of the
+picture."""
 
 
 MOST_REMEMBERED = 200
@@ -24,11 +26,12 @@ MOST_REMEMBERED = 200
 
 @dataclass(frozen=True)
 class Reply:
-    """What the network makes of a prompt. All masks are logits for the picture, above 0 for "belongs to it".
+    """What the network makes of a prompt. All masks are logits for the picture, above 0 for
+    "belongs to it".
 
-    candidates (M, height, width): what the first mark can mean, with their predicted IoU, guesses (M,). mask
-    (height, width): the answer to all marks, with its predicted IoU, guess. chosen: the place of `mask` among the
-    candidates, or None where it is not one of them.
+    candidates (M, height, width): what the first mark can mean, with their predicted IoU, guesses
+    (M,). mask (height, width): the answer to all marks, with its predicted IoU, guess. chosen: the
+    place of `mask` among the candidates, or None where it is not one of them.
     """
 
     candidates: Tensor
@@ -56,10 +59,11 @@ class Predictor:
     def reply(self, marks: Sequence[Mark], pick: int | None = None) -> Reply:
         """The network's answer to clicks and boxes in the order in which they came.
 
-        After each mark all marks so far are asked, together with the logits of the answer before, as in training. To a
-        first click there are several answers, of which the one with the highest predicted IoU is taken, or number
-        `pick`; a box, and everything after the first mark, has one. Answers to the marks before are remembered.
-        Raises ValueError without a mark, and for marks outside the picture.
+        After each mark all marks so far are asked, together with the logits of the answer before,
+        as in training. To a first click there are several answers, of which the one with the
+        highest predicted IoU is taken, or number `pick`; a box, and everything after the first
+        mark, has one. Answers to the marks before are remembered. Raises ValueError without a mark,
+        and for marks outside the picture.
         """
         if not marks:
             raise ValueError("There is no prompt: give a point or a box.")
@@ -68,7 +72,9 @@ class Predictor:
         chosen = first.index - 1 if len(marks) == 1 and first.index > 0 else None
         candidates, guesses = self.frame.masks(first.masks[0, 1:]), first.scores[0, 1:]
         mask = self.frame.masks(last.masks[0, last.index])
-        return Reply(candidates.cpu(), guesses.cpu(), mask.cpu(), float(last.scores[0, last.index]), chosen)
+        return Reply(
+            candidates.cpu(), guesses.cpu(), mask.cpu(), float(last.scores[0, last.index]), chosen
+        )
 
     @torch.no_grad()
     def everything(
@@ -80,11 +86,15 @@ class Predictor:
         """
         height, width = self.frame.shape
         longest = max(height, width)
-        grid = self.frame.points(point_grid(side, (longest, longest)))  # then only those inside the picture
+        grid = self.frame.points(
+            point_grid(side, (longest, longest))
+        )  # then only those inside the picture
         inside = (grid <= torch.tensor([width, height]) * self.frame.scale - 0.5).all(dim=1)
 
         def predict(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            logits, scores = self.sam.decode(self.embedding, points.to(self.device), labels.to(self.device))
+            logits, scores = self.sam.decode(
+                self.embedding, points.to(self.device), labels.to(self.device)
+            )
             return self.frame.masks(logits).cpu(), scores.cpu()
 
         return finder(predict, grid[inside], **thresholds)
@@ -107,26 +117,42 @@ class Predictor:
         height, width = self.frame.shape
         if not (-0.5 <= row < height and -0.5 <= column < width):
             raise ValueError(
-                f"A {kind} at row {row:g}, column {column:g} lies outside the picture of {width} x {height} pixels."
+                f"A {kind} at row {row:g}, column {column:g} lies outside the picture of {width} x"
+                f" {height} pixels."
             )
 
-    def _prompts(self, marks: tuple[Mark, ...]) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Points (1, points, 2), labels (1, points) and the last box (1, 4) in the square; None where there is none."""
+    def _prompts(
+        self, marks: tuple[Mark, ...]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Points (1, points, 2), labels (1, points) and the last box (1, 4) in the square; None
+        where there is none."""
         clicks = [mark[1:] for mark in marks if mark[0] == "point"]
         boxes = [mark[1:] for mark in marks if mark[0] == "box"]
-        points = self.frame.points(torch.tensor([[[column, row] for row, column, _ in clicks]], dtype=torch.float32))
+        points = self.frame.points(
+            torch.tensor([[[column, row] for row, column, _ in clicks]], dtype=torch.float32)
+        )
         labels = torch.tensor([[label for *_, label in clicks]])
-        corners = [[column, row, column + width - 1, row + height - 1] for row, column, height, width in boxes[-1:]]
+        corners = [
+            [column, row, column + width - 1, row + height - 1]
+            for row, column, height, width in boxes[-1:]
+        ]
         box = self.frame.boxes(torch.tensor(corners, dtype=torch.float32)) if boxes else None
         return (points, labels, box) if clicks else (None, None, box)
 
     def _ask(
-        self, points: Tensor | None, labels: Tensor | None, box: Tensor | None, logits: Tensor | None
+        self,
+        points: Tensor | None,
+        labels: Tensor | None,
+        box: Tensor | None,
+        logits: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """All masks (1, 1 + M, rows, columns) and their predicted IoU (1, 1 + M)."""
         encoder = self.sam.prompt_encoder
         check_prompts(encoder.image_size, encoder.grid, points, labels, box, logits)
-        given = [None if prompt is None else prompt.to(self.device) for prompt in (points, labels, box, logits)]
+        given = [
+            None if prompt is None else prompt.to(self.device)
+            for prompt in (points, labels, box, logits)
+        ]
         sparse, dense = encoder(*given)
         return self.sam.mask_decoder.predict_masks(
             self.embedding.features, encoder.positions(), sparse, dense, self.embedding.skips

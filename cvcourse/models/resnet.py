@@ -1,4 +1,5 @@
-"""Residual networks (He et al. 2015), their parts named as torchvision names them, and what training them needs."""
+"""Residual networks (He et al. 2015), their parts named as torchvision names them, and what
+training them needs."""
 
 from __future__ import annotations
 
@@ -21,9 +22,10 @@ def batch_norm(
 ) -> Tensor:
     """Batch normalisation of feature maps (Ioffe and Szegedy 2015, section 3 and algorithm 2).
 
-    x: (N, C, H, W). weight, bias, running_mean, running_var: (C,). momentum: share of the new value in a running one.
-    Training normalises with the mean and biased variance of the batch and moves the running statistics in place, the
-    variance towards the unbiased one; evaluation normalises with the running statistics. Returns a tensor like x.
+    x: (N, C, H, W). weight, bias, running_mean, running_var: (C,). momentum: share of the new value
+    in a running one. Training normalises with the mean and biased variance of the batch and moves
+    the running statistics in place, the variance towards the unbiased one; evaluation normalises
+    with the running statistics. Returns a tensor like x.
     """
     if training:
         var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)  # both (C,)
@@ -38,7 +40,8 @@ def batch_norm(
 
 
 def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
-    """What brings a block's input to its output's shape: 1x1 convolution and norm, or None where the shapes agree."""
+    """What brings a block's input to its output's shape: 1x1 convolution and norm, or None where
+    the shapes agree."""
     if stride == 1 and in_channels == out_channels:
         return None
     convolution = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
@@ -48,7 +51,8 @@ def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequentia
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a skip (He et al. 2015, figure 5 on the left).
 
-    (N, in_channels, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)). skip=False leaves the skip out.
+    (N, in_channels, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)). skip=False leaves
+    the skip out.
     """
 
     expansion = 1
@@ -72,9 +76,11 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a skip (He et al. 2015, figure 5 on the right); the 3x3 has the stride.
+    """1x1, 3x3 and 1x1 convolutions and a skip (He et al. 2015, figure 5 on the right); the 3x3 has
+    the stride.
 
-    (N, in_channels, H, W) -> (N, 4 * channels, ceil(H / stride), ceil(W / stride)). skip=False leaves the skip out.
+    (N, in_channels, H, W) -> (N, 4 * channels, ceil(H / stride), ceil(W / stride)). skip=False
+    leaves the skip out.
     """
 
     expansion = 4
@@ -107,17 +113,25 @@ Block = type[BasicBlock] | type[Bottleneck]
 def make_stage(
     block: Block, in_channels: int, channels: int, count: int, stride: int, skip: bool = True
 ) -> nn.Sequential:
-    """`count` blocks in a row; the first has the stride and changes the channels, to channels * block.expansion."""
+    """`count` blocks in a row; the first has the stride and changes the channels, to channels *
+    block.expansion."""
     inputs = [in_channels] + [channels * block.expansion] * (count - 1)
     strides = [stride] + [1] * (count - 1)
-    return nn.Sequential(*(block(*given, skip=skip) for given in zip(inputs, [channels] * count, strides, strict=True)))
+    return nn.Sequential(
+        *(
+            block(*given, skip=skip)
+            for given in zip(inputs, [channels] * count, strides, strict=True)
+        )
+    )
 
 
 class ResNet(nn.Module):
-    """A residual network for small images (He et al. 2015, section 4.2); (n, n, n) basic blocks have depth 6n + 2.
+    """A residual network for small images (He et al. 2015, section 4.2); (n, n, n) basic blocks
+    have depth 6n + 2.
 
-    blocks, widths: of each stage; each but the first halves the map. Its parts: conv1, bn1, layer1, layer2, ..., fc.
-    The weights are PyTorch's defaults. `initialise` gives those of the paper. skip=False gives the plain net.
+    blocks, widths: of each stage; each but the first halves the map. Its parts: conv1, bn1, layer1,
+    layer2, ..., fc. The weights are PyTorch's defaults. `initialise` gives those of the paper.
+    skip=False gives the plain net.
     """
 
     def __init__(
@@ -135,7 +149,9 @@ class ResNet(nn.Module):
         self.stages, channels = len(blocks), widths[0]
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
             stride = 1 if stage == 1 else 2
-            self.add_module(f"layer{stage}", make_stage(block, channels, width, count, stride, skip))
+            self.add_module(
+                f"layer{stage}", make_stage(block, channels, width, count, stride, skip)
+            )
             channels = width * block.expansion
         self.fc = nn.Linear(channels, num_classes)
 
@@ -150,8 +166,8 @@ class ResNet(nn.Module):
 def initialise(network: nn.Module, zero_last_gamma: bool = False) -> nn.Module:
     """He et al.'s normal weights (2015b) for the convolutions, in place; returns the network.
 
-    zero_last_gamma: the last norm of each block's branch begins at zero, so that the block begins as its skip alone
-    (Goyal et al. 2017, section 5.1).
+    zero_last_gamma: the last norm of each block's branch begins at zero, so that the block begins
+    as its skip alone (Goyal et al. 2017, section 5.1).
     """
     for part in network.modules():
         if isinstance(part, nn.Conv2d):
@@ -164,8 +180,8 @@ def initialise(network: nn.Module, zero_last_gamma: bool = False) -> nn.Module:
 def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     """A new convolution that does what `conv` and then `bn` do in evaluation mode.
 
-    conv: with or without bias, of any stride, padding, dilation and number of groups. bn: with weight and bias.
-    Neither is changed.
+    conv: with or without bias, of any stride, padding, dilation and number of groups. bn: with
+    weight and bias. Neither is changed.
     """
     folded = nn.Conv2d(
         conv.in_channels,
@@ -187,10 +203,14 @@ def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     return folded
 
 
-def cosine_schedule(step: float, total_steps: int, peak: float, warmup_steps: int, last: float = 0.0) -> float:
-    """Learning rate after `step` of `total_steps`: a line from 0 up to `peak`, then half a cosine down to `last`.
+def cosine_schedule(
+    step: float, total_steps: int, peak: float, warmup_steps: int, last: float = 0.0
+) -> float:
+    """Learning rate after `step` of `total_steps`: a line from 0 up to `peak`, then half a cosine
+    down to `last`.
 
-    (Loshchilov and Hutter 2017, equation 5; Goyal et al. 2017, section 2.2.) The peak is reached at `warmup_steps`.
+    (Loshchilov and Hutter 2017, equation 5; Goyal et al. 2017, section 2.2.) The peak is reached at
+    `warmup_steps`.
     """
     if step < warmup_steps:
         return peak * step / warmup_steps

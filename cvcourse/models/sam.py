@@ -1,8 +1,10 @@
-"""Promptable segmentation (Kirillov et al. 2023, "Segment Anything"): the networks, with the official numerics.
+"""Promptable segmentation (Kirillov et al. 2023, "Segment Anything"): the networks, with the
+official numerics.
 
-A picture is encoded once; every prompt then costs one pass through a small decoder. Places are (x, y) in pixels, x to
-the right, y down, and the whole number (0, 0) is the middle of the first pixel. Boxes are (x_min, y_min, x_max, y_max).
-What is done with masks (losses, clicks, automatic masks) stands in `cvcourse.models.masks`.
+A picture is encoded once; every prompt then costs one pass through a small decoder. Places are (x,
+y) in pixels, x to the right, y down, and the whole number (0, 0) is the middle of the first pixel.
+Boxes are (x_min, y_min, x_max, y_max). What is done with masks (losses, clicks, automatic masks)
+stands in `cvcourse.models.masks`.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ NO_POINT, NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = -1, 0, 1, 2, 3
 
 
 def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor) -> Tensor:
-    """Sines and cosines of places along random directions (Tancik et al. 2020; Kirillov et al. 2023, appendix A).
+    """Sines and cosines of places along random directions (Tancik et al. 2020; Kirillov et al.
+    2023, appendix A).
 
-    points: (..., 2), x and y in pixels; half a pixel is added, so that whole numbers are the middles of pixels.
-    size: (height, width) of the picture, which brings x and y to [-1, 1]. frequencies: (2, F), the rows for x and y.
-    Returns (..., 2 F): the sines of 2 pi times the F products, then their cosines.
+    points: (..., 2), x and y in pixels; half a pixel is added, so that whole numbers are the
+    middles of pixels.
+    size: (height, width) of the picture, which brings x and y to [-1, 1]. frequencies: (2, F), the
+    rows for x and y. Returns (..., 2 F): the sines of 2 pi times the F products, then their
+    cosines.
     """
     height, width = size
     shares = (points.to(frequencies.dtype) + 0.5) / frequencies.new_tensor([width, height])
@@ -37,7 +42,8 @@ def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor)
 
 
 class LayerNorm2d(nn.Module):
-    """Each pixel's channels brought to mean 0 and variance 1, then scaled and shifted. (N, C, H, W) to the same."""
+    """Each pixel's channels brought to mean 0 and variance 1, then scaled and shifted. (N, C, H, W)
+    to the same."""
 
     def __init__(self, channels: int, eps: float = 1e-6):
         super().__init__()
@@ -47,23 +53,33 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
-        return (x - mean) * (variance + self.eps).rsqrt() * self.weight[:, None, None] + self.bias[:, None, None]
+        return (x - mean) * (variance + self.eps).rsqrt() * self.weight[:, None, None] + self.bias[
+            :, None, None
+        ]
 
 
 class PromptEncoder(nn.Module):
     """Clicks, boxes and masks as tokens and maps (Kirillov et al. 2023, section 3 and appendix A).
 
-    grid: (rows, columns) of the picture's features. image_size: (height, width) in pixels. mask_channels: inner width
-    of the mask's convolutions, which 4 divides.
-    Parts: frequencies, a buffer (2, embed_dim / 2); label_embed, five learned vectors, row label + 1;
-    mask_downscaling; no_mask_embed.
+    grid: (rows, columns) of the picture's features. image_size: (height, width) in pixels.
+    mask_channels: inner width of the mask's convolutions, which 4 divides.
+    Parts: frequencies, a buffer (2, embed_dim / 2); label_embed, five learned vectors, row label +
+    1; mask_downscaling; no_mask_embed.
     """
 
-    def __init__(self, embed_dim: int, grid: tuple[int, int], image_size: tuple[int, int], mask_channels: int = 16):
+    def __init__(
+        self,
+        embed_dim: int,
+        grid: tuple[int, int],
+        image_size: tuple[int, int],
+        mask_channels: int = 16,
+    ):
         super().__init__()
         self.embed_dim, self.grid, self.image_size = embed_dim, tuple(grid), tuple(image_size)
         self.register_buffer("frequencies", torch.randn(2, embed_dim // 2))
-        self.label_embed = nn.Embedding(5, embed_dim)  # no point, negative, positive, two corners of a box
+        self.label_embed = nn.Embedding(
+            5, embed_dim
+        )  # no point, negative, positive, two corners of a box
         self.no_mask_embed = nn.Embedding(1, embed_dim)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, mask_channels // 4, kernel_size=2, stride=2),
@@ -84,9 +100,10 @@ class PromptEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Tokens (N, tokens, embed_dim) and a map (N, embed_dim, rows, columns) for N prompts.
 
-        points (N, points, 2) with labels (N, points): 1 belongs to the object, 0 does not, -1 is no point at all.
-        boxes (N, 4). masks (N, 1, 4 rows, 4 columns): logits of an earlier answer. Each may be missing; without any,
-        N is 1 and there are no tokens. Order: the points, then one "no point" without a box, or the box's corners.
+        points (N, points, 2) with labels (N, points): 1 belongs to the object, 0 does not, -1 is no
+        point at all. boxes (N, 4). masks (N, 1, 4 rows, 4 columns): logits of an earlier answer.
+        Each may be missing; without any, N is 1 and there are no tokens. Order: the points, then
+        one "no point" without a box, or the box's corners.
         """
         count = next((len(prompt) for prompt in (points, boxes, masks) if prompt is not None), 1)
         tokens = [self.label_embed.weight.new_zeros(count, 0, self.embed_dim)]
@@ -100,15 +117,19 @@ class PromptEncoder(nn.Module):
             tokens.append(self.embed_points(boxes.reshape(count, 2, 2), corners.expand(count, 2)))
         if masks is not None:
             return torch.cat(tokens, dim=1), self.mask_downscaling(masks)
-        return torch.cat(tokens, dim=1), self.no_mask_embed.weight[..., None, None].expand(count, -1, *self.grid)
+        return torch.cat(tokens, dim=1), self.no_mask_embed.weight[..., None, None].expand(
+            count, -1, *self.grid
+        )
 
     def embed_points(self, points: Tensor, labels: Tensor) -> Tensor:
-        """points (N, points, 2), labels (N, points) of -1 to 3 to (N, points, embed_dim): where, and what it says."""
+        """points (N, points, 2), labels (N, points) of -1 to 3 to (N, points, embed_dim): where,
+        and what it says."""
         where = fourier_features(points, self.image_size, self.frequencies)
         return where * (labels != NO_POINT)[..., None] + self.label_embed(labels.long() + 1)
 
     def positions(self) -> Tensor:
-        """The places of the grid's cells in the same code as the points', (1, embed_dim, rows, columns)."""
+        """The places of the grid's cells in the same code as the points', (1, embed_dim, rows,
+        columns)."""
         rows, columns = self.grid
         y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
         cells = torch.stack([x, y], dim=-1).to(self.frequencies.device)
@@ -116,7 +137,8 @@ class PromptEncoder(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention with projections of its own for queries, keys and values, in embed_dim / downsample channels.
+    """Attention with projections of its own for queries, keys and values, in embed_dim / downsample
+    channels.
 
     forward: queries (N, Q, embed_dim), keys and values (N, K, embed_dim) to (N, Q, embed_dim).
     """
@@ -134,21 +156,30 @@ class CrossAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         projected = (self.q_proj(queries), self.k_proj(keys), self.v_proj(values))
-        q, k, v = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in projected)  # (N, heads, n, head_dim)
+        q, k, v = (
+            x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in projected
+        )  # (N, heads, n, head_dim)
         return self.out_proj(attention(q, k, v)[0].transpose(1, 2).flatten(2))
 
 
 class TwoWayBlock(nn.Module):
-    """Tokens ask one another, then the picture; then the picture asks the tokens (Kirillov et al. 2023, figure 14).
+    """Tokens ask one another, then the picture; then the picture asks the tokens (Kirillov et al.
+    2023, figure 14).
 
-    Positions are added again to queries and keys of every attention, never to values. skip_first_positions: the first
-    block's tokens are their own positions; their self-attention then adds none and has no residual.
-    Parts: self_attn, norm1, cross_attn_token_to_image, norm2, mlp (a linear map, ReLU, a linear map), norm3,
-    cross_attn_image_to_token, norm4. Each norm stands behind its residual sum.
+    Positions are added again to queries and keys of every attention, never to values.
+    skip_first_positions: the first block's tokens are their own positions; their self-attention
+    then adds none and has no residual.
+    Parts: self_attn, norm1, cross_attn_token_to_image, norm2, mlp (a linear map, ReLU, a linear
+    map), norm3, cross_attn_image_to_token, norm4. Each norm stands behind its residual sum.
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, mlp_dim: int, downsample: int = 2, skip_first_positions: bool = False
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        downsample: int = 2,
+        skip_first_positions: bool = False,
     ):
         super().__init__()
         self.skip_first_positions = skip_first_positions
@@ -156,7 +187,9 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dim)
         self.cross_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)
         self.norm2 = nn.LayerNorm(embed_dim)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim)
+        )
         self.norm3 = nn.LayerNorm(embed_dim)
         self.cross_attn_image_to_token = CrossAttention(embed_dim, num_heads, downsample)
         self.norm4 = nn.LayerNorm(embed_dim)
@@ -164,7 +197,8 @@ class TwoWayBlock(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, token_positions: Tensor, image_positions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """tokens (N, T, embed_dim), image (N, P, embed_dim), and positions of the same shapes; returns both, changed.
+        """tokens (N, T, embed_dim), image (N, P, embed_dim), and positions of the same shapes;
+        returns both, changed.
 
         image_positions may be (1, P, embed_dim).
         """
@@ -175,17 +209,22 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attn(placed, placed, tokens)
         tokens = self.norm1(tokens)
         keys = image + image_positions
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image))
+        tokens = self.norm2(
+            tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image)
+        )
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(keys, tokens + token_positions, tokens))
+        image = self.norm4(
+            image + self.cross_attn_image_to_token(keys, tokens + token_positions, tokens)
+        )
         return tokens, image
 
 
 class TwoWayTransformer(nn.Module):
-    """Two-way blocks one after the other, and a last look of the tokens at the picture. block: makes one of them.
+    """Two-way blocks one after the other, and a last look of the tokens at the picture. block:
+    makes one of them.
 
-    forward: image (N, embed_dim, rows, columns), positions (1 or N, embed_dim, rows, columns), tokens
-    (N, T, embed_dim). Returns the tokens and the image, both in their shapes.
+    forward: image (N, embed_dim, rows, columns), positions (1 or N, embed_dim, rows, columns),
+    tokens (N, T, embed_dim). Returns the tokens and the image, both in their shapes.
     """
 
     def __init__(
@@ -199,14 +238,18 @@ class TwoWayTransformer(nn.Module):
     ):
         super().__init__()
         self.layers = nn.ModuleList(
-            block(embed_dim, num_heads, mlp_dim, downsample, skip_first_positions=index == 0) for index in range(depth)
+            block(embed_dim, num_heads, mlp_dim, downsample, skip_first_positions=index == 0)
+            for index in range(depth)
         )
         self.final_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)
         self.norm_final_attn = nn.LayerNorm(embed_dim)
 
     def forward(self, image: Tensor, positions: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         shape, given = image.shape, tokens
-        image, positions = image.flatten(2).mT, positions.flatten(2).mT  # (N, rows * columns, embed_dim)
+        image, positions = (
+            image.flatten(2).mT,
+            positions.flatten(2).mT,
+        )  # (N, rows * columns, embed_dim)
         for layer in self.layers:
             tokens, image = layer(tokens, image, given, positions)
         looked = self.final_attn_token_to_image(tokens + given, image + positions, image)
@@ -223,15 +266,23 @@ class MLP(nn.Sequential):
 
 
 class MaskDecoder(nn.Module):
-    """From a picture's features and a prompt to masks and a guess of their IoU (Kirillov et al. 2023, appendix A).
+    """From a picture's features and a prompt to masks and a guess of their IoU (Kirillov et al.
+    2023, appendix A).
 
-    Of the num_masks + 1 masks the first is the answer to several prompts; the others share out what one click can mean.
-    Parts: transformer (TwoWayTransformer), iou_token, mask_tokens, output_upscaling, output_hypernetworks_mlps (one a
-    mask), iou_prediction_head.
+    Of the num_masks + 1 masks the first is the answer to several prompts; the others share out what
+    one click can mean.
+    Parts: transformer (TwoWayTransformer), iou_token, mask_tokens, output_upscaling,
+    output_hypernetworks_mlps (one a mask), iou_prediction_head.
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, mlp_dim: int, depth: int = 2, num_masks: int = 3, iou_hidden_dim: int = 64
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        depth: int = 2,
+        num_masks: int = 3,
+        iou_hidden_dim: int = 64,
     ):
         super().__init__()
         self.transformer = TwoWayTransformer(depth, embed_dim, num_heads, mlp_dim)
@@ -258,7 +309,8 @@ class MaskDecoder(nn.Module):
         multimask: bool = True,
         skips: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Masks (N, M, 4 rows, 4 columns) as logits and predicted IoU (N, M): the last num_masks, or the first alone.
+        """Masks (N, M, 4 rows, 4 columns) as logits and predicted IoU (N, M): the last num_masks,
+        or the first alone.
 
         image, positions: (1 or N, embed_dim, rows, columns). sparse (N, tokens, embed_dim), dense
         (N, embed_dim, rows, columns): from the prompt encoder. skips: see `upscaled`.
@@ -268,22 +320,34 @@ class MaskDecoder(nn.Module):
         return masks[:, chosen], iou[:, chosen]
 
     def predict_masks(
-        self, image: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor, skips: Sequence[Tensor] = ()
+        self,
+        image: Tensor,
+        positions: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        skips: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """All masks (N, num_masks + 1, 4 rows, 4 columns) and their predicted IoU. Tokens: IoU, masks, prompts."""
+        """All masks (N, num_masks + 1, 4 rows, 4 columns) and their predicted IoU. Tokens: IoU,
+        masks, prompts."""
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
         tokens, image = self.transformer(image + dense, positions, tokens)
         mask_tokens = tokens[:, 1 : len(own)].unbind(dim=1)
-        weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens, strict=True)]
-        masks = torch.einsum("nmc,nchw->nmhw", torch.stack(weights, dim=1), self.upscaled(image, skips))
+        weights = [
+            mlp(token)
+            for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens, strict=True)
+        ]
+        masks = torch.einsum(
+            "nmc,nchw->nmhw", torch.stack(weights, dim=1), self.upscaled(image, skips)
+        )
         return masks, self.iou_prediction_head(tokens[:, 0])
 
     def upscaled(self, image: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
         """(N, embed_dim, rows, columns) to (N, embed_dim / 8, 4 rows, 4 columns).
 
-        skips: the encoder's features at twice and at four times the grid, with embed_dim / 4 and embed_dim / 8
-        channels, added before the norm and before the last GELU as in SAM 2 (Ravi et al. 2024); () for SAM's decoder.
+        skips: the encoder's features at twice and at four times the grid, with embed_dim / 4 and
+        embed_dim / 8 channels, added before the norm and before the last GELU as in SAM 2 (Ravi et
+        al. 2024); () for SAM's decoder.
         """
         first, norm, gelu, second, last = self.output_upscaling
         half, full = skips if len(skips) else (0, 0)
@@ -291,7 +355,8 @@ class MaskDecoder(nn.Module):
 
 
 class Embedding(NamedTuple):
-    """What is computed once for a picture: features (N, embed_dim, rows, columns), and two finer maps for edges."""
+    """What is computed once for a picture: features (N, embed_dim, rows, columns), and two finer
+    maps for edges."""
 
     features: Tensor
     skips: tuple[Tensor, ...] = ()
@@ -302,9 +367,11 @@ class Embedding(NamedTuple):
 
 
 class ConvEncoder(nn.Module):
-    """A small image encoder: residual convolutions on a grid of four pixels, and two finer maps for the edges.
+    """A small image encoder: residual convolutions on a grid of four pixels, and two finer maps for
+    the edges.
 
-    forward: images (N, 3, H, W) in [0, 1] to an `Embedding` of a grid of (H / 4, W / 4). width: channels at full size.
+    forward: images (N, 3, H, W) in [0, 1] to an `Embedding` of a grid of (H / 4, W / 4). width:
+    channels at full size.
     blocks: residual blocks on the grid, which look 1, 2, 4, 1, ... cells far.
     Raises ValueError where 4 does not divide the sides.
     """
@@ -312,26 +379,38 @@ class ConvEncoder(nn.Module):
     def __init__(self, embed_dim: int = 64, width: int = 16, blocks: int = 3):
         super().__init__()
         self.stem = nn.Sequential(conv_norm(3, width), nn.GELU())
-        self.middle = nn.Sequential(conv_norm(width, 2 * width, stride=2), nn.GELU(), Residual(2 * width))
+        self.middle = nn.Sequential(
+            conv_norm(width, 2 * width, stride=2), nn.GELU(), Residual(2 * width)
+        )
         reaches = [(1, 2, 4)[index % 3] for index in range(blocks)]
         self.trunk = nn.Sequential(
-            conv_norm(2 * width, embed_dim, stride=2), nn.GELU(), *(Residual(embed_dim, reach) for reach in reaches)
+            conv_norm(2 * width, embed_dim, stride=2),
+            nn.GELU(),
+            *(Residual(embed_dim, reach) for reach in reaches),
         )
-        self.neck = nn.Sequential(nn.Conv2d(embed_dim, embed_dim, kernel_size=1, bias=False), LayerNorm2d(embed_dim))
+        self.neck = nn.Sequential(
+            nn.Conv2d(embed_dim, embed_dim, kernel_size=1, bias=False), LayerNorm2d(embed_dim)
+        )
         self.half_skip = nn.Conv2d(2 * width, embed_dim // 4, kernel_size=1)
         self.full_skip = nn.Conv2d(width, embed_dim // 8, kernel_size=1)
 
     def forward(self, images: Tensor) -> Embedding:
         if images.shape[2] % 4 or images.shape[3] % 4:
-            raise ValueError(f"The sides of a picture must be multiples of 4, not {tuple(images.shape[2:])}.")
+            raise ValueError(
+                f"The sides of a picture must be multiples of 4, not {tuple(images.shape[2:])}."
+            )
         full = self.stem((images - 0.5) / 0.25)
         half = self.middle(full)
         return Embedding(self.neck(self.trunk(half)), (self.half_skip(half), self.full_skip(full)))
 
 
-def conv_norm(in_channels: int, out_channels: int, stride: int = 1, reach: int = 1) -> nn.Sequential:
+def conv_norm(
+    in_channels: int, out_channels: int, stride: int = 1, reach: int = 1
+) -> nn.Sequential:
     """A 3x3 convolution whose taps are `reach` apart, and a batch norm."""
-    conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=reach, dilation=reach, bias=False)
+    conv = nn.Conv2d(
+        in_channels, out_channels, 3, stride=stride, padding=reach, dilation=reach, bias=False
+    )
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
 
@@ -341,7 +420,9 @@ class Residual(nn.Module):
     def __init__(self, channels: int, reach: int = 1):
         super().__init__()
         self.branch = nn.Sequential(
-            conv_norm(channels, channels, reach=reach), nn.GELU(), conv_norm(channels, channels, reach=reach)
+            conv_norm(channels, channels, reach=reach),
+            nn.GELU(),
+            conv_norm(channels, channels, reach=reach),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -349,14 +430,17 @@ class Residual(nn.Module):
 
 
 class Sam(nn.Module):
-    """The three parts together: a picture is encoded once, prompts are decoded as often as one likes.
+    """The three parts together: a picture is encoded once, prompts are decoded as often as one
+    likes.
 
-    >>> sam = Sam(ConvEncoder(64), PromptEncoder(64, (8, 8), (32, 32)), MaskDecoder(64, num_heads=4, mlp_dim=128))
-    >>> embedding = sam.encode(images)  # once
+    >>> sam = Sam(ConvEncoder(64), PromptEncoder(64, (8, 8), (32, 32)), MaskDecoder(64, num_heads=4,
+    mlp_dim=128)) >>> embedding = sam.encode(images)  # once
     >>> logits, iou = sam.predict(embedding.rows([0]), points, labels)  # for every click
     """
 
-    def __init__(self, image_encoder: nn.Module, prompt_encoder: nn.Module, mask_decoder: nn.Module):
+    def __init__(
+        self, image_encoder: nn.Module, prompt_encoder: nn.Module, mask_decoder: nn.Module
+    ):
         super().__init__()
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
@@ -377,13 +461,17 @@ class Sam(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, M, 4 rows, 4 columns) and predicted IoU (N, M) of N prompts; M is 3, or 1 without multimask.
+        """Logits (N, M, 4 rows, 4 columns) and predicted IoU (N, M) of N prompts; M is 3, or 1
+        without multimask.
 
-        embedding: of one picture, or of N. The prompts are as in `PromptEncoder`, and are not checked.
+        embedding: of one picture, or of N. The prompts are as in `PromptEncoder`, and are not
+        checked.
         """
         sparse, dense = self.prompt_encoder(points, labels, boxes, masks)
         positions = self.prompt_encoder.positions()
-        return self.mask_decoder(embedding.features, positions, sparse, dense, multimask, embedding.skips)
+        return self.mask_decoder(
+            embedding.features, positions, sparse, dense, multimask, embedding.skips
+        )
 
     def predict(
         self,
@@ -396,10 +484,13 @@ class Sam(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """`decode`, without gradients and after a look at the prompts.
 
-        Raises ValueError, in one sentence, without a prompt, for points or corners outside the picture, points without
-        labels or labels other than 1, 0 and -1, boxes without area, and masks of another size.
+        Raises ValueError, in one sentence, without a prompt, for points or corners outside the
+        picture, points without labels or labels other than 1, 0 and -1, boxes without area, and
+        masks of another size.
         """
-        check_prompts(self.prompt_encoder.image_size, self.prompt_encoder.grid, points, labels, boxes, masks)
+        check_prompts(
+            self.prompt_encoder.image_size, self.prompt_encoder.grid, points, labels, boxes, masks
+        )
         with torch.no_grad():
             return self.decode(embedding, points, labels, boxes, masks, multimask)
 
@@ -415,9 +506,16 @@ def check_prompts(
     """Raise ValueError, in one sentence, where prompts make no sense for pictures of this size."""
     if points is None and boxes is None and masks is None:
         raise ValueError("There is no prompt: give a point, a box or a mask.")
-    if (points is None) != (labels is None) or (points is not None and points.shape[:-1] != labels.shape):
-        raise ValueError("Every point needs a label: points are (N, points, 2), labels (N, points).")
-    if labels is not None and not torch.isin(labels, torch.tensor([-1, 0, 1], device=labels.device)).all():
+    if (points is None) != (labels is None) or (
+        points is not None and points.shape[:-1] != labels.shape
+    ):
+        raise ValueError(
+            "Every point needs a label: points are (N, points, 2), labels (N, points)."
+        )
+    if (
+        labels is not None
+        and not torch.isin(labels, torch.tensor([-1, 0, 1], device=labels.device)).all()
+    ):
         raise ValueError("A point's label is 1 (of the object), 0 (not of it) or -1 (no point).")
     if points is not None:
         check_inside(points[labels != NO_POINT], image_size, "point", last=-0.5)
@@ -427,16 +525,24 @@ def check_prompts(
             raise ValueError("A box needs an area: x_min < x_max and y_min < y_max.")
     expected = tuple(4 * side for side in grid)
     if masks is not None and tuple(masks.shape[1:]) != (1, *expected):
-        raise ValueError(f"Mask prompts are logits (N, 1, {expected[0]}, {expected[1]}), not {tuple(masks.shape)}.")
+        raise ValueError(
+            f"Mask prompts are logits (N, 1, {expected[0]}, {expected[1]}), not"
+            f" {tuple(masks.shape)}."
+        )
     counts = {len(prompt) for prompt in (points, boxes, masks) if prompt is not None}
     if len(counts) > 1:
-        raise ValueError(f"Points, boxes and masks must be of equally many prompts, not {sorted(counts)}.")
+        raise ValueError(
+            f"Points, boxes and masks must be of equally many prompts, not {sorted(counts)}."
+        )
 
 
 def check_inside(places: Tensor, image_size: tuple[int, int], what: str, last: float) -> None:
-    """Raise ValueError unless all places (n, 2) lie from -0.5 to width + last and height + last, both included."""
+    """Raise ValueError unless all places (n, 2) lie from -0.5 to width + last and height + last,
+    both included."""
     height, width = image_size
     outside = ~((places >= -0.5) & (places <= places.new_tensor([width, height]) + last)).all(dim=1)
     if outside.any():
         x, y = places[outside][0].tolist()
-        raise ValueError(f"A {what} at x={x:g}, y={y:g} lies outside the picture of {width} x {height} pixels.")
+        raise ValueError(
+            f"A {what} at x={x:g}, y={y:g} lies outside the picture of {width} x {height} pixels."
+        )

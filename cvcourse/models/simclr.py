@@ -1,6 +1,7 @@
 """Contrastive learning (Chen et al. 2020): changes of whole batches, the projection head, the loss.
 
-Pictures are (N, channels, H, W), floating point. Changes have parameters of their own for every picture.
+Pictures are (N, channels, H, W), floating point. Changes have parameters of their own for every
+picture.
 """
 
 from __future__ import annotations
@@ -22,24 +23,37 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """A random box of each picture, brought to the picture's size or to `size` (rows, columns), bilinearly.
+    """A random box of each picture, brought to the picture's size or to `size` (rows, columns),
+    bilinearly.
 
-    scale: smallest and largest area of a box, as shares of the picture's; uniform. ratio: smallest and largest width /
-    height, in pixels; its logarithm is uniform. A side longer than the picture's is cut to it. The box lies anywhere
-    inside. generator: on the device of the images. Returns (N, channels, H, W), or with `size` its rows and columns.
-    Raises ValueError where a range is empty, a box would have no area, or a share is larger than the picture.
+    scale: smallest and largest area of a box, as shares of the picture's; uniform. ratio: smallest
+    and largest width / height, in pixels; its logarithm is uniform. A side longer than the
+    picture's is cut to it. The box lies anywhere inside. generator: on the device of the images.
+    Returns (N, channels, H, W), or with `size` its rows and columns. Raises ValueError where a
+    range is empty, a box would have no area, or a share is larger than the picture.
     """
     if not 0 < scale[0] <= scale[1] <= 1:
-        raise ValueError(f"scale holds two shares of the picture's area, 0 < smallest <= largest <= 1, not {scale}.")
+        raise ValueError(
+            "scale holds two shares of the picture's area, 0 < smallest <= largest <= 1, not"
+            f" {scale}."
+        )
     if not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f"ratio holds two proportions, width over height, 0 < smallest <= largest, not {ratio}.")
+        raise ValueError(
+            f"ratio holds two proportions, width over height, 0 < smallest <= largest, not {ratio}."
+        )
     rows, columns = images.shape[2:]
-    share, shape, down, right = torch.rand(4, len(images), generator=generator, device=images.device)
+    share, shape, down, right = torch.rand(
+        4, len(images), generator=generator, device=images.device
+    )
     root = (rows * columns * (scale[0] + (scale[1] - scale[0]) * share)).sqrt()
     half = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * shape) / 2
-    height, width = (root * (-half).exp() / rows).clamp(max=1), (root * half.exp() / columns).clamp(max=1)  # shares
+    height, width = (
+        (root * (-half).exp() / rows).clamp(max=1),
+        (root * half.exp() / columns).clamp(max=1),
+    )  # shares
     zeros = torch.zeros_like(height)
-    # affine_grid counts from -1 to 1: a box of share w at share x of its room is centred on (1 - w)(2x - 1).
+    # affine_grid counts from -1 to 1: a box of share w at share x of its room is centred on (1 -
+    # w)(2x - 1).
     across = torch.stack([width, zeros, (1 - width) * (2 * right - 1)], dim=1)
     along = torch.stack([zeros, height, (1 - height) * (2 * down - 1)], dim=1)
     shape_of_views = [*images.shape[:2], *(size or (rows, columns))]
@@ -48,27 +62,45 @@ def random_resized_crop(
 
 
 def color_distort(
-    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor, to_grey: Tensor
+    images: Tensor,
+    brightness: Tensor,
+    contrast: Tensor,
+    saturation: Tensor,
+    hue: Tensor,
+    to_grey: Tensor,
 ) -> Tensor:
     """Brightness, contrast, saturation, hue and grey, in this order, each cut to [0, 1].
 
-    images: (N, 3, H, W) in [0, 1]. brightness, contrast, saturation: (N,) factors. hue: (N,) turns about the grey axis,
-    1 is a full circle. to_grey: (N,) truth values. Returns (N, 3, H, W).
+    images: (N, 3, H, W) in [0, 1]. brightness, contrast, saturation: (N,) factors. hue: (N,) turns
+    about the grey axis, 1 is a full circle. to_grey: (N,) truth values. Returns (N, 3, H, W).
     Raises ValueError where pictures have not three channels, or parameters are not one a picture.
     """
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"Colours are distorted in pictures (N, 3, H, W), not in {tuple(images.shape)}.")
-    _check_one_each(images, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, to_grey=to_grey)
+        raise ValueError(
+            f"Colours are distorted in pictures (N, 3, H, W), not in {tuple(images.shape)}."
+        )
+    _check_one_each(
+        images,
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+        hue=hue,
+        to_grey=to_grey,
+    )
 
     def blended(strength: Tensor, start: Tensor, end: Tensor | float) -> Tensor:
         return torch.lerp(start, end, strength[:, None, None, None]).clamp(0, 1)
 
     x = blended(brightness.to(images.dtype), torch.zeros_like(images), images)
-    x = blended(contrast.to(images.dtype), grey_of(x).mean(dim=(2, 3), keepdim=True).expand_as(x), x)
+    x = blended(
+        contrast.to(images.dtype), grey_of(x).mean(dim=(2, 3), keepdim=True).expand_as(x), x
+    )
     x = blended(saturation.to(images.dtype), grey_of(x).expand_as(x), x)
     angle = (2 * math.pi * hue).to(images.dtype)[:, None, None, None]
     mean = x.mean(dim=1, keepdim=True)
-    side = (x.roll(1, dims=1) - x.roll(-1, dims=1)) / math.sqrt(3)  # the axis times x, a cross product
+    side = (x.roll(1, dims=1) - x.roll(-1, dims=1)) / math.sqrt(
+        3
+    )  # the axis times x, a cross product
     x = (mean + angle.cos() * (x - mean) + angle.sin() * side).clamp(0, 1)
     return torch.where(to_grey[:, None, None, None], grey_of(x), x)
 
@@ -76,19 +108,25 @@ def color_distort(
 def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tensor:
     """Each picture convolved with a Gaussian of its own; borders are reflected.
 
-    sigmas: (N,) in pixels; 0 leaves a picture as it is. kernel_size: odd, at most 2 min(H, W) - 1, as a border can be
-    reflected once only. Returns (N, channels, H, W). Raises ValueError for other kernels, and for a negative sigma.
+    sigmas: (N,) in pixels; 0 leaves a picture as it is. kernel_size: odd, at most 2 min(H, W) - 1,
+    as a border can be reflected once only. Returns (N, channels, H, W). Raises ValueError for other
+    kernels, and for a negative sigma.
     """
     most = 2 * min(images.shape[2:]) - 1
     if kernel_size % 2 == 0 or not 1 <= kernel_size <= most:
-        raise ValueError(f"The kernel's size is odd and at most {most} for pictures like these, not {kernel_size}.")
+        raise ValueError(
+            f"The kernel's size is odd and at most {most} for pictures like these, not"
+            f" {kernel_size}."
+        )
     _check_one_each(images, sigmas=sigmas)
     if (sigmas < 0).any():
         raise ValueError(f"A standard deviation is 0 or more, not {sigmas.min().item():g}.")
     reach, channels = kernel_size // 2, images.shape[1]
     distance = torch.arange(-reach, reach + 1, device=images.device)
     exponents = -0.5 * (distance / sigmas.to(images.dtype).clamp(min=1e-3)[:, None]) ** 2
-    kernels = exponents.softmax(dim=1).repeat_interleave(channels, dim=0)[:, None, None]  # (N * channels, 1, 1, K)
+    kernels = exponents.softmax(dim=1).repeat_interleave(channels, dim=0)[
+        :, None, None
+    ]  # (N * channels, 1, 1, K)
     padded = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]
     across = F.conv2d(padded, kernels, groups=len(kernels))
     return F.conv2d(across, kernels.mT, groups=len(kernels)).view_as(images)
@@ -97,7 +135,8 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tenso
 class ProjectionHead(nn.Module):
     """z = W2 relu(bn(W1 h)) (Chen et al. 2020, section 2.1, with a batch norm before the ReLU).
 
-    h (N, in_dim) -> z (N, out_dim), not normalised. Parts: fc1 (no bias, which the norm would take away), bn, fc2.
+    h (N, in_dim) -> z (N, out_dim), not normalised. Parts: fc1 (no bias, which the norm would take
+    away), bn, fc2.
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int):
@@ -112,14 +151,16 @@ class ProjectionHead(nn.Module):
 
 
 def cosines_of_views(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-    """(cosines of all 2N views with minus infinity for each with itself, the row of each one's partner).
+    """(cosines of all 2N views with minus infinity for each with itself, the row of each one's
+    partner).
 
-    z1, z2: (N, D). A vector of zeros has the cosine 0 with everything. Raises ValueError where they are no pairs.
+    z1, z2: (N, D). A vector of zeros has the cosine 0 with everything. Raises ValueError where they
+    are no pairs.
     """
     if z1.ndim != 2 or z1.shape != z2.shape or len(z1) == 0:
         raise ValueError(
-            f"Views are two tables (N, D) of one shape, row i of both from picture i, not {tuple(z1.shape)} and "
-            f"{tuple(z2.shape)}."
+            "Views are two tables (N, D) of one shape, row i of both from picture i, not"
+            f" {tuple(z1.shape)} and {tuple(z2.shape)}."
         )
     z = F.normalize(torch.cat([z1, z2]), dim=1)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -128,14 +169,18 @@ def cosines_of_views(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """The contrastive loss of N pairs (Chen et al. 2020, equation 1), the mean over both directions.
+    """The contrastive loss of N pairs (Chen et al. 2020, equation 1), the mean over both
+    directions.
 
-    z1, z2: (N, D), N from 2 up, of any length; row i of both belongs to picture i. Returns a tensor with one number:
-    ln(2N - 1) where all vectors are equal. Raises ValueError for a batch of one, which has no negatives, for tables
-    that do not fit together, and for a temperature that is not above 0.
+    z1, z2: (N, D), N from 2 up, of any length; row i of both belongs to picture i. Returns a tensor
+    with one number: ln(2N - 1) where all vectors are equal. Raises ValueError for a batch of one,
+    which has no negatives, for tables that do not fit together, and for a temperature that is not
+    above 0.
     """
     if len(z1) == 1:
-        raise ValueError("A batch of one picture has no negatives: its loss is 0 whatever the network does.")
+        raise ValueError(
+            "A batch of one picture has no negatives: its loss is 0 whatever the network does."
+        )
     if not temperature > 0:
         raise ValueError(f"The temperature must be above 0, not {temperature}.")
     cosines, partners = cosines_of_views(z1, z2)
@@ -145,8 +190,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 def contrastive_accuracy(z1: Tensor, z2: Tensor) -> float:
     """Share of the 2N views whose nearest other view, by cosine, is their partner. z1, z2: (N, D).
 
-    Of views that are equally near the first counts, so equal vectors find one partner in 2N. Raises ValueError for
-    tables that do not fit together.
+    Of views that are equally near the first counts, so equal vectors find one partner in 2N. Raises
+    ValueError for tables that do not fit together.
     """
     cosines, partners = cosines_of_views(z1, z2)
     return (cosines.argmax(dim=1) == partners).double().mean().item()
@@ -155,13 +200,15 @@ def contrastive_accuracy(z1: Tensor, z2: Tensor) -> float:
 def gather_negatives(local: Tensor, gather: Callable[[Tensor], list[Tensor]], rank: int) -> Tensor:
     """The rows of all processes in order, (processes * n, D), differentiable in this process's own.
 
-    local: (n, D). gather: sends it to all, and returns everybody's without gradient. rank: this process's place.
-    Raises ValueError where that place does not hold a copy of `local`.
+    local: (n, D). gather: sends it to all, and returns everybody's without gradient. rank: this
+    process's place. Raises ValueError where that place does not hold a copy of `local`.
     """
     parts = gather(local)
     if not 0 <= rank < len(parts) or parts[rank].shape != local.shape:
         shapes = [tuple(part.shape) for part in parts]
-        raise ValueError(f"Process {rank} sent {tuple(local.shape)}, and from all processes came {shapes}.")
+        raise ValueError(
+            f"Process {rank} sent {tuple(local.shape)}, and from all processes came {shapes}."
+        )
     return torch.cat([*parts[:rank], local, *parts[rank + 1 :]])
 
 
@@ -169,4 +216,7 @@ def _check_one_each(images: Tensor, **parameters: Tensor) -> None:
     """Raise ValueError, in one sentence, for parameters that are not one number a picture."""
     for name, values in parameters.items():
         if values.shape != images.shape[:1]:
-            raise ValueError(f"{name} has one number for each of {len(images)} pictures, not {tuple(values.shape)}.")
+            raise ValueError(
+                f"{name} has one number for each of {len(images)} pictures, not"
+                f" {tuple(values.shape)}."
+            )

@@ -27,8 +27,9 @@ def build_sam(
 ) -> Sam:
     """A network with fresh weights for square pictures of `size` pixels.
 
-    width, blocks: of the image encoder. heads, mlp, num_masks: of the decoder. prompt_encoder, mask_decoder: classes
-    with the arguments of `PromptEncoder` and `MaskDecoder`, so that a learner's own can be used.
+    width, blocks: of the image encoder. heads, mlp, num_masks: of the decoder. prompt_encoder,
+    mask_decoder: classes with the arguments of `PromptEncoder` and `MaskDecoder`, so that a
+    learner's own can be used.
     """
     grid = (size // 4, size // 4)
     sam = Sam(
@@ -42,12 +43,13 @@ def build_sam(
 
 @torch.no_grad()
 def look_at_own_place(sam: Sam, gain: float = 3.5, told: float = 0.2) -> None:
-    """Fresh weights with which a click and the cell below it attend to each other from the beginning.
+    """Fresh weights with which a click and the cell below it attend to each other from the
+    beginning.
 
-    Between tokens and picture, keys begin with the projection of the queries, `gain` times as large as usual: equal
-    places then have a large dot product. Learned vectors that prompts and cells have in common (labels, no mask) begin
-    at `told` times their size, so that they do not drown the places. A start of ours: the official one finds the same
-    with far more steps.
+    Between tokens and picture, keys begin with the projection of the queries, `gain` times as large
+    as usual: equal places then have a large dot product. Learned vectors that prompts and cells
+    have in common (labels, no mask) begin at `told` times their size, so that they do not drown the
+    places. A start of ours: the official one finds the same with far more steps.
     """
     for name, part in sam.mask_decoder.named_modules():
         if isinstance(part, CrossAttention) and "self" not in name:
@@ -59,11 +61,16 @@ def look_at_own_place(sam: Sam, gain: float = 3.5, told: float = 0.2) -> None:
 
 
 def save_sam(sam: Sam, path: str | Path, half: bool = False, **sizes: int) -> None:
-    """Write the weights of a network that `build_sam(**sizes)` made. half: as float16, in half of the room."""
+    """Write the weights of a network that `build_sam(**sizes)` made. half: as float16, in half of
+    the room."""
     from safetensors.torch import save_file
 
-    build_sam(**sizes).load_state_dict(sam.state_dict())  # raises RuntimeError where the sizes are not its own
-    weights = {name: _packed(tensor.detach().cpu(), half) for name, tensor in sam.state_dict().items()}
+    build_sam(**sizes).load_state_dict(
+        sam.state_dict()
+    )  # raises RuntimeError where the sizes are not its own
+    weights = {
+        name: _packed(tensor.detach().cpu(), half) for name, tensor in sam.state_dict().items()
+    }
     save_file(weights, path, metadata={SIZES: json.dumps(sizes)})
     Path(path).chmod(0o644)  # safetensors lets nobody else read it
 
@@ -73,9 +80,11 @@ def load_sam(
     prompt_encoder: Callable[..., nn.Module] = PromptEncoder,
     mask_decoder: Callable[..., nn.Module] = MaskDecoder,
 ) -> Sam:
-    """The network of a file that `save_sam` wrote, of the given classes, in float32 and evaluation mode.
+    """The network of a file that `save_sam` wrote, of the given classes, in float32 and evaluation
+    mode.
 
-    Raises FileNotFoundError, and RuntimeError where a class lacks a part or has it in another shape.
+    Raises FileNotFoundError, and RuntimeError where a class lacks a part or has it in another
+    shape.
     """
     from safetensors import safe_open
 

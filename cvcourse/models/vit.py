@@ -1,4 +1,5 @@
-"""The vision transformer of Dosovitskiy et al. 2021, and what later units need of it: patches, positions, attention."""
+"""The vision transformer of Dosovitskiy et al. 2021, and what later units need of it: patches,
+positions, attention."""
 
 from __future__ import annotations
 
@@ -9,15 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-6  # of every layer norm, as in the official code
-POSITION_SPREAD = 0.02  # standard deviation of the class token and the position embedding at the start
+POSITION_SPREAD = (
+    0.02  # standard deviation of the class token and the position embedding at the start
+)
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into square patches.
 
-    images: (N, C, H, W). Returns (N, tokens, patch_size * patch_size * C): patches in reading order of the grid, and in
-    each patch row by row, column by column, the channels of a pixel side by side (the order of the official MAE code).
-    Raises ValueError where patch_size does not divide height and width.
+    images: (N, C, H, W). Returns (N, tokens, patch_size * patch_size * C): patches in reading order
+    of the grid, and in each patch row by row, column by column, the channels of a pixel side by
+    side (the order of the official MAE code). Raises ValueError where patch_size does not divide
+    height and width.
     """
     batch, channels, height, width = images.shape
     rows, columns = grid_of((height, width), patch_size)
@@ -30,7 +34,8 @@ def unpatchify(patches: Tensor, patch_size: int, height: int, width: int) -> Ten
     """Put patches together again: the inverse of `patchify`.
 
     patches: (N, tokens, patch_size * patch_size * C). height, width: of the image, in pixels.
-    Returns (N, C, height, width). Raises ValueError where patch_size does not divide height and width.
+    Returns (N, C, height, width). Raises ValueError where patch_size does not divide height and
+    width.
     """
     rows, columns = grid_of((height, width), patch_size)
     pieces = patches.reshape(len(patches), rows, columns, patch_size, patch_size, -1)
@@ -41,34 +46,46 @@ def unpatchify(patches: Tensor, patch_size: int, height: int, width: int) -> Ten
 class PatchEmbed(nn.Module):
     """A linear map of each patch to a token, as a convolution whose stride is its kernel size.
 
-    image_size: pixels of both sides, or (height, width). grid: (rows, columns) of patches. proj: the convolution.
-    forward: images (N, in_channels, H, W) to tokens (N, rows * columns, embed_dim), in reading order.
-    Raises ValueError where patch_size does not divide the image.
+    image_size: pixels of both sides, or (height, width). grid: (rows, columns) of patches. proj:
+    the convolution.
+    forward: images (N, in_channels, H, W) to tokens (N, rows * columns, embed_dim), in reading
+    order. Raises ValueError where patch_size does not divide the image.
     """
 
-    def __init__(self, image_size: int | tuple[int, int], patch_size: int, in_channels: int, embed_dim: int):
+    def __init__(
+        self, image_size: int | tuple[int, int], patch_size: int, in_channels: int, embed_dim: int
+    ):
         super().__init__()
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         self.grid = grid_of(size, patch_size)
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images).flatten(2).transpose(1, 2)  # (N, embed_dim, rows, columns) to (N, tokens, embed_dim)
+        return (
+            self.proj(images).flatten(2).transpose(1, 2)
+        )  # (N, embed_dim, rows, columns) to (N, tokens, embed_dim)
 
 
-def sincos_position_embedding(embed_dim: int, height: int, width: int, base: float = 10000.0) -> Tensor:
-    """Fixed positions of a height x width grid: sines and cosines of falling frequencies (Vaswani et al. 2017, 3.5).
+def sincos_position_embedding(
+    embed_dim: int, height: int, width: int, base: float = 10000.0
+) -> Tensor:
+    """Fixed positions of a height x width grid: sines and cosines of falling frequencies (Vaswani
+    et al. 2017, 3.5).
 
-    Returns (height * width, embed_dim), float32, in reading order. Layout of the official MAE code: the first half
-    comes from the column, the second from the row; in each half the sines of all frequencies, then their cosines.
-    Frequency k of embed_dim / 4 is base ** (-k / (embed_dim / 4)). A small grid needs a small base.
-    Raises ValueError where 4 does not divide embed_dim.
+    Returns (height * width, embed_dim), float32, in reading order. Layout of the official MAE code:
+    the first half comes from the column, the second from the row; in each half the sines of all
+    frequencies, then their cosines. Frequency k of embed_dim / 4 is base ** (-k / (embed_dim / 4)).
+    A small grid needs a small base. Raises ValueError where 4 does not divide embed_dim.
     """
     if embed_dim % 4:
-        raise ValueError(f"Sines and cosines of two axes need an embed_dim that 4 divides, not {embed_dim}.")
+        raise ValueError(
+            f"Sines and cosines of two axes need an embed_dim that 4 divides, not {embed_dim}."
+        )
     frequencies = base ** (-torch.arange(embed_dim // 4) / (embed_dim // 4))  # (embed_dim / 4,)
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    angles = [place.flatten()[:, None] * frequencies for place in (column, row)]  # each (H * W, embed_dim / 4)
+    angles = [
+        place.flatten()[:, None] * frequencies for place in (column, row)
+    ]  # each (H * W, embed_dim / 4)
     return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
 
 
@@ -83,11 +100,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class MultiHeadSelfAttention(nn.Module):
-    """Several attentions side by side, each on its share of the channels (Dosovitskiy et al. 2021, appendix A).
+    """Several attentions side by side, each on its share of the channels (Dosovitskiy et al. 2021,
+    appendix A).
 
-    forward: (N, tokens, embed_dim) to the same shape, and the weights (N, num_heads, tokens, tokens). qkv holds
-    queries, keys and values one after the other, in each the heads one after the other.
-    Raises ValueError where num_heads does not divide embed_dim.
+    forward: (N, tokens, embed_dim) to the same shape, and the weights (N, num_heads, tokens,
+    tokens). qkv holds queries, keys and values one after the other, in each the heads one after the
+    other. Raises ValueError where num_heads does not divide embed_dim.
     """
 
     def __init__(self, embed_dim: int, num_heads: int):
@@ -107,9 +125,11 @@ class MultiHeadSelfAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a small network for each token; each reads normed tokens and adds to them (equations 2 and 3).
+    """Attention, then a small network for each token; each reads normed tokens and adds to them
+    (equations 2 and 3).
 
-    forward: (N, tokens, embed_dim) to the same shape, and the attention's weights (N, num_heads, tokens, tokens).
+    forward: (N, tokens, embed_dim) to the same shape, and the attention's weights (N, num_heads,
+    tokens, tokens).
     """
 
     def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float = 4.0):
@@ -118,7 +138,9 @@ class TransformerBlock(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dim, eps=EPSILON)
         self.attn = MultiHeadSelfAttention(embed_dim, num_heads)
         self.norm2 = nn.LayerNorm(embed_dim, eps=EPSILON)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, embed_dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, embed_dim)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mixed, weights = self.attn(self.norm1(x))
@@ -129,9 +151,10 @@ class TransformerBlock(nn.Module):
 class VisionTransformer(nn.Module):
     """The vision transformer (Dosovitskiy et al. 2021, section 3.1), with the names of timm's.
 
-    forward: images (N, in_channels, H, W) to logits (N, num_classes); with return_attention also the list of all
-    blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens), where token 0 is the class token.
-    Raises ValueError where patch_size does not divide the image, or num_heads embed_dim.
+    forward: images (N, in_channels, H, W) to logits (N, num_classes); with return_attention also
+    the list of all blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens), where token 0 is
+    the class token. Raises ValueError where patch_size does not divide the image, or num_heads
+    embed_dim.
     """
 
     def __init__(
@@ -149,14 +172,23 @@ class VisionTransformer(nn.Module):
         self.patch_embed = PatchEmbed(image_size, patch_size, in_channels, embed_dim)
         rows, columns = self.patch_embed.grid
         self.cls_token = nn.Parameter(POSITION_SPREAD * torch.randn(1, 1, embed_dim))
-        self.pos_embed = nn.Parameter(POSITION_SPREAD * torch.randn(1, 1 + rows * columns, embed_dim))
-        self.blocks = nn.ModuleList(TransformerBlock(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.pos_embed = nn.Parameter(
+            POSITION_SPREAD * torch.randn(1, 1 + rows * columns, embed_dim)
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embed_dim, num_heads, mlp_ratio) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
         self.head = nn.Linear(embed_dim, num_classes)
 
-    def forward(self, images: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, images: Tensor, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
         patches = self.patch_embed(images)  # (N, tokens, embed_dim)
-        x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed
+        x = (
+            torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+            + self.pos_embed
+        )
         every = []
         for block in self.blocks:
             x, weights = block(x)
@@ -165,11 +197,13 @@ class VisionTransformer(nn.Module):
         return (logits, every) if return_attention else logits
 
 
-def interpolate_position_embedding(pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+def interpolate_position_embedding(
+    pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]
+) -> Tensor:
     """Learned positions for images of another size (Dosovitskiy et al. 2021, section 3.2).
 
-    pos_embed: (1, 1 + rows * columns of old_grid, embed_dim), the class token's row first. That row stays as it is; the
-    grid is resized bicubically, with antialiasing where it shrinks.
+    pos_embed: (1, 1 + rows * columns of old_grid, embed_dim), the class token's row first. That row
+    stays as it is; the grid is resized bicubically, with antialiasing where it shrinks.
     Returns (1, 1 + rows * columns of new_grid, embed_dim).
     """
     class_row, places = pos_embed[:, :1], pos_embed[:, 1:]
@@ -179,10 +213,12 @@ def interpolate_position_embedding(pos_embed: Tensor, old_grid: tuple[int, int],
 
 
 def attention_rollout(weights: Sequence[Tensor]) -> Tensor:
-    """How much of each input token reaches each output token, through all blocks (Abnar and Zuidema 2020).
+    """How much of each input token reaches each output token, through all blocks (Abnar and Zuidema
+    2020).
 
-    weights: of each block (N, heads, tokens, tokens), the first block first. Heads are averaged; the skip connection
-    counts as half of a block. Returns (N, tokens, tokens): row i belongs to output token i, its entries sum to one.
+    weights: of each block (N, heads, tokens, tokens), the first block first. Heads are averaged;
+    the skip connection counts as half of a block. Returns (N, tokens, tokens): row i belongs to
+    output token i, its entries sum to one.
     """
     identity = torch.eye(weights[0].shape[-1], dtype=weights[0].dtype, device=weights[0].device)
     rollout = identity.expand(len(weights[0]), -1, -1)
@@ -192,8 +228,12 @@ def attention_rollout(weights: Sequence[Tensor]) -> Tensor:
 
 
 def grid_of(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches in an image of this (height, width). Raises ValueError where they do not fit."""
+    """Rows and columns of patches in an image of this (height, width). Raises ValueError where they
+    do not fit."""
     height, width = size
     if height % patch_size or width % patch_size:
-        raise ValueError(f"Patches of {patch_size} x {patch_size} pixels do not fill an image of {height} x {width}.")
+        raise ValueError(
+            f"Patches of {patch_size} x {patch_size} pixels do not fill an image of {height} x"
+            f" {width}."
+        )
     return height // patch_size, width // patch_size

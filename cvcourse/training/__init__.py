@@ -1,8 +1,10 @@
-"""Training cells that run on any machine: budgets, the loop, checkpoints, batched augmentation, reference runs.
+"""Training cells that run on any machine: budgets, the loop, checkpoints, batched augmentation,
+reference runs.
 
 >>> from cvcourse.training import budget, fit
 >>> plan = budget(smoke=dict(steps=20), cpu=dict(steps=300), gpu=dict(steps=3000))
->>> run = fit(model, (images, labels), steps=plan.steps, batch_size=64, optimizer=adamw(3e-3), checkpoint="resnet20")
+>>> run = fit(model, (images, labels), steps=plan.steps, batch_size=64, optimizer=adamw(3e-3),
+checkpoint="resnet20")
 
 Nothing heavy is imported until one of these names is used.
 """

@@ -1,9 +1,12 @@
-"""Augmentation of whole batches on the device that they are on, with parameters of its own for every image.
+"""Augmentation of whole batches on the device that they are on, with parameters of its own for
+every image.
 
-Each augmentation is called with images and a generator of the images' device. `draw` gives the parameters, `apply` uses
-them: so a test can give the same parameters to another implementation. Images are (batch, channels, H, W), uint8 or
-floating point in [0, 1]; they come back in the same type, and the ones passed in stay as they are. `Normalize` leaves
-that range and comes last: brightness, contrast and colour cut to it.
+Each augmentation is called with images and a generator of the images' device. `draw` gives the
+parameters, `apply` uses
+them: so a test can give the same parameters to another implementation. Images are (batch, channels,
+H, W), uint8 or floating point in [0, 1]; they come back in the same type, and the ones passed in
+stay as they are. `Normalize` leaves that range and comes last: brightness, contrast and colour cut
+to it.
 
 Mixing is called with images, targets and a generator, and gives back both.
 """
@@ -52,7 +55,8 @@ class Compose(Augmentation):
 
 @dataclass(frozen=True)
 class RandomCrop(Augmentation):
-    """Cut a window of the images' own size out of images with `padding` pixels of `fill` around them."""
+    """Cut a window of the images' own size out of images with `padding` pixels of `fill` around
+    them."""
 
     padding: int = 4
     fill: float = 0.0
@@ -60,7 +64,9 @@ class RandomCrop(Augmentation):
     def draw(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Row and column of the window's corner, (batch,) each, uniform in 0 to 2 padding."""
         return tuple(
-            torch.randint(0, 2 * self.padding + 1, (len(images),), generator=generator, device=images.device)
+            torch.randint(
+                0, 2 * self.padding + 1, (len(images),), generator=generator, device=images.device
+            )
             for _ in range(2)
         )
 
@@ -69,8 +75,12 @@ class RandomCrop(Augmentation):
         height, width = images.shape[-2:]
         padded = F.pad(images, (self.padding,) * 4, value=self.fill).contiguous()
         count, channels, padded_height, padded_width = padded.shape
-        # Where each row of each window starts in memory: whole rows are copied, three times as fast as single pixels.
-        planes = torch.arange(count * channels, device=images.device).view(count, channels, 1) * padded_height
+        # Where each row of each window starts in memory: whole rows are copied, three times as fast
+        # as single pixels.
+        planes = (
+            torch.arange(count * channels, device=images.device).view(count, channels, 1)
+            * padded_height
+        )
         lines = rows[:, None, None] + torch.arange(height, device=images.device)  # (batch, 1, H)
         starts = (planes + lines) * padded_width + columns[:, None, None]  # (batch, channels, H)
         every_row = padded.view(-1).unfold(0, width, 1)  # (starts, W), a view
@@ -110,7 +120,8 @@ class RandomBrightness(Augmentation):
 
 @dataclass(frozen=True)
 class RandomContrast(Augmentation):
-    """Stretch each image's distance from its mean grey by a factor of its own in [1 - strength, 1 + strength]."""
+    """Stretch each image's distance from its mean grey by a factor of its own in [1 - strength, 1 +
+    strength]."""
 
     strength: float = 0.2
 
@@ -127,7 +138,8 @@ class RandomContrast(Augmentation):
 
 @dataclass(frozen=True)
 class RandomColour(Augmentation):
-    """Stretch each pixel's distance from its own grey by a factor of the image's own in [1 - strength, 1 + strength].
+    """Stretch each pixel's distance from its own grey by a factor of the image's own in [1 -
+    strength, 1 + strength].
 
     Grey pictures, of one channel, stay as they are.
     """
@@ -147,10 +159,12 @@ class RandomColour(Augmentation):
 
 @dataclass(frozen=True)
 class RandomAffine(Augmentation):
-    """Shear, scale, rotate and move each image about its centre, bilinearly; what comes in from outside is `fill`.
+    """Shear, scale, rotate and move each image about its centre, bilinearly; what comes in from
+    outside is `fill`.
 
-    rotation: up to so many degrees to either side. shear: up to this many pixels sideways for each pixel from the
-    centre, along both axes. scale: factors in [1 - scale, 1 + scale]. translation: up to this share of each side.
+    rotation: up to so many degrees to either side. shear: up to this many pixels sideways for each
+    pixel from the centre, along both axes. scale: factors in [1 - scale, 1 + scale]. translation:
+    up to this share of each side.
     """
 
     rotation: float = 0.0
@@ -160,10 +174,20 @@ class RandomAffine(Augmentation):
     fill: float = 0.0
 
     def draw(self, images: Tensor, generator: Generator) -> tuple[Tensor, ...]:
-        """Degrees anticlockwise, shear along x and along y, factor, pixels to the right and down, (batch,) each."""
+        """Degrees anticlockwise, shear along x and along y, factor, pixels to the right and down,
+        (batch,) each."""
         height, width = images.shape[-2:]
-        sizes = (self.rotation, self.shear, self.shear, self.scale, self.translation * width, self.translation * height)
-        degrees, shear_x, shear_y, factor, right, down = (uniform(images, generator, -size, size) for size in sizes)
+        sizes = (
+            self.rotation,
+            self.shear,
+            self.shear,
+            self.scale,
+            self.translation * width,
+            self.translation * height,
+        )
+        degrees, shear_x, shear_y, factor, right, down = (
+            uniform(images, generator, -size, size) for size in sizes
+        )
         return degrees, shear_x, shear_y, 1 + factor, right, down
 
     def apply(
@@ -179,7 +203,8 @@ class RandomAffine(Augmentation):
         """(batch, channels, H, W) -> (batch, channels, H, W)."""
         height, width = images.shape[-2:]
         cosine, sine = torch.cos(degrees * math.pi / 180), torch.sin(degrees * math.pi / 180)
-        # Where a pixel of the result comes from: the inverse of the shear times that of the rotation, y pointing down.
+        # Where a pixel of the result comes from: the inverse of the shear times that of the
+        # rotation, y pointing down.
         size = factors * (1 - shear_x * shear_y)
         xx, xy = (cosine - shear_x * sine) / size, (-sine - shear_x * cosine) / size
         yx, yy = (sine - shear_y * cosine) / size, (cosine + shear_y * sine) / size
@@ -188,14 +213,19 @@ class RandomAffine(Augmentation):
             torch.stack([xx, xy * height / width, -2 / width * (xx * right + xy * down)], dim=1),
             torch.stack([yx * width / height, yy, -2 / height * (yx * right + yy * down)], dim=1),
         ]
-        grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)  # (batch, H, W, 2)
-        values = F.grid_sample(float_copy(images).sub_(self.fill), grid, align_corners=False).add_(self.fill)
+        grid = F.affine_grid(
+            torch.stack(rows, dim=1), list(images.shape), align_corners=False
+        )  # (batch, H, W, 2)
+        values = F.grid_sample(float_copy(images).sub_(self.fill), grid, align_corners=False).add_(
+            self.fill
+        )
         return values.to(images.dtype)
 
 
 @dataclass(frozen=True)
 class Cutout(Augmentation):
-    """Fill a square of `size` pixels around a random pixel, cut off at the border (DeVries and Taylor 2017)."""
+    """Fill a square of `size` pixels around a random pixel, cut off at the border (DeVries and
+    Taylor 2017)."""
 
     size: int = 8
     fill: float = 0.0
@@ -210,13 +240,16 @@ class Cutout(Augmentation):
     def apply(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, channels, H, W)."""
         square = rectangles(images, (rows, columns), (self.size, self.size))
-        kept = images * ~square  # several times as fast as masked_fill, whose mask would have to be spread
+        kept = (
+            images * ~square
+        )  # several times as fast as masked_fill, whose mask would have to be spread
         return kept + (square * self.fill).to(images.dtype) if self.fill else kept
 
 
 @dataclass(frozen=True)
 class RandomChoice(Augmentation):
-    """One of the parts for each image, at random; `count` times, one after the other (Cubuk et al. 2020, RandAugment).
+    """One of the parts for each image, at random; `count` times, one after the other (Cubuk et al.
+    2020, RandAugment).
 
     Every part gets an equal share of the batch, so each is called once for many images.
     """
@@ -233,13 +266,16 @@ class RandomChoice(Augmentation):
             order = random_order(images, generator)
             groups = images[order].tensor_split(len(self.parts))
             pairs = zip(self.parts, groups, strict=True)
-            images = torch.cat([part(group, generator) for part, group in pairs if len(group)])[order.argsort()]
+            images = torch.cat([part(group, generator) for part, group in pairs if len(group)])[
+                order.argsort()
+            ]
         return images
 
 
 @dataclass(frozen=True)
 class Normalize(Augmentation):
-    """Each channel less its mean, over its standard deviation; bytes are divided by 255 first. Gives float32."""
+    """Each channel less its mean, over its standard deviation; bytes are divided by 255 first.
+    Gives float32."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -248,7 +284,9 @@ class Normalize(Augmentation):
     def measured_on(cls, images: Tensor) -> Normalize:
         """With the mean and standard deviation of each channel of these images."""
         means, stds = [], []
-        for channel in images.unbind(dim=1):  # one at a time: as floats, a whole set is four times as large
+        for channel in images.unbind(
+            dim=1
+        ):  # one at a time: as floats, a whole set is four times as large
             std, mean = torch.std_mean(unit_floats(channel))
             means.append(mean.item())
             stds.append(std.item())
@@ -267,27 +305,33 @@ class Normalize(Augmentation):
 
 
 class Mixing:
-    """What mixes the images of a batch, and their targets with them: labels (batch,) or probabilities (batch, classes).
+    """What mixes the images of a batch, and their targets with them: labels (batch,) or
+    probabilities (batch, classes).
 
-    Calling one draws its parameters and applies them. The images passed in stay as they are, their type too; targets
-    become probabilities.
+    Calling one draws its parameters and applies them. The images passed in stay as they are, their
+    type too; targets become probabilities.
     """
 
-    def __call__(self, images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, targets: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
         return self.apply(images, targets, *self.draw(images, generator))
 
     def draw(self, images: Tensor, generator: Generator) -> tuple[Tensor, ...]:
-        """Parameters for each image, (batch,) each; the first are the numbers of the images that it is mixed with."""
+        """Parameters for each image, (batch,) each; the first are the numbers of the images that it
+        is mixed with."""
         raise NotImplementedError
 
     def apply(self, images: Tensor, targets: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (batch, channels, H, W) and probabilities (batch, classes), mixed by these parameters."""
+        """Images (batch, channels, H, W) and probabilities (batch, classes), mixed by these
+        parameters."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Mixup(Mixing):
-    """Each image blended with another of its batch, and the targets in the same shares (Zhang et al. 2018).
+    """Each image blended with another of its batch, and the targets in the same shares (Zhang et
+    al. 2018).
 
     The share that an image keeps is its own, from the Beta(alpha, alpha) distribution.
     """
@@ -299,8 +343,11 @@ class Mixup(Mixing):
         """The number of each image's partner, and the share that the image keeps, (batch,) each."""
         return random_order(images, generator), symmetric_beta(images, generator, self.alpha)
 
-    def apply(self, images: Tensor, targets: Tensor, partners: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, channels, H, W) -> (batch, channels, H, W), and probabilities (batch, classes)."""
+    def apply(
+        self, images: Tensor, targets: Tensor, partners: Tensor, kept: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, channels, H, W) -> (batch, channels, H, W), and probabilities (batch,
+        classes)."""
         share = kept[:, None, None, None]
         mixed = float_copy(images).mul_(share).add_(images[partners] * (1 - share))
         return mixed.to(images.dtype), mixed_targets(targets, partners, kept, self.classes)
@@ -308,64 +355,91 @@ class Mixup(Mixing):
 
 @dataclass(frozen=True)
 class CutMix(Mixing):
-    """A rectangle of each image filled from another of its batch, and the targets mixed by area (Yun et al. 2019).
+    """A rectangle of each image filled from another of its batch, and the targets mixed by area
+    (Yun et al. 2019).
 
-    The rectangle would cover a share of the image from the Beta(alpha, alpha) distribution, were it not cut off at the
-    border; the targets go by the pixels that it does cover.
+    The rectangle would cover a share of the image from the Beta(alpha, alpha) distribution, were it
+    not cut off at the border; the targets go by the pixels that it does cover.
     """
 
     classes: int
     alpha: float = 1.0
 
     def draw(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The number of each image's partner, the share to cover, and the centre's row and column, (batch,) each."""
-        partners, covered = random_order(images, generator), symmetric_beta(images, generator, self.alpha)
+        """The number of each image's partner, the share to cover, and the centre's row and column,
+        (batch,) each."""
+        partners, covered = (
+            random_order(images, generator),
+            symmetric_beta(images, generator, self.alpha),
+        )
         rows, columns = (uniform(images, generator, 0, side).long() for side in images.shape[-2:])
         return partners, covered, rows, columns
 
     def apply(
-        self, images: Tensor, targets: Tensor, partners: Tensor, covered: Tensor, rows: Tensor, columns: Tensor
+        self,
+        images: Tensor,
+        targets: Tensor,
+        partners: Tensor,
+        covered: Tensor,
+        rows: Tensor,
+        columns: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """(batch, channels, H, W) -> (batch, channels, H, W), and probabilities (batch, classes)."""
+        """(batch, channels, H, W) -> (batch, channels, H, W), and probabilities (batch,
+        classes)."""
         sizes = tuple((side * covered.sqrt()).long() for side in images.shape[-2:])
         inside = rectangles(images, (rows, columns), sizes)  # (batch, 1, H, W)
         kept = 1 - inside.float().mean(dim=(1, 2, 3))
-        return torch.where(inside, images[partners], images), mixed_targets(targets, partners, kept, self.classes)
+        return torch.where(inside, images[partners], images), mixed_targets(
+            targets, partners, kept, self.classes
+        )
 
 
 @dataclass(frozen=True)
 class RandomMix(Mixing):
-    """One of the mixes for each image, at random; every mix gets an equal share of the batch, and mixes within it."""
+    """One of the mixes for each image, at random; every mix gets an equal share of the batch, and
+    mixes within it."""
 
     parts: tuple[Mixing, ...]
 
     def __init__(self, *parts: Mixing):
         object.__setattr__(self, "parts", parts)
 
-    def __call__(self, images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, targets: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
         order = random_order(images, generator)
         groups = (tensor[order].tensor_split(len(self.parts)) for tensor in (images, targets))
-        mixed = [part(*group, generator) for part, *group in zip(self.parts, *groups, strict=True) if len(group[0])]
+        mixed = [
+            part(*group, generator)
+            for part, *group in zip(self.parts, *groups, strict=True)
+            if len(group[0])
+        ]
         back = order.argsort()
         return tuple(torch.cat(parts)[back] for parts in zip(*mixed, strict=True))
 
 
 def mixed_targets(targets: Tensor, partners: Tensor, kept: Tensor, classes: int) -> Tensor:
-    """Labels (batch,) or probabilities (batch, classes), mixed with those of the partners -> (batch, classes)."""
+    """Labels (batch,) or probabilities (batch, classes), mixed with those of the partners ->
+    (batch, classes)."""
     if not targets.is_floating_point():
-        # A label that is no class gives a row of zeros here, and `fit` can still say so; one_hot would end the process.
+        # A label that is no class gives a row of zeros here, and `fit` can still say so; one_hot
+        # would end the process.
         targets = (targets[:, None] == torch.arange(classes, device=targets.device)).float()
     return targets * kept[:, None] + targets[partners] * (1 - kept)[:, None]
 
 
 def symmetric_beta(images: Tensor, generator: Generator, alpha: float) -> Tensor:
-    """A draw from Beta(alpha, alpha) for each image, (batch,); without rejection, for which a GPU would have to wait.
+    """A draw from Beta(alpha, alpha) for each image, (batch,); without rejection, for which a GPU
+    would have to wait.
 
-    A point of the unit disc with density (1 - radius^2)^(alpha - 1/2) has a coordinate with density (1 - x^2)^alpha:
-    moved to [0, 1] that is Beta(alpha + 1, alpha + 1), the share X / (X + Y) of two gamma variables of shape alpha + 1.
-    Uniform numbers to the power 1 / alpha bring X and Y down to the shape alpha.
+    A point of the unit disc with density (1 - radius^2)^(alpha - 1/2) has a coordinate with density
+    (1 - x^2)^alpha: moved to [0, 1] that is Beta(alpha + 1, alpha + 1), the share X / (X + Y) of
+    two gamma variables of shape alpha + 1. Uniform numbers to the power 1 / alpha bring X and Y
+    down to the shape alpha.
     """
-    first, second, third, turn = (1 - uniform(images, generator, 0, 1) for _ in range(4))  # never 0: logarithms follow
+    first, second, third, turn = (
+        1 - uniform(images, generator, 0, 1) for _ in range(4)
+    )  # never 0: logarithms follow
     radius = (1 - third ** (2 / (2 * alpha + 1))).sqrt()
     share = (1 + radius * torch.cos(2 * math.pi * turn)) / 2
     return torch.sigmoid(share.logit() + (first.log() - second.log()) / alpha)
@@ -374,11 +448,14 @@ def symmetric_beta(images: Tensor, generator: Generator, alpha: float) -> Tensor
 def rectangles(
     images: Tensor, centres: tuple[Tensor, Tensor], sizes: tuple[Tensor, Tensor] | tuple[int, int]
 ) -> Tensor:
-    """Where a rectangle of each image lies, (batch, 1, H, W) bool. centres, sizes: by row and by column."""
+    """Where a rectangle of each image lies, (batch, 1, H, W) bool. centres, sizes: by row and by
+    column."""
     inside = []
     for side, centre, size in zip(images.shape[-2:], centres, sizes, strict=True):
         place, start = torch.arange(side, device=images.device), centre - size // 2
-        inside.append((place >= start[:, None]) & (place < (start + size)[:, None]))  # (batch, side)
+        inside.append(
+            (place >= start[:, None]) & (place < (start + size)[:, None])
+        )  # (batch, side)
     return inside[0][:, None, :, None] & inside[1][:, None, None, :]
 
 
@@ -393,7 +470,8 @@ def uniform(images: Tensor, generator: Generator, low: float, high: float) -> Te
 
 
 def grey_of(images: Tensor) -> Tensor:
-    """What of an image is grey, (batch, channels, H, W) -> (batch, 1, H, W); other channels than three count alike."""
+    """What of an image is grey, (batch, channels, H, W) -> (batch, 1, H, W); other channels than
+    three count alike."""
     channels = images.shape[1]
     weights = GREY if channels == 3 else [1 / channels] * channels
     return sum(weight * images[:, channel : channel + 1] for channel, weight in enumerate(weights))
@@ -410,7 +488,8 @@ def float_copy(images: Tensor) -> Tensor:
 
 
 def in_range(values: Tensor, images: Tensor) -> Tensor:
-    """Values cut, in place, to the range of the images' type, in that type; uint8 is truncated, as Pillow does."""
+    """Values cut, in place, to the range of the images' type, in that type; uint8 is truncated, as
+    Pillow does."""
     if images.dtype == torch.uint8:
         return values.clamp_(0, 255).to(torch.uint8)
     return values.clamp_(0, 1).to(images.dtype)

@@ -19,7 +19,8 @@ Item = TypeVar("Item")
 
 @dataclass
 class Budget:
-    """What one training cell may spend: its name, the device it runs on, and the cell's own settings as attributes."""
+    """What one training cell may spend: its name, the device it runs on, and the cell's own
+    settings as attributes."""
 
     name: str
     device: str
@@ -36,8 +37,8 @@ class Budget:
     def progress(self, steps: Iterable[Item], every: float = 2.0) -> Iterator[Item]:
         """Yield `steps`, printing one line every `every` seconds.
 
-        The first interrupt ends the loop after the step that is running, so that the model keeps what it learned; a
-        second one stops at once.
+        The first interrupt ends the loop after the step that is running, so that the model keeps
+        what it learned; a second one stops at once.
         """
         steps = list(steps)
         start = last = time.monotonic()
@@ -47,7 +48,9 @@ class Budget:
                 now = time.monotonic()
                 if interrupted():
                     print(
-                        f"Stopped after {done + 1} of {len(steps)} steps. What was learned so far is kept.", flush=True
+                        f"Stopped after {done + 1} of {len(steps)} steps. What was learned so far"
+                        " is kept.",
+                        flush=True,
                     )
                     return
                 if now - last >= every:
@@ -57,10 +60,11 @@ class Budget:
 
 
 def budget(choice: str | None = None, /, *, expected: str = "", **plans: dict[str, Any]) -> Budget:
-    """Choose one of `smoke`, `cpu` and `gpu` by the hardware, the argument, or the variable CVCOURSE_BUDGET.
+    """Choose one of `smoke`, `cpu` and `gpu` by the hardware, the argument, or the variable
+    CVCOURSE_BUDGET.
 
-    Each plan is a dictionary of settings. A missing `gpu` plan falls back to `cpu`. Prints the choice.
-    Raises BudgetError for a name that is no budget of this cell.
+    Each plan is a dictionary of settings. A missing `gpu` plan falls back to `cpu`. Prints the
+    choice. Raises BudgetError for a name that is no budget of this cell.
     """
     device = best_device()
     wanted = choice or os.environ.get(VARIABLE) or ("cpu" if device == "cpu" else "gpu")
@@ -68,7 +72,8 @@ def budget(choice: str | None = None, /, *, expected: str = "", **plans: dict[st
         wanted = "cpu"
     if wanted not in plans:
         raise BudgetError(
-            f"There is no budget {wanted!r}: this cell has {', '.join(plans)} (set {VARIABLE} to one of them)."
+            f"There is no budget {wanted!r}: this cell has {', '.join(plans)} (set {VARIABLE} to"
+            " one of them)."
         )
     if wanted != "gpu":
         device = "cpu"

@@ -1,7 +1,9 @@
-"""Checkpoints: a training that was interrupted goes on, and only with the code, settings and data that it began with.
+"""Checkpoints: a training that was interrupted goes on, and only with the code, settings and data
+that it began with.
 
-Safetensors only: reading one runs no code. One file a training, in the course's cache folder, named after the training
-and its key, so that going back to an earlier version of the code finds its weights again.
+Safetensors only: reading one runs no code. One file a training, in the course's cache folder, named
+after the training and its key, so that going back to an earlier version of the code finds its
+weights again.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = 4
-"""Files kept of one training, the newest ones: what belongs to the present code and to the versions before it."""
+"""Files kept of one training, the newest ones: what belongs to the present code and to the versions
+before it."""
 
 SETTINGS = "configuration"
 
@@ -33,7 +36,8 @@ print_now = partial(print, flush=True)
 
 @dataclass
 class State:
-    """Where a training is. step: steps done. optimizer: parameter's number -> name -> tensor or number."""
+    """Where a training is. step: steps done. optimizer: parameter's number -> name -> tensor or
+    number."""
 
     step: int
     model: dict[str, Tensor]
@@ -44,7 +48,8 @@ class State:
 
 
 def checkpoint_folder() -> Path:
-    """Where checkpoints are kept: `checkpoints` in the environment's CVCOURSE_DATA, or else in the platform's cache."""
+    """Where checkpoints are kept: `checkpoints` in the environment's CVCOURSE_DATA, or else in the
+    platform's cache."""
     from cvcourse.data import cache_folder
 
     return cache_folder() / "checkpoints"
@@ -53,8 +58,8 @@ def checkpoint_folder() -> Path:
 class Checkpoint:
     """The stored state of one training.
 
-    name: of the training, say "resnet20". key: what the weights depend on, by name: "code", "data" and
-    "configuration"; all must be equal for a file to be used. say: where sentences go.
+    name: of the training, say "resnet20". key: what the weights depend on, by name: "code", "data"
+    and "configuration"; all must be equal for a file to be used. say: where sentences go.
     Raises TrainingError where nothing can be written.
     """
 
@@ -66,7 +71,10 @@ class Checkpoint:
         say: Callable[[str], None] = print_now,
     ):
         if not re.fullmatch(r"[\w.-]+", name):
-            raise TrainingError(f"A checkpoint's name has letters, digits, dots, dashes and underscores, not {name!r}.")
+            raise TrainingError(
+                "A checkpoint's name has letters, digits, dots, dashes and underscores, not"
+                f" {name!r}."
+            )
         self.name, self.key, self.say = name, dict(key), say
         self.folder = Path(folder) if folder is not None else checkpoint_folder()
         short = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
@@ -74,21 +82,31 @@ class Checkpoint:
         self._check_folder()
 
     def load(self, weights: Mapping[str, Tensor]) -> State | None:
-        """The stored state for a model with such weights, or None; says why where a file cannot be used."""
+        """The stored state for a model with such weights, or None; says why where a file cannot be
+        used."""
         if self.path.exists():
             try:
                 return self._read(weights)
             except Exception as error:  # whatever is wrong with a file, training begins anew
-                reason = str(error) if isinstance(error, TrainingError) else "it is damaged or cut short"
-                self.say(f"The checkpoint {self.path.name} is not used, {reason}: training starts afresh.")
+                reason = (
+                    str(error) if isinstance(error, TrainingError) else "it is damaged or cut short"
+                )
+                self.say(
+                    f"The checkpoint {self.path.name} is not used, {reason}: training starts"
+                    " afresh."
+                )
             return None
         different = self._differences()
         if different:
-            self.say(f"The stored weights of {self.name} belong to other {different}: training starts afresh.")
+            self.say(
+                f"The stored weights of {self.name} belong to other {different}: training starts"
+                " afresh."
+            )
         return None
 
     def save(self, state: State) -> bool:
-        """Store the state; either wholly or not at all. False, and a sentence, where it cannot be written."""
+        """Store the state; either wholly or not at all. False, and a sentence, where it cannot be
+        written."""
         from safetensors.torch import save_file
 
         tensors, plain = _flatten(state)
@@ -110,7 +128,9 @@ class Checkpoint:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             # A full disk must not cost the learner the model in memory.
-            self.say(f"The checkpoint could not be written ({_said(error)}); training goes on without.")
+            self.say(
+                f"The checkpoint could not be written ({_said(error)}); training goes on without."
+            )
             return False
         self._remove_oldest()
         return True
@@ -130,14 +150,20 @@ class Checkpoint:
                 optimizer.setdefault(int(index), {})[entry] = tensor
         for index, entries in json.loads(metadata["plain"]).items():
             optimizer.setdefault(int(index), {}).update(entries)
-        model = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+        model = {
+            name.removeprefix("model."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("model.")
+        }
         if _shapes(model) != _shapes(weights):
             raise TrainingError("its weights are not this model's")
         losses = tensors["losses"].tolist()
         step = int(metadata["step"])
         if len(losses) != step:
             raise TrainingError("it does not hold as many losses as steps")
-        evaluations = [(int(at), dict(values)) for at, values in json.loads(metadata["evaluations"])]
+        evaluations = [
+            (int(at), dict(values)) for at, values in json.loads(metadata["evaluations"])
+        ]
         return State(step, model, optimizer, losses, evaluations, float(metadata["seconds"]))
 
     def _siblings(self) -> list[Path]:
@@ -147,7 +173,8 @@ class Checkpoint:
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
     def _differences(self) -> str:
-        """How the newest file of this training differs from what is trained now; empty where there is none."""
+        """How the newest file of this training differs from what is trained now; empty where there
+        is none."""
         from safetensors import safe_open
 
         for path in self._siblings():
@@ -156,7 +183,11 @@ class Checkpoint:
                     stored = _key_of(file.metadata() or {})
             except Exception:
                 continue
-            parts = [name for name, value in self.key.items() if stored.get(name) != value and name != SETTINGS]
+            parts = [
+                name
+                for name, value in self.key.items()
+                if stored.get(name) != value and name != SETTINGS
+            ]
             settings = _changed_settings(stored.get(SETTINGS, "{}"), self.key.get(SETTINGS, "{}"))
             return " and ".join([*parts, *([f"settings ({settings})"] if settings else [])])
         return ""
@@ -173,13 +204,14 @@ class Checkpoint:
                 pass
         except OSError as error:
             raise TrainingError(
-                f"Checkpoints cannot be written to {self.folder} ({_said(error)}): set CVCOURSE_DATA to a folder of "
-                "yours, or train with checkpoint=None."
+                f"Checkpoints cannot be written to {self.folder} ({_said(error)}): set"
+                " CVCOURSE_DATA to a folder of yours, or train with checkpoint=None."
             ) from None
 
 
 def _flatten(state: State) -> tuple[dict[str, Tensor], dict[int, dict[str, Any]]]:
-    """Tensors by name, copied so that none shares memory, and what of the optimizer is no tensor."""
+    """Tensors by name, copied so that none shares memory, and what of the optimizer is no
+    tensor."""
     import torch
 
     tensors = {"losses": torch.tensor(state.losses, dtype=torch.float64)}
@@ -205,7 +237,11 @@ def _stored(tensor: Tensor) -> Tensor:
 
 
 def _key_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix("key."): value for name, value in metadata.items() if name.startswith("key.")}
+    return {
+        name.removeprefix("key."): value
+        for name, value in metadata.items()
+        if name.startswith("key.")
+    }
 
 
 def _changed_settings(before: str, now: str) -> str:

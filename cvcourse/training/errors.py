@@ -17,4 +17,5 @@ class TrainingError(RuntimeError):
 
 
 class BudgetError(TrainingError, ValueError):
-    """A budget that does not exist was asked for; the message is one sentence that says which ones do."""
+    """A budget that does not exist was asked for; the message is one sentence that says which ones
+    do."""

@@ -1,8 +1,8 @@
 """What code does, as a digest: weights are taken up again only by the code that made them.
 
-Bytecode is compared, not text, so that a comment or a line break costs nobody a training, and so that it works for what
-was written in a notebook, where Python cannot find a class's source. Names that a function looks up in its notebook are
-followed, libraries are not.
+Bytecode is compared, not text, so that a comment or a line break costs nobody a training, and so
+that it works for what was written in a notebook, where Python cannot find a class's source. Names
+that a function looks up in its notebook are followed, libraries are not.
 """
 
 from __future__ import annotations
@@ -34,14 +34,21 @@ _LIBRARIES = tuple(
 )
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LOOKS_UP = ("LOAD_GLOBAL", "LOAD_NAME")
-_MADE_BY_PYTHON = ("__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__")
+_MADE_BY_PYTHON = (
+    "__dict__",
+    "__weakref__",
+    "__module__",
+    "__doc__",
+    "__firstlineno__",
+    "__static_attributes__",
+)
 
 
 def code_digest(*things: Any) -> str:
     """A digest of functions, classes, models and plain values: 32 hexadecimal digits.
 
-    Of a model, the classes of all its parts, their settings, and the names and shapes of its weights count; the weights
-    themselves do not, for they change.
+    Of a model, the classes of all its parts, their settings, and the names and shapes of its
+    weights count; the weights themselves do not, for they change.
     """
     walk = _Walk()
     for thing in things:
@@ -59,7 +66,8 @@ def data_digest(*tensors: Tensor) -> str:
 
 
 def is_library(thing: Any) -> bool:
-    """Whether a function or class comes from Python, an installed package or this one, and not from the learner."""
+    """Whether a function or class comes from Python, an installed package or this one, and not from
+    the learner."""
     name = getattr(thing, "__module__", None)
     if name in ("__main__", None):
         return name is None
@@ -72,7 +80,9 @@ class _Walk:
 
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(digest_size=16)
-        self.seen: dict[int, Any] = {}  # the object too: an id is given again once its object is gone
+        self.seen: dict[
+            int, Any
+        ] = {}  # the object too: an id is given again once its object is gone
 
     def say(self, *words: Any) -> None:
         self.hash.update(("\0".join(map(str, words)) + "\1").encode("utf-8", "surrogatepass"))
@@ -137,7 +147,14 @@ class _Walk:
         self.add_all("closure", [_contents(cell) for cell in function.__closure__ or ()])
 
     def add_code(self, code: types.CodeType) -> None:
-        self.say("code", code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_flags)
+        self.say(
+            "code",
+            code.co_code.hex(),
+            code.co_names,
+            code.co_varnames,
+            code.co_freevars,
+            code.co_flags,
+        )
         for constant in code.co_consts:
             self.add(constant)
 
@@ -164,7 +181,8 @@ class _Walk:
             self.say("weight", name, tuple(tensor.shape), tensor.dtype)
 
     def add_setting(self, value: Any) -> None:
-        """What hangs on a module: a tensor there may change while it learns, so only its shape counts."""
+        """What hangs on a module: a tensor there may change while it learns, so only its shape
+        counts."""
         if isinstance(value, Tensor):
             self.say("tensor", value.dtype, tuple(value.shape))
         elif isinstance(value, nn.Module):
@@ -181,7 +199,9 @@ class _Walk:
             self.hash.update(thing.tobytes())  # an array's repr leaves values out
         if isinstance(thing, types.ModuleType):
             self.say("library", thing.__name__)
-        elif hasattr(thing, "__dict__") and (not is_library(kind) or kind.__module__.startswith("cvcourse.")):
+        elif hasattr(thing, "__dict__") and (
+            not is_library(kind) or kind.__module__.startswith("cvcourse.")
+        ):
             self.add_all("object", [part for item in sorted(vars(thing).items()) for part in item])
         else:
             self.say(_ADDRESS.sub("", repr(thing)))

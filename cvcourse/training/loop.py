@@ -1,4 +1,5 @@
-"""`fit`: the training loop that the first notebooks write out, with what makes it safe to stop, repeat and resume."""
+"""`fit`: the training loop that the first notebooks write out, with what makes it safe to stop,
+repeat and resume."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ GOOD_EVERY = 10
 """Steps between two copies of the weights that training can fall back on."""
 
 READ_EVERY_ON_GPU = 10
-"""Reading a loss makes the processor wait for the GPU, so there it is read for this many steps at once."""
+"""Reading a loss makes the processor wait for the GPU, so there it is read for this many steps at
+once."""
 
 Augment = Callable[[Tensor, torch.Generator], Tensor | list[Tensor]]
 Mix = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -40,7 +42,8 @@ Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass
 class Run:
-    """What a training did. losses: of each step. evaluations: (steps done, {name: value}). seconds: of training."""
+    """What a training did. losses: of each step. evaluations: (steps done, {name: value}). seconds:
+    of training."""
 
     model: nn.Module
     steps: int
@@ -70,19 +73,28 @@ class Run:
         from cvcourse.widgets import show
 
         scene = curves_scene({title: self.losses}, {title: self.evaluations})
-        show(*scene.panels, alt=f"The loss of {title} against the step, and what was measured on the way.")
+        show(
+            *scene.panels,
+            alt=f"The loss of {title} against the step, and what was measured on the way.",
+        )
 
     def results(self, points: int = 400, **numbers: float) -> Results:
-        """This run as the results of a unit's training; `numbers` join those of the last evaluation.
+        """This run as the results of a unit's training; `numbers` join those of the last
+        evaluation.
 
-        The curve of the loss has at most `points` points, each the mean since the one before: the file stays small.
+        The curve of the loss has at most `points` points, each the mean since the one before: the
+        file stays small.
         """
         from cvcourse.training.reference import Results
 
         width = math.ceil(self.done / points) or 1
         groups = [self.losses[start : start + width] for start in range(0, self.done, width)]
         ends = [min(self.done, start + width) for start in range(0, self.done, width)]
-        curves = {"loss": [(end, sum(group) / len(group)) for end, group in zip(ends, groups, strict=True)]}
+        curves = {
+            "loss": [
+                (end, sum(group) / len(group)) for end, group in zip(ends, groups, strict=True)
+            ]
+        }
         for step, values in self.evaluations:
             for name, value in values.items():
                 curves.setdefault(name, []).append((step, value))
@@ -115,28 +127,32 @@ def fit(
 ) -> Run:
     """Train `model` in place on batches of `data`, and return what happened.
 
-    data: (inputs, targets), two tensors with one row an example, on the model's device. batch_size: examples a step; of
-    all processes together. optimizer: makes one from parameters, as `adamw(3e-3)` does. schedule: share of the steps
-    done, in [0, 1) -> factor of the learning rate. augment: (inputs, generator) -> inputs, for a whole batch; a list
-    of views, of any sizes, reaches the model as a list.
-    mix: (inputs, targets, generator) -> inputs, targets, after augment, as `CutMix(10)` does: the loss must then take
-    probabilities, as `cross_entropy` does, also with `functools.partial(cross_entropy, label_smoothing=0.1)`.
-    precision: "float32", "bfloat16" or "auto". clip: the largest norm of the gradient. evaluate: model -> numbers,
-    called every `evaluate_every` steps and at the end, in evaluation mode without gradients. checkpoint: a name under
-    which the training is stored every `save_every` seconds and at its end; the same call then goes on where it was.
-    report_every: seconds between two lines. quiet: no lines and no picture, for many short trainings in a row; that
-    stored weights are used is said all the same.
+    data: (inputs, targets), two tensors with one row an example, on the model's device. batch_size:
+    examples a step; of all processes together. optimizer: makes one from parameters, as
+    `adamw(3e-3)` does. schedule: share of the steps done, in [0, 1) -> factor of the learning rate.
+    augment: (inputs, generator) -> inputs, for a whole batch; a list of views, of any sizes,
+    reaches the model as a list.
+    mix: (inputs, targets, generator) -> inputs, targets, after augment, as `CutMix(10)` does: the
+    loss must then take probabilities, as `cross_entropy` does, also with
+    `functools.partial(cross_entropy, label_smoothing=0.1)`.
+    precision: "float32", "bfloat16" or "auto". clip: the largest norm of the gradient. evaluate:
+    model -> numbers, called every `evaluate_every` steps and at the end, in evaluation mode without
+    gradients. checkpoint: a name under which the training is stored every `save_every` seconds and
+    at its end; the same call then goes on where it was.
+    report_every: seconds between two lines. quiet: no lines and no picture, for many short
+    trainings in a row; that stored weights are used is said all the same.
 
-    The seed decides batches, augmentation and dropout, so that on a CPU two runs are equal to the bit, and an
-    interrupted one that went on is equal to one that was not. The initial weights are the caller's affair.
-    The first interrupt ends training after the step that runs; the model keeps what it learned. It is left in
-    evaluation mode.
+    The seed decides batches, augmentation and dropout, so that on a CPU two runs are equal to the
+    bit, and an interrupted one that went on is equal to one that was not. The initial weights are
+    the caller's affair. The first interrupt ends training after the step that runs; the model keeps
+    what it learned. It is left in evaluation mode.
 
-    Under `accelerate launch` each process takes its share of every batch. All augment the whole batch, so that the
-    curve does not depend on their number; dropout and batch norm see a process's share only.
+    Under `accelerate launch` each process takes its share of every batch. All augment the whole
+    batch, so that the curve does not depend on their number; dropout and batch norm see a process's
+    share only.
 
-    Raises TrainingError, one sentence, for what cannot be trained, for a loss that is no longer finite (the model then
-    has its last good weights) and where memory runs out.
+    Raises TrainingError, one sentence, for what cannot be trained, for a loss that is no longer
+    finite (the model then has its last good weights) and where memory runs out.
     """
     together = processes()
     if together.device is not None:
@@ -168,13 +184,23 @@ def fit(
         store = Checkpoint(checkpoint, key, say=say_once(together))
         resume(run, optimizer_of_model, store, together)
     training = Training(
-        run, together.wrap(model), optimizer_of_model, together, store, save_every, evaluate, evaluate_every
+        run,
+        together.wrap(model),
+        optimizer_of_model,
+        together,
+        store,
+        save_every,
+        evaluate,
+        evaluate_every,
     )
     ignored = ignored_label(loss)
     random_devices = [device] if device.type == "cuda" else []
     title = title or checkpoint or "training"
-    progress = Progress(steps, run.done, batch_size, report_every, title, silent=quiet or not together.is_first)
-    # The caller's random numbers stay as they are; those in here depend on the seed and the step alone.
+    progress = Progress(
+        steps, run.done, batch_size, report_every, title, silent=quiet or not together.is_first
+    )
+    # The caller's random numbers stay as they are; those in here depend on the seed and the step
+    # alone.
     with (
         torch.random.fork_rng(devices=random_devices),
         interrupt_flag() as interrupted,
@@ -186,7 +212,9 @@ def fit(
             training.note_good_weights(step)
 
             batch = batch_indices(len(inputs), batch_size, seed, step)
-            batch = batch.to(device, non_blocking=device.type == "cuda")  # or else the GPU is waited for
+            batch = batch.to(
+                device, non_blocking=device.type == "cuda"
+            )  # or else the GPU is waited for
             x, y = inputs[batch], targets[batch]
             generator = generator_for(device, seed, step)
             if augment is not None:
@@ -220,7 +248,8 @@ def fit(
 
 @dataclass
 class Training:
-    """What goes on around the steps: losses are read, weights kept, evaluations made, checkpoints written."""
+    """What goes on around the steps: losses are read, weights kept, evaluations made, checkpoints
+    written."""
 
     run: Run
     model: nn.Module  # the run's, wrapped where several processes train it
@@ -241,15 +270,21 @@ class Training:
         self.saved = time.monotonic()
 
     def note_good_weights(self, step: int) -> None:
-        """Keep a copy of the weights now and then. They count as good once their loss is known to be finite."""
+        """Keep a copy of the weights now and then. They count as good once their loss is known to
+        be finite."""
         if step % GOOD_EVERY == 0:
             self.candidate = (step, copy_of_weights(self.run.model))
 
     def after_step(self, step: int, loss: Tensor, interrupted: bool) -> bool:
-        """Read losses when it is time to, and do what follows from them. Returns whether training was stopped."""
+        """Read losses when it is time to, and do what follows from them. Returns whether training
+        was stopped."""
         self.unread.append(loss.detach().float())
         done = step + 1
-        evaluating = self.evaluate is not None and bool(self.evaluate_every) and done % self.evaluate_every == 0
+        evaluating = (
+            self.evaluate is not None
+            and bool(self.evaluate_every)
+            and done % self.evaluate_every == 0
+        )
         if not (done % self.read_every == 0 or done == self.run.steps or evaluating):
             return False
         # In one reduction with the losses, so that all processes stop after the same step.
@@ -265,7 +300,8 @@ class Training:
         return stop > 0
 
     def take(self, losses: list[float]) -> None:
-        """Add losses to the run. Raises TrainingError, with the last good weights in the model, for one not finite."""
+        """Add losses to the run. Raises TrainingError, with the last good weights in the model, for
+        one not finite."""
         first = self.run.done
         bad = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is None or self.candidate[0] < first + bad:
@@ -277,18 +313,27 @@ class Training:
         self.fall_back(f"The loss became {losses[bad]}", self.run.done + 1)
 
     def fall_back(self, what: str, failed: int) -> NoReturn:
-        """Put the last good weights back, and raise TrainingError that says what happened in step `failed`."""
+        """Put the last good weights back, and raise TrainingError that says what happened in step
+        `failed`."""
         at, weights = self.good
         self.run.model.load_state_dict(weights)
         del self.run.losses[at:]
-        self.run.evaluations = [(step, values) for step, values in self.run.evaluations if step <= at]
+        self.run.evaluations = [
+            (step, values) for step, values in self.run.evaluations if step <= at
+        ]
         advice = (
-            "look for values that are not finite in the data, and for a logarithm or a division in the loss"
+            "look for values that are not finite in the data, and for a logarithm or a division in"
+            " the loss"
             if failed == 1
-            else f"lower the learning rate (now {self.optimizer.defaults['lr']:g}), warm it up, or pass clip=1.0"
+            else (
+                f"lower the learning rate (now {self.optimizer.defaults['lr']:g}), warm it up, or"
+                " pass clip=1.0"
+            )
         )
         raise TrainingError(
-            f"{what} in step {failed}: {advice}. The model has its weights from after step {at} again.", self.run
+            f"{what} in step {failed}: {advice}. The model has its weights from after step {at}"
+            " again.",
+            self.run,
         )
 
     def measure(self) -> None:
@@ -307,7 +352,9 @@ class Training:
             return
         run = self.run
         optimizer = self.optimizer.state_dict()["state"]
-        state = State(run.done, run.model.state_dict(), optimizer, run.losses, run.evaluations, run.seconds)
+        state = State(
+            run.done, run.model.state_dict(), optimizer, run.losses, run.evaluations, run.seconds
+        )
         if not self.store.save(state):
             self.store = None
 
@@ -323,35 +370,47 @@ class Training:
 def check_data(
     data: tuple[Tensor, Tensor], device: torch.device, steps: int, batch_size: int, count: int
 ) -> tuple[Tensor, Tensor]:
-    """The inputs and targets. Raises TrainingError where they do not fit each other, the batch or the model."""
+    """The inputs and targets. Raises TrainingError where they do not fit each other, the batch or
+    the model."""
     inputs, targets = data
     if len(inputs) != len(targets):
-        raise TrainingError(f"There are {len(inputs)} inputs but {len(targets)} targets: give one target an input.")
+        raise TrainingError(
+            f"There are {len(inputs)} inputs but {len(targets)} targets: give one target an input."
+        )
     for name, tensor in (("inputs", inputs), ("targets", targets)):
         if tensor.device != device:
             raise TrainingError(
-                f"The model is on {device} and the {name} are on {tensor.device}: move both to one device with .to()."
+                f"The model is on {device} and the {name} are on {tensor.device}: move both to one"
+                " device with .to()."
             )
     if steps < 1 or batch_size < 1:
         raise TrainingError(f"steps={steps} and batch_size={batch_size} must both be at least 1.")
     if batch_size > len(inputs):
         raise TrainingError(
-            f"batch_size={batch_size} is above the {len(inputs)} examples of the data: use at most {len(inputs)}."
+            f"batch_size={batch_size} is above the {len(inputs)} examples of the data: use at most"
+            f" {len(inputs)}."
         )
     if batch_size % count:
-        raise TrainingError(f"{count} processes cannot share batch_size={batch_size}: use a multiple of {count}.")
+        raise TrainingError(
+            f"{count} processes cannot share batch_size={batch_size}: use a multiple of {count}."
+        )
     return inputs, targets
 
 
 def ignored_label(loss: Callable[[Any, Tensor], Tensor]) -> int | None:
-    """The label that counts for nothing, where the loss is cross_entropy with or without settings; else None."""
+    """The label that counts for nothing, where the loss is cross_entropy with or without settings;
+    else None."""
     settings: dict[str, Any] = {}
     if isinstance(loss, functools.partial):  # of a partial: Python makes one of both
         loss, settings = loss.func, loss.keywords
-    return settings.get("ignore_index", IGNORED_LABEL) if loss is nn.functional.cross_entropy else None
+    return (
+        settings.get("ignore_index", IGNORED_LABEL) if loss is nn.functional.cross_entropy else None
+    )
 
 
-def each(inputs: Tensor | list[Tensor], change: Callable[[Tensor], Tensor]) -> Tensor | list[Tensor]:
+def each(
+    inputs: Tensor | list[Tensor], change: Callable[[Tensor], Tensor]
+) -> Tensor | list[Tensor]:
     """The inputs changed; where they are a list of views, each of them."""
     return [change(view) for view in inputs] if isinstance(inputs, list) else change(inputs)
 
@@ -361,8 +420,11 @@ def as_channels_last(batch: Tensor) -> Tensor:
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
-def check_labels(logits: Any, targets: Tensor, batch_targets: Tensor, ignored: int = IGNORED_LABEL) -> None:
-    """Raise TrainingError for labels that are no class of the model; on a GPU they would end the whole process.
+def check_labels(
+    logits: Any, targets: Tensor, batch_targets: Tensor, ignored: int = IGNORED_LABEL
+) -> None:
+    """Raise TrainingError for labels that are no class of the model; on a GPU they would end the
+    whole process.
 
     targets: of all the data. batch_targets: what the loss gets; probabilities after mixing.
     """
@@ -371,33 +433,45 @@ def check_labels(logits: Any, targets: Tensor, batch_targets: Tensor, ignored: i
     classes = logits.shape[1]
     if batch_targets.is_floating_point() and batch_targets.shape != logits.shape:
         raise TrainingError(
-            f"The targets are probabilities of shape {tuple(batch_targets.shape)}, but the model gives logits of shape "
-            f"{tuple(logits.shape)}: both need as many classes."
+            f"The targets are probabilities of shape {tuple(batch_targets.shape)}, but the model"
+            f" gives logits of shape {tuple(logits.shape)}: both need as many classes."
         )
     if targets.is_floating_point():
         return
     labels = targets[targets != ignored]
     if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
         raise TrainingError(
-            f"Labels run from {labels.min().item()} to {labels.max().item()}, but the model has {classes} classes: "
-            f"labels must lie in 0 to {classes - 1}."
+            f"Labels run from {labels.min().item()} to {labels.max().item()}, but the model has"
+            f" {classes} classes: labels must lie in 0 to {classes - 1}."
         )
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The optimizer's name and its settings that are neither off nor 0, as plain values."""
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in optimizer.defaults.items()}
-    chosen = {name: value for name, value in settings.items() if isinstance(value, bool | int | float | list) and value}
+    settings = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in optimizer.defaults.items()
+    }
+    chosen = {
+        name: value
+        for name, value in settings.items()
+        if isinstance(value, bool | int | float | list) and value
+    }
     return {"optimizer": type(optimizer).__name__, **chosen}
 
 
-def resume(run: Run, optimizer: torch.optim.Optimizer, store: Checkpoint, together: Processes) -> None:
-    """Bring run, model and optimizer to where a stored training was, if there is one for all processes."""
+def resume(
+    run: Run, optimizer: torch.optim.Optimizer, store: Checkpoint, together: Processes
+) -> None:
+    """Bring run, model and optimizer to where a stored training was, if there is one for all
+    processes."""
     state = store.load(run.model.state_dict())
     if not together.agree(state.step if state else 0) or state is None:
         return
     run.model.load_state_dict(state.model)
-    optimizer.load_state_dict({"state": state.optimizer, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state.optimizer, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
     run.losses, run.evaluations, run.seconds = state.losses, state.evaluations, state.seconds
     run.resumed_at = state.step
     what = "is finished: its stored weights are used" if run.is_finished else "goes on"
@@ -417,11 +491,14 @@ def derived_seed(seed: int, *what: Any) -> int:
 @functools.lru_cache(maxsize=2)
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """The order of the examples in one epoch, (count,)."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, "epoch", epoch)))
+    return torch.randperm(
+        count, generator=torch.Generator().manual_seed(derived_seed(seed, "epoch", epoch))
+    )
 
 
 def batch_indices(count: int, batch_size: int, seed: int, step: int) -> Tensor:
-    """Which examples a step sees, (batch_size,): each one once an epoch, but for those that fill no batch."""
+    """Which examples a step sees, (batch_size,): each one once an epoch, but for those that fill no
+    batch."""
     epoch, place = divmod(step, count // batch_size)
     return epoch_order(count, seed, epoch)[place * batch_size : (place + 1) * batch_size]
 
@@ -438,7 +515,11 @@ def copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def weights_are_finite(model: nn.Module) -> bool:
     """Whether no parameter or buffer is infinite or not a number."""
-    return all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values() if tensor.is_floating_point())
+    return all(
+        bool(tensor.isfinite().all())
+        for tensor in model.state_dict().values()
+        if tensor.is_floating_point()
+    )
 
 
 @contextmanager
@@ -447,14 +528,17 @@ def advice_on_memory(run: Run, batch_size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        out_of_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        out_of_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(
+            error
+        )
         if not (out_of_memory or "out of memory" in str(error)):
             raise
         device = next(run.model.parameters()).device
+        precision = ', or precision="bfloat16"' if device.type == "cuda" else ""
         raise TrainingError(
-            f"The memory of {device} is full at batch_size={batch_size}: try batch_size={max(1, batch_size // 2)}"
-            f"{', or precision=' + chr(34) + 'bfloat16' + chr(34) if device.type == 'cuda' else ''}. "
-            f"The model keeps what it learned in {run.done} steps.",
+            f"The memory of {device} is full at batch_size={batch_size}: try"
+            f" batch_size={max(1, batch_size // 2)}{precision}."
+            f" The model keeps what it learned in {run.done} steps.",
             run,
         ) from error
 
@@ -476,9 +560,13 @@ def recent_loss(run: Run) -> str:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
-    """The share of images whose largest logit is their label's. The model is used in the mode that it is in."""
+    """The share of images whose largest logit is their label's. The model is used in the mode that
+    it is in."""
     right = sum(
-        (model(images[start : start + batch_size]).argmax(dim=1) == labels[start : start + batch_size]).sum()
+        (
+            model(images[start : start + batch_size]).argmax(dim=1)
+            == labels[start : start + batch_size]
+        ).sum()
         for start in range(0, len(images), batch_size)
     )
     return float(right) / len(images)

@@ -1,4 +1,5 @@
-"""One process or several: `accelerate launch` starts them, and accelerate makes them train one model together."""
+"""One process or several: `accelerate launch` starts them, and accelerate makes them train one
+model together."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def processes() -> Processes:
 
 
 def wait_for_all() -> None:
-    """Return when every process is here. One that ends while another still talks to it would take it down."""
+    """Return when every process is here. One that ends while another still talks to it would take
+    it down."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -70,7 +72,8 @@ def wait_for_all() -> None:
 
 
 def part() -> None:
-    """Leave the group before Python takes its threads away; left alone, they sometimes abort the process."""
+    """Leave the group before Python takes its threads away; left alone, they sometimes abort the
+    process."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():

@@ -1,4 +1,5 @@
-"""How a long training says where it is: live curves in a notebook, plain lines elsewhere; and how it is stopped."""
+"""How a long training says where it is: live curves in a notebook, plain lines elsewhere; and how
+it is stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ Evaluations = Sequence[tuple[int, Mapping[str, float]]]
 
 @contextmanager
 def interrupt_flag() -> Iterator[Callable[[], bool]]:
-    """Turn the first interrupt (Ctrl-C, the stop button) into a flag; restores the usual handling at the end."""
+    """Turn the first interrupt (Ctrl-C, the stop button) into a flag; restores the usual handling
+    at the end."""
     seen: list[int] = []
 
     def note(signum: int, frame: Any) -> None:
@@ -29,7 +31,8 @@ def interrupt_flag() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         seen.append(signum)
 
-    # Signals can be handled in the main thread only; elsewhere an interrupt keeps its usual meaning.
+    # Signals can be handled in the main thread only; elsewhere an interrupt keeps its usual
+    # meaning.
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -43,12 +46,19 @@ def interrupt_flag() -> Iterator[Callable[[], bool]]:
 class Progress:
     """Tells about step, loss, throughput and time left, every `every` seconds.
 
-    steps: of the whole training. start: the step that it begins with. batch_size: images a step, of all processes.
+    steps: of the whole training. start: the step that it begins with. batch_size: images a step, of
+    all processes.
     silent: tell nothing, as in all processes but the first.
     """
 
     def __init__(
-        self, steps: int, start: int, batch_size: int, every: float = 2.0, title: str = "training", silent: bool = False
+        self,
+        steps: int,
+        start: int,
+        batch_size: int,
+        every: float = 2.0,
+        title: str = "training",
+        silent: bool = False,
     ):
         self.steps, self.start, self.batch_size, self.title = steps, start, batch_size, title
         self.began = self.last = time.monotonic()
@@ -68,7 +78,11 @@ class Progress:
 
     def tell(self, losses: Sequence[float], evaluations: Evaluations) -> None:
         """Tell about it now."""
-        self.losses, self.evaluations, self.words = losses, evaluations, self.line(losses, evaluations)
+        self.losses, self.evaluations, self.words = (
+            losses,
+            evaluations,
+            self.line(losses, evaluations),
+        )
         if self.picture:
             self.picture.redraw()
         else:
@@ -78,7 +92,11 @@ class Progress:
         """The last picture, and a sentence."""
         if self.silent:
             return
-        self.losses, self.evaluations, self.words = losses, evaluations, self.line(losses, evaluations)
+        self.losses, self.evaluations, self.words = (
+            losses,
+            evaluations,
+            self.line(losses, evaluations),
+        )
         if self.picture:
             self.picture.finish()
         print(words, flush=True)
@@ -140,7 +158,13 @@ def curves_scene(
     """Loss curves of one or several runs, and beside them what was measured in each."""
     from cvcourse.widgets import Scene, curves
 
-    panels = [curves({name: thinned(values) for name, values in losses.items()}, x_label="step", y_label="loss")]
+    panels = [
+        curves(
+            {name: thinned(values) for name, values in losses.items()},
+            x_label="step",
+            y_label="loss",
+        )
+    ]
     measured = {
         f"{name}: {what}" if len(evaluations) > 1 else what: (
             [step for step, values in found if what in values],

@@ -1,4 +1,5 @@
-"""Optimizers and learning-rate schedules as functions, so that a checkpoint's key can tell one from another."""
+"""Optimizers and learning-rate schedules as functions, so that a checkpoint's key can tell one from
+another."""
 
 from __future__ import annotations
 
@@ -15,18 +16,24 @@ MakeOptimizer = Callable[[Iterable["Tensor"]], "Optimizer"]
 Schedule = Callable[[float], float]
 
 
-def adamw(lr: float = 1e-3, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.999)) -> MakeOptimizer:
+def adamw(
+    lr: float = 1e-3, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.999)
+) -> MakeOptimizer:
     """AdamW (Loshchilov and Hutter 2019), yet without the parameters that it will update."""
     import torch
 
     return partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay, betas=betas)
 
 
-def sgd(lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False) -> MakeOptimizer:
+def sgd(
+    lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False
+) -> MakeOptimizer:
     """Gradient descent with momentum, yet without the parameters that it will update."""
     import torch
 
-    return partial(torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    return partial(
+        torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
+    )
 
 
 def constant() -> Schedule:
@@ -35,7 +42,8 @@ def constant() -> Schedule:
 
 
 def warmup_cosine(warmup: float = 0.1, last: float = 0.0) -> Schedule:
-    """Up in a line over the first share `warmup` of the steps, then down a half cosine to the share `last`."""
+    """Up in a line over the first share `warmup` of the steps, then down a half cosine to the share
+    `last`."""
     return partial(_warmup_cosine, warmup=warmup, last=last)
 
 

@@ -1,7 +1,9 @@
-"""Reference runs: a unit's training on stated hardware and data, recorded for readers who cannot run it themselves.
+"""Reference runs: a unit's training on stated hardware and data, recorded for readers who cannot
+run it themselves.
 
-A reference run is `reference-BUDGET.json`, and a file of weights of that name where they are small, beside a unit's
-notebook. It is always shown beside the learner's own run and under its own name, never in its place.
+A reference run is `reference-BUDGET.json`, and a file of weights of that name where they are small,
+beside a unit's notebook. It is always shown beside the learner's own run and under its own name,
+never in its place.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ FIELDS = ("unit", "budget", "data", "seed", "configuration", "numbers", "curves"
 
 @dataclass
 class Results:
-    """What a unit's `train` returns. curves: name -> [(step, value)]. model: None where no weights are to be kept."""
+    """What a unit's `train` returns. curves: name -> [(step, value)]. model: None where no weights
+    are to be kept."""
 
     configuration: Mapping[str, Any]
     numbers: Mapping[str, float]
@@ -59,20 +62,31 @@ class ReferenceRun:
         """One line that says what this is and where it was made."""
         made = self.environment
         return (
-            f"reference run ({self.budget} budget, {self.data}, seed {self.seed}; {made.get('hardware', 'unknown')}, "
-            f"torch {made.get('versions', {}).get('torch', 'unknown')}, {made.get('date', 'unknown')})"
+            f"reference run ({self.budget} budget, {self.data}, seed {self.seed};"
+            f" {made.get('hardware', 'unknown')}, torch"
+            f" {made.get('versions', {}).get('torch', 'unknown')}, {made.get('date', 'unknown')})"
         )
 
 
 def write_reference(
     folder: str | Path, unit: str, budget: str, data: str, seed: int, results: Results, command: str
 ) -> Path:
-    """Write a reference run into `folder`; returns the JSON file. Raises TrainingError where it cannot be written."""
+    """Write a reference run into `folder`; returns the JSON file. Raises TrainingError where it
+    cannot be written."""
     if not isinstance(results, Results):
         raise TrainingError(f"{unit}: train must return Results, not {type(results).__name__}.")
     folder = Path(folder)
     environment = environment_of(results.model) | {"command": command}
-    parts = (unit, budget, data, seed, results.configuration, results.numbers, results.curves, environment)
+    parts = (
+        unit,
+        budget,
+        data,
+        seed,
+        results.configuration,
+        results.numbers,
+        results.curves,
+        environment,
+    )
     try:
         text = json.dumps(dict(zip(FIELDS, parts, strict=True)), indent=1, allow_nan=False)
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,23 +95,29 @@ def write_reference(
         replace(path, text + "\n")
     except OSError as error:
         raise TrainingError(
-            f"The reference run cannot be written to {folder} ({error.strerror}): name another folder with --out."
+            f"The reference run cannot be written to {folder} ({error.strerror}): name another"
+            " folder with --out."
         ) from None
     except (TypeError, ValueError) as error:
         raise TrainingError(
-            f"{unit}: its results are no plain finite numbers and words ({error}): look at what train returns."
+            f"{unit}: its results are no plain finite numbers and words ({error}): look at what"
+            " train returns."
         ) from None
     return path
 
 
 def write_weights(model: nn.Module | None, path: Path) -> None:
-    """Store the weights if there are any and they are small; weights of an earlier run never stay behind."""
+    """Store the weights if there are any and they are small; weights of an earlier run never stay
+    behind."""
     from safetensors.torch import save_file
 
     path.unlink(missing_ok=True)
     if model is None:
         return
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    weights = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in model.state_dict().items()
+    }
     if sum(tensor.nbytes for tensor in weights.values()) <= LARGEST_WEIGHTS:
         new = path.with_suffix(".new")
         save_file(weights, new)
@@ -118,7 +138,8 @@ def reference_file(folder: str | Path, budget: str) -> Path:
 
 
 def read_reference(budget: str, folder: str | Path = ".") -> ReferenceRun | None:
-    """The reference run of this budget, or None where there is none. Raises TrainingError for a damaged one.
+    """The reference run of this budget, or None where there is none. Raises TrainingError for a
+    damaged one.
 
     folder: of the unit; a notebook runs in its own.
     """
@@ -127,7 +148,9 @@ def read_reference(budget: str, folder: str | Path = ".") -> ReferenceRun | None
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        found["curves"] = {name: [(int(x), float(y)) for x, y in curve] for name, curve in found["curves"].items()}
+        found["curves"] = {
+            name: [(int(x), float(y)) for x, y in curve] for name, curve in found["curves"].items()
+        }
         run = ReferenceRun(**{name: found[name] for name in FIELDS})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise TrainingError(
@@ -137,8 +160,11 @@ def read_reference(budget: str, folder: str | Path = ".") -> ReferenceRun | None
     return ReferenceRun(**(asdict(run) | {"weights": weights})) if weights.exists() else run
 
 
-def show_reference(budget: str, own: Run | None = None, folder: str | Path = ".") -> ReferenceRun | None:
-    """Show a reference run, and the learner's own beside it. Where none was recorded, say so; returns the reference."""
+def show_reference(
+    budget: str, own: Run | None = None, folder: str | Path = "."
+) -> ReferenceRun | None:
+    """Show a reference run, and the learner's own beside it. Where none was recorded, say so;
+    returns the reference."""
     run = read_reference(budget, folder)
     if run is None:
         print(f"No reference run was recorded for the {budget} budget.")
@@ -146,7 +172,9 @@ def show_reference(budget: str, own: Run | None = None, folder: str | Path = "."
             own.show()
         return None
     print(run.label)
-    print_numbers({"your run": own.numbers if own is not None else None, "reference run": run.numbers})
+    print_numbers(
+        {"your run": own.numbers if own is not None else None, "reference run": run.numbers}
+    )
     _draw(run, own)
     return run
 
@@ -155,7 +183,10 @@ def print_numbers(runs: Mapping[str, Mapping[str, float] | None]) -> None:
     """One line a run: its numbers."""
     for name, numbers in runs.items():
         if numbers is not None:
-            print(f"  {name:14}" + "   ".join(f"{what} {value:.4g}" for what, value in numbers.items()))
+            print(
+                f"  {name:14}"
+                + "   ".join(f"{what} {value:.4g}" for what, value in numbers.items())
+            )
 
 
 def _draw(run: ReferenceRun, own: Run | None) -> None:
@@ -179,7 +210,11 @@ def _draw(run: ReferenceRun, own: Run | None) -> None:
         for name in run.curves
         if run.curves[name]
     ]
-    show(*panels, caption=run.label, alt=f"Curves of the {run.label}, and of your own run where there is one.")
+    show(
+        *panels,
+        caption=run.label,
+        alt=f"Curves of the {run.label}, and of your own run where there is one.",
+    )
 
 
 def environment_of(model: nn.Module | None = None) -> dict[str, Any]:
@@ -203,7 +238,9 @@ def processor_name() -> str:
     """The processor in words."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 

@@ -1,8 +1,9 @@
 """Small interactive pictures of the learner's own functions, and the same pictures on paper.
 
-`Lab` draws a `Scene` of panels (`image`, `curves`, `bars`, `text`) with controls (`Slider`, `Choice`, `Toggle`, `Grid`,
-`Field`, `Pointer`, `Prompts`); `show` displays panels as a plain picture; `painted` lays masks over one. Names are
-loaded when first used, so importing this is cheap.
+`Lab` draws a `Scene` of panels (`image`, `curves`, `bars`, `text`) with controls (`Slider`,
+`Choice`, `Toggle`, `Grid`, `Field`, `Pointer`, `Prompts`); `show` displays panels as a plain
+picture; `painted` lays masks over one. Names are loaded when first used, so importing this is
+cheap.
 """
 
 from cvcourse.lazy import lazy

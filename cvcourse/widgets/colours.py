@@ -7,7 +7,14 @@ import functools
 
 import numpy as np
 
-BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
+BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#E69F00",
+    "#56B4E9",
+    "#CC79A7",
+)
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
 DASHES = ((), (7, 3), (2, 2), (8, 3, 2, 3))
 """Line styles, so that curves differ without colour too."""
@@ -22,7 +29,8 @@ MAPS = {
     "signed": ("#08306B", "#0072B2", "#7FB8DA", "#F7F7F7", "#F0A860", "#D55E00", "#6B2A00"),
     "heat": ("#000004", "#2F0A5B", "#721F6D", "#B93556", "#E8602D", "#FBA40A", "#FCFFA4"),
 }
-"""Stops of each colour map, low to high; signed is symmetric around 0 (white), blue below and orange above."""
+"""Stops of each colour map, low to high; signed is symmetric around 0 (white), blue below and
+orange above."""
 
 
 def to_rgb(colour: str) -> tuple[int, int, int]:
@@ -40,7 +48,9 @@ def _table(name: str) -> np.ndarray:
     """A colour map in 256 steps: (256, 3) uint8."""
     stops = np.array([to_rgb(stop) for stop in MAPS[name]], dtype=float)
     at = np.linspace(0, 1, len(stops))
-    table = np.stack([np.interp(np.linspace(0, 1, 256), at, stops[:, channel]) for channel in range(3)], axis=-1)
+    table = np.stack(
+        [np.interp(np.linspace(0, 1, 256), at, stops[:, channel]) for channel in range(3)], axis=-1
+    )
     return np.round(table).astype(np.uint8)
 
 

@@ -1,6 +1,8 @@
-"""Controls of a lab: each checks a value, tells the browser how to draw it, and says the value in words.
+"""Controls of a lab: each checks a value, tells the browser how to draw it, and says the value in
+words.
 
-A value has two forms: the one `draw` receives, and the JSON one that travels to and from the browser ("wire").
+A value has two forms: the one `draw` receives, and the JSON one that travels to and from the
+browser ("wire").
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +11,15 @@ from typing import Any
 
 
 class Control:
-    """What every control shares. `label` defaults to the control's name with spaces for underscores."""
+    """What every control shares. `label` defaults to the control's name with spaces for
+    underscores."""
 
     kind = "control"
     label: str
 
     def check(self, value: Any) -> Any:
-        """The value as `draw` receives it; raises ValueError, in one sentence, when it is not allowed."""
+        """The value as `draw` receives it; raises ValueError, in one sentence, when it is not
+        allowed."""
         raise NotImplementedError
 
     def wire(self, value: Any) -> Any:
@@ -33,7 +37,8 @@ class Control:
 
 @dataclass
 class Slider(Control):
-    """A number from `low` to `high`. `draw` receives an int when low, high and step are ints, else a float."""
+    """A number from `low` to `high`. `draw` receives an int when low, high and step are ints, else
+    a float."""
 
     kind = "slider"
     low: float
@@ -51,7 +56,8 @@ class Slider(Control):
         self.value = self.check(self.low if self.value is None else self.value)
 
     def check(self, value: Any) -> float:
-        """The value on the slider's nearest step: labs driven from Python see what a mouse could have chosen."""
+        """The value on the slider's nearest step: labs driven from Python see what a mouse could
+        have chosen."""
         if not self.low <= value <= self.high:
             raise ValueError(f"{value} is outside the slider's range, {self.low} to {self.high}.")
         stepped = self.low + round((value - self.low) / self.step) * self.step
@@ -69,8 +75,8 @@ class Slider(Control):
 class Choice(Control):
     """One of `options`, strings or numbers, or a mapping from what is read to what `draw` receives.
 
-    panel: an image panel that shows the second option and those after it, in equal parts from the top down. A press on
-    a part chooses it, another press goes back to the first option.
+    panel: an image panel that shows the second option and those after it, in equal parts from the
+    top down. A press on a part chooses it, another press goes back to the first option.
     """
 
     kind = "choice"
@@ -80,18 +86,28 @@ class Choice(Control):
     panel: int | None = None
 
     def __post_init__(self) -> None:
-        named = self.options.items() if isinstance(self.options, Mapping) else ((str(o), o) for o in self.options)
+        named = (
+            self.options.items()
+            if isinstance(self.options, Mapping)
+            else ((str(o), o) for o in self.options)
+        )
         self.by_name = dict(named)
         if not self.by_name:
             raise ValueError("Choice needs at least one option.")
-        self.value = next(iter(self.by_name.values())) if self.value is None else self.check(self.value)
+        self.value = (
+            next(iter(self.by_name.values())) if self.value is None else self.check(self.value)
+        )
 
     def check(self, value: Any) -> Any:
         for name, option in self.by_name.items():
             if value is option or (isinstance(value, str) and value == name):
                 return option
             # Options may be tensors, for which == gives a tensor: compare plain values only.
-            if isinstance(value, str | int | float | bool) and isinstance(option, type(value)) and value == option:
+            if (
+                isinstance(value, str | int | float | bool)
+                and isinstance(option, type(value))
+                and value == option
+            ):
                 return option
         raise ValueError(f"{value!r} is not one of {', '.join(self.by_name)}.")
 
@@ -149,10 +165,11 @@ class Grid(Control):
 
 @dataclass
 class Pointer(Control):
-    """A place in an image panel; `draw` receives (row, column), whole numbers in that image's own pixels.
+    """A place in an image panel; `draw` receives (row, column), whole numbers in that image's own
+    pixels.
 
-    on: "hover" follows the mouse, "press" waits for a click or tap, "drag" follows while the button is down.
-    The arrow keys move it by one pixel in each case.
+    on: "hover" follows the mouse, "press" waits for a click or tap, "drag" follows while the button
+    is down. The arrow keys move it by one pixel in each case.
     """
 
     kind = "pointer"
@@ -184,8 +201,8 @@ class Pointer(Control):
 class Prompt:
     """What was marked in a picture, in whole pixels of it: clicks, and the box drawn last.
 
-    marks: everything in the order in which it came, ("point", row, column, label) or ("box", row, column, height,
-    width). label: 1 on the object, 0 on what is not part of it.
+    marks: everything in the order in which it came, ("point", row, column, label) or ("box", row,
+    column, height, width). label: 1 on the object, 0 on what is not part of it.
     """
 
     marks: tuple[tuple[Any, ...], ...] = ()
@@ -214,10 +231,10 @@ class Prompt:
 class Prompts(Control):
     """Clicks and a box in an image panel; `draw` receives a `Prompt`.
 
-    A click marks the object; with the shift key, or the right button, it marks what is not part of it. Dragging draws a
-    box. From the keyboard: arrow keys, then space (or shift and space); B sets a corner of a box; backspace takes the
-    last mark back, escape all of them. start: the first marks. cleared_by: controls that show another picture when they
-    move, so that no mark stays.
+    A click marks the object; with the shift key, or the right button, it marks what is not part of
+    it. Dragging draws a box. From the keyboard: arrow keys, then space (or shift and space); B sets
+    a corner of a box; backspace takes the last mark back, escape all of them. start: the first
+    marks. cleared_by: controls that show another picture when they move, so that no mark stays.
     """
 
     kind = "prompts"
@@ -231,7 +248,9 @@ class Prompts(Control):
 
     def check(self, value: Any) -> Prompt:
         """A Prompt, or its marks."""
-        return Prompt(tuple(_mark(mark) for mark in (value.marks if isinstance(value, Prompt) else value)))
+        return Prompt(
+            tuple(_mark(mark) for mark in (value.marks if isinstance(value, Prompt) else value))
+        )
 
     def wire(self, value: Prompt) -> list[list[Any]]:
         return [list(mark) for mark in value.marks]
@@ -247,7 +266,8 @@ class Prompts(Control):
 
 @dataclass
 class Field(Control):
-    """A line of text, such as the path of a file; `draw` receives it when the reader has finished it."""
+    """A line of text, such as the path of a file; `draw` receives it when the reader has finished
+    it."""
 
     kind = "field"
     value: str = ""
@@ -273,12 +293,14 @@ def _mark(mark: Sequence[Any]) -> tuple[Any, ...]:
     if kind == "box" and len(numbers) == 4 and min(numbers[2:]) > 0:
         return kind, max(0, numbers[0]), max(0, numbers[1]), *numbers[2:]
     raise ValueError(
-        f'A mark is ("point", row, column, 0 or 1) or ("box", row, column, height, width), not {tuple(mark)!r}.'
+        'A mark is ("point", row, column, 0 or 1) or ("box", row, column, height, width), not'
+        f" {tuple(mark)!r}."
     )
 
 
 def _rows(value: Any) -> list[list[float]]:
-    """A table (lists, array or tensor) as lists of floats, so that `torch.tensor(grid)` is float32."""
+    """A table (lists, array or tensor) as lists of floats, so that `torch.tensor(grid)` is
+    float32."""
     value = value.tolist() if hasattr(value, "tolist") else value
     return [[float(cell) for cell in row] for row in value]
 
@@ -286,6 +308,8 @@ def _rows(value: Any) -> list[list[float]]:
 def _decimals(step: float) -> int:
     """How many decimals show every step of a slider: 0.25 -> 2."""
     for decimals in range(6):
-        if abs(step * 10**decimals - round(step * 10**decimals)) < 1e-9 * max(1, step * 10**decimals):
+        if abs(step * 10**decimals - round(step * 10**decimals)) < 1e-9 * max(
+            1, step * 10**decimals
+        ):
             return decimals
     return 3

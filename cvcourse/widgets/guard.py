@@ -1,4 +1,5 @@
-"""The learner's function, guarded: when it cannot be drawn the course's own stands in, and the widget says so."""
+"""The learner's function, guarded: when it cannot be drawn the course's own stands in, and the
+widget says so."""
 
 import functools
 import inspect
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parent)})
+_LIBRARIES = tuple(
+    {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parent)}
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Note:
 class Guard:
     """Calls the learner's `function`; after a failure, the `fallback` for the rest of that drawing.
 
-    Attributes are those of the function in use, so that a guarded nn.Module still gives its parameters.
+    Attributes are those of the function in use, so that a guarded nn.Module still gives its
+    parameters.
     """
 
     def __init__(self, function: Any, fallback: Any = None):
@@ -47,12 +51,14 @@ class Guard:
 
     @property
     def in_use(self) -> Any:
-        """The function (or class, or module) that draws: the learner's, or the fallback after a failure."""
+        """The function (or class, or module) that draws: the learner's, or the fallback after a
+        failure."""
         return self.fallback if self.trouble and self.fallback is not None else self.function
 
     @property
     def took_part(self) -> bool:
-        """Whether there is something to say of it: a plain function that was never called has drawn nothing."""
+        """Whether there is something to say of it: a plain function that was never called has drawn
+        nothing."""
         return bool(self.trouble or self.own_calls) or not _is_plain(self.function)
 
     @property
@@ -90,7 +96,8 @@ class Guard:
         return Note("course", f"Drawn by the course's own `{self.name}`: yours {self.trouble}.")
 
     def _try(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """The learner's result; sets `trouble` when there is none, or one of another shape than expected."""
+        """The learner's result; sets `trouble` when there is none, or one of another shape than
+        expected."""
         if self.function is None or self.function is Ellipsis:
             return self.give_up("is not written yet")
         try:
@@ -107,7 +114,8 @@ class Guard:
         return result
 
     def _shape_complaint(self, result: Any, args: tuple, kwargs: dict[str, Any]) -> str:
-        """Empty, or "returned shape X where Y is expected". The fallback is asked once per kind of call."""
+        """Empty, or "returned shape X where Y is expected". The fallback is asked once per kind of
+        call."""
         if self.fallback is None or not _is_plain(self.function) or not _is_plain(self.fallback):
             return ""
         key = (_signature(args), _signature(kwargs))
@@ -115,7 +123,9 @@ class Guard:
             try:
                 with _unchanged_randomness([*args, *kwargs.values()]):
                     self._expected[key] = _shape(self.fallback(*args, **kwargs))
-            except Exception:  # then the fallback cannot tell; if it is at fault, drawing with it will show
+            except (
+                Exception
+            ):  # then the fallback cannot tell; if it is at fault, drawing with it will show
                 self._expected[key] = None
         expected, given = self._expected[key], _shape(result)
         if expected is None or given == expected:
@@ -141,7 +151,8 @@ def owns(guard: Guard, error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """One sentence: type, message, and the last line that is neither Python's, a library's nor the widget's."""
+    """One sentence: type, message, and the last line that is neither Python's, a library's nor the
+    widget's."""
     message = f"{type(error).__name__}: {error}".rstrip(": \n.")
     line = own_line(error)
     return f"{message} (line `{line}`)" if line else message
@@ -169,7 +180,8 @@ def quiet() -> Iterator[io.StringIO]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread while drawing: pictures are small, and the browser, at work beside it, wants a core too."""
+    """PyTorch on one thread while drawing: pictures are small, and the browser, at work beside it,
+    wants a core too."""
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else 1
     if threads == 1:
@@ -186,7 +198,9 @@ def one_thread() -> Iterator[None]:
 def _unchanged_randomness(values: list[Any]) -> Iterator[None]:
     """Leave torch's global generator, and generators among the arguments, as they were."""
     torch = sys.modules.get("torch")
-    generators = [value for value in values if hasattr(value, "get_state") and hasattr(value, "set_state")]
+    generators = [
+        value for value in values if hasattr(value, "get_state") and hasattr(value, "set_state")
+    ]
     generators += [torch.random.default_generator] if torch else []
     states = [generator.get_state() for generator in generators]
     try:

@@ -22,14 +22,17 @@ class Lab:
     """Draws `draw(*functions, **control values)` again whenever a control moves.
 
     draw: takes the functions first, then the control values by name; returns a `Scene`.
-    function: the learner's function (or class, or module), or a tuple of several. fallback: what stands in for each
-        when the learner's raises, returns None or another shape; the picture then says so. None where there is none.
+    function: the learner's function (or class, or module), or a tuple of several. fallback: what
+    stands in for each
+        when the learner's raises, returns None or another shape; the picture then says so. None
+        where there is none.
     title, alt: the heading, and what the picture shows in words.
     controls: name=Slider(...), Choice, Toggle, Grid, Field, Pointer or Prompts.
 
-    Display it by ending a cell with it. `lab.values` and `lab.set(stride=2)` drive it from Python; `lab.scene` is the
-    last scene, `lab.error` the exception that kept it from being drawn (or None), `lab.notes` the lines under it,
-    `lab.figure()` the picture for paper. While nbgrader executes a notebook nothing is drawn.
+    Display it by ending a cell with it. `lab.values` and `lab.set(stride=2)` drive it from Python;
+    `lab.scene` is the last scene, `lab.error` the exception that kept it from being drawn (or
+    None), `lab.notes` the lines under it, `lab.figure()` the picture for paper. While nbgrader
+    executes a notebook nothing is drawn.
     """
 
     def __init__(
@@ -56,10 +59,14 @@ class Lab:
         self._check_pointers()
 
     def set(self, **values: Any) -> "Lab":
-        """Move controls from Python, and draw. Raises ValueError for a name or value that they do not have."""
+        """Move controls from Python, and draw. Raises ValueError for a name or value that they do
+        not have."""
         for name in values:
             if name not in self.controls:
-                raise ValueError(f"This lab has no control {name!r}; it has {', '.join(self.controls) or 'none'}.")
+                raise ValueError(
+                    f"This lab has no control {name!r}; it has"
+                    f" {', '.join(self.controls) or 'none'}."
+                )
         self._move(values)
         self._redraw()
         return self
@@ -68,7 +75,10 @@ class Lab:
         """The picture as it is now, for paper: a matplotlib Figure."""
         if self.mode == "off":
             return figure_of(Scene(), self._off_line())
-        settings = [f"{self._label(name)}: {control.say(self.values[name])}" for name, control in self.controls.items()]
+        settings = [
+            f"{self._label(name)}: {control.say(self.values[name])}"
+            for name, control in self.controls.items()
+        ]
         settings = [setting.replace(" ", "\N{NO-BREAK SPACE}") for setting in settings]
         notes = [note.text for note in self.notes]
         return figure_of(self.scene or Scene(), self.title, "   ".join(settings), notes)
@@ -84,7 +94,9 @@ class Lab:
             self._view.observe(self._on_values, "values")
         return self._view
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(
+        self, include: Any = None, exclude: Any = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         if self.mode == "off":
             return {"text/plain": self._off_line()}, {}
         data, metadata = picture_bundle(self.figure(), self.alt or self.title)
@@ -98,24 +110,35 @@ class Lab:
         if change["new"] == self._wire():
             return
         try:
-            self._move({name: value for name, value in change["new"].items() if name in self.controls})
-        except (ValueError, TypeError) as error:  # cannot come from our own controls, but must be seen if it does
+            self._move(
+                {name: value for name, value in change["new"].items() if name in self.controls}
+            )
+        except (
+            ValueError,
+            TypeError,
+        ) as error:  # cannot come from our own controls, but must be seen if it does
             self._fail(error, f"A control sent what it must not: {describe(error)}.")
             self._send()
             return
         self._redraw()
 
     def _move(self, values: dict[str, Any]) -> None:
-        """Take new values; marks in a picture go when another picture comes, unless new ones came with it."""
+        """Take new values; marks in a picture go when another picture comes, unless new ones came
+        with it."""
         before = self._wire()
         self.values |= {name: self.controls[name].check(value) for name, value in values.items()}
         moved = {name for name, value in self._wire().items() if value != before[name]}
         for name, control in self.controls.items():
-            if isinstance(control, Prompts) and name not in moved and moved & set(control.cleared_by):
+            if (
+                isinstance(control, Prompts)
+                and name not in moved
+                and moved & set(control.cleared_by)
+            ):
                 self.values[name] = control.check(())
 
     def _redraw(self) -> None:
-        """Draw the scene for the present values; on failure keep the last one and say what happened."""
+        """Draw the scene for the present values; on failure keep the last one and say what
+        happened."""
         if self.mode == "off":
             return
         with quiet() as printed, one_thread():
@@ -123,7 +146,10 @@ class Lab:
         self.printed = _end_of(printed.getvalue())
         self.error = error
         if error is None:
-            self.scene, self.notes = scene, [guard.note() for guard in self.guards if guard.took_part]
+            self.scene, self.notes = (
+                scene,
+                [guard.note() for guard in self.guards if guard.took_part],
+            )
         elif any(guard.trouble for guard in self.guards):
             self.notes = [guard.note() for guard in self.guards if guard.trouble]
         else:
@@ -131,7 +157,8 @@ class Lab:
         self._send()
 
     def _attempt(self) -> tuple[Scene | None, BaseException | None]:
-        """A scene, or the exception that prevented it; tries again while another function can stand in."""
+        """A scene, or the exception that prevented it; tries again while another function can stand
+        in."""
         for guard in self.guards:
             guard.forget()
         first: BaseException | None = None
@@ -140,7 +167,9 @@ class Lab:
                 scene = _as_scene(self.draw(*self.guards, **self.values))
             except Exception as error:
                 another = any(guard.can_stand_in and owns(guard, error) for guard in self.guards)
-                if first is not None and not another:  # drawing itself is at fault: it fails with the course's, too
+                if (
+                    first is not None and not another
+                ):  # drawing itself is at fault: it fails with the course's, too
                     for guard in self.guards:
                         guard.forget()
                     return None, error
@@ -155,7 +184,8 @@ class Lab:
         return scene, None
 
     def _blame(self, error: BaseException) -> bool:
-        """Let fallbacks stand in after `draw` failed on what the learner's functions gave; False if none can."""
+        """Let fallbacks stand in after `draw` failed on what the learner's functions gave; False if
+        none can."""
         ready = [guard for guard in self.guards if guard.can_stand_in]
         guilty = [guard for guard in ready if owns(guard, error)]
         for guard in guilty or ready:
@@ -180,7 +210,12 @@ class Lab:
         """The last scene for the browser, with the values it was drawn for."""
         scene = (self.scene or Scene()).describe()
         notes = [vars(note) for note in self.notes]
-        return scene | {"notes": notes, "printed": self.printed, "failed": bool(self.error), "values": self._wire()}
+        return scene | {
+            "notes": notes,
+            "printed": self.printed,
+            "failed": bool(self.error),
+            "values": self._wire(),
+        }
 
     def _wire(self) -> dict[str, Any]:
         return {name: control.wire(self.values[name]) for name, control in self.controls.items()}
@@ -200,7 +235,9 @@ class Lab:
                 continue
             if not (panel < len(panels) and isinstance(panels[panel], Image)):
                 kind = type(control).__name__
-                raise ValueError(f"{name}={kind}(panel={panel}) points at no image: the scene has none there.")
+                raise ValueError(
+                    f"{name}={kind}(panel={panel}) points at no image: the scene has none there."
+                )
 
 
 def _guards(function: Any, fallback: Any) -> list[Guard]:
@@ -213,31 +250,43 @@ def _guards(function: Any, fallback: Any) -> list[Guard]:
         fallbacks = [None] * len(functions)
     if len(functions) != len(fallbacks):
         raise TypeError(
-            f"Lab got {len(functions)} functions but {len(fallbacks)} fallbacks: give one for each, or None."
+            f"Lab got {len(functions)} functions but {len(fallbacks)} fallbacks: give one for each,"
+            " or None."
         )
     return [Guard(*pair) for pair in zip(functions, fallbacks, strict=True)]
 
 
 def _check_names(draw: Callable, functions: int, controls: dict[str, Any]) -> None:
-    """Whether functions and controls fit what `draw` takes; raises TypeError with one clear sentence."""
+    """Whether functions and controls fit what `draw` takes; raises TypeError with one clear
+    sentence."""
     for name, control in controls.items():
         if not isinstance(control, Control):
             raise TypeError(
-                f"{name}={control!r} is not a control: use Slider, Choice, Toggle, Grid, Field, Pointer or Prompts."
+                f"{name}={control!r} is not a control: use Slider, Choice, Toggle, Grid, Field,"
+                " Pointer or Prompts."
             )
     parameters = list(inspect.signature(draw).parameters.values())
     drawer = f"{name_of(draw)}({', '.join(map(str, parameters))})"
     taken = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(taken) < functions:
-        raise TypeError(f"{drawer} must take the {functions} function(s) first, then the control values by name.")
+        raise TypeError(
+            f"{drawer} must take the {functions} function(s) first, then the control values by"
+            " name."
+        )
     open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters)
     wanted = {p.name: p for p in taken[functions:]}
     for name in controls:
         if name not in wanted and not open_ended:
-            raise TypeError(f"{drawer} takes no {name!r}: name its parameters after the functions like the controls.")
+            raise TypeError(
+                f"{drawer} takes no {name!r}: name its parameters after the functions like the"
+                " controls."
+            )
     for name, parameter in wanted.items():
         if name not in controls and parameter.default is parameter.empty:
-            raise TypeError(f"{drawer} needs a control for {name!r}: give Lab {name}=Slider(...) or another control.")
+            raise TypeError(
+                f"{drawer} needs a control for {name!r}: give Lab {name}=Slider(...) or another"
+                " control."
+            )
 
 
 def _as_scene(drawn: Any) -> Scene:

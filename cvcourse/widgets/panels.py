@@ -1,7 +1,7 @@
 """Panels of a picture: `image`, `curves`, `bars`, `text`, and the `Scene` that holds them.
 
-Everything is converted to colours, coordinates and tick labels here, once, so that the browser (lab.js) and paper
-(static.py) only put them down. Sizes are in CSS pixels.
+Everything is converted to colours, coordinates and tick labels here, once, so that the browser
+(lab.js) and paper (static.py) only put them down. Sizes are in CSS pixels.
 """
 
 import math
@@ -77,9 +77,17 @@ class Curves:
         return 320, 224
 
     def describe(self) -> dict[str, Any]:
-        lines = [line | {"x": line["x"].tobytes(), "y": line["y"].tobytes()} for line in self.series]
+        lines = [
+            line | {"x": line["x"].tobytes(), "y": line["y"].tobytes()} for line in self.series
+        ]
         marks = [list(mark) for mark in self.marks]
-        return {"title": self.title, "series": lines, "x": vars(self.x), "y": vars(self.y), "marks": marks}
+        return {
+            "title": self.title,
+            "series": lines,
+            "x": vars(self.x),
+            "y": vars(self.y),
+            "marks": marks,
+        }
 
 
 @dataclass(frozen=True)
@@ -141,15 +149,20 @@ class Scene:
         for panel in panels:
             if not isinstance(panel, Panel):
                 kind = type(panel).__name__
-                raise TypeError(f"A scene holds panels made by image, curves, bars or text, not a {kind}.")
+                raise TypeError(
+                    f"A scene holds panels made by image, curves, bars or text, not a {kind}."
+                )
         object.__setattr__(self, "panels", panels)
         object.__setattr__(self, "caption", caption)
 
     def sizes(self) -> list[tuple[int, int]]:
-        """(width, height) of each panel: the more panels, the smaller the images, and all images alike."""
+        """(width, height) of each panel: the more panels, the smaller the images, and all images
+        alike."""
         pictures = sum(isinstance(panel, Image | Curves | Bars) for panel in self.panels)
         side = {0: 300, 1: 300, 2: 260}.get(pictures, 220)
-        side = max([side, *(panel.side_for_numbers() for panel in self.panels if isinstance(panel, Image))])
+        side = max(
+            [side, *(panel.side_for_numbers() for panel in self.panels if isinstance(panel, Image))]
+        )
         return [panel.size(side) for panel in self.panels]
 
     def describe(self) -> dict[str, Any]:
@@ -176,22 +189,30 @@ def image(
 ) -> Image:
     """A picture panel.
 
-    picture: (H, W), (1, H, W), (3, H, W) or (H, W, 3), tensor or array; uint8, or floating point in [0, 1].
-    colours: "grey", "signed" (white at 0), "heat" or "labels" (class numbers; below 0 is transparent).
-    limits: values drawn as the first and the last colour. Without them: [0, 1] for floats that stay inside, else the
+    picture: (H, W), (1, H, W), (3, H, W) or (H, W, 3), tensor or array; uint8, or floating point in
+    [0, 1].
+    colours: "grey", "signed" (white at 0), "heat" or "labels" (class numbers; below 0 is
+    transparent).
+    limits: values drawn as the first and the last colour. Without them: [0, 1] for floats that stay
+    inside, else the
         smallest and largest value; symmetric around 0 for "signed".
     numbers: write each value in its pixel, when they are few enough to be read.
-    boxes: (row, column, height, width), in pixels, then optionally a text. points: (row, column), then optionally
+    boxes: (row, column, height, width), in pixels, then optionally a text. points: (row, column),
+    then optionally
         the number of a colour, then optionally a character to write on it.
     size: longest side on the screen, when the usual one does not suit.
     """
     values = to_image(picture)
     if colours not in ("grey", "signed", "heat", "labels"):
-        raise ValueError(f'image takes colours "grey", "signed", "heat" or "labels", not {colours!r}.')
+        raise ValueError(
+            f'image takes colours "grey", "signed", "heat" or "labels", not {colours!r}.'
+        )
     finite = np.isfinite(values)
     low, high = limits or _auto_limits(values, finite, colours)
     missing = int((~finite).sum())
-    remark = f"{values.shape[0]} × {values.shape[1]}" + (f" · {missing} not a number" if missing else "")
+    remark = f"{values.shape[0]} × {values.shape[1]}" + (
+        f" · {missing} not a number" if missing else ""
+    )
     return Image(
         rgba=_to_rgba(values, finite, colours, low, high),
         title=title,
@@ -216,8 +237,8 @@ def curves(
 ) -> Curves:
     """Lines over common axes.
 
-    series: name -> y, or name -> (x, y); each a one-dimensional tensor, array or list. A tuple of two is (x, y).
-    Values that are not finite leave a gap. marks: (x, y) places to dot.
+    series: name -> y, or name -> (x, y); each a one-dimensional tensor, array or list. A tuple of
+    two is (x, y). Values that are not finite leave a gap. marks: (x, y) places to dot.
     """
     lines = [_line(k, name, values) for k, (name, values) in enumerate(series.items())]
     marks = [(float(x), float(y)) for x, y in marks]
@@ -229,9 +250,14 @@ def curves(
 
 
 def bars(
-    values: Mapping[str, float], title: str = "", *, y_label: str = "", limits: tuple[float, float] | None = None
+    values: Mapping[str, float],
+    title: str = "",
+    *,
+    y_label: str = "",
+    limits: tuple[float, float] | None = None,
 ) -> Bars:
-    """Named numbers as bars from 0. limits: the range of the value axis; without them it always includes 0."""
+    """Named numbers as bars from 0. limits: the range of the value axis; without them it always
+    includes 0."""
     heights = [float(value) for value in values.values()]
     finite = [height for height in heights if math.isfinite(height)]
     low, high = limits or (min([0.0, *finite]), max([0.0, *finite]))
@@ -268,7 +294,9 @@ def to_image(picture: Any) -> np.ndarray:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or array.size == 0:
-        raise ValueError(f"image takes (H, W), (1, H, W), (3, H, W) or (H, W, 3), not shape {shape}.")
+        raise ValueError(
+            f"image takes (H, W), (1, H, W), (3, H, W) or (H, W, 3), not shape {shape}."
+        )
     return array
 
 
@@ -288,7 +316,9 @@ def say(value: float) -> str:
 def _said_alike(values: list[float]) -> list[str]:
     """Numbers in words, with as many decimals each as any of them needs."""
     said = [say(value) for value in values]
-    decimals = max((len(number.partition(".")[2]) for number in said if "e" not in number), default=0)
+    decimals = max(
+        (len(number.partition(".")[2]) for number in said if "e" not in number), default=0
+    )
     plain = not any("e" in number for number in said) and all(map(math.isfinite, values))
     return [f"{value:.{decimals}f}".replace("-", "−") for value in values] if plain else said
 
@@ -307,7 +337,9 @@ def _auto_limits(values: np.ndarray, finite: np.ndarray, name: str) -> tuple[flo
     return low, high if high > low else low + 1
 
 
-def _to_rgba(values: np.ndarray, finite: np.ndarray, name: str, low: float, high: float) -> np.ndarray:
+def _to_rgba(
+    values: np.ndarray, finite: np.ndarray, name: str, low: float, high: float
+) -> np.ndarray:
     """(H, W) or (H, W, 3) values to (H, W, 4) uint8."""
     rgba = np.full((*values.shape[:2], 4), 255, dtype=np.uint8)
     if name == "labels":
@@ -316,17 +348,22 @@ def _to_rgba(values: np.ndarray, finite: np.ndarray, name: str, low: float, high
         rgba[..., 3] = np.where(labels < 0, 0, 255)
         return rgba
     whole = finite.all()
-    unit = (values if whole else np.where(finite, values, low)).astype(np.result_type(values, np.float32)) - low
+    unit = (values if whole else np.where(finite, values, low)).astype(
+        np.result_type(values, np.float32)
+    ) - low
     unit /= high - low
     unit.clip(0, 1, out=unit)
     rgba[..., :3] = np.round(unit * 255) if values.ndim == 3 else colours.look_up(unit, name)
     if not whole:
-        rgba[~(finite if finite.ndim == 2 else finite.all(-1)), :3] = colours.to_rgb(colours.NOT_A_NUMBER)
+        rgba[~(finite if finite.ndim == 2 else finite.all(-1)), :3] = colours.to_rgb(
+            colours.NOT_A_NUMBER
+        )
     return rgba
 
 
 def _legend(values: np.ndarray, name: str, low: float, high: float) -> dict[str, Any] | None:
-    """What the colours mean; none for an ordinary picture, whose black and white need no telling."""
+    """What the colours mean; none for an ordinary picture, whose black and white need no
+    telling."""
     ordinary = name == "grey" and (low, high) in ((0, 1), (0, 255))
     if name == "labels" or ordinary or values.ndim == 3:
         return None
@@ -338,11 +375,14 @@ def _numbers(values: np.ndarray) -> list[list[str]] | None:
     if values.size > MOST_NUMBERS:
         return None
     zero = 1e-6 * np.abs(values[np.isfinite(values)].astype(float)).max(initial=0)
-    return [[say(0.0 if abs(value) <= zero else value) for value in map(float, row)] for row in values]
+    return [
+        [say(0.0 if abs(value) <= zero else value) for value in map(float, row)] for row in values
+    ]
 
 
 def _box(k: int, box: Sequence[Any]) -> dict[str, Any]:
-    """Box k of several has the colour of label k + 1; one alone has the colour that stands out most."""
+    """Box k of several has the colour of label k + 1; one alone has the colour that stands out
+    most."""
     row, column, height, width, *label = box
     at = [float(edge) for edge in (row, column, height, width)]
     return {"at": at, "label": str(label[0]) if label else "", "colour": colours.colour(k)}
@@ -351,7 +391,11 @@ def _box(k: int, box: Sequence[Any]) -> dict[str, Any]:
 def _point(point: Sequence[Any]) -> dict[str, Any]:
     row, column, *more = point
     said = str(more[1]) if len(more) > 1 else ""
-    return {"at": [float(row), float(column)], "colour": colours.colour(int(more[0]) if more else 1), "said": said}
+    return {
+        "at": [float(row), float(column)],
+        "colour": colours.colour(int(more[0]) if more else 1),
+        "said": said,
+    }
 
 
 def _averaged(rgba: np.ndarray) -> np.ndarray:
@@ -370,8 +414,17 @@ def _line(k: int, name: str, values: Any) -> dict[str, Any]:
     y = to_array(y).astype(np.float32)
     x = np.arange(len(y), dtype=np.float32) if x is None else to_array(x).astype(np.float32)
     if y.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f'curves: "{name}" needs x and y of one equal length, not shapes {x.shape} and {y.shape}.')
-    return {"name": name, "x": x, "y": y, "colour": colours.colour(k), "dash": colours.DASHES[k % len(colours.DASHES)]}
+        raise ValueError(
+            f'curves: "{name}" needs x and y of one equal length, not shapes {x.shape} and'
+            f" {y.shape}."
+        )
+    return {
+        "name": name,
+        "x": x,
+        "y": y,
+        "colour": colours.colour(k),
+        "dash": colours.DASHES[k % len(colours.DASHES)],
+    }
 
 
 def _span(values: np.ndarray, margin: float) -> tuple[float, float]:
@@ -396,7 +449,9 @@ def _ticks(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9) + (1 if abs(step / power - 2.5) < 1e-9 else 0))
+    decimals = max(
+        0, -math.floor(math.log10(step) + 1e-9) + (1 if abs(step / power - 2.5) < 1e-9 else 0)
+    )
     places = [k * step for k in range(first, last + 1)]
     if max(abs(low), abs(high)) >= 1e5 or decimals > 5:
         return [(place, f"{place:.3g}".replace("-", "−")) for place in places]

@@ -1,11 +1,13 @@
-"""A Jupyter server extension: a widget's new picture reaches the browser at once, and nothing gets in its way.
+"""A Jupyter server extension: a widget's new picture reaches the browser at once, and nothing gets
+in its way.
 
-Two things hold it back otherwise. Jupyter's server leaves Nagle's algorithm on, which waits until the browser has
-acknowledged the message before, and the browser's machine delays that by 40 ms. And for every move of a slider the
-kernel says "busy" first, whereupon JupyterLab redraws toolbar, status bar and tab while the picture waits.
+Two things hold it back otherwise. Jupyter's server leaves Nagle's algorithm on, which waits until
+the browser has acknowledged the message before, and the browser's machine delays that by 40 ms. And
+for every move of a slider the kernel says "busy" first, whereupon JupyterLab redraws toolbar,
+status bar and tab while the picture waits.
 
-jupyter_server_config.json, beside this file, switches the extension on from any `jupyter_server_config.d` folder of
-Jupyter's settings. Without it widgets work, only later.
+jupyter_server_config.json, beside this file, switches the extension on from any
+`jupyter_server_config.d` folder of Jupyter's settings. Without it widgets work, only later.
 """
 
 import asyncio
@@ -18,7 +20,8 @@ WORTH_SAYING_S = 0.2
 
 
 class PromptConnection(ZMQChannelsWebsocketConnection):
-    """A browser's connection to a kernel. Of a widget's message it says "busy" only when the answer takes long."""
+    """A browser's connection to a kernel. Of a widget's message it says "busy" only when the answer
+    takes long."""
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
@@ -34,11 +37,14 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
         return super().disconnect()
 
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
-        """Pass a message of the kernel's on; "busy" waits until it is worth saying, and "idle" makes it needless."""
+        """Pass a message of the kernel's on; "busy" waits until it is worth saying, and "idle"
+        makes it needless."""
         state, message = self.state_of_widget(outgoing_msg)
         if state == "busy":
             loop = asyncio.get_running_loop()
-            self.held[message] = loop.call_later(WORTH_SAYING_S, self.say_after_all, message, stream, outgoing_msg)
+            self.held[message] = loop.call_later(
+                WORTH_SAYING_S, self.say_after_all, message, stream, outgoing_msg
+            )
             return
         if state == "idle" and message in self.held:
             self.held.pop(message).cancel()
@@ -49,7 +55,8 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
         super().handle_outgoing_message(stream, outgoing_msg)
 
     def state_of_widget(self, outgoing_msg: list[Any]) -> tuple[str, str]:
-        """("busy" or "idle", id of the widget's message that the kernel works on); two empty texts for all else."""
+        """("busy" or "idle", id of the widget's message that the kernel works on); two empty texts
+        for all else."""
         topic = bytes(outgoing_msg[0])
         if not topic.endswith(b".status"):
             return "", ""
@@ -65,7 +72,8 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
-    """Called by jupyter_server when it starts. A connection class that somebody else has chosen stays."""
+    """Called by jupyter_server when it starts. A connection class that somebody else has chosen
+    stays."""
     settings = server.web_app.settings
     if settings["kernel_websocket_connection_class"] is ZMQChannelsWebsocketConnection:
         settings["kernel_websocket_connection_class"] = PromptConnection

@@ -11,8 +11,9 @@ _FOLDER = Path(__file__).parent
 class View(anywidget.AnyWidget):
     """Carries a lab to the browser and control values back.
 
-    spec: title, alt and controls, fixed. values: what the controls say, from either side. scene: what to draw, with
-    the values it was drawn for. When the kernel is slow ipywidgets keeps only the newest values: moves are coalesced.
+    spec: title, alt and controls, fixed. values: what the controls say, from either side. scene:
+    what to draw, with the values it was drawn for. When the kernel is slow ipywidgets keeps only
+    the newest values: moves are coalesced.
     """
 
     _esm = _FOLDER / "lab.js"

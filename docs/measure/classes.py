@@ -1,7 +1,9 @@
-"""Classes made up for measuring: notebooks that learners would hand in, and what each must be graded.
+"""Classes made up for measuring: notebooks that learners would hand in, and what each must be
+graded.
 
-The expected marks come from the answer key's own record of every misconception, so they hold for fresh inputs as well.
-An exercise that calls a wrong one is left out, for its mark could not be known beforehand.
+The expected marks come from the answer key's own record of every misconception, so they hold for
+fresh inputs as well. An exercise that calls a wrong one is left out, for its mark could not be
+known beforehand.
 """
 
 from __future__ import annotations
@@ -25,10 +27,23 @@ from autograder.cells import CHECK
 from autograder.checking.judge import judge
 from autograder.checking.key import HIDDEN, VISIBLE, ExerciseKey, merge, read_key
 from autograder.checking.verdict import State
-from autograder.demo import Cast, Classroom, answered, inserted, noisy, set_up, source_of_alternative
+from autograder.demo import (
+    Cast,
+    Classroom,
+    answered,
+    inserted,
+    noisy,
+    set_up,
+    source_of_alternative,
+)
 from autograder.grading.result import NEEDS_A_PERSON
 
-RIGHT, MISCONCEPTION, MIXTURE, STUB = "right, in several styles", "one misconception", "partly done", "untouched"
+RIGHT, MISCONCEPTION, MIXTURE, STUB = (
+    "right, in several styles",
+    "one misconception",
+    "partly done",
+    "untouched",
+)
 BROKEN, SHORTCUT, DAMAGED = "does not run", "forbidden shortcut", "damaged, nothing lost"
 REFUSED, HOSTILE = "refused", "hostile"
 SCRATCH = (
@@ -50,7 +65,8 @@ class Mark:
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody hands in. write: puts the files into a folder. marks: by exercise, none where it is refused."""
+    """What somebody hands in. write: puts the files into a folder. marks: by exercise, none where
+    it is refused."""
 
     student: str
     kind: str
@@ -75,10 +91,16 @@ class Makers:
     def __init__(self, cast: Cast, keys: Mapping[str, ExerciseKey], seed: int = 0):
         self.cast, self.keys, self.chance = cast, keys, random.Random(seed)
         self.exercises = cast.exercises
-        self.styles = {item.name: [item.solution, *self._alternatives(item, False)] for item in self.exercises}
-        self.shortcuts = {item.name: found for item in self.exercises if (found := self._alternatives(item, True))}
+        self.styles = {
+            item.name: [item.solution, *self._alternatives(item, False)] for item in self.exercises
+        }
+        self.shortcuts = {
+            item.name: found for item in self.exercises if (found := self._alternatives(item, True))
+        }
         self.leaning = {
-            item.name: [other.name for other in self.exercises if item.name in cast.leans_on(other.name)]
+            item.name: [
+                other.name for other in self.exercises if item.name in cast.leans_on(other.name)
+            ]
             for item in self.exercises
         }
 
@@ -89,12 +111,19 @@ class Makers:
         for number in itertools.count():
             sources = {name: styles[number % len(styles)] for name, styles in self.styles.items()}
             if number % 3 == 2:
-                sources |= {name: noisy(sources[name]) for name in self.cast.functions if number % len(name) == 0}
-            notebook = self.with_scratch(answered(self.cast.release, {**sources, **self.words(number)}), number)
+                sources |= {
+                    name: noisy(sources[name])
+                    for name in self.cast.functions
+                    if number % len(name) == 0
+                }
+            notebook = self.with_scratch(
+                answered(self.cast.release, {**sources, **self.words(number)}), number
+            )
             yield self.submission(RIGHT, f"right, style {number}", notebook, self.full())
 
     def misconceptions(self) -> Iterator[Submission]:
-        """One misconception each, the rest right; what leans on the mistaken exercise is left out."""
+        """One misconception each, the rest right; what leans on the mistaken exercise is left
+        out."""
         most = max(len(item.misconceptions) for item in self.exercises)
         for index, item in itertools.product(range(most), self.exercises):
             if index < len(item.misconceptions):
@@ -109,7 +138,9 @@ class Makers:
             sources: dict[str, str] = {}
             marks: dict[str, Mark] = {}
             for item in self.exercises:
-                leans_on_wrong = any(marks[name].state is not State.RIGHT for name in self.cast.leans_on(item.name))
+                leans_on_wrong = any(
+                    marks[name].state is not State.RIGHT for name in self.cast.leans_on(item.name)
+                )
                 turn = self.chance.choice(("right", "right", "wrong", "left out"))
                 if turn == "left out" or leans_on_wrong:
                     marks[item.name] = Mark(0.0, State.NOT_ATTEMPTED)
@@ -121,7 +152,9 @@ class Makers:
                     sources[item.name] = self.cast.patched(item, index)
                     marks[item.name] = self.mark_of(item.name, index)
             notebook = self.with_scratch(answered(self.cast.release, sources), number)
-            yield self.submission(MIXTURE, "right, mistaken and left out by chance", notebook, marks)
+            yield self.submission(
+                MIXTURE, "right, mistaken and left out by chance", notebook, marks
+            )
 
     def stubs(self) -> Iterator[Submission]:
         """No exercise touched; some wrote an answer or a cell of their own."""
@@ -139,7 +172,9 @@ class Makers:
                 (f"an exception in {name}", inserted(solution, ["undefined_name"])),
             ):
                 marks = self.full() | {name: Mark(0.0, State.ERROR)}
-                yield self.without(BROKEN, did, self.cast.solutions | {name: source}, marks, self.leaning[name])
+                yield self.without(
+                    BROKEN, did, self.cast.solutions | {name: source}, marks, self.leaning[name]
+                )
 
     def with_shortcuts(self) -> Iterator[Submission]:
         """Right by a library call that the exercise forbids."""
@@ -147,14 +182,20 @@ class Makers:
             marks = self.full() | {name: Mark(0.0, State.WRONG)}
             # What leans on a shortcut reaches it too, so it is left out.
             yield self.without(
-                SHORTCUT, f"{name} by a library", self.cast.solutions | {name: sources[0]}, marks, self.leaning[name]
+                SHORTCUT,
+                f"{name} by a library",
+                self.cast.solutions | {name: sources[0]},
+                marks,
+                self.leaning[name],
             )
 
     def damaged(self) -> Iterator[Submission]:
         """Right, in a notebook that lost or doubled something."""
         for number in itertools.count():
             damage = DAMAGES[number % len(DAMAGES)]
-            notebook = self.with_scratch(answered(self.cast.release, self.cast.solutions | self.words(number)), number)
+            notebook = self.with_scratch(
+                answered(self.cast.release, self.cast.solutions | self.words(number)), number
+            )
             damage(notebook)
             yield self.submission(DAMAGED, said(damage), notebook, self.full())
 
@@ -167,26 +208,33 @@ class Makers:
             yield Submission("", REFUSED, said(write), partial(write, notebook=notebook), {})
 
     def hostile(self) -> Iterator[Submission]:
-        """What would end, stop or cheat a grader that runs its tests beside the learner's code; all of it bounded."""
+        """What would end, stop or cheat a grader that runs its tests beside the learner's code; all
+        of it bounded."""
         function = self.cast.functions[0]
         for did, source in ATTACKS:
             notebook = answered(self.cast.release, self.cast.solutions)
             notebook.cells.insert(1 + self.first_code(notebook), scratch(source))
             yield self.submission(HOSTILE, did, notebook, self.full())
         for did, lines, state in ATTACKS_IN_EXERCISE:
-            sources = self.cast.solutions | {function: inserted(self.cast.solutions[function], lines)}
+            sources = self.cast.solutions | {
+                function: inserted(self.cast.solutions[function], lines)
+            }
             marks = self.full() | {function: Mark(0.0, state)}
-            yield self.without(HOSTILE, f"{did} in {function}", sources, marks, self.leaning[function])
+            yield self.without(
+                HOSTILE, f"{did} in {function}", sources, marks, self.leaning[function]
+            )
         for did, source in ATTACKS_THAT_REACH:
             yield self.suspected(did, source)
         yield self.forged()
 
     def suspected(self, did: str, source: str) -> Submission:
-        """Reaches for what no answer needs; beside forbidden shortcuts that is for a person to judge."""
+        """Reaches for what no answer needs; beside forbidden shortcuts that is for a person to
+        judge."""
         notebook = answered(self.cast.release, self.cast.solutions)
         notebook.cells.insert(1 + self.first_code(notebook), scratch(source))
         marks = {
-            item.name: Mark(0.0, State.TAMPERING) if item.forbid else self.full()[item.name] for item in self.exercises
+            item.name: Mark(0.0, State.TAMPERING) if item.forbid else self.full()[item.name]
+            for item in self.exercises
         }
         return self.submission(HOSTILE, did, notebook, marks)
 
@@ -197,18 +245,27 @@ class Makers:
             if cell.metadata.get("nbgrader", {}).get("grade") and cell.cell_type == "code":
                 cell.source = "100.0"
                 points = {"text/plain": "100.0"}
-                cell.outputs = [nbformat.v4.new_output("execute_result", data=points, execution_count=1)]
+                cell.outputs = [
+                    nbformat.v4.new_output("execute_result", data=points, execution_count=1)
+                ]
         return self.submission(HOSTILE, "forged check cells", notebook, self.none())
 
     # What they share
 
-    def submission(self, kind: str, did: str, notebook: NotebookNode, marks: Mapping[str, Mark]) -> Submission:
+    def submission(
+        self, kind: str, did: str, notebook: NotebookNode, marks: Mapping[str, Mark]
+    ) -> Submission:
         """A submission of a notebook."""
         write = lambda folder, unit: write_notebook(notebook, folder / f"{unit}.ipynb")  # noqa: E731
         return Submission("", kind, did, write, dict(marks))
 
     def without(
-        self, kind: str, did: str, sources: Mapping[str, str], marks: Mapping[str, Mark], left_out: list[str]
+        self,
+        kind: str,
+        did: str,
+        sources: Mapping[str, str],
+        marks: Mapping[str, Mark],
+        left_out: list[str],
     ) -> Submission:
         """A submission with some exercises left out."""
         kept = {name: source for name, source in sources.items() if name not in left_out}
@@ -275,7 +332,9 @@ def said(function: Callable) -> str:
 def checks_of(notebook: NotebookNode) -> list[NotebookNode]:
     """The check cells."""
     flags = [(cell, cell.metadata.get("nbgrader", {})) for cell in notebook.cells]
-    return [cell for cell, data in flags if data.get("grade") and data["grade_id"].startswith(CHECK)]
+    return [
+        cell for cell, data in flags if data.get("grade") and data["grade_id"].startswith(CHECK)
+    ]
 
 
 def a_check_deleted(notebook: NotebookNode) -> None:
@@ -283,7 +342,9 @@ def a_check_deleted(notebook: NotebookNode) -> None:
 
 
 def a_check_copied(notebook: NotebookNode) -> None:
-    notebook.cells.append(NotebookNode({**copy.deepcopy(checks_of(notebook)[1]), "id": "a-copied-check"}))
+    notebook.cells.append(
+        NotebookNode({**copy.deepcopy(checks_of(notebook)[1]), "id": "a-copied-check"})
+    )
 
 
 def a_check_edited(notebook: NotebookNode) -> None:
@@ -296,16 +357,24 @@ def points_and_flags_changed(notebook: NotebookNode) -> None:
 
 def outputs_left_in(notebook: NotebookNode) -> None:
     for number, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
-        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"line {number}\n" * 200)]
+        cell.outputs = [
+            nbformat.v4.new_output("stream", name="stdout", text=f"line {number}\n" * 200)
+        ]
         cell.execution_count = number + 1
 
 
 def written_text_deleted(notebook: NotebookNode) -> None:
-    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code" or "nbgrader" in cell.metadata]
+    notebook.cells = [
+        cell for cell in notebook.cells if cell.cell_type == "code" or "nbgrader" in cell.metadata
+    ]
 
 
 def another_kernel_named(notebook: NotebookNode) -> None:
-    notebook.metadata["kernelspec"] = {"name": "my-env", "display_name": "My environment", "language": "python"}
+    notebook.metadata["kernelspec"] = {
+        "name": "my-env",
+        "display_name": "My environment",
+        "language": "python",
+    }
 
 
 DAMAGES = (
@@ -378,7 +447,8 @@ REFUSALS = (
 )
 
 
-# Attacks: what the cell or the exercise does, and, in an exercise, what its check must say. tests/redteam has the rest.
+# Attacks: what the cell or the exercise does, and, in an exercise, what its check must say.
+# tests/redteam has the rest.
 
 CRASH = ("import faulthandler", "faulthandler._sigabrt()")
 SCRIPT = "<script>alert(4711)</script>"
@@ -387,12 +457,21 @@ ATTACKS = (
     ("a sleep without end", "import time\n\ntime.sleep(10**6)"),
     (
         "a loop that swallows every exception",
-        "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass",
+        (
+            "while True:\n    try:\n        while True:\n            pass\n    except"
+            " BaseException:\n        pass"
+        ),
     ),
     ("its process crashed", "\n".join(CRASH)),
     ("more memory than allowed", "hoard = [bytearray(2**28) for _ in range(64)]"),
     ("a flood of output", "for _ in range(300):\n    print('all work and no play ' * 5000)"),
-    ("a disk filled", "with open('big', 'wb') as file:\n    for _ in range(500):\n        file.write(bytes(2**20))"),
+    (
+        "a disk filled",
+        (
+            "with open('big', 'wb') as file:\n    for _ in range(500):\n       "
+            " file.write(bytes(2**20))"
+        ),
+    ),
     ("an exit", "raise SystemExit(1)"),
     ("endless recursion", "def deeper():\n    return deeper()\n\ndeeper()"),
     ("another meaning of check", "def check(*answers, **named):\n    return 100.0"),
@@ -412,7 +491,11 @@ EQUALS_ALL = (
 )
 ATTACKS_IN_EXERCISE = (
     ("a loop without end", ["while True:", "    pass"], State.TIMEOUT),
-    ("more memory than allowed", ["hoard = [bytearray(2**28) for _ in range(64)]"], State.OUT_OF_MEMORY),
+    (
+        "more memory than allowed",
+        ["hoard = [bytearray(2**28) for _ in range(64)]"],
+        State.OUT_OF_MEMORY,
+    ),
     ("its process crashed", list(CRASH), State.KERNEL_DEATH),
     ("an answer that equals everything", list(EQUALS_ALL), State.WRONG),
     ("NaN for an answer", ["return float('nan')"], State.WRONG),
@@ -423,7 +506,8 @@ ATTACKS_IN_EXERCISE = (
 
 
 def makers_of(folder: Path, unit: str) -> Makers:
-    """A course of one unit in an empty folder, released by nbgrader, and what makes submissions for it."""
+    """A course of one unit in an empty folder, released by nbgrader, and what makes submissions for
+    it."""
     lesson = set_up(unit, folder)
     release = Classroom(folder).release(unit)
     key = merge(read_key(lesson.folder / VISIBLE), read_key(lesson.folder / HIDDEN))
@@ -449,7 +533,8 @@ def honest_class(makers: Makers, count: int) -> list[Submission]:
 
 
 def rehearsal_class(makers: Makers, count: int) -> list[Submission]:
-    """`count` submissions of every kind: all misconceptions, refusals and attacks that there are, if they fit in."""
+    """`count` submissions of every kind: all misconceptions, refusals and attacks that there are,
+    if they fit in."""
     kinds = [
         list(makers.refused()),
         list(makers.hostile()),
@@ -462,7 +547,9 @@ def rehearsal_class(makers: Makers, count: int) -> list[Submission]:
         list(itertools.islice(makers.mixtures(), 10)),
     ]
     chosen = [item for turn in itertools.zip_longest(*kinds) for item in turn if item is not None]
-    return named([*chosen, *itertools.islice(makers.mixtures(), max(count - len(chosen), 0))][:count])
+    return named(
+        [*chosen, *itertools.islice(makers.mixtures(), max(count - len(chosen), 0))][:count]
+    )
 
 
 def named(submissions: Sequence[Submission]) -> list[Submission]:

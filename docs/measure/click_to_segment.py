@@ -1,7 +1,9 @@
-"""Record the click-to-segment widget at work for the README: `python docs/measure/click_to_segment.py`.
+"""Record the click-to-segment widget at work for the README: `python
+docs/measure/click_to_segment.py`.
 
-Runs the widget of unit 15 in JupyterLab and a headless Chromium, with the weights that come with the unit, clicks as
-somebody would, photographs each step, and joins the photographs to docs/pictures/click_to_segment.gif.
+Runs the widget of unit 15 in JupyterLab and a headless Chromium, with the weights that come with
+the unit, clicks as somebody would, photographs each step, and joins the photographs to
+docs/pictures/click_to_segment.gif.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ FILE = ROOT / "docs" / "pictures" / "click_to_segment.gif"
 WIDTH, COLOURS = 760, 96
 BRIEF, LONG = 500, 1500  # milliseconds that a photograph stays
 
-# What is done, and what is said of it: ("click" or "negative", down, across), ("box", two corners) in shares of the
-# picture, ("candidate", number), ("press", a button), ("choose", control, option), ("toggle", control).
+# What is done, and what is said of it: ("click" or "negative", down, across), ("box", two corners)
+# in shares of the picture, ("candidate", number), ("press", a button), ("choose", control, option),
+# ("toggle", control).
 STEPS = [
     ("press", "reset"),
     ("click", 0.44, 0.70),
@@ -49,17 +52,24 @@ STEPS = [
 def main() -> None:
     """Write the animated picture."""
     if not (ROOT / "course" / UNIT / "provided.safetensors").exists():
-        raise SystemExit("There are no provided weights to show: python docs/measure/prompts.py --only provided")
+        raise SystemExit(
+            "There are no provided weights to show: python docs/measure/prompts.py --only provided"
+        )
     lesson = ROOT / "solutions" / UNIT / f"{UNIT}.py"
     widgets = [harness.notebook_for(widget) for widget in harness.widget_cells(lesson)]
     notebook = next(notebook for notebook in widgets if "Prompts(" in notebook.cells[-1].source)
-    with tempfile.TemporaryDirectory() as temporary, harness.jupyter_lab(Path(temporary)) as address:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        harness.jupyter_lab(Path(temporary)) as address,
+    ):
         work = Path(temporary) / "work" / UNIT
         shutil.copytree(ROOT / "course" / UNIT, work)
         nbformat.write(notebook, work / "widget.ipynb")
         with sync_playwright() as playwright:
             path = harness.find_chromium()
-            browser = playwright.chromium.launch(executable_path=path, args=harness.CHROMIUM_ARGUMENTS)
+            browser = playwright.chromium.launch(
+                executable_path=path, args=harness.CHROMIUM_ARGUMENTS
+            )
             page = browser.new_page(viewport={"width": 1300, "height": 1000}, device_scale_factor=1)
             harness.run_notebook(page, address, f"{UNIT}/widget.ipynb")
             frames = record(page)
@@ -69,7 +79,8 @@ def main() -> None:
 
 
 def record(page: Any) -> list[tuple[Image.Image, int]]:
-    """Photographs of the lab with the time each stays, two for each step: the pointer's way, and what comes of it."""
+    """Photographs of the lab with the time each stays, two for each step: the pointer's way, and
+    what comes of it."""
     lab = harness.labs(page).first
     lab.scroll_into_view_if_needed()
     frames = []
@@ -118,12 +129,15 @@ def act(page: Any, lab: Any, kind: str, *given: Any) -> tuple[float, float] | No
 
 
 def photograph(lab: Any, pointer: tuple[float, float] | None) -> Image.Image:
-    """The lab as it is, with an arrow where the pointer is: a photograph of a page does not show it."""
+    """The lab as it is, with an arrow where the pointer is: a photograph of a page does not show
+    it."""
     picture = Image.open(io.BytesIO(lab.screenshot())).convert("RGB")
     if pointer:
         x, y = pointer
         arrow = [(0, 0), (0, 17), (4, 13), (7, 20), (10, 19), (7, 12), (12, 12)]
-        ImageDraw.Draw(picture).polygon([(x + dx, y + dy) for dx, dy in arrow], fill="black", outline="white")
+        ImageDraw.Draw(picture).polygon(
+            [(x + dx, y + dy) for dx, dy in arrow], fill="black", outline="white"
+        )
     return picture
 
 
@@ -131,14 +145,18 @@ def trimmed(frames: list[tuple[Image.Image, int]]) -> list[tuple[Image.Image, in
     """Photographs without the empty right of the lab, of one width."""
     right = 0
     for picture, _ in frames:
-        inner = picture.crop((4, 4, picture.width - 4, picture.height - 4))  # the lab has a thin border
+        inner = picture.crop(
+            (4, 4, picture.width - 4, picture.height - 4)
+        )  # the lab has a thin border
         ground = Image.new("RGB", inner.size, inner.getpixel((inner.width - 1, inner.height - 1)))
         right = max(right, ImageChops.difference(inner, ground).getbbox()[2])
     small = []
     for picture, time in frames:
         picture = picture.crop((0, 0, min(picture.width, right + 24), picture.height))
         scale = WIDTH / picture.width
-        small.append((picture.resize((WIDTH, round(picture.height * scale)), Image.Resampling.LANCZOS), time))
+        small.append(
+            (picture.resize((WIDTH, round(picture.height * scale)), Image.Resampling.LANCZOS), time)
+        )
     return small
 
 
@@ -155,7 +173,9 @@ def save(frames: list[tuple[Image.Image, int]]) -> None:
     flat = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     FILE.parent.mkdir(parents=True, exist_ok=True)
     durations = [milliseconds for _, milliseconds in frames]
-    flat[0].save(FILE, save_all=True, append_images=flat[1:], duration=durations, loop=0, optimize=True)
+    flat[0].save(
+        FILE, save_all=True, append_images=flat[1:], duration=durations, loop=0, optimize=True
+    )
 
 
 if __name__ == "__main__":

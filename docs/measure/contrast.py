@@ -1,11 +1,13 @@
-"""Contrastive learning on creatures, three seeds an arm; writes solutions/08_simclr/recorded.json and docs/figures.md.
+"""Contrastive learning on creatures, three seeds an arm; writes solutions/08_simclr/recorded.json
+and docs/figures.md.
 
-`python docs/measure/contrast.py` takes an hour on one core that has no bfloat16. `--resume FILE` notes each finished
-arm in a file, and a run that was stopped goes on with those that are not in it. `--only NAME` runs one arm and keeps
-the others as they were recorded; `--dry` leaves both files as they are; `--steps N` shortens every arm.
-Functions and settings are those of unit 08_simclr's lesson in the cpu budget, on the same 8192 training and 2000 test
-pictures. Settings were chosen on another thousand (seed 1). The test pictures (seed 2) chose nothing but the steps of
-fine-tuning: 300 lost to 600 from scratch on one seed at 1 %, so both have 600.
+`python docs/measure/contrast.py` takes an hour on one core that has no bfloat16. `--resume FILE`
+notes each finished arm in a file, and a run that was stopped goes on with those that are not in it.
+`--only NAME` runs one arm and keeps the others as they were recorded; `--dry` leaves both files as
+they are; `--steps N` shortens every arm. Functions and settings are those of unit 08_simclr's
+lesson in the cpu budget, on the same 8192 training and 2000 test pictures. Settings were chosen on
+another thousand (seed 1). The test pictures (seed 2) chose nothing but the steps of fine-tuning:
+300 lost to 600 from scratch on one seed at 1 %, so both have 600.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="leave the files as they are")
     parser.add_argument("--only", metavar="NAME", help="one arm")
     parser.add_argument("--steps", type=int, help="steps of every arm")
-    parser.add_argument("--resume", metavar="FILE", type=Path, help="where finished arms are noted, one a line")
+    parser.add_argument(
+        "--resume", metavar="FILE", type=Path, help="where finished arms are noted, one a line"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     names = [arguments.only] if arguments.only else ["pixels", "untrained", "supervised", *ARMS]
@@ -103,7 +107,9 @@ def main() -> None:
     if "cut and dyed" in rows:
         rows[AGAIN] = rows["cut and dyed"] | {"group": "settings"}
     if not arguments.dry:
-        FILE.write_text(json.dumps({"about": about(), "seeds": SEEDS, "rows": ordered(rows)}, indent=1) + "\n")
+        FILE.write_text(
+            json.dumps({"about": about(), "seeds": SEEDS, "rows": ordered(rows)}, indent=1) + "\n"
+        )
         write_block(BLOCK, block(rows))
 
 
@@ -193,7 +199,8 @@ def contrastive(model: nn.Module, augment: Callable, arm: Arm, seed: int, steps:
 
 
 def supervised(count: int, seed: int, steps: int, encoder: nn.Module | None = None) -> float:
-    """Test accuracy of an encoder, fresh or a copy of the one given, trained on the first `count` labels alone."""
+    """Test accuracy of an encoder, fresh or a copy of the one given, trained on the first `count`
+    labels alone."""
     train, test = sets()
     torch.manual_seed(seed)
     model = nn.Sequential(copy.deepcopy(encoder) or unit.make_encoder(), nn.Linear(64, 8))
@@ -215,13 +222,18 @@ def supervised(count: int, seed: int, steps: int, encoder: nn.Module | None = No
 
 def ordered(rows: dict) -> dict:
     """Rows with the base arm in front of the settings that differ from it."""
-    names = sorted(rows, key=lambda name: (rows[name].get("group", ""), name != AGAIN, list(rows).index(name)))
+    names = sorted(
+        rows, key=lambda name: (rows[name].get("group", ""), name != AGAIN, list(rows).index(name))
+    )
     return {name: rows[name] for name in names}
 
 
 def about() -> str:
     """One line that says where the numbers come from."""
-    return f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds {', '.join(map(str, SEEDS))}"
+    return (
+        f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds"
+        f" {', '.join(map(str, SEEDS))}"
+    )
 
 
 def block(rows: dict) -> str:
@@ -232,11 +244,11 @@ def block(rows: dict) -> str:
         if name != AGAIN
     ]
     return (
-        f"## Contrastive learning\n\n{about()}. Creatures of 32x32, 8192 for training, 2000 for testing; test "
-        f"accuracies. SimCLR, with a head and without: {STEPS} steps of {BATCH}; other arms without labels {SHORT} "
-        f"steps of {BATCH}, or as many pictures; temperature {TEMPERATURE} unless named. supervised: {SHORT} steps on "
-        f"these labels alone, no probe; fine-tuned: the same from SimCLR's weights.\n\n"
-        + table(("arm", *COLUMNS.values()), body)
+        f"## Contrastive learning\n\n{about()}. Creatures of 32x32, 8192 for training, 2000 for"
+        f" testing; test accuracies. SimCLR, with a head and without: {STEPS} steps of {BATCH};"
+        f" other arms without labels {SHORT} steps of {BATCH}, or as many pictures; temperature"
+        f" {TEMPERATURE} unless named. supervised: {SHORT} steps on these labels alone, no probe;"
+        " fine-tuned: the same from SimCLR's weights.\n\n" + table(("arm", *COLUMNS.values()), body)
     )
 
 

@@ -1,13 +1,15 @@
-"""One whole turn of the data engine, trained and tested; writes into 15_sam's recorded.json and docs/figures.md.
+"""One whole turn of the data engine, trained and tested; writes into 15_sam's recorded.json and
+docs/figures.md.
 
-`python docs/measure/data_engine.py` takes about forty minutes on one core. `--seeds N ...` runs some seeds, `--more`
-keeps those that are recorded. `--dry` leaves the files as they are, and so does `--steps N`, which shortens training.
+`python docs/measure/data_engine.py` takes about forty minutes on one core. `--seeds N ...` runs
+some seeds, `--more` keeps those that are recorded. `--dry` leaves the files as they are, and so
+does `--steps N`, which shortens training.
 
-A network learns from few scenes in which people drew every object ("before"). It labels many others by
-`data_engine_step`, where a person adds one object a scene. Then training goes on for as many steps again, from the same
-weights, on four sets: the few scenes alone; these and what the person would draw in the others without the network;
-these and the engine's labels; these and the others with every object drawn. All are tested on the scenes of prompts.py
-that chose nothing.
+A network learns from few scenes in which people drew every object ("before"). It labels many others
+by `data_engine_step`, where a person adds one object a scene. Then training goes on for as many
+steps again, from the same weights, on four sets: the few scenes alone; these and what the person
+would draw in the others without the network; these and the engine's labels; these and the others
+with every object drawn. All are tested on the scenes of prompts.py that chose nothing.
 """
 
 from __future__ import annotations
@@ -31,8 +33,23 @@ NAME, BLOCK, COMMAND = "data engine", "data-engine", "python docs/measure/data_e
 SEEDS = (0, 1, 2)
 STEPS, FEW, MANY = 800, 300, 1500
 BUDGET, CONFIDENT = 1, 0.6
-COLUMNS = ("click 1", "click 2", "click 3", "best", "box", "recall at 0.5", "recall at 0.75", "precision at 0.5")
-ARMS = ("before", "few scenes again", "and by hand alone", "and the engine's labels", "and every object drawn")
+COLUMNS = (
+    "click 1",
+    "click 2",
+    "click 3",
+    "best",
+    "box",
+    "recall at 0.5",
+    "recall at 0.75",
+    "precision at 0.5",
+)
+ARMS = (
+    "before",
+    "few scenes again",
+    "and by hand alone",
+    "and the engine's labels",
+    "and every object drawn",
+)
 
 
 def main() -> None:
@@ -69,7 +86,10 @@ def turn(seed: int, steps: int) -> dict[str, dict[str, float]]:
     learn(before, few, steps, seed, quiet=True)
     engines, persons, value = labelled(before, many)
     sets = {"few scenes again": few, "and by hand alone": joined(few, persons)}
-    sets |= {"and the engine's labels": joined(few, engines), "and every object drawn": joined(few, many)}
+    sets |= {
+        "and the engine's labels": joined(few, engines),
+        "and every object drawn": joined(few, many),
+    }
     found = {"before": numbers_of(before), "labels": value}
     for name, scenes in sets.items():
         after = copy.deepcopy(before)
@@ -84,8 +104,11 @@ def numbers_of(sam: models.Sam) -> dict[str, float]:
     return {column: found[column] for column in COLUMNS}
 
 
-def labelled(sam: models.Sam, scenes: NestedScenes) -> tuple[NestedScenes, NestedScenes, dict[str, float]]:
-    """Scenes with the engine's labels, those with what a person draws without it, and what the labels are worth.
+def labelled(
+    sam: models.Sam, scenes: NestedScenes
+) -> tuple[NestedScenes, NestedScenes, dict[str, float]]:
+    """Scenes with the engine's labels, those with what a person draws without it, and what the
+    labels are worth.
 
     A scene without any label is left out, since nothing can be asked about it.
     """
@@ -125,7 +148,8 @@ def worth(counts: Counter, scenes: int) -> dict[str, float]:
 
 
 def in_layers(masks: Tensor) -> Tensor:
-    """Masks (L, H, W) as three maps of numbers (3, H, W) uint8: each goes to the map where it covers least of others.
+    """Masks (L, H, W) as three maps of numbers (3, H, W) uint8: each goes to the map where it
+    covers least of others.
 
     The smallest come last, so that none is lost below a larger one.
     """
@@ -138,20 +162,27 @@ def in_layers(masks: Tensor) -> Tensor:
 
 def joined(one: NestedScenes, other: NestedScenes) -> NestedScenes:
     """All scenes of both."""
-    return NestedScenes(torch.cat([one.images, other.images]), torch.cat([one.levels, other.levels]))
+    return NestedScenes(
+        torch.cat([one.images, other.images]), torch.cat([one.levels, other.levels])
+    )
 
 
 def block(found: dict) -> str:
     """The figures as Markdown."""
     labels = "; ".join(
-        f"{name} {' / '.join(f'{value:.2f}' for value in values)}" for name, values in found["labels"].items()
+        f"{name} {' / '.join(f'{value:.2f}' for value in values)}"
+        for name, values in found["labels"].items()
     )
     return (
-        f"## A turn of the data engine\n\n`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds "
-        f"{', '.join(map(str, found['seeds']))}. {FEW} scenes with every object drawn, {MANY} others; {STEPS} steps, "
-        f"and as many again. Budget: {BUDGET} object a scene; the network's masks count from a score of {CONFIDENT}. "
-        f"Mean IoU and recall as under Promptable segmentation.\n\nLabels: {labels}.\n\n"
-        + table(("network", *COLUMNS), [(name, *(said(found[name][column]) for column in COLUMNS)) for name in ARMS])
+        f"## A turn of the data engine\n\n`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()},"
+        f" one thread; seeds {', '.join(map(str, found['seeds']))}. {FEW} scenes with every object"
+        f" drawn, {MANY} others; {STEPS} steps, and as many again. Budget: {BUDGET} object a scene;"
+        f" the network's masks count from a score of {CONFIDENT}. Mean IoU and recall as under"
+        f" Promptable segmentation.\n\nLabels: {labels}.\n\n"
+        + table(
+            ("network", *COLUMNS),
+            [(name, *(said(found[name][column]) for column in COLUMNS)) for name in ARMS],
+        )
     )
 
 

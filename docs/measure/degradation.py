@@ -1,7 +1,9 @@
-"""Plain and residual nets of 20 and 56 layers on real digits, three seeds; writes its block of docs/figures.md.
+"""Plain and residual nets of 20 and 56 layers on real digits, three seeds; writes its block of
+docs/figures.md.
 
-`python docs/measure/degradation.py`; `--dry` leaves the page as it is. The nets and settings are those of unit
-04_resnet's training cell in the cpu budget: widths 8, 16, 32 on scikit-learn's 8x8 digits, 150 steps.
+`python docs/measure/degradation.py`; `--dry` leaves the page as it is. The nets and settings are
+those of unit 04_resnet's training cell in the cpu budget: widths 8, 16, 32 on scikit-learn's 8x8
+digits, 150 steps.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from cvcourse.training import accuracy, fit, sgd, warmup_cosine
 BLOCK, COMMAND = "degradation", "python docs/measure/degradation.py"
 SEEDS, STEPS, WIDTHS = (0, 1, 2), 150, (8, 16, 32)
 LAST, LONG = 15, 600
-"""Steps at the end whose mean loss is reported, since one batch's loss is noisy; steps of the long run."""
+"""Steps at the end whose mean loss is reported, since one batch's loss is noisy; steps of the long
+run."""
 
 
 def main() -> None:
@@ -54,10 +57,13 @@ def row(name: str, depth: int, **settings: bool | int) -> tuple[str, ...]:
 def trained(
     depth: int, seed: int, skip: bool, zero_last_gamma: bool = False, steps: int = STEPS
 ) -> tuple[float, float, float, float]:
-    """(loss of the last steps, accuracy on training and on test images, processor seconds) of one net."""
+    """(loss of the last steps, accuracy on training and on test images, processor seconds) of one
+    net."""
     images, labels, test_images, test_labels = digits()
     torch.manual_seed(seed)
-    net = initialise(ResNet(((depth - 2) // 6,) * 3, WIDTHS, in_channels=1, skip=skip), zero_last_gamma)
+    net = initialise(
+        ResNet(((depth - 2) // 6,) * 3, WIDTHS, in_channels=1, skip=skip), zero_last_gamma
+    )
     start = time.process_time()
     run = fit(
         net,
@@ -81,11 +87,17 @@ def said(values: Iterable[float]) -> str:
 
 def block(rows: list[tuple[str, ...]]) -> str:
     """The figures as Markdown."""
-    names = ("net", f"loss, mean of the last {LAST} steps", "training accuracy", "test accuracy", "CPU time of one")
+    names = (
+        "net",
+        f"loss, mean of the last {LAST} steps",
+        "training accuracy",
+        "test accuracy",
+        "CPU time of one",
+    )
     return (
-        f"## Degradation\n\n`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread. Seeds "
-        f"{', '.join(map(str, SEEDS))}; {STEPS} steps of 64 digits, SGD 0.9, rate 0.1, warm-up and cosine.\n\n"
-        + table(names, rows)
+        f"## Degradation\n\n`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread."
+        f" Seeds {', '.join(map(str, SEEDS))}; {STEPS} steps of 64 digits, SGD 0.9, rate 0.1,"
+        " warm-up and cosine.\n\n" + table(names, rows)
     )
 
 

@@ -1,10 +1,12 @@
-"""Self-distillation on camouflage, three seeds an arm; writes what unit 09_dino shows beside the learner's own run.
+"""Self-distillation on camouflage, three seeds an arm; writes what unit 09_dino shows beside the
+learner's own run.
 
-`python docs/measure/distillation.py` takes half an hour on one core. It writes solutions/09_dino/recorded.json and
-collapse.safetensors (logits of the collapse lab's arms), and a block of docs/figures.md. `--only NAME` runs one arm and
-keeps the others as they were recorded; `--dry` leaves all files as they are; `--steps N` shortens every arm.
-Functions and settings are those of the lesson in the cpu budget, on the same 8192 training and 2000 test pictures.
-Settings were chosen on another 500 (seed 1); the test pictures (seed 2) chose nothing.
+`python docs/measure/distillation.py` takes half an hour on one core. It writes
+solutions/09_dino/recorded.json and collapse.safetensors (logits of the collapse lab's arms), and a
+block of docs/figures.md. `--only NAME` runs one arm and keeps the others as they were recorded;
+`--dry` leaves all files as they are; `--steps N` shortens every arm. Functions and settings are
+those of the lesson in the cpu budget, on the same 8192 training and 2000 test pictures. Settings
+were chosen on another 500 (seed 1); the test pictures (seed 2) chose nothing.
 """
 
 from __future__ import annotations
@@ -92,8 +94,11 @@ def write(rows: dict, pages: dict[str, Tensor]) -> None:
     write_block(BLOCK, block(rows))
 
 
-def rows_of(name: str, steps: int | None, pages: dict[str, Tensor]) -> dict[str, dict[str, list[float]]]:
-    """What an arm gives with all seeds: row -> column -> one number a seed. Fills `pages` with those of seed 0."""
+def rows_of(
+    name: str, steps: int | None, pages: dict[str, Tensor]
+) -> dict[str, dict[str, list[float]]]:
+    """What an arm gives with all seeds: row -> column -> one number a seed. Fills `pages` with
+    those of seed 0."""
     rows: dict[str, dict[str, list[float]]] = {}
     for seed in SEEDS if name in ARMS or name == "untrained" else SEEDS[:1]:
         found = one(name, seed, steps, pages if seed == SEEDS[0] else {})
@@ -104,7 +109,9 @@ def rows_of(name: str, steps: int | None, pages: dict[str, Tensor]) -> dict[str,
     return rows
 
 
-def one(name: str, seed: int, steps: int | None, pages: dict[str, Tensor]) -> dict[str, dict[str, float]]:
+def one(
+    name: str, seed: int, steps: int | None, pages: dict[str, Tensor]
+) -> dict[str, dict[str, float]]:
     """One arm with one seed: row -> column -> number."""
     train, test = sets()
     if name == "pixels":
@@ -112,7 +119,9 @@ def one(name: str, seed: int, steps: int | None, pages: dict[str, Tensor]) -> di
         flat = [(part - mean).flatten(1) for part in (train.images, test.images)]
         return {name: usefulness(*flat) | searches(lambda images: images.flatten(1))}
     if name == "grey histogram":
-        return {name: usefulness(*(unit.grey_histogram(part) for part in (train.images, test.images)))}
+        return {
+            name: usefulness(*(unit.grey_histogram(part) for part in (train.images, test.images)))
+        }
     if name == "rivals":
         return {row: localised(found) for row, found in unit.rivals(test.images).items()}
     if name == "untrained":
@@ -125,7 +134,11 @@ def one(name: str, seed: int, steps: int | None, pages: dict[str, Tensor]) -> di
         pages |= {f"{name}, {part}": album[part].contiguous() for part in unit.PARTS}
     end = unit.SHARP if arm.sharpening else unit.BLUNT
     _, answer, mean_answer, _ = unit.signs(unit.dino_loss, album, end)[-1]
-    rows = judged(name, model.teacher[0]) if arm.steps > SHORT else {name: neighbours(model.teacher[0])}
+    rows = (
+        judged(name, model.teacher[0])
+        if arm.steps > SHORT
+        else {name: neighbours(model.teacher[0])}
+    )
     rows[name] |= {"answer": answer, "mean answer": mean_answer, "seconds": seconds}
     return rows
 
@@ -141,7 +154,9 @@ def trained(arm: Arm, seed: int, steps: int) -> models.SelfDistillation:
         batch_size=BATCH,
         seed=seed,
         quiet=True,
-        **unit.distillation_settings(steps, unit.SHARP if arm.sharpening else unit.BLUNT, arm.num_local),
+        **unit.distillation_settings(
+            steps, unit.SHARP if arm.sharpening else unit.BLUNT, arm.num_local
+        ),
     )
     return model
 
@@ -157,7 +172,11 @@ def judged(name: str, encoder: nn.Module) -> dict[str, dict[str, float]]:
     """An encoder's rows: what its features are worth, and where each head looks."""
     train, test = sets()
     token, both = lambda token, patches: token, unit.copy_features
-    rows = {name: usefulness(*(measures.features(encoder, part) for part in (train.images, test.images)))}
+    rows = {
+        name: usefulness(
+            *(measures.features(encoder, part) for part in (train.images, test.images))
+        )
+    }
     rows[name] |= unit.copy_table(encoder, token, train.images, test.images)
     rows[f"{name}, copy_features"] = unit.copy_table(encoder, both, train.images, test.images)
     for head, found in unit.attention_maps(encoder, test.images).items():
@@ -188,29 +207,38 @@ def share(predicted: Tensor) -> float:
 
 def localised(maps: Tensor) -> dict[str, float]:
     """IoU and pointing of maps on the test pictures."""
-    return dict(zip(("iou", "pointing"), measures.localised(maps, sets()[1].instance_masks), strict=True))
+    return dict(
+        zip(("iou", "pointing"), measures.localised(maps, sets()[1].instance_masks), strict=True)
+    )
 
 
 def searches(features) -> dict[str, float]:
     """Copies that plain features of pictures find again."""
     images = sets()[1].images[:500]
     return {
-        kind: unit.found_again(features(images), features(changed)) for kind, changed in unit.copies(images).items()
+        kind: unit.found_again(features(images), features(changed))
+        for kind, changed in unit.copies(images).items()
     }
 
 
 def about() -> str:
     """One line that says where the numbers come from."""
-    return f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds {', '.join(map(str, SEEDS))}"
+    return (
+        f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds"
+        f" {', '.join(map(str, SEEDS))}"
+    )
 
 
 def block(rows: dict) -> str:
     """The figures as Markdown."""
-    body = [(name, *(said(found.get(column, [])) for column in COLUMNS)) for name, found in rows.items()]
+    body = [
+        (name, *(said(found.get(column, [])) for column in COLUMNS)) for name, found in rows.items()
+    ]
     return (
-        f"## Self-distillation\n\n{about()}. Camouflage of 64x64, grey, 8192 for training, 2000 for testing. DINO and "
-        f"arms beside it: {STEPS} steps of {BATCH}; no centering, no sharpening, no guard: {SHORT} steps. IoU and "
-        f"pointing of the fifth of the pixels where a map is largest; copies found among 500; ln K = 5.55.\n\n"
+        f"## Self-distillation\n\n{about()}. Camouflage of 64x64, grey, 8192 for training, 2000 for"
+        f" testing. DINO and arms beside it: {STEPS} steps of {BATCH}; no centering, no sharpening,"
+        f" no guard: {SHORT} steps. IoU and pointing of the fifth of the pixels where a map is"
+        " largest; copies found among 500; ln K = 5.55.\n\n"
         + table(("arm", *COLUMNS.values()), body)
     )
 

@@ -1,8 +1,8 @@
 """Measure what docs/figures.md states, and write it: `python docs/measure/figures.py`.
 
 Marked blocks of the page come from commands of their own (`write_block`) and are kept as they are.
-It runs tests/units and tests/browser one after the other; run nothing else beside it. `--lines FILE` takes what
-`CVCOURSE_FIGURES=FILE make test` has written, and measures only the rest.
+It runs tests/units and tests/browser one after the other; run nothing else beside it. `--lines
+FILE` takes what `CVCOURSE_FIGURES=FILE make test` has written, and measures only the rest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def main() -> None:
     from autograder.units import units
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lines", metavar="FILE", type=Path, help="what the tests wrote to CVCOURSE_FIGURES")
+    parser.add_argument(
+        "--lines", metavar="FILE", type=Path, help="what the tests wrote to CVCOURSE_FIGURES"
+    )
     given = parser.parse_args().lines
     with tempfile.TemporaryDirectory() as temporary:
         figures = given or Path(temporary) / "figures.jsonl"
@@ -55,7 +57,9 @@ def main() -> None:
 def pytest_with(figures: Path, *arguments: str) -> None:
     """Run tests that append what they measure to `figures`."""
     environment = os.environ | {"CVCOURSE_FIGURES": str(figures)}
-    subprocess.run([sys.executable, "-m", "pytest", "-q", *arguments], cwd=ROOT, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *arguments], cwd=ROOT, env=environment, check=True
+    )
 
 
 def heading() -> str:
@@ -64,9 +68,8 @@ def heading() -> str:
 
     bfloat16 = "bfloat16" if has_fast_bfloat16() else "no bfloat16"
     return (
-        "# Figures\n\n"
-        f"Written by `python docs/measure/figures.py` on {time.strftime('%Y-%m-%d')}: {machine()}, {bfloat16}, no GPU. "
-        "Wall times unless they say CPU."
+        f"# Figures\n\nWritten by `python docs/measure/figures.py` on {time.strftime('%Y-%m-%d')}:"
+        f" {machine()}, {bfloat16}, no GPU. Wall times unless they say CPU."
     )
 
 
@@ -75,16 +78,23 @@ def machine() -> str:
     import torch
 
     return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch"
+        f" {torch.__version__}"
     )
 
 
 def imports() -> str:
     """Start-up of the library."""
-    code = "import time; start = time.perf_counter(); import cvcourse; print(time.perf_counter() - start)"
-    seconds = [float(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT)) for _ in range(5)]
+    code = (
+        "import time; start = time.perf_counter(); import cvcourse; print(time.perf_counter() -"
+        " start)"
+    )
+    seconds = [
+        float(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT)) for _ in range(5)
+    ]
     return (
-        f"## Import\n\n`import cvcourse`: {1000 * statistics.median(seconds):.0f} ms (median of 5 fresh interpreters)."
+        f"## Import\n\n`import cvcourse`: {1000 * statistics.median(seconds):.0f} ms (median of 5"
+        " fresh interpreters)."
     )
 
 
@@ -101,7 +111,9 @@ def builds(units: Iterable[str], folder: Path) -> str:
         seconds = time.perf_counter() - start
         sizes = [(ROOT / place).stat().st_size / 1000 for place in key_files(unit)]
         rows.append((unit, f"{seconds:.1f} s", f"{sizes[0]:.0f} kB", f"{sizes[1]:.0f} kB"))
-    return "## Build\n\n`cvcourse build UNIT`\n\n" + table(("unit", "build", "key", "hidden key"), rows)
+    return "## Build\n\n`cvcourse build UNIT`\n\n" + table(
+        ("unit", "build", "key", "hidden key"), rows
+    )
 
 
 def key_files(unit: str) -> tuple[str, str]:
@@ -111,7 +123,9 @@ def key_files(unit: str) -> tuple[str, str]:
 
 def runs(lines: list[dict]) -> str:
     """Time of whole notebooks with their solutions."""
-    seconds = {(line["unit"], line["budget"]): line["seconds"] for line in lines if "budget" in line}
+    seconds = {
+        (line["unit"], line["budget"]): line["seconds"] for line in lines if "budget" in line
+    }
     rows = [
         (unit, f"{seconds[unit, 'cpu']} s", f"{seconds[unit, 'smoke']} s")
         for unit, budget in seconds
@@ -120,7 +134,8 @@ def runs(lines: list[dict]) -> str:
     workers = max(line["workers"] for line in lines if "budget" in line)
     beside = "one after the other" if workers == 1 else f"{workers} at a time"
     command = (
-        f"tests/units, {beside} (limits on a processor with bfloat16, alone: 180 s, unless `LONGER` says more; 40 s)"
+        f"tests/units, {beside} (limits on a processor with bfloat16, alone: 180 s, unless `LONGER`"
+        " says more; 40 s)"
     )
     return f"## Notebooks from top to bottom\n\n{command}\n\n" + table(
         ("unit", "cpu budget", "smoke budget"), sorted(rows)
@@ -137,7 +152,10 @@ def checks() -> str:
             len(unit.exercises),
             f"{sum(row.points for row in unit.exercises):g}",
             f"{unit.validity:.0%} ({sum(row.wheats for row in unit.exercises)} wheats)",
-            f"{unit.thoroughness:.0%} ({sum(row.misconceptions for row in unit.exercises)} misconceptions)",
+            (
+                f"{unit.thoroughness:.0%} ({sum(row.misconceptions for row in unit.exercises)}"
+                " misconceptions)"
+            ),
             f"{unit.mutation_score:.1%} of {sum(row.mutants for row in unit.exercises)}",
             sum(row.equivalents for row in unit.exercises),
             f"{1000 * unit.check_seconds:.0f} ms",
@@ -163,10 +181,10 @@ def widgets(lines: list[dict]) -> str:
     rows = [(line["widget"], line["control"], f"{min(line['medians']):.0f} ms") for line in found]
     pace = max(line["pace"] for line in found)
     command = (
-        "`pytest tests/browser`: median of 15 key presses, or clicks, to the redrawn canvas, in headless Chromium, "
-        "whose pictures the processor paints. Limits are 60 ms, and 100 ms in the lab of clicks. Where a bare widget "
-        "(`tests/browser/demo/00_bare.py`) takes more than 30 ms they are as many times longer, at most 2.5 times. "
-        f"On this one, {pace:.2f} times."
+        "`pytest tests/browser`: median of 15 key presses, or clicks, to the redrawn canvas, in"
+        " headless Chromium, whose pictures the processor paints. Limits are 60 ms, and 100 ms in"
+        " the lab of clicks. Where a bare widget (`tests/browser/demo/00_bare.py`) takes more than"
+        f" 30 ms they are as many times longer, at most 2.5 times. On this one, {pace:.2f} times."
     )
     return f"## Widgets\n\n{command}\n\n" + table(("widget", "control", "median"), rows)
 
@@ -181,7 +199,9 @@ def write_block(name: str, text: str, page: Path = PAGE) -> None:
     """Put a marked block into the page, in the place of the one of this name or at the end."""
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     block = f"<!-- begin {name} -->\n{text.strip()}\n<!-- end {name} -->"
-    old = next((kept for kept in kept_blocks(page) if kept.startswith(f"<!-- begin {name} -->")), None)
+    old = next(
+        (kept for kept in kept_blocks(page) if kept.startswith(f"<!-- begin {name} -->")), None
+    )
     after = before.replace(old, block) if old else f"{before.rstrip()}\n\n{block}\n"
     page.write_text(after.lstrip(), encoding="utf-8")
 
@@ -189,7 +209,10 @@ def write_block(name: str, text: str, page: Path = PAGE) -> None:
 def kept_blocks(page: Path = PAGE) -> list[str]:
     """The marked blocks of the page."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
-    return [match[0] for match in re.finditer(r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)]
+    return [
+        match[0]
+        for match in re.finditer(r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)
+    ]
 
 
 def table(names: tuple[str, ...], rows: Iterable[tuple]) -> str:

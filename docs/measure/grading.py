@@ -1,8 +1,9 @@
 """Measure grading beside nbgrader's own: `python docs/measure/grading.py`.
 
-One class of honest submissions, all different, is graded by `nbgrader autograde` in a kernel a submission and by
-`cvcourse grade`, each in a process of its own, start-up included. Prints a table, writes the marked block of
-docs/figures.md with --write, and ends with 1 where a bar is missed. Takes some minutes; run nothing else beside it.
+One class of honest submissions, all different, is graded by `nbgrader autograde` in a kernel a
+submission and by `cvcourse grade`, each in a process of its own, start-up included. Prints a table,
+writes the marked block of docs/figures.md with --write, and ends with 1 where a bar is missed.
+Takes some minutes; run nothing else beside it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ BAR, AIM = 10.0, 25.0  # times nbgrader's submissions per second
 REGRADE_BAR = 2.0  # seconds
 LOOK = 0.05  # seconds between two looks at memory
 WATCHED = 6  # submissions graded while memory is looked at
-IN_KERNEL = "from autograder.nbgrader_config import configure\n\nconfigure(get_config(), in_kernel=True)\n"
+IN_KERNEL = (
+    "from autograder.nbgrader_config import configure\n\nconfigure(get_config(), in_kernel=True)\n"
+)
 SERVER = "autograder.sandbox.server"
 
 
@@ -55,7 +58,9 @@ class Figures:
     unsafe: float = 0.0
     by_workers: dict[int, float] = field(default_factory=dict)
     server_memory: int = 0  # resident, of the warm server
-    submission_memory: int = 0  # resident at the most, of one submission's process; most of it is the server's
+    submission_memory: int = (
+        0  # resident at the most, of one submission's process; most of it is the server's
+    )
     own_memory: int = 0  # of it, pages that are not the server's
     differences: list[str] = field(default_factory=list)  # from nbgrader's scores
     surprises: list[str] = field(default_factory=list)  # from the scores that were known beforehand
@@ -71,7 +76,10 @@ class Figures:
         return [
             words
             for is_met, words in (
-                (self.ratio >= BAR, f"{self.ratio:.1f} times as fast as nbgrader, and {BAR:g} is the bar"),
+                (
+                    self.ratio >= BAR,
+                    f"{self.ratio:.1f} times as fast as nbgrader, and {BAR:g} is the bar",
+                ),
                 (
                     self.regrade <= REGRADE_BAR,
                     f"a re-grade took {self.regrade:.1f} s, and {REGRADE_BAR:g} s is the bar",
@@ -104,7 +112,9 @@ def measure(folder: Path, count: int, say=print) -> Figures:
     figures.unsafe = timed(copy("unsafe"), *grade("--unsafe"))
     for workers in (1, 2):
         known = figures.grade if workers == cores() else None
-        figures.by_workers[workers] = known or timed(copy(f"workers-{workers}"), *grade("--workers", str(workers)))
+        figures.by_workers[workers] = known or timed(
+            copy(f"workers-{workers}"), *grade("--workers", str(workers))
+        )
     figures.differences = differences(stock, ours)
     figures.surprises = surprises(ours, handed_in)
     figures.submission_memory = max(result.peak_memory for result in Results(ours).all(UNIT))
@@ -135,7 +145,10 @@ def timed(folder: Path, module: str, *words: str) -> float:
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     seconds = time.perf_counter() - begun
     if done.returncode not in (0, 1):  # 1: somebody must look at something
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise SystemExit(
+            f"{' '.join(command)} ended with"
+            f" {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}"
+        )
     return seconds
 
 
@@ -158,7 +171,8 @@ def differences(stock: Path, ours: Path) -> list[str]:
     for student in sorted(path.name for path in (ours / "submitted").iterdir()):
         theirs, mine = (room.grades(UNIT, student) for room in rooms)
         found += [
-            f"{student}: {mine[name].points:g} for {name.removeprefix(CHECK)}, {theirs[name].points} by nbgrader"
+            f"{student}: {mine[name].points:g} for {name.removeprefix(CHECK)},"
+            f" {theirs[name].points} by nbgrader"
             for name in mine
             if name.startswith(CHECK) and not same(mine[name].points, theirs[name].points)
         ]
@@ -172,10 +186,11 @@ def surprises(folder: Path, handed_in: Sequence[Submission]) -> list[str]:
     for item in handed_in:
         verdicts = results[item.student].verdicts if item.student in results else {}
         found += [
-            f"{item.student} ({item.did}): {verdicts[name].points if name in verdicts else None} for {name} in place "
-            f"of {mark.points:g}"
+            f"{item.student} ({item.did}): {verdicts[name].points if name in verdicts else None}"
+            f" for {name} in place of {mark.points:g}"
             for name, mark in item.marks.items()
-            if mark.points is not None and (name not in verdicts or not same(verdicts[name].points, mark.points))
+            if mark.points is not None
+            and (name not in verdicts or not same(verdicts[name].points, mark.points))
         ]
     return found
 
@@ -190,7 +205,8 @@ def same(one: float | None, other: float | None) -> bool:
 
 @contextlib.contextmanager
 def looking_at_memory() -> Iterator[dict[str, int]]:
-    """Look at the warm server's and its forks' memory while something runs: {"server": bytes, "own": bytes}."""
+    """Look at the warm server's and its forks' memory while something runs: {"server": bytes,
+    "own": bytes}."""
     seen: dict[str, int] = {}
     over = threading.Event()
 
@@ -209,10 +225,15 @@ def looking_at_memory() -> Iterator[dict[str, int]]:
 
 
 def note_memory(seen: dict[str, int]) -> None:
-    """Note the server's and its forks' memory. The server is the oldest of the processes that run its program."""
+    """Note the server's and its forks' memory. The server is the oldest of the processes that run
+    its program."""
     processes = psutil.Process().children(recursive=True)
     # The sandbox's own programs name the server, too.
-    ours = [one for one in processes if (words := one.cmdline()) and words[0] == sys.executable and SERVER in words[-3]]
+    ours = [
+        one
+        for one in processes
+        if (words := one.cmdline()) and words[0] == sys.executable and SERVER in words[-3]
+    ]
     server, *forks = sorted(ours, key=lambda one: one.create_time()) or [None]
     if server is not None:
         seen["server"] = max(seen.get("server", 0), server.memory_info().rss)
@@ -230,25 +251,45 @@ def section(figures: Figures) -> str:
         row("`nbgrader autograde`, a kernel a submission", figures.nbgrader, count),
         row("`cvcourse grade`", figures.grade, count),
         row("`cvcourse grade --unsafe`", figures.unsafe, count),
-        *(row(f"`cvcourse grade --workers {n}`", seconds, count) for n, seconds in figures.by_workers.items()),
+        *(
+            row(f"`cvcourse grade --workers {n}`", seconds, count)
+            for n, seconds in figures.by_workers.items()
+        ),
         row("`cvcourse grade` of the unchanged class", figures.regrade, count),
     ]
     said = [
-        f"{figures.ratio:.1f} times as many submissions a second as nbgrader (bar {BAR:g}, aim {AIM:g}).",
+        (
+            f"{figures.ratio:.1f} times as many submissions a second as nbgrader (bar {BAR:g}, aim"
+            f" {AIM:g})."
+        ),
         f"The first verdict is there after {figures.first_verdict:.1f} s.",
-        f"The sandbox costs {100 * (figures.grade / figures.unsafe - 1):+.0f} % of the time without it.",
-        f"A second worker makes it {figures.by_workers[1] / figures.by_workers[2]:.2f} times as fast.",
-        f"Resident: {mb(figures.server_memory)} for the warm server, {mb(figures.submission_memory)} at the most for a "
-        f"submission's process, of which {mb(figures.own_memory)} are its own and not the server's.",
-        f"Scores that differ from nbgrader's: {len(figures.differences)} of {count} submissions' checks; from what was "
-        f"handed in: {len(figures.surprises)}.",
+        (
+            f"The sandbox costs {100 * (figures.grade / figures.unsafe - 1):+.0f} % of the time"
+            " without it."
+        ),
+        (
+            f"A second worker makes it {figures.by_workers[1] / figures.by_workers[2]:.2f} times as"
+            " fast."
+        ),
+        (
+            f"Resident: {mb(figures.server_memory)} for the warm server,"
+            f" {mb(figures.submission_memory)} at the most for a submission's process, of which"
+            f" {mb(figures.own_memory)} are its own and not the server's."
+        ),
+        (
+            f"Scores that differ from nbgrader's: {len(figures.differences)} of {count}"
+            f" submissions' checks; from what was handed in: {len(figures.surprises)}."
+        ),
     ]
     return "\n".join(
         [
             "## Grading",
             "",
-            f"`python docs/measure/grading.py` on {time.strftime('%Y-%m-%d')}: {machine()}. {count} honest submissions "
-            f"of {UNIT}, all different; whole commands, start-up included.",
+            (
+                f"`python docs/measure/grading.py` on {time.strftime('%Y-%m-%d')}: {machine()}."
+                f" {count} honest submissions of {UNIT}, all different; whole commands, start-up"
+                " included."
+            ),
             "",
             table(("command", "time", "submissions a second"), rows),
             "",
@@ -271,7 +312,9 @@ def mb(size: int) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--submissions", type=int, default=SUBMISSIONS, help="fewer for a quick look")
+    parser.add_argument(
+        "--submissions", type=int, default=SUBMISSIONS, help="fewer for a quick look"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     parser.add_argument("--write", action="store_true", help="write the block in docs/figures.md")
     options = parser.parse_args(arguments)
@@ -280,7 +323,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(section(figures))
     if options.json:
         extra = {"ratio": figures.ratio, "missed": figures.missed}
-        options.json.write_text(json.dumps(asdict(figures) | extra, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(
+            json.dumps(asdict(figures) | extra, indent=2) + "\n", encoding="utf-8"
+        )
     if options.write:
         write_block("grading", section(figures))
     for words in figures.missed:

@@ -1,9 +1,11 @@
-"""Masked autoencoders, three seeds an arm; writes solutions/11_mae/recorded.json and a block of docs/figures.md.
+"""Masked autoencoders, three seeds an arm; writes solutions/11_mae/recorded.json and a block of
+docs/figures.md.
 
-`python docs/measure/masking.py` takes about half an hour on one core. `--only NAME` runs one part ("motifs", "digits",
-"variants") and keeps the others as they were recorded; `--dry` leaves both files as they are; `--steps N` shortens
-every training. Functions and settings are those of unit 11_mae's lesson in the cpu budget. The settings come from
-trials on validation parts of the training sets; the test digits and the motifs of seed 2 chose nothing.
+`python docs/measure/masking.py` takes about half an hour on one core. `--only NAME` runs one part
+("motifs", "digits", "variants") and keeps the others as they were recorded; `--dry` leaves both
+files as they are; `--steps N` shortens every training. Functions and settings are those of unit
+11_mae's lesson in the cpu budget. The settings come from trials on validation parts of the training
+sets; the test digits and the motifs of seed 2 chose nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ def main() -> None:
 
 
 def keep(name: str, found: dict) -> None:
-    """Write what a part has found so far; other parts stay as they are, and may have been written meanwhile."""
+    """Write what a part has found so far; other parts stay as they are, and may have been written
+    meanwhile."""
     before = json.loads(FILE.read_text()) if FILE.exists() else {}
     everything = before | {"about": about(), "seeds": SEEDS, name: found}
     FILE.write_text(json.dumps(everything, indent=1) + "\n")
@@ -70,7 +73,9 @@ def keep(name: str, found: dict) -> None:
 
 def motifs(steps: int | None) -> Iterator[dict]:
     """Errors on new motifs, after each seed."""
-    train, test, _ = unit.standardised(data.motifs(8192, seed=0).images, data.motifs(500, seed=2).images)
+    train, test, _ = unit.standardised(
+        data.motifs(8192, seed=0).images, data.motifs(500, seed=2).images
+    )
     errors: dict[str, list[float]] = {}
     for seed in SEEDS:
         mae = unit.make_mae(32, 4, 3, mask_ratio=0.75, seed=seed)
@@ -105,8 +110,18 @@ def digits(steps: int | None) -> Iterator[dict]:
         }
         for name, (encoder, decay, count) in arms.items():
             start = time.process_time()
-            note(shares, name, [tuned(encoder, labels, decay, count, seed, sets) for labels in COUNTS])
-            print(name, shares[name], f"{time.process_time() - start:.0f} s", f"{pretraining:.0f} s", flush=True)
+            note(
+                shares,
+                name,
+                [tuned(encoder, labels, decay, count, seed, sets) for labels in COUNTS],
+            )
+            print(
+                name,
+                shares[name],
+                f"{time.process_time() - start:.0f} s",
+                f"{pretraining:.0f} s",
+                flush=True,
+            )
         features = [measures.features(mae.encoder, each) for each in (train, test)]
         note(shares, "MAE, probed", frozen(measures.linear_probe, features, sets))
         note(shares, "MAE, nearest neighbour", frozen(neighbour, features, sets))
@@ -131,7 +146,10 @@ def variants(steps: int | None) -> Iterator[dict]:
             if not is_normed:  # its errors are in another unit
                 add(row, {"error": unit.masked_errors(mae, sets[2], sets[0])["MAE"]})
             for count in COUNTS:
-                add(row, {str(count): tuned(mae.encoder, count, 1.0, steps or TUNE_STEPS, seed, sets)})
+                add(
+                    row,
+                    {str(count): tuned(mae.encoder, count, 1.0, steps or TUNE_STEPS, seed, sets)},
+                )
         rows[name] = row
         yield {"rows": rows}
 
@@ -151,7 +169,9 @@ def digit_mae(seed: int, ratio: float = 0.5, base: float = 10.0) -> nn.Module:
     return unit.make_mae(8, 2, 1, ratio, decoder_depth=2, base=base, seed=seed)
 
 
-def pretrain(mae: nn.Module, pictures: Tensor, steps: int, seed: int, target=lambda patches: patches) -> None:
+def pretrain(
+    mae: nn.Module, pictures: Tensor, steps: int, seed: int, target=lambda patches: patches
+) -> None:
     """Train without labels, as the lesson does."""
     patch_size = mae.encoder.patch_size
     fit(
@@ -161,15 +181,20 @@ def pretrain(mae: nn.Module, pictures: Tensor, steps: int, seed: int, target=lam
         batch_size=64,
         optimizer=adamw(3e-3, weight_decay=0.05, betas=(0.9, 0.95)),
         schedule=warmup_cosine(),
-        loss=lambda output, images: unit.mae_loss(output[0], target(models.patchify(images, patch_size)), output[1]),
+        loss=lambda output, images: unit.mae_loss(
+            output[0], target(models.patchify(images, patch_size)), output[1]
+        ),
         clip=1.0,
         seed=seed,
         quiet=True,
     )
 
 
-def tuned(encoder: nn.Module, count: int, decay: float, steps: int, seed: int, sets: tuple) -> float:
-    """Test accuracy of a classifier on a copy of the encoder, trained on the first `count` labels, as in the lesson."""
+def tuned(
+    encoder: nn.Module, count: int, decay: float, steps: int, seed: int, sets: tuple
+) -> float:
+    """Test accuracy of a classifier on a copy of the encoder, trained on the first `count` labels,
+    as in the lesson."""
     train, labels, test, test_labels = sets
     torch.manual_seed(seed)
     model = unit.Classifier(copy.deepcopy(encoder))
@@ -181,7 +206,9 @@ def tuned(encoder: nn.Module, count: int, decay: float, steps: int, seed: int, s
         (train[:count], labels[:count]),
         steps=steps,
         batch_size=64,
-        optimizer=lambda _: torch.optim.AdamW(groups, lr=2e-3, weight_decay=0.05, betas=(0.9, 0.95)),
+        optimizer=lambda _: torch.optim.AdamW(
+            groups, lr=2e-3, weight_decay=0.05, betas=(0.9, 0.95)
+        ),
         schedule=warmup_cosine(),
         clip=1.0,
         seed=seed,
@@ -216,15 +243,19 @@ def note(shares: dict, name: str, values: list[float]) -> None:
 
 def about() -> str:
     """One line that says where the numbers come from."""
-    return f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds {', '.join(map(str, SEEDS))}"
+    return (
+        f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; seeds"
+        f" {', '.join(map(str, SEEDS))}"
+    )
 
 
 def block(found: dict) -> str:
     """The figures as Markdown."""
     text = [
-        f"## Masked autoencoders\n\n{found['about']}. Motifs: {MOTIF_STEPS} steps of 64; digits: {DIGIT_STEPS} steps; "
-        f"first attempt: {FEW_STEPS} steps, 75 % hidden, base 10000; fine-tuning: {TUNE_STEPS} steps. Errors are mean "
-        "squares on the hidden patches of standardised test pictures, accuracies those of 500 test digits. CPU s: "
+        f"## Masked autoencoders\n\n{found['about']}. Motifs: {MOTIF_STEPS} steps of 64; digits:"
+        f" {DIGIT_STEPS} steps; first attempt: {FEW_STEPS} steps, 75 % hidden, base 10000;"
+        f" fine-tuning: {TUNE_STEPS} steps. Errors are mean squares on the hidden patches of"
+        " standardised test pictures, accuracies those of 500 test digits. CPU s: "
         + ", ".join(f"{part} {found[part]['CPU s']}" for part in PARTS if part in found)
     ]
     errors = {part: found[part]["errors"] for part in ("motifs", "digits") if part in found}
@@ -239,7 +270,10 @@ def block(found: dict) -> str:
         if rows:
             columns = list(dict.fromkeys(column for row in rows.values() for column in row))
             heads = [f"{column} labels" if column.isdigit() else column for column in columns]
-            body = [(name, *(said(row.get(column, [])) for column in columns)) for name, row in rows.items()]
+            body = [
+                (name, *(said(row.get(column, [])) for column in columns))
+                for name, row in rows.items()
+            ]
             text.append(table((title, *heads), body))
     return "\n\n".join(text)
 

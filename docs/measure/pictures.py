@@ -1,6 +1,8 @@
-"""Take the README's pictures of a real notebook and a real failed check: `python docs/measure/pictures.py`.
+"""Take the README's pictures of a real notebook and a real failed check: `python
+docs/measure/pictures.py`.
 
-Opens what a learner receives in JupyterLab and a headless Chromium, with the cells filled in that the picture shows.
+Opens what a learner receives in JupyterLab and a headless Chromium, with the cells filled in that
+the picture shows.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ def main() -> None:
     lesson = read_lesson(ROOT / "solutions" / UNIT)
     exercise = lesson.exercises[EXERCISE]
     mistake = next(item for item in exercise.misconceptions if item.name == MISTAKE)
-    with tempfile.TemporaryDirectory() as temporary, harness.jupyter_lab(Path(temporary)) as address:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        harness.jupyter_lab(Path(temporary)) as address,
+    ):
         work = Path(temporary) / "work"
         shutil.copytree(ROOT / "course" / UNIT, work / UNIT)
         write_part(work / UNIT / "right.ipynb", exercise.solution)
@@ -49,7 +54,9 @@ def main() -> None:
 def write_part(path: Path, source: str) -> None:
     """The released notebook up to the first widget, with `source` in the exercise's cell."""
     notebook = nbformat.read(ROOT / "course" / UNIT / f"{UNIT}.ipynb", as_version=4)
-    last = next(k for k, cell in enumerate(notebook.cells) if "widget" in cell.metadata.get("tags", []))
+    last = next(
+        k for k, cell in enumerate(notebook.cells) if "widget" in cell.metadata.get("tags", [])
+    )
     notebook.cells = notebook.cells[: last + 1]
     for cell in notebook.cells:
         if cell.id == EXERCISE:

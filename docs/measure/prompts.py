@@ -1,17 +1,18 @@
-"""Promptable segmentation: writes solutions/15_sam/recorded.json, its provided weights, and a block of docs/figures.md.
+"""Promptable segmentation: writes solutions/15_sam/recorded.json, its provided weights, and a block
+of docs/figures.md.
 
-`python docs/measure/prompts.py` runs everything that follows: arms of three seeds, and two that train longer with one.
-`--only NAME` runs one arm and keeps the others as they were recorded; `--more` keeps the arm's recorded seeds, too, and
-runs those that lack; `--again` measures finished networks again, with the seconds that were recorded; `--dry` leaves
-all files as they are; `--steps N` shortens every training. `--only thresholds` prints what thresholds of automatic
-masks would find on 60 scenes of seed 1, by which ours were chosen.
-Functions and settings are those of unit 15_sam's lesson in the cpu budget; the longer arms differ in their steps only.
-Settings, and the thresholds of the baselines, were chosen on 300 scenes (seed 1); the 300 test scenes (seed 2) chose
-nothing.
+`python docs/measure/prompts.py` runs everything that follows: arms of three seeds, and two that
+train longer with one. `--only NAME` runs one arm and keeps the others as they were recorded;
+`--more` keeps the arm's recorded seeds, too, and runs those that lack; `--again` measures finished
+networks again, with the seconds that were recorded; `--dry` leaves all files as they are; `--steps
+N` shortens every training. `--only thresholds` prints what thresholds of automatic masks would find
+on 60 scenes of seed 1, by which ours were chosen. Functions and settings are those of unit 15_sam's
+lesson in the cpu budget; the longer arms differ in their steps only. Settings, and the thresholds
+of the baselines, were chosen on 300 scenes (seed 1); the 300 test scenes (seed 2) chose nothing.
 
-The weights that come with the unit are those of "three masks, longer", seed 0. `--only photographs` asks that network
-about pictures of scikit-image; `--only streets --camvid FOLDER` about the objects of street scenes (camvid_test.npz and
-camvid_val.npz).
+The weights that come with the unit are those of "three masks, longer", seed 0. `--only photographs`
+asks that network about pictures of scikit-image; `--only streets --camvid FOLDER` about the objects
+of street scenes (camvid_test.npz and camvid_val.npz).
 """
 
 from __future__ import annotations
@@ -43,10 +44,24 @@ TOLERANCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 RADII = (0.05, 0.1, 0.15, 0.2, 0.3)  # shares of the side
 SMALLEST_ON_STREETS = 1 / 200  # share of the picture below which an object is not asked for
 COLUMNS = (
-    "click 1", "click 2", "click 3", "click 5", "best", "ambiguous, chosen", "ambiguous, best", "a meaning",
-    "all meanings", "correlation", "box", "recall at 0.5", "recall at 0.75", "precision at 0.5",
-    "masks a picture", "steps", "seconds",
-)  # fmt: skip
+    "click 1",
+    "click 2",
+    "click 3",
+    "click 5",
+    "best",
+    "ambiguous, chosen",
+    "ambiguous, best",
+    "a meaning",
+    "all meanings",
+    "correlation",
+    "box",
+    "recall at 0.5",
+    "recall at 0.75",
+    "precision at 0.5",
+    "masks a picture",
+    "steps",
+    "seconds",
+)
 STEPS, LONGER = 1000, 8000
 ARMS = {
     "three masks": (3, STEPS, SEEDS),
@@ -69,7 +84,9 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure finished networks again")
     parser.add_argument("--steps", type=int, help="steps of every training")
     parser.add_argument("--seeds", type=int, nargs="*", help="seeds of the arms")
-    parser.add_argument("--camvid", type=Path, help="folder with camvid_val.npz and camvid_test.npz")
+    parser.add_argument(
+        "--camvid", type=Path, help="folder with camvid_val.npz and camvid_test.npz"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.only == "thresholds":
@@ -97,7 +114,9 @@ def row(name: str, arguments: argparse.Namespace, known: dict) -> dict:
         return photographs()
     if name == "streets":
         return streets(arguments.camvid)
-    found: dict[str, list[float]] = {column: list(values) for column, values in known.items() if arguments.more}
+    found: dict[str, list[float]] = {
+        column: list(values) for column, values in known.items() if arguments.more
+    }
     num_masks, steps, seeds = ARMS[name]
     for seed in (arguments.seeds or seeds)[len(found.get("seconds", [])) :]:
         sam, done, seconds = trained(num_masks, seed, arguments.steps or steps)
@@ -116,7 +135,8 @@ def scenes(seed: int, count: int = TESTED_ON) -> NestedScenes:
 
 
 def trained(num_masks: int, seed: int, steps: int) -> tuple[models.Sam, int, float]:
-    """A network trained as the lesson trains it, steps done, and CPU seconds; after a resumption, since then.
+    """A network trained as the lesson trains it, steps done, and CPU seconds; after a resumption,
+    since then.
 
     An interrupt ends the training early, with the weights that it had.
     """
@@ -158,7 +178,10 @@ def on_validation(sam: models.Sam) -> dict[str, float]:
     """A few numbers on the way, on 50 validation scenes."""
     val = scenes(1, 50)
     found = measures.report(sam, val, measures.ask(val), clicks=3)
-    found = {name: round(found[name], 3) for name in ("click 1", "click 2", "click 3", "best", "box", "correlation")}
+    found = {
+        name: round(found[name], 3)
+        for name in ("click 1", "click 2", "click 3", "best", "box", "correlation")
+    }
     print(found, flush=True)
     return found
 
@@ -172,19 +195,30 @@ def measured(sam: models.Sam, seconds: float) -> dict[str, float]:
 
 
 def thresholds() -> None:
-    """Print what automatic masks of the provided network and of a short training find, by thresholds."""
+    """Print what automatic masks of the provided network and of a short training find, by
+    thresholds."""
     val = scenes(1)[:60]
     short, _, _ = trained(3, 0, STEPS)
     for name, sam in {"provided": models.load_sam(WEIGHTS), "three masks, seed 0": short}.items():
         for iou in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
             for stability in (0.0, 0.3, 0.5, 0.7, 0.9):
-                limits = {"iou_threshold": iou, "stability_threshold": stability, "nms_threshold": 0.7}
+                limits = {
+                    "iou_threshold": iou,
+                    "stability_threshold": stability,
+                    "nms_threshold": 0.7,
+                }
                 found = measures.automatic_recall(sam, val, **limits)
-                print(name, limits, {column: round(value, 3) for column, value in found.items()}, flush=True)
+                print(
+                    name,
+                    limits,
+                    {column: round(value, 3) for column, value in found.items()},
+                    flush=True,
+                )
 
 
 def baselines() -> dict:
-    """What needs no network: thresholds chosen on the validation scenes, read on the test scenes."""
+    """What needs no network: thresholds chosen on the validation scenes, read on the test
+    scenes."""
     val, test = scenes(1), scenes(2)
     asked_val, asked = measures.ask(val), measures.ask(test)
 
@@ -194,16 +228,27 @@ def baselines() -> dict:
     def disc(about: measures.Asked, radius: float) -> Tensor:
         return measures.click_disc(about.points, (SIZE, SIZE), radius * SIZE)
 
-    tolerance = max(TOLERANCES, key=lambda t: mask_iou(flood(val, asked_val, t), asked_val.targets).mean())
+    tolerance = max(
+        TOLERANCES, key=lambda t: mask_iou(flood(val, asked_val, t), asked_val.targets).mean()
+    )
     radius = max(RADII, key=lambda r: mask_iou(disc(asked_val, r), asked_val.targets).mean())
     answers = {"flood fill": flood(test, asked, tolerance), "disc": disc(asked, radius)}
     filled = box_masks(models.boxes_of_masks(asked.targets), (SIZE, SIZE))
-    found = {"tolerance": tolerance, "radius": radius, "ambiguous share": asked.ambiguous.float().mean().item()}
-    found |= {"ceiling": measures.ceiling(asked), "filled box": mask_iou(filled, asked.targets).mean().item()}
+    found = {
+        "tolerance": tolerance,
+        "radius": radius,
+        "ambiguous share": asked.ambiguous.float().mean().item(),
+    }
+    found |= {
+        "ceiling": measures.ceiling(asked),
+        "filled box": mask_iou(filled, asked.targets).mean().item(),
+    }
     for name, masks in answers.items():
         iou = mask_iou(masks, asked.targets)
         found |= {name: iou.mean().item(), f"{name}, ambiguous": iou[asked.ambiguous].mean().item()}
-        found[f"{name}, a meaning"] = mask_iou(masks[:, None], asked.meanings).amax(dim=1).mean().item()
+        found[f"{name}, a meaning"] = (
+            mask_iou(masks[:, None], asked.meanings).amax(dim=1).mean().item()
+        )
     return {name: round(value, 4) for name, value in found.items()}
 
 
@@ -219,7 +264,8 @@ def box_masks(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def photographs() -> dict:
-    """How many masks the provided network finds in scikit-image's pictures, and how sure it is of them."""
+    """How many masks the provided network finds in scikit-image's pictures, and how sure it is of
+    them."""
     from cvcourse.data import photographs as pictures
 
     sam, found = models.load_sam(WEIGHTS), {}
@@ -229,15 +275,19 @@ def photographs() -> dict:
         with torch.no_grad():
             predict = lambda points, labels, e=embedding: sam.decode(e, points, labels)  # noqa: E731
             masks, scores = models.automatic_masks(predict, grid, **THRESHOLDS)
-        found[name] = {"masks": len(masks), "mean predicted IoU": round(float(scores.mean()) if len(masks) else 0.0, 3)}
+        found[name] = {
+            "masks": len(masks),
+            "mean predicted IoU": round(float(scores.mean()) if len(masks) else 0.0, 3),
+        }
     return found
 
 
 def streets(folder: Path) -> dict:
     """Connected regions of one class of CamVid's street scenes, asked for by a click and by a box.
 
-    Each region is asked about in a square window around it, twice as large as its longer side, shrunk to the network's
-    size, as an annotator would zoom in. Thresholds of the baselines are chosen on the validation pictures.
+    Each region is asked about in a square window around it, twice as large as its longer side,
+    shrunk to the network's size, as an annotator would zoom in. Thresholds of the baselines are
+    chosen on the validation pictures.
     """
     sam, found = models.load_sam(WEIGHTS), {}
     val, test = (regions(folder / f"camvid_{part}.npz") for part in ("val", "test"))
@@ -245,14 +295,21 @@ def streets(folder: Path) -> dict:
     def scores(pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(0)
         points, _ = models.sample_next_click(torch.zeros_like(targets), targets, generator)
-        result = {f"flood fill {t}": mask_iou(measures.flood_fill(pictures, points, t), targets) for t in TOLERANCES}
+        result = {
+            f"flood fill {t}": mask_iou(measures.flood_fill(pictures, points, t), targets)
+            for t in TOLERANCES
+        }
         for r in RADII:
-            result[f"disc {r}"] = mask_iou(measures.click_disc(points, (SIZE, SIZE), r * SIZE), targets)
+            result[f"disc {r}"] = mask_iou(
+                measures.click_disc(points, (SIZE, SIZE), r * SIZE), targets
+            )
         boxes = models.boxes_of_masks(targets)
         result["filled box"] = mask_iou(box_masks(boxes, (SIZE, SIZE)), targets)
         embedding = measures.embed(sam, pictures)
         with torch.no_grad():
-            clicked = measures.Answer(*sam.decode(embedding, points[:, None], torch.ones(len(points), 1)))
+            clicked = measures.Answer(
+                *sam.decode(embedding, points[:, None], torch.ones(len(points), 1))
+            )
             boxed = measures.Answer(*sam.decode(embedding, boxes=boxes, multimask=False))
         result["click, chosen"] = mask_iou(clicked.chosen > 0, targets)
         result["click, best"] = clicked.iou(targets).amax(dim=1)
@@ -262,7 +319,9 @@ def streets(folder: Path) -> dict:
 
     on_val, on_test = scores(*val[:2]), scores(*test[:2])
     for kind in ("flood fill", "disc"):
-        chosen = max((name for name in on_val if name.startswith(kind)), key=lambda name: on_val[name].mean())
+        chosen = max(
+            (name for name in on_val if name.startswith(kind)), key=lambda name: on_val[name].mean()
+        )
         found[kind] = round(on_test[chosen].mean().item(), 4)
     for name in ("click, chosen", "click, best", "box", "filled box", "correlation"):
         found[name] = round(on_test[name].mean().item(), 4)
@@ -278,7 +337,8 @@ def streets(folder: Path) -> dict:
 
 
 def regions(file: Path, most: int = 600) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Pictures (N, 3, SIZE, SIZE), masks (N, SIZE, SIZE), classes (N,) of regions of street scenes, and class names."""
+    """Pictures (N, 3, SIZE, SIZE), masks (N, SIZE, SIZE), classes (N,) of regions of street scenes,
+    and class names."""
     import numpy as np
     from PIL import Image
     from scipy.ndimage import find_objects, label
@@ -287,7 +347,9 @@ def regions(file: Path, most: int = 600) -> tuple[Tensor, Tensor, Tensor, list[s
     names, pictures, masks, kinds = [str(name) for name in stored["classes"]], [], [], []
     for index, classes in enumerate(stored["masks"]):
         start, stop = stored["offsets"][index : index + 2]
-        picture = np.asarray(Image.open(io.BytesIO(stored["jpeg"][start:stop].tobytes())).convert("RGB"))
+        picture = np.asarray(
+            Image.open(io.BytesIO(stored["jpeg"][start:stop].tobytes())).convert("RGB")
+        )
         picture = torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255
         for kind in range(len(names) - 1):  # the last is void
             pieces, count = label(classes == kind)
@@ -296,17 +358,30 @@ def regions(file: Path, most: int = 600) -> tuple[Tensor, Tensor, Tensor, list[s
                 if region.sum() < SMALLEST_ON_STREETS * region.numel():
                     continue
                 window = around(rows, columns, region.shape)
-                mask = F.interpolate(region[window][None, None].float(), (SIZE, SIZE), mode="area")[0, 0] > 0.5
+                mask = (
+                    F.interpolate(region[window][None, None].float(), (SIZE, SIZE), mode="area")[
+                        0, 0
+                    ]
+                    > 0.5
+                )
                 if not SMALLEST_ON_STREETS < mask.float().mean() < 0.95:
                     continue
-                shrunk = F.interpolate(picture[:, *window][None], (SIZE, SIZE), mode="bilinear", antialias=True)
+                shrunk = F.interpolate(
+                    picture[:, *window][None], (SIZE, SIZE), mode="bilinear", antialias=True
+                )
                 pictures.append(shrunk[0].clamp(0, 1)), masks.append(mask), kinds.append(kind)
     order = torch.randperm(len(masks), generator=torch.Generator().manual_seed(0))[:most]
-    return torch.stack(pictures)[order], torch.stack(masks)[order], torch.tensor(kinds)[order], names
+    return (
+        torch.stack(pictures)[order],
+        torch.stack(masks)[order],
+        torch.tensor(kinds)[order],
+        names,
+    )
 
 
 def around(rows: slice, columns: slice, size: tuple[int, int]) -> tuple[slice, slice]:
-    """A square window about a region, with a side twice its longer one or the picture's shorter one, in the picture."""
+    """A square window about a region, with a side twice its longer one or the picture's shorter
+    one, in the picture."""
     side = min(2 * max(rows.stop - rows.start, columns.stop - columns.start), *size)
     starts = [
         min(max((part.start + part.stop - side) // 2, 0), whole - side)
@@ -322,10 +397,14 @@ def about(rows: dict) -> str:
     """One line that says where the numbers come from, and how many seeds of each arm there are."""
     arms = {name: rows[name]["steps"] for name in ARMS if name in rows}
     known = "; ".join(
-        f"{name}: seeds {', '.join(map(str, SEEDS[: len(done)]))}, {said(done)} of {ARMS[name][1]} steps"
+        f"{name}: seeds {', '.join(map(str, SEEDS[: len(done)]))}, {said(done)} of {ARMS[name][1]}"
+        " steps"
         for name, done in arms.items()
     )
-    return f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread; {known or 'no training yet'}"
+    return (
+        f"`{COMMAND}` on {time.strftime('%Y-%m-%d')}: {machine()}, one thread;"
+        f" {known or 'no training yet'}"
+    )
 
 
 def block(rows: dict) -> str:
@@ -333,14 +412,17 @@ def block(rows: dict) -> str:
     arms = [name for name in ARMS if name in rows]
     body = [(name, *(said(rows[name].get(column, [])) for column in COLUMNS)) for name in arms]
     parts = [
-        f"## Promptable segmentation\n\n{about(rows)}. Nested scenes of {SIZE}x{SIZE}, {TRAINED_ON} for training, "
-        f"{TESTED_ON} for testing with three objects each; mean IoU with the object in mind. best: the best of the "
-        f"first click's masks. a meaning: the chosen mask and what the click can mean. recall: of automatic masks, "
-        f"{PICTURES_FOR_ALL} scenes.\n\n" + table(("arm", *COLUMNS), body)
+        f"## Promptable segmentation\n\n{about(rows)}. Nested scenes of {SIZE}x{SIZE}, {TRAINED_ON}"
+        f" for training, {TESTED_ON} for testing with three objects each; mean IoU with the object"
+        " in mind. best: the best of the first click's masks. a meaning: the chosen mask and what"
+        f" the click can mean. recall: of automatic masks, {PICTURES_FOR_ALL} scenes.\n\n"
+        + table(("arm", *COLUMNS), body)
     ]
     for name in ("baselines", "photographs", "streets"):
         if name in rows:
-            parts.append(f"{name}: " + "; ".join(f"{key} {value}" for key, value in rows[name].items()) + ".")
+            parts.append(
+                f"{name}: " + "; ".join(f"{key} {value}" for key, value in rows[name].items()) + "."
+            )
     return "\n\n".join(parts)
 
 

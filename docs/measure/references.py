@@ -1,7 +1,7 @@
 """List the reference runs of all units in docs/figures.md, and the places that are empty.
 
-`python docs/measure/references.py`. A unit that trains outside its notebook has a `training.py`, and
-`cvcourse train UNIT --data DATA --budget gpu` records its run.
+`python docs/measure/references.py`. A unit that trains outside its notebook has a `training.py`,
+and `cvcourse train UNIT --data DATA --budget gpu` records its run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ def row(unit: str) -> tuple[str, ...]:
     found = read_reference("gpu", ROOT / SOLUTIONS / unit)
     if found is None:
         data = training_of(ROOT, unit).DATA[-1]
-        return unit, f"`cvcourse train {unit} --data {data} --budget gpu`", "**not recorded yet**", ""
+        return (
+            unit,
+            f"`cvcourse train {unit} --data {data} --budget gpu`",
+            "**not recorded yet**",
+            "",
+        )
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.numbers.items())
     made = found.environment
     return unit, f"`{made['command']}`", numbers, f"{made['hardware']}, {made['date']}"

@@ -1,8 +1,9 @@
 """Rehearse a term's day: `python docs/measure/rehearsal.py`.
 
-A class of 200 made-up submissions (right, mistaken, partly done, broken, damaged, refused, hostile) goes through
-`cvcourse grade`, `cvcourse report`, `nbgrader generate_feedback` and `nbgrader export`. Every score and state must be
-the expected one. Prints a table and what was unexpected; ends with 1 where something was. Takes a few minutes.
+A class of 200 made-up submissions (right, mistaken, partly done, broken, damaged, refused, hostile)
+goes through `cvcourse grade`, `cvcourse report`, `nbgrader generate_feedback` and `nbgrader
+export`. Every score and state must be the expected one. Prints a table and what was unexpected;
+ends with 1 where something was. Takes a few minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ sys.path.insert(0, str(ROOT))
 from autograder.cells import CHECK  # noqa: E402
 from autograder.demo import Classroom  # noqa: E402
 from autograder.grading.result import Result, Results  # noqa: E402
-from docs.measure.classes import SCRIPT, Submission, hand_in, makers_of, rehearsal_class  # noqa: E402
+from docs.measure.classes import (  # noqa: E402
+    SCRIPT,
+    Submission,
+    hand_in,
+    makers_of,
+    rehearsal_class,
+)
 from docs.measure.figures import machine, table, write_block  # noqa: E402
 from docs.measure.grading import environment, same  # noqa: E402
 
@@ -36,7 +43,8 @@ EXPORTS = {"canvas": "CanvasExport", "moodle": "MoodleExport"}
 
 @dataclass
 class Rehearsal:
-    """What happened. seconds: by step. problems: by student, or by step where it concerns no one student."""
+    """What happened. seconds: by step. problems: by student, or by step where it concerns no one
+    student."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)
@@ -54,15 +62,27 @@ def rehearse(folder: Path, count: int, say=print) -> tuple[Rehearsal, list[Submi
     hand_in(folder, UNIT, handed_in)
     say(f"{count} submissions of {UNIT}")
     grade = ("autograder.cli", "grade", UNIT, "--timeout", SECONDS)
-    step(rehearsal, folder, "cvcourse grade", *grade, expected=1 if needs_a_person(handed_in) else 0)
+    step(
+        rehearsal, folder, "cvcourse grade", *grade, expected=1 if needs_a_person(handed_in) else 0
+    )
     look_at_grades(rehearsal, folder, handed_in)
     again = step(rehearsal, folder, "cvcourse grade, nothing changed", *grade, expected=None)
     graded = [item for item in handed_in if not item.is_refused]
     if f"{len(graded)} unchanged" not in again:
         rehearsal.note(
-            "cvcourse grade, nothing changed", f"it did not leave {len(graded)} alone: {again.strip()[:200]}"
+            "cvcourse grade, nothing changed",
+            f"it did not leave {len(graded)} alone: {again.strip()[:200]}",
         )
-    step(rehearsal, folder, "cvcourse report", "autograder.cli", "report", UNIT, "--html", "report.html")
+    step(
+        rehearsal,
+        folder,
+        "cvcourse report",
+        "autograder.cli",
+        "report",
+        UNIT,
+        "--html",
+        "report.html",
+    )
     step(rehearsal, folder, "nbgrader generate_feedback", "nbgrader", "generate_feedback", UNIT)
     look_at_feedback(rehearsal, folder, graded)
     for name, plugin in EXPORTS.items():
@@ -72,8 +92,16 @@ def rehearse(folder: Path, count: int, say=print) -> tuple[Rehearsal, list[Submi
     return rehearsal, handed_in
 
 
-def step(rehearsal: Rehearsal, folder: Path, name: str, module: str, *words: str, expected: int | None = 0) -> str:
-    """Run one command; returns what it said. expected: its exit code; None where 0 and 1 are both right."""
+def step(
+    rehearsal: Rehearsal,
+    folder: Path,
+    name: str,
+    module: str,
+    *words: str,
+    expected: int | None = 0,
+) -> str:
+    """Run one command; returns what it said. expected: its exit code; None where 0 and 1 are both
+    right."""
     begun = time.perf_counter()
     command = [sys.executable, "-m", module, *words]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
@@ -103,7 +131,9 @@ def look_at_grades(rehearsal: Rehearsal, folder: Path, handed_in: Sequence[Submi
     known = {item.student for item in handed_in if not item.is_refused}
     with room.api.gradebook as gradebook:
         strangers = {entry.student.id for entry in gradebook.assignment_submissions(UNIT)} ^ known
-    rehearsal.note("gradebook", *(f"{student} should not be there, or should" for student in sorted(strangers)))
+    rehearsal.note(
+        "gradebook", *(f"{student} should not be there, or should" for student in sorted(strangers))
+    )
 
 
 def problems_of(item: Submission, result: Result | None) -> list[str]:
@@ -129,7 +159,8 @@ def problems_of_gradebook(room: Classroom, result: Result) -> list[str]:
     """Where the gradebook holds other points than the result."""
     grades = room.grades(UNIT, result.student)
     return [
-        f"{name}: {grades[CHECK + name].points} points in the gradebook in place of {verdict.points:g}"
+        f"{name}: {grades[CHECK + name].points} points in the gradebook in place of"
+        f" {verdict.points:g}"
         for name, verdict in result.verdicts.items()
         if not same(grades[CHECK + name].points, verdict.points)
     ]
@@ -165,10 +196,15 @@ def section(rehearsal: Rehearsal, handed_in: Sequence[Submission]) -> str:
     return "\n\n".join(
         [
             "## Rehearsal",
-            f"`python docs/measure/rehearsal.py` on {time.strftime('%Y-%m-%d')}: {machine()}. {len(handed_in)} "
-            f"submissions of {UNIT}; graded with `--timeout {SECONDS}`.",
+            (
+                f"`python docs/measure/rehearsal.py` on {time.strftime('%Y-%m-%d')}: {machine()}."
+                f" {len(handed_in)} submissions of {UNIT}; graded with `--timeout {SECONDS}`."
+            ),
             table(("handed in", "submissions", "as expected in every score and state"), rows),
-            table(("step", "time"), [(name, f"{seconds:.1f} s") for name, seconds in rehearsal.seconds.items()]),
+            table(
+                ("step", "time"),
+                [(name, f"{seconds:.1f} s") for name, seconds in rehearsal.seconds.items()],
+            ),
         ]
     )
 
@@ -176,7 +212,9 @@ def section(rehearsal: Rehearsal, handed_in: Sequence[Submission]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--submissions", type=int, default=SUBMISSIONS, help="fewer for a quick look")
+    parser.add_argument(
+        "--submissions", type=int, default=SUBMISSIONS, help="fewer for a quick look"
+    )
     parser.add_argument("--write", action="store_true", help="write the block in docs/figures.md")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="cvcourse-rehearsal-") as folder:

@@ -1,4 +1,5 @@
-"""CPU time of painting scenes on one thread: `python docs/measure/scenes.py`. Times are of this process alone."""
+"""CPU time of painting scenes on one thread: `python docs/measure/scenes.py`. Times are of this
+process alone."""
 
 import sys
 import time
@@ -28,7 +29,10 @@ def main() -> None:
         ("camouflage, 64x64", COUNT // 4, cpu_seconds(camouflage, COUNT // 4)),
     ]
     for what, count, seconds in rows:
-        print(f"{what:28} {count:6,} images {seconds:6.2f} CPU s {1e6 * seconds / count:8.0f} us an image")
+        print(
+            f"{what:28} {count:6,} images {seconds:6.2f} CPU s {1e6 * seconds / count:8.0f} us an"
+            " image"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Measure training support on this machine, and write its block of docs/figures.md: `python docs/measure/training.py`.
+"""Measure training support on this machine, and write its block of docs/figures.md: `python
+docs/measure/training.py`.
 
-Batched augmentation against a per-image pipeline of Pillow and a DataLoader, with the same augmentations; training
-steps of a ResNet in bfloat16 and channels-last against plain float32; on a GPU, images per second and the share of the
-card's measured bf16 matrix rate. All in one run on one machine: run nothing else beside it. `--json FILE` keeps the
-figures, `--dry` leaves the page as it is. Exit code 1 when a bar is missed.
+Batched augmentation against a per-image pipeline of Pillow and a DataLoader, with the same
+augmentations; training steps of a ResNet in bfloat16 and channels-last against plain float32; on a
+GPU, images per second and the share of the card's measured bf16 matrix rate. All in one run on one
+machine: run nothing else beside it. `--json FILE` keeps the figures, `--dry` leaves the page as it
+is. Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ def main() -> None:
 
 
 class PerImage(Dataset):
-    """What most tutorials do: one Pillow image at a time, augmented as `batched` augments a batch."""
+    """What most tutorials do: one Pillow image at a time, augmented as `batched` augments a
+    batch."""
 
     def __init__(self, images: Tensor):
         self.images = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).numpy()]
@@ -95,8 +98,12 @@ class PerImage(Dataset):
         image = ImageEnhance.Contrast(image).enhance(factor())
         row, column = torch.randint(0, height, ()).item(), torch.randint(0, width, ()).item()
         top, left = row - SQUARE // 2, column - SQUARE // 2
-        ImageDraw.Draw(image).rectangle((left, top, left + SQUARE - 1, top + SQUARE - 1), fill=(0, 0, 0))
-        values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(height, width, 3)
+        ImageDraw.Draw(image).rectangle(
+            (left, top, left + SQUARE - 1, top + SQUARE - 1), fill=(0, 0, 0)
+        )
+        values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(
+            height, width, 3
+        )
         return values.permute(2, 0, 1).float() / 255
 
 
@@ -108,16 +115,24 @@ def factor() -> float:
 def batched() -> Compose:
     """The same augmentations of whole batches."""
     return Compose(
-        RandomCrop(PADDING), RandomFlip(), RandomBrightness(STRENGTH), RandomContrast(STRENGTH), Cutout(SQUARE)
+        RandomCrop(PADDING),
+        RandomFlip(),
+        RandomBrightness(STRENGTH),
+        RandomContrast(STRENGTH),
+        Cutout(SQUARE),
     )
 
 
 def measure_augmentation(count: int) -> dict[str, Any]:
-    """Images per second of both, from stored bytes to a float batch, in turns; the first round warms up.
+    """Images per second of both, from stored bytes to a float batch, in turns; the first round
+    warms up.
 
-    Each is measured with several numbers of threads or workers, and the ratio is that of the best ones.
+    Each is measured with several numbers of threads or workers, and the ratio is that of the best
+    ones.
     """
-    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     augment, generator = batched(), torch.Generator().manual_seed(0)
     cores = os.cpu_count() or 1
 
@@ -127,9 +142,13 @@ def measure_augmentation(count: int) -> dict[str, Any]:
             augment(images[start : start + BATCH], generator).float().div_(255)
 
     data = PerImage(images)
-    ways: dict[str, Callable[[], Any]] = {f"batched, {n} threads": partial(tensors, n) for n in sorted({1, cores})}
+    ways: dict[str, Callable[[], Any]] = {
+        f"batched, {n} threads": partial(tensors, n) for n in sorted({1, cores})
+    }
     for workers in sorted({0, 2, cores}):
-        loader = DataLoader(data, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+        loader = DataLoader(
+            data, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        )
         ways[f"per image, {workers} workers"] = partial(deque, loader, maxlen=0)
     medians = median_rates(count, ways)
     ratio_of_best = best(medians, "batched") / best(medians, "per image")
@@ -140,13 +159,22 @@ def measure_augmentation(count: int) -> dict[str, Any]:
 
 
 class Block(nn.Module):
-    """Two convolutions and the identity (He et al. 2015), with a projection where the shape changes."""
+    """Two convolutions and the identity (He et al. 2015), with a projection where the shape
+    changes."""
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width))
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-        self.shortcut = nn.Conv2d(channels, width, 1, stride, bias=False) if channels != width else nn.Identity()
+        self.first = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        )
+        self.shortcut = (
+            nn.Conv2d(channels, width, 1, stride, bias=False)
+            if channels != width
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, width, H / stride, W / stride)."""
@@ -155,7 +183,11 @@ class Block(nn.Module):
 
 def resnet(widths: tuple[int, ...], blocks: int) -> nn.Module:
     """A ResNet for 32x32 images: a 3x3 stem, and `blocks` blocks of each width."""
-    parts: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+    parts: list[nn.Module] = [
+        nn.Conv2d(3, widths[0], 3, padding=1, bias=False),
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(),
+    ]
     channels = widths[0]
     for stage, width in enumerate(widths):
         for place in range(blocks):
@@ -164,11 +196,16 @@ def resnet(widths: tuple[int, ...], blocks: int) -> nn.Module:
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
 
 
-def stepper(device: str, precision: str, channels_last: bool, widths: tuple[int, ...], blocks: int) -> Callable:
+def stepper(
+    device: str, precision: str, channels_last: bool, widths: tuple[int, ...], blocks: int
+) -> Callable:
     """A function that does one training step."""
     torch.manual_seed(0)
     model = resnet(widths, blocks).to(device)
-    images, labels = torch.rand(BATCH, 3, 32, 32, device=device), torch.arange(BATCH, device=device) % 10
+    images, labels = (
+        torch.rand(BATCH, 3, 32, 32, device=device),
+        torch.arange(BATCH, device=device) % 10,
+    )
     if channels_last:
         model, images = (thing.to(memory_format=torch.channels_last) for thing in (model, images))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
@@ -216,7 +253,8 @@ def measure_precision(steps: int) -> dict[str, Any]:
 
 
 def measure_gpu(steps: int) -> dict[str, Any]:
-    """Training images per second on the GPU, and what share of its measured bf16 matrix rate they make."""
+    """Training images per second on the GPU, and what share of its measured bf16 matrix rate they
+    make."""
     from torch.utils.flop_counter import FlopCounterMode
 
     step = stepper("cuda", "bfloat16", True, GPU_WIDTHS, 2)
@@ -243,7 +281,8 @@ def measure_matrix_rate(side: int = 8192, times: int = 20) -> float:
 
 
 def median_rates(count: int, ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """{name: images per second} of each way to do `count` images; in turns, after a round that warms up."""
+    """{name: images per second} of each way to do `count` images; in turns, after a round that
+    warms up."""
     before = torch.get_num_threads()
     rounds = [{name: count / seconds(way) for name, way in ways.items()} for _ in range(1 + ROUNDS)]
     torch.set_num_threads(before)
@@ -285,14 +324,27 @@ def missed_bars(figures: dict[str, Any]) -> list[str]:
 
 def block(figures: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    made, augmentation, precision = figures["environment"], figures["augmentation"], figures["precision"]
-    rows = [(f"augmentation, {name}", f"{rate:,.0f}", "") for name, rate in augmentation["images_per_second"].items()]
+    made, augmentation, precision = (
+        figures["environment"],
+        figures["augmentation"],
+        figures["precision"],
+    )
+    rows = [
+        (f"augmentation, {name}", f"{rate:,.0f}", "")
+        for name, rate in augmentation["images_per_second"].items()
+    ]
     rows.append(("the best batched against the best per image", "", ratio(augmentation)))
     if precision["ratio"] is not None:
-        rows += [(f"training, {name}", f"{rate:,.0f}", "") for name, rate in precision["images_per_second"].items()]
+        rows += [
+            (f"training, {name}", f"{rate:,.0f}", "")
+            for name, rate in precision["images_per_second"].items()
+        ]
         rows.append(("bfloat16 and channels-last against float32", "", ratio(precision)))
     lines = [
-        f"## Training\n\n`{COMMAND}` on {made['date']}: {made['hardware']}, torch {made['versions']['torch']}.",
+        (
+            f"## Training\n\n`{COMMAND}` on {made['date']}: {made['hardware']}, torch"
+            f" {made['versions']['torch']}."
+        ),
         table(("what", "images per second", "ratio"), rows),
     ]
     if precision["ratio"] is None:
@@ -311,8 +363,9 @@ def gpu_line(gpu: dict[str, Any] | None) -> str:
     if gpu is None:
         return "No GPU was at hand."
     return (
-        f"{gpu['card']}: {gpu['images_per_second']:,.0f} images per second of ResNet training in bfloat16, "
-        f"{gpu['share']:.0%} of the measured bf16 matrix rate of {gpu['matrix_rate'] / 1e12:.0f} TFLOP/s."
+        f"{gpu['card']}: {gpu['images_per_second']:,.0f} images per second of ResNet training in"
+        f" bfloat16, {gpu['share']:.0%} of the measured bf16 matrix rate of"
+        f" {gpu['matrix_rate'] / 1e12:.0f} TFLOP/s."
     )
 
 

@@ -125,7 +125,9 @@ show(
 
 # %% tags=["figure"]
 bright = torch.tensor(200, dtype=torch.uint8)
-print("as bytes:", (bright + bright).item(), "  as floats:", (bright.float() + bright.float()).item())
+print(
+    "as bytes:", (bright + bright).item(), "  as floats:", (bright.float() + bright.float()).item()
+)
 
 # %% [markdown]
 # So images are turned into floating-point numbers, and divided so that black is 0 and white is 1 whatever the
@@ -189,7 +191,10 @@ def mix(to_tensor, red, green, blue):
     weighted = (to_tensor(pixels) * gains[:, None, None]).clamp(0, 1)  # (3, 120, 180)
     return Scene(
         image(weighted, "mixed"),
-        *(image(weighted[k], f"plane {k}: {name}") for k, name in enumerate(("red", "green", "blue"))),
+        *(
+            image(weighted[k], f"plane {k}: {name}")
+            for k, name in enumerate(("red", "green", "blue"))
+        ),
         caption="Gains multiply the planes; what exceeds 1 is cut off at white.",
     )
 
@@ -231,7 +236,9 @@ examples = {
 }
 for name, shape in examples.items():
     numbers = math.prod(shape)
-    print(f"{name:36} {shape!s:20} {numbers / 1e6:6.1f} MB as bytes {4 * numbers / 1e6:7.1f} MB as float32")
+    print(
+        f"{name:36} {shape!s:20} {numbers / 1e6:6.1f} MB as bytes {4 * numbers / 1e6:7.1f} MB as float32"
+    )
 
 # %% [markdown]
 # ## Four answers to one picture
@@ -268,7 +275,10 @@ def objects_of(number):
 # %% tags=["figure"]
 instances, classes, masks = objects_of(5)
 print("object numbers in the image:", instances.unique().tolist())
-print("their classes:", {k: street.class_names[label - 1] for k, label in enumerate(classes.tolist(), start=1)})
+print(
+    "their classes:",
+    {k: street.class_names[label - 1] for k, label in enumerate(classes.tolist(), start=1)},
+)
 print("masks:", tuple(masks.shape), masks.dtype, " pixels in each:", masks.sum(dim=(1, 2)).tolist())
 
 # %% [markdown]
@@ -311,7 +321,9 @@ regions = 0
 for instances, classes in zip(crowds.instance_masks.long(), crowds.classes + 1, strict=True):
     semantic = semantic_from_instances(instances, classes)
     regions += connected_regions(semantic)[1]
-print(f"visible objects: {int(crowds.visible.sum())}, connected regions in the semantic answers: {regions}")
+print(
+    f"visible objects: {int(crowds.visible.sum())}, connected regions in the semantic answers: {regions}"
+)
 
 # %% [markdown]
 # More than half of the objects disappeared into their neighbours. Counting needs object numbers, or boxes.
@@ -369,11 +381,15 @@ check(boxes_from_masks, hidden=True)
 def four_targets(semantic_from_instances, boxes_from_masks, scene):
     instances, classes, masks = objects_of(scene)
     boxes = []
-    for (left, top, right, bottom), label in zip(boxes_from_masks(masks).tolist(), classes.tolist(), strict=True):
+    for (left, top, right, bottom), label in zip(
+        boxes_from_masks(masks).tolist(), classes.tolist(), strict=True
+    ):
         boxes.append((top, left, bottom - top, right - left, street.class_names[label - 1]))
     return Scene(
         image(street.images[scene], f"classification: {street.class_names[street.labels[scene]]}"),
-        image(semantic_from_instances(instances, classes), "semantic segmentation", colours="labels"),
+        image(
+            semantic_from_instances(instances, classes), "semantic segmentation", colours="labels"
+        ),
         image(street.images[scene], "detection", boxes=boxes),
         image(instances, "instance segmentation", colours="labels"),
         caption="The class of the picture is that of its front object.",
@@ -389,7 +405,9 @@ def semantic_by_product(instances, classes):
 
 
 def boxes_by_scipy(masks):
-    found = [(find_objects(mask.int().numpy()) or [(slice(0, 0), slice(0, 0))])[0] for mask in masks]
+    found = [
+        (find_objects(mask.int().numpy()) or [(slice(0, 0), slice(0, 0))])[0] for mask in masks
+    ]
     return torch.tensor([[x.start, y.start, x.stop, y.stop] for y, x in found])
 
 
@@ -412,7 +430,9 @@ for number in range(len(street)):
     masks = masks[masks.any(dim=2).any(dim=1)]
     left, top, right, bottom = boxes_from_masks(masks).unbind(dim=1)
     share += (masks.sum(dim=(1, 2)) / ((right - left) * (bottom - top))).tolist()
-print(f"On average {sum(share) / len(share):.0%} of a box is the object, at worst {min(share):.0%}.")
+print(
+    f"On average {sum(share) / len(share):.0%} of a box is the object, at worst {min(share):.0%}."
+)
 
 # %% [markdown]
 # ### How well do two boxes agree?
@@ -469,10 +489,15 @@ shift = torch.linspace(0, 2, 81)
 still = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 moved = still + shift[:, None] * torch.tensor([1.0, 0.0, 1.0, 0.0])  # (81, 4)
 iou = box_iou(still, moved)[0]  # (81,)
-print(f"off by a tenth {iou[4]:.3f}, by half {iou[20]:.3f}, by its width {iou[40]:.3f}, by twice that {iou[80]:.3f}")
+print(
+    f"off by a tenth {iou[4]:.3f}, by half {iou[20]:.3f}, by its width {iou[40]:.3f}, by twice that {iou[80]:.3f}"
+)
 show(
     curves(
-        {"your box_iou": (shift, iou), "(1 − s) / (1 + s)": (shift[:41], (1 - shift[:41]) / (1 + shift[:41]))},
+        {
+            "your box_iou": (shift, iou),
+            "(1 − s) / (1 + s)": (shift[:41], (1 - shift[:41]) / (1 + shift[:41])),
+        },
         x_label="shift s, in widths of the box",
         y_label="IoU",
     ),
@@ -583,8 +608,14 @@ check(gabor, hidden=True)
 size, wavelength, sigma, preferred = 31, 8.0, 5.0, math.radians(30)
 
 # %% tags=["figure"]
-turned = {f"theta {value}°": gabor(size, math.radians(value), wavelength, sigma) for value in (0, 45, 90, 135)}
-shifted = {f"phase {value}°": gabor(size, 0.0, wavelength, sigma, math.radians(value)) for value in (0, -90, 180, 90)}
+turned = {
+    f"theta {value}°": gabor(size, math.radians(value), wavelength, sigma)
+    for value in (0, 45, 90, 135)
+}
+shifted = {
+    f"phase {value}°": gabor(size, 0.0, wavelength, sigma, math.radians(value))
+    for value in (0, -90, 180, 90)
+}
 for fields in (turned, shifted):
     show(
         *(image(field, title, colours="signed", limits=(-1, 1)) for title, field in fields.items()),
@@ -638,7 +669,10 @@ check(simple_cell, hidden=True)
 # %% tags=["helper"]
 def bar(size, theta, offset, width=3.0):
     """Images (..., size, size) of a bright bar on a grey screen. theta: radians, offset and width: pixels."""
-    theta, offset = torch.as_tensor(theta)[..., None, None], torch.as_tensor(offset)[..., None, None]
+    theta, offset = (
+        torch.as_tensor(theta)[..., None, None],
+        torch.as_tensor(offset)[..., None, None],
+    )
     x = torch.arange(size) - (size - 1) / 2
     distance = (x * theta.cos() + x[:, None] * theta.sin() - offset).abs()
     return (width / 2 + 0.5 - distance).clamp(0, 1)
@@ -649,11 +683,18 @@ even = gabor(size, preferred, wavelength, sigma)
 angles = torch.arange(0, 180, 5)
 rates = simple_cell(bar(size, angles.deg2rad(), 0.0), even)  # (36,)
 best, worst = angles[rates.argmax()], (rates.argmax() + 18) % 36
-print(f"largest response at {best}°; at a right angle to it, {rates[worst] / rates.max():.0%} of that")
+print(
+    f"largest response at {best}°; at a right angle to it, {rates[worst] / rates.max():.0%} of that"
+)
 show(
     image(even, "field, theta 30°", colours="signed"),
     image(bar(size, preferred, 0.0), "bar at 30°", limits=(-1, 1)),
-    curves({"simple cell": (angles, rates)}, "tuning curve", x_label="bar's orientation, degrees", y_label="response"),
+    curves(
+        {"simple cell": (angles, rates)},
+        "tuning curve",
+        x_label="bar's orientation, degrees",
+        y_label="response",
+    ),
     alt="A field turned by 30 degrees, a bar turned alike, and a tuning curve with one narrow peak at 30 degrees.",
 )
 
@@ -667,7 +708,11 @@ rates = simple_cell(bar(size, preferred, offsets), even)
 for offset in (0.0, wavelength / 4, wavelength / 2, wavelength):
     print(f"bar moved by {offset} pixels: response {rates[offsets == offset].item():.2f}")
 show(
-    curves({"simple cell": (offsets, rates)}, x_label="bar moved sideways by, pixels", y_label="response"),
+    curves(
+        {"simple cell": (offsets, rates)},
+        x_label="bar moved sideways by, pixels",
+        y_label="response",
+    ),
     alt="The response has a tall peak at 0, a lower one a wavelength to either side, and is 0 in between.",
 )
 
@@ -733,7 +778,10 @@ axis = torch.arange(size) - (size - 1) / 2
 across = axis * math.cos(preferred) + axis[:, None] * math.sin(preferred)
 psi = torch.arange(24) * 2 * math.pi / 24
 gratings = torch.cos(2 * math.pi * across / wavelength - psi[:, None, None])  # (24, 31, 31)
-for name, rates in {"simple": simple_cell(gratings, even), "complex": complex_cell(gratings, even, odd)}.items():
+for name, rates in {
+    "simple": simple_cell(gratings, even),
+    "complex": complex_cell(gratings, even, odd),
+}.items():
     print(f"{name:8} smallest response {rates.min():6.1f}, largest {rates.max():6.1f}")
 
 # %% [markdown]
@@ -767,11 +815,17 @@ show(
 
 # %% tags=["helper"]
 def electrode(gabor, simple_cell, complex_cell, orientation, position, phase):
-    fields = [gabor(size, preferred, wavelength, sigma, phase=math.radians(turn)) for turn in (phase, phase - 90)]
+    fields = [
+        gabor(size, preferred, wavelength, sigma, phase=math.radians(turn))
+        for turn in (phase, phase - 90)
+    ]
     angles, places = torch.arange(0, 181, 5), torch.arange(-12, 12.5, 0.5)
 
     def answers(images):
-        return {"simple cell": simple_cell(images, fields[0]), "complex cell": complex_cell(images, *fields)}
+        return {
+            "simple cell": simple_cell(images, fields[0]),
+            "complex cell": complex_cell(images, *fields),
+        }
 
     def tuning(title, x_label, x, images, now):
         series = {name: (x, rates) for name, rates in answers(images).items()}
@@ -782,7 +836,13 @@ def electrode(gabor, simple_cell, complex_cell, orientation, position, phase):
     shown = bar(size, turn, position)
     return Scene(
         image(shown, "on the screen", limits=(-1, 1), size=217),
-        tuning("turning this bar", "orientation, degrees", angles, bar(size, angles.deg2rad(), position), orientation),
+        tuning(
+            "turning this bar",
+            "orientation, degrees",
+            angles,
+            bar(size, angles.deg2rad(), position),
+            orientation,
+        ),
         image(fields[0], "simple cell's field", colours="signed", limits=(-1, 1), size=217),
         tuning("moving this bar", "position, pixels", places, bar(size, turn, places), position),
         caption="Dots: the responses to the bar on the screen. The cells prefer 30°.",
@@ -794,9 +854,13 @@ from skimage.filters import gabor_kernel
 
 
 def gabor_by_skimage(size, theta, wavelength, sigma, phase=0.0, aspect=0.5):
-    kernel = gabor_kernel(1 / wavelength, theta, sigma_x=sigma, sigma_y=sigma / aspect, offset=phase, n_stds=5).real
+    kernel = gabor_kernel(
+        1 / wavelength, theta, sigma_x=sigma, sigma_y=sigma / aspect, offset=phase, n_stds=5
+    ).real
     top, left = (kernel.shape[0] - size) // 2, (kernel.shape[1] - size) // 2
-    return torch.from_numpy(kernel[top : top + size, left : left + size] * 2 * math.pi * sigma**2 / aspect).float()
+    return torch.from_numpy(
+        kernel[top : top + size, left : left + size] * 2 * math.pi * sigma**2 / aspect
+    ).float()
 
 
 def simple_by_torch(images, field):
@@ -911,7 +975,11 @@ show(
 
 # %% tags=["training"]
 torch.set_num_threads(1)  # handing such small tensors to several threads costs more than it saves
-plan = budget(smoke=dict(steps=40, trials=100), cpu=dict(steps=300, trials=400), gpu=dict(steps=1000, trials=4000))
+plan = budget(
+    smoke=dict(steps=40, trials=100),
+    cpu=dict(steps=300, trials=400),
+    gpu=dict(steps=1000, trials=4000),
+)
 generator = torch.Generator().manual_seed(0)
 
 
@@ -919,7 +987,9 @@ def between(low, high):
     return low + (high - low) * torch.rand((), generator=generator)
 
 
-truth = dict(theta=between(0, math.pi), wavelength=between(5, 9), sigma=between(2.5, 4), phase=between(-3, 3))
+truth = dict(
+    theta=between(0, math.pi), wavelength=between(5, 9), sigma=between(2.5, 4), phase=between(-3, 3)
+)
 true_field = gabor(17, **truth)
 noise_images = torch.randn(2 * plan.trials, 17, 17, generator=generator)
 clean = simple_cell(noise_images, true_field)
@@ -978,7 +1048,9 @@ def degrees_off(guess):
 with torch.no_grad():
     before, after = (torch.stack([loss_of(guess) for guess in some]) for some in (starts, guesses))
 for k, guess in enumerate(guesses):
-    angles_off = f"{degrees_off(starts[k]):4.1f}° at the start, {degrees_off(guess):4.1f}° at the end"
+    angles_off = (
+        f"{degrees_off(starts[k]):4.1f}° at the start, {degrees_off(guess):4.1f}° at the end"
+    )
     print(f"orientation off by {angles_off};  loss {before[k]:.2f}, then {after[k]:.2f}")
 best = int(after.argmin())
 for name in ("wavelength", "sigma"):
@@ -1002,11 +1074,19 @@ def correlation(predicted):
 
 weights = recorded[seen] - recorded[seen].mean()
 average = (weights[:, None, None] * noise_images[seen]).mean(dim=0)  # (17, 17)
-start_field, found_field = (gabor(17, **parameters(some[best].detach())) for some in (starts, guesses))
-fields = {"starting guess": start_field, "reverse correlation": average, "fitted Gabor": found_field}
+start_field, found_field = (
+    gabor(17, **parameters(some[best].detach())) for some in (starts, guesses)
+)
+fields = {
+    "starting guess": start_field,
+    "reverse correlation": average,
+    "fitted Gabor": found_field,
+}
 fields["true cell"] = true_field
 for name, field in fields.items():
-    print(f"{name:20} correlation on held-out trials {correlation(simple_cell(noise_images[held_out], field)):5.2f}")
+    print(
+        f"{name:20} correlation on held-out trials {correlation(simple_cell(noise_images[held_out], field)):5.2f}"
+    )
 show(
     *(image(field, name, colours="signed") for name, field in fields.items()),
     alt="Four fields: the starting guess, a grainy average, and the fitted and the true Gabor, which look alike.",

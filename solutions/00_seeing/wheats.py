@@ -51,8 +51,16 @@ def pixel_by_pixel(masks):
 @wheat("boxes_from_masks")
 def by_flags(masks):
     height, width = masks.shape[1:]
-    columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()  # (count, width), (count, height)
-    ends = [columns.argmax(1), rows.argmax(1), width - columns.flip(1).argmax(1), height - rows.flip(1).argmax(1)]
+    columns, rows = (
+        masks.any(dim=1).int(),
+        masks.any(dim=2).int(),
+    )  # (count, width), (count, height)
+    ends = [
+        columns.argmax(1),
+        rows.argmax(1),
+        width - columns.flip(1).argmax(1),
+        height - rows.flip(1).argmax(1),
+    ]
     return torch.stack(ends, dim=1) * masks.flatten(1).any(dim=1, keepdim=True)
 
 
@@ -64,14 +72,19 @@ def pair_by_pair(first, second):
             width = max(0.0, float(min(right, x_max) - max(left, x_min)))
             height = max(0.0, float(min(bottom, y_max) - max(top, y_min)))
             both = width * height
-            table[i, j] = both / ((right - left) * (bottom - top) + (x_max - x_min) * (y_max - y_min) - both)
+            table[i, j] = both / (
+                (right - left) * (bottom - top) + (x_max - x_min) * (y_max - y_min) - both
+            )
     return table
 
 
 @wheat("box_iou")
 def side_by_side(first, second):
     overlap = [
-        (torch.minimum(first[:, None, k + 2], second[:, k + 2]) - torch.maximum(first[:, None, k], second[:, k])).relu()
+        (
+            torch.minimum(first[:, None, k + 2], second[:, k + 2])
+            - torch.maximum(first[:, None, k], second[:, k])
+        ).relu()
         for k in (0, 1)
     ]
     both = overlap[0] * overlap[1]  # (first, second)
@@ -98,7 +111,11 @@ def separate_waves(size, theta, wavelength, sigma, phase=0.0, aspect=0.5):
     along, across = x * theta.cos() + y * theta.sin(), y * theta.cos() - x * theta.sin()
     angle = 2 * math.pi * along / wavelength
     wave = angle.cos() * phase.cos() - angle.sin() * phase.sin()
-    return torch.exp(-(along**2) / (2 * sigma**2)) * torch.exp(-((aspect * across) ** 2) / (2 * sigma**2)) * wave
+    return (
+        torch.exp(-(along**2) / (2 * sigma**2))
+        * torch.exp(-((aspect * across) ** 2) / (2 * sigma**2))
+        * wave
+    )
 
 
 @wheat("simple_cell")

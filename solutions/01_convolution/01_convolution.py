@@ -56,7 +56,12 @@ row = photograph[20]  # (64,)
 # %% tags=["figure"]
 show(
     image(photograph, title="a photograph", boxes=[(20, 0, 1, 64)]),
-    curves({"row 20": row}, title="brightness along the marked row", x_label="column", y_label="brightness"),
+    curves(
+        {"row 20": row},
+        title="brightness along the marked row",
+        x_label="column",
+        y_label="brightness",
+    ),
     alt="A grey photograph of 64 by 64 pixels with one row marked, and the brightness along that row as a curve.",
 )
 
@@ -121,7 +126,10 @@ def draw_signal(conv1d, position, size, stride, padding, dilation):
     signal, kernel = row[8:32], torch.arange(1.0, size + 1) / sum(range(1, size + 1))
     output = conv1d(signal, kernel, stride=stride, padding=padding, dilation=dilation)
     position = min(position, len(output) - 1)
-    padded, taps = F.pad(signal, (padding, padding)), position * stride + dilation * torch.arange(size)
+    padded, taps = (
+        F.pad(signal, (padding, padding)),
+        position * stride + dilation * torch.arange(size),
+    )
     products = " + ".join(f"{w:.2f} × {x:.2f}" for w, x in zip(kernel, padded[taps], strict=True))
     return Scene(
         curves(
@@ -145,7 +153,9 @@ def draw_signal(conv1d, position, size, stride, padding, dilation):
 Lab(
     draw_signal,
     function=conv1d,
-    fallback=lambda signal, kernel, **settings: F.conv1d(signal[None, None], kernel[None, None], **settings)[0, 0],
+    fallback=lambda signal, kernel, **settings: F.conv1d(
+        signal[None, None], kernel[None, None], **settings
+    )[0, 0],
     title="A kernel slides along a signal",
     alt="Left: a padded signal with dots at the numbers that are read. Right: the output with a dot at that position.",
     position=Slider(0, 26, value=9),
@@ -179,7 +189,9 @@ Lab(
 
 
 # %% nbgrader={"grade": false, "grade_id": "output_size", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+def output_size(
+    size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> int:
     """Number of positions of a kernel along one axis (Dumoulin and Visin 2016, sections 2.4 and 5.1).
 
     size, kernel_size, stride, padding, dilation: whole numbers. Returns a whole number.
@@ -283,7 +295,12 @@ def draw_filter(cross_correlate2d, kernel):
     signed = abs(kernel.sum()) < 0.05
     return Scene(
         image(photograph, title="picture"),
-        image(response, title="response", colours="signed" if signed else "grey", limits=None if signed else (0, 1)),
+        image(
+            response,
+            title="response",
+            colours="signed" if signed else "grey",
+            limits=None if signed else (0, 1),
+        ),
         caption=f"The weights sum to {kernel.sum():.2f}.",
     )
 
@@ -310,7 +327,13 @@ impulse[3, 3] = 1.0
 show(
     image(impulse, title="a single pixel", size=200),
     image(kernel, title="kernel", colours="signed", numbers=True, size=200),
-    image(cross_correlate2d(impulse, kernel), title="cross-correlation", colours="signed", numbers=True, size=200),
+    image(
+        cross_correlate2d(impulse, kernel),
+        title="cross-correlation",
+        colours="signed",
+        numbers=True,
+        size=200,
+    ),
     alt="A picture with one white pixel, a kernel, and their cross-correlation: the kernel turned by half a turn.",
 )
 
@@ -494,7 +517,11 @@ def conv2d(
     stride, padding, dilation: a whole number, or a pair (height, width). Returns (B, C', out_h, out_w).
     """
     ### BEGIN SOLUTION
-    (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w) = pair(stride), pair(padding), pair(dilation)
+    (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w) = (
+        pair(stride),
+        pair(padding),
+        pair(dilation),
+    )
     kernel_h, kernel_w = weight.shape[2:]
     padded = F.pad(images, (pad_w, pad_w, pad_h, pad_h))  # (B, C, H + 2 pad_h, W + 2 pad_w)
     out_h = output_size(padded.shape[2], kernel_h, stride_h, dilation=dilation_h)
@@ -502,7 +529,9 @@ def conv2d(
     output = images.new_zeros(len(images), len(weight), out_h, out_w)
     for m in range(kernel_h):
         for n in range(kernel_w):
-            seen = padded[:, :, m * dilation_h :: stride_h, n * dilation_w :: stride_w][:, :, :out_h, :out_w]
+            seen = padded[:, :, m * dilation_h :: stride_h, n * dilation_w :: stride_w][
+                :, :, :out_h, :out_w
+            ]
             output = output + torch.einsum("bchw,oc->bohw", seen, weight[:, :, m, n])
     return output if bias is None else output + bias[:, None, None]
     ### END SOLUTION
@@ -527,16 +556,28 @@ stencil = torch.tensor([[-1.0, 0, 1, 0], [-2, 1, 2, 0], [0, -1, 1, 1], [1, 0, -1
 
 def draw_layer(conv2d, place, size, stride, padding, dilation):
     kernel = stencil[:size, :size]
-    output = conv2d(digit[None], kernel[None, None], stride=stride, padding=padding, dilation=dilation)[0, 0]
+    output = conv2d(
+        digit[None], kernel[None, None], stride=stride, padding=padding, dilation=dilation
+    )[0, 0]
     i, j = (min(index, count - 1) for index, count in zip(place, output.shape, strict=True))
     rows, columns = (start * stride + dilation * torch.arange(size) for start in (i, j))
     padded = F.pad(digit[0], (padding,) * 4)
     products, reach = kernel * padded[rows][:, columns], dilation * (size - 1) + 1
-    window, taps = (rows[0], columns[0], reach, reach), [(row, column) for row in rows for column in columns]
+    window, taps = (
+        (rows[0], columns[0], reach, reach),
+        [(row, column) for row in rows for column in columns],
+    )
     return Scene(
         image(padded, title="padded input", boxes=[window], points=taps, size=150),
         image(kernel, title="kernel", colours="signed", numbers=True, size=150),
-        image(products, title="pixels × weights", colours="signed", limits=(-2, 2), numbers=True, size=150),
+        image(
+            products,
+            title="pixels × weights",
+            colours="signed",
+            limits=(-2, 2),
+            numbers=True,
+            size=150,
+        ),
         image(output, title="output", colours="signed", boxes=[(i, j, 1, 1)], size=150),
         caption=f"The products sum to {products.sum():.2f}; the output at row {i}, column {j} is {output[i, j]:.2f}.",
     )
@@ -635,10 +676,13 @@ versions = {"seven loops": conv2d_by_loops, "your conv2d": conv2d, "torch": F.co
 times = {name: milliseconds(version, pictures, filters) for name, version in versions.items()}
 torch.set_num_threads(threads)
 results = [version(pictures, filters) for version in versions.values()]
-print("largest difference between them:", max((a - results[-1]).abs().max().item() for a in results))
+print(
+    "largest difference between them:", max((a - results[-1]).abs().max().item() for a in results)
+)
 show(
     bars(times, title="milliseconds for one layer"),
-    caption="Against torch: " + ", ".join(f"{name} {time / times['torch']:.0f} times" for name, time in times.items()),
+    caption="Against torch: "
+    + ", ".join(f"{name} {time / times['torch']:.0f} times" for name, time in times.items()),
     alt="Three bars with the milliseconds that the seven loops, your conv2d and torch take for the same layer.",
 )
 
@@ -703,7 +747,9 @@ check(
 ### END HIDDEN TESTS
 
 # %% tags=["figure"]
-print(f"a dense layer would have {dense_parameters / first_layer_parameters:,.0f} times as many parameters")
+print(
+    f"a dense layer would have {dense_parameters / first_layer_parameters:,.0f} times as many parameters"
+)
 dense_gib, convolution_kib = dense_parameters * 4 / 2**30, first_layer_parameters * 4 / 2**10
 print(f"as 32-bit numbers: {dense_gib:,.0f} GiB instead of {convolution_kib:,.0f} KiB")
 
@@ -750,10 +796,14 @@ check(conv_matrix, hidden=True)
 kernel = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.5, 1.0], [-3.0, -2.0, -1.0]])
 matrix, picture = conv_matrix(kernel, 6, 7), torch.randn(6, 7)
 difference = (matrix @ picture.flatten()).reshape(4, 5) - cross_correlate2d(picture, kernel)
-print("matrix times picture v cross_correlate2d, largest difference:", difference.abs().max().item())
+print(
+    "matrix times picture v cross_correlate2d, largest difference:", difference.abs().max().item()
+)
 show(
     image(matrix, title="stride 1: 20 outputs, 42 pixels", colours="signed", size=330),
-    image(conv_matrix(kernel, 6, 7, stride=2), title="stride 2: 6 outputs", colours="signed", size=330),
+    image(
+        conv_matrix(kernel, 6, 7, stride=2), title="stride 2: 6 outputs", colours="signed", size=330
+    ),
     alt="Two matrices with a few diagonal bands of repeated weights; everything else is white, that is zero.",
 )
 
@@ -846,7 +896,10 @@ check(conv2d_backward, hidden=True)
 # gradient is $M^\top G$. All three should agree to rounding.
 
 # %% tags=["figure"]
-pictures, filters = torch.randn(2, 3, 9, 8, requires_grad=True), torch.randn(4, 3, 3, 2, requires_grad=True)
+pictures, filters = (
+    torch.randn(2, 3, 9, 8, requires_grad=True),
+    torch.randn(4, 3, 3, 2, requires_grad=True),
+)
 output = conv2d(pictures, filters, stride=2, padding=(1, 0))
 upstream = torch.randn_like(output)
 by_torch = torch.autograd.grad(output, (pictures, filters), upstream)
@@ -898,18 +951,26 @@ def recover(inputs, learning_rate, seed=0):
     weight, bias = torch.zeros_like(true_weight), torch.zeros_like(true_bias)
     errors = [true_weight.abs().max().item()]
     for step in plan.progress(range(plan.steps)):
-        batch = torch.arange(step * plan.batch, (step + 1) * plan.batch, device=inputs.device) % len(inputs)
+        batch = torch.arange(
+            step * plan.batch, (step + 1) * plan.batch, device=inputs.device
+        ) % len(inputs)
         output = conv2d(inputs[batch], weight, bias, stride=2, padding=2)
         upstream = 2 * (output - targets[batch]) / output.numel()
-        _, grad_weight, grad_bias = conv2d_backward(upstream, inputs[batch], weight, stride=2, padding=2)
+        _, grad_weight, grad_bias = conv2d_backward(
+            upstream, inputs[batch], weight, stride=2, padding=2
+        )
         weight, bias = weight - learning_rate * grad_weight, bias - learning_rate * grad_bias
         errors.append((weight - true_weight).abs().max().item())
     return true_weight, weight, errors
 
 
-noise = torch.randn(plan.pictures, 3, 24, 24, generator=torch.Generator().manual_seed(1)).to(plan.device)
+noise = torch.randn(plan.pictures, 3, 24, 24, generator=torch.Generator().manual_seed(1)).to(
+    plan.device
+)
 true_weight, weight, noise_errors = recover(noise, learning_rate=0.3)
-print(f"largest error of a weight: {noise_errors[0]:.3f} before, {noise_errors[-1]:.1e} after (wanted: below 1e-2)")
+print(
+    f"largest error of a weight: {noise_errors[0]:.3f} before, {noise_errors[-1]:.1e} after (wanted: below 1e-2)"
+)
 
 
 # %% tags=["figure"]
@@ -918,7 +979,9 @@ def side_by_side(weight):
 
 
 show(
-    image(side_by_side(true_weight), title="true filters", colours="signed", limits=(-3, 3), size=330),
+    image(
+        side_by_side(true_weight), title="true filters", colours="signed", limits=(-3, 3), size=330
+    ),
     image(side_by_side(weight), title="found filters", colours="signed", limits=(-3, 3), size=330),
     caption="One filter above the other, its three channels from left to right.",
     alt="Two tables of coloured weights, the true ones and those that were found, with the same pattern.",
@@ -943,10 +1006,15 @@ for name, pictures in {"noise": noise, "photograph": photograph, "blurred noise"
 
 # %% tags=["training"]
 _, _, blurred_errors = recover(blurred, learning_rate=0.1)
-print(f"largest error of a weight: noise {noise_errors[-1]:.1e}, blurred noise {blurred_errors[-1]:.2f}")
+print(
+    f"largest error of a weight: noise {noise_errors[-1]:.1e}, blurred noise {blurred_errors[-1]:.2f}"
+)
 show(
     curves(
-        {"noise": torch.tensor(noise_errors).log10(), "blurred noise": torch.tensor(blurred_errors).log10()},
+        {
+            "noise": torch.tensor(noise_errors).log10(),
+            "blurred noise": torch.tensor(blurred_errors).log10(),
+        },
         title="largest error of a weight",
         x_label="step",
         y_label="log10 of the error",

@@ -40,13 +40,17 @@ def conv1d_fourier(signal, kernel, stride=1, padding=0, dilation=1):
 
 @shortcut("conv1d")
 def conv1d_by_torch(signal, kernel, stride=1, padding=0, dilation=1):
-    return F.conv1d(signal[None, None], kernel[None, None], stride=stride, padding=padding, dilation=dilation)[0, 0]
+    return F.conv1d(
+        signal[None, None], kernel[None, None], stride=stride, padding=padding, dilation=dilation
+    )[0, 0]
 
 
 @wheat("output_size")
 def output_size_counting(size, kernel_size, stride=1, padding=0, dilation=1):
     last = size + 2 * padding - 1
-    return sum(1 for start in range(0, last + 1, stride) if start + dilation * (kernel_size - 1) <= last)
+    return sum(
+        1 for start in range(0, last + 1, stride) if start + dilation * (kernel_size - 1) <= last
+    )
 
 
 @wheat("output_size")
@@ -59,7 +63,11 @@ def output_size_floor(size, kernel_size, stride=1, padding=0, dilation=1):
 def cross_correlate2d_output_loops(image, kernel):
     rows = range(image.shape[0] - kernel.shape[0] + 1)
     columns = range(image.shape[1] - kernel.shape[1] + 1)
-    products = [(image[r : r + kernel.shape[0], c : c + kernel.shape[1]] * kernel).sum() for r in rows for c in columns]
+    products = [
+        (image[r : r + kernel.shape[0], c : c + kernel.shape[1]] * kernel).sum()
+        for r in rows
+        for c in columns
+    ]
     return torch.stack(products).reshape(len(rows), len(columns))
 
 
@@ -116,7 +124,9 @@ def conv2d_windows(images, weight, bias=None, stride=1, padding=0, dilation=1):
     stride, padding, dilation = both(stride), both(padding), both(dilation)
     windows = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
     for axis in range(2):
-        windows = windows.unfold(2 + axis, dilation[axis] * (weight.shape[2 + axis] - 1) + 1, stride[axis])
+        windows = windows.unfold(
+            2 + axis, dilation[axis] * (weight.shape[2 + axis] - 1) + 1, stride[axis]
+        )
     output = torch.einsum("bchwmn,ocmn->bohw", windows[..., :: dilation[0], :: dilation[1]], weight)
     return output if bias is None else output + bias.reshape(1, -1, 1, 1)
 
@@ -129,7 +139,9 @@ def conv2d_columns(images, weight, bias=None, stride=1, padding=0, dilation=1):
     if bias is not None:
         output = output + bias[:, None]
     size = [
-        (images.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1) - 1) // stride[a] + 1
+        (images.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1) - 1)
+        // stride[a]
+        + 1
         for a in range(2)
     ]
     return output.reshape(len(images), len(weight), *size)
@@ -143,7 +155,9 @@ def conv2d_output_loops(images, weight, bias=None, stride=1, padding=0, dilation
     rows = range(0, padded.shape[2] - reach_h + 1, sh)
     columns = range(0, padded.shape[3] - reach_w + 1, sw)
     filters = weight.flatten(1).T
-    windows = [padded[:, :, r : r + reach_h : dh, c : c + reach_w : dw] for r in rows for c in columns]
+    windows = [
+        padded[:, :, r : r + reach_h : dh, c : c + reach_w : dw] for r in rows for c in columns
+    ]
     vectors = [window.flatten(1) @ filters for window in windows]
     output = torch.stack(vectors, dim=-1).reshape(len(images), len(weight), len(rows), len(columns))
     return output if bias is None else output + bias[None, :, None, None]
@@ -171,7 +185,11 @@ def counted_by_torch():
 def conv_matrix_indices(kernel, height, width, stride=1):
     kernel_h, kernel_w = kernel.shape
     numbers = torch.arange(height * width).reshape(height, width)
-    windows = numbers.unfold(0, kernel_h, stride).unfold(1, kernel_w, stride).reshape(-1, kernel_h * kernel_w)
+    windows = (
+        numbers.unfold(0, kernel_h, stride)
+        .unfold(1, kernel_w, stride)
+        .reshape(-1, kernel_h * kernel_w)
+    )
     matrix = kernel.new_zeros(len(windows), height * width)
     return matrix.scatter(1, windows, kernel.flatten().expand(len(windows), -1))
 
@@ -223,7 +241,9 @@ def conv2d_backward_by_columns(grad_output, images, weight, stride=1, padding=0)
     flat = grad_output.flatten(2)
     grad_weight = (flat @ columns.transpose(1, 2)).sum(0).reshape(weight.shape)
     grad_columns = weight.flatten(1).T @ flat
-    grad_images = F.fold(grad_columns, images.shape[2:], weight.shape[2:], padding=padding, stride=stride)
+    grad_images = F.fold(
+        grad_columns, images.shape[2:], weight.shape[2:], padding=padding, stride=stride
+    )
     return grad_images, grad_weight, flat.sum(2).sum(0)
 
 

@@ -138,7 +138,9 @@ check(invariance_error, hidden=True)
 
 
 # %% nbgrader={"grade": false, "grade_id": "equivariance_error", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def equivariance_error(f: Callable, x: Tensor, transform: Callable, output_transform: Callable | None = None) -> float:
+def equivariance_error(
+    f: Callable, x: Tensor, transform: Callable, output_transform: Callable | None = None
+) -> float:
     """Relative difference between transforming before f and transforming after f.
 
     f, x, transform: as in invariance_error. output_transform: what the transform becomes on the output's grid; by default
@@ -175,7 +177,9 @@ print("                shift   invariance error   equivariance error")
 for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
     for pixels in (1, 2):
         invariance = invariance_error(f, scene, shift_by(0, pixels))
-        equivariance = equivariance_error(f, scene, shift_by(0, pixels), shift_by(0, pixels // output_step))
+        equivariance = equivariance_error(
+            f, scene, shift_by(0, pixels), shift_by(0, pixels // output_step)
+        )
         print(f"{f.__name__:16}{pixels:5}{invariance:19.3f}{equivariance:21.3f}")
 
 # %% [markdown]
@@ -234,7 +238,9 @@ print("top right window:\n", cut[0, 0, 0, 1])
 
 
 # %% nbgrader={"grade": false, "grade_id": "max_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def max_pool2d(x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0) -> tuple[Tensor, Tensor]:
+def max_pool2d(
+    x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0
+) -> tuple[Tensor, Tensor]:
     """Max pooling that also says where each maximum was.
 
     x: (N, C, H, W) with values of either sign. kernel_size, stride, padding: whole numbers for both axes; the stride is the
@@ -245,7 +251,9 @@ def max_pool2d(x: Tensor, kernel_size: int, stride: int | None = None, padding: 
     ### BEGIN SOLUTION
     stride = stride or kernel_size
     padded = F.pad(x, (padding, padding, padding, padding), value=float("-inf"))
-    values, inside = windows(padded, kernel_size, stride).flatten(-2).max(dim=-1)  # both (N, C, rows, columns)
+    values, inside = (
+        windows(padded, kernel_size, stride).flatten(-2).max(dim=-1)
+    )  # both (N, C, rows, columns)
     rows, columns = values.shape[2:]
     row = torch.arange(rows)[:, None] * stride - padding + inside // kernel_size
     column = torch.arange(columns) * stride - padding + inside % kernel_size
@@ -271,7 +279,11 @@ check(max_pool2d, hidden=True)
 
 # %% nbgrader={"grade": false, "grade_id": "avg_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def avg_pool2d(
-    x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0, count_include_pad: bool = True
+    x: Tensor,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    count_include_pad: bool = True,
 ) -> Tensor:
     """Average pooling over windows of a zero-padded map.
 
@@ -386,7 +398,9 @@ for pixels in range(1, 9):
 # %% tags=["figure"]
 side = 128
 distance = torch.arange(side) - side / 2
-waves = 0.5 + 0.5 * torch.cos(torch.pi * (distance[:, None] ** 2 + distance**2) / side).view(1, 1, side, side)
+waves = 0.5 + 0.5 * torch.cos(torch.pi * (distance[:, None] ** 2 + distance**2) / side).view(
+    1, 1, side, side
+)
 
 
 def blurred_second(x):
@@ -426,7 +440,9 @@ def max_then_blur(x):
 
 
 for f in (pool2, max_then_blur):
-    print(f"{f.__name__}: invariance error for one pixel {invariance_error(f, scene, shift_by(0, 1)):.3f}")
+    print(
+        f"{f.__name__}: invariance error for one pixel {invariance_error(f, scene, shift_by(0, 1)):.3f}"
+    )
 
 # %% [markdown]
 # **Question 1 (2 points, about 5 min).** A colleague writes in a report: "We use max pooling, so our network is
@@ -572,7 +588,14 @@ convolution, pooling = (3, 1, 1, 1), (2, 2, 0, 1)
 vgg16 = []
 for convolutions in (2, 2, 3, 3, 3):
     vgg16 += [convolution] * convolutions + [pooling]
-alexnet = [(11, 4, 2, 1), (3, 2, 0, 1), (5, 1, 2, 1), (3, 2, 0, 1), *[(3, 1, 1, 1)] * 3, (3, 2, 0, 1)]
+alexnet = [
+    (11, 4, 2, 1),
+    (3, 2, 0, 1),
+    (5, 1, 2, 1),
+    (3, 2, 0, 1),
+    *[(3, 1, 1, 1)] * 3,
+    (3, 2, 0, 1),
+]
 print("VGG-16, last pooling:      ", receptive_field(vgg16))
 print("AlexNet, last pooling:     ", receptive_field(alexnet))
 print("3x3 with dilation 1, 2, 4: ", receptive_field([(3, 1, 1, 1), (3, 1, 2, 2), (3, 1, 4, 4)]))
@@ -626,7 +649,9 @@ def stack_builder(receptive_field, depth, kernel_size, strided, doubling, unit):
     layers = []
     for level in range(depth):
         dilation = 2**level if doubling else 1
-        layers.append((kernel_size, 2 if level < strided else 1, dilation * (kernel_size - 1) // 2, dilation))
+        layers.append(
+            (kernel_size, 2 if level < strided else 1, dilation * (kernel_size - 1) // 2, dilation)
+        )
     size, jump, start = receptive_field(layers)
     length = canvas.shape[-1]
     unit = min(unit, (length - 1) // 2 ** min(strided, depth))
@@ -637,7 +662,13 @@ def stack_builder(receptive_field, depth, kernel_size, strided, doubling, unit):
     seen = profile.nonzero()
     return Scene(
         image(canvas, title=f"unit ({unit}, {unit})", boxes=[box], size=288),
-        image(profile[:, None] * profile, title="measured gradient", colours="heat", boxes=[box], size=288),
+        image(
+            profile[:, None] * profile,
+            title="measured gradient",
+            colours="heat",
+            boxes=[box],
+            size=288,
+        ),
         curves(
             {"gradient along the row": profile},
             title="effective field",
@@ -683,7 +714,9 @@ for n in (1, 4, 16, 64):
     profile = gradient_reaching([(3, 1, 1, 1)] * n, 201, unit=100)
     deviation = (profile * (pixels - 100) ** 2).sum().sqrt()
     size = receptive_field([(3, 1, 1, 1)] * n)[0]
-    print(f"{n:2} layers: size {size:3}, standard deviation {deviation:.2f}, formula {(n * 8 / 12) ** 0.5:.2f}")
+    print(
+        f"{n:2} layers: size {size:3}, standard deviation {deviation:.2f}, formula {(n * 8 / 12) ** 0.5:.2f}"
+    )
 
 # %% [markdown]
 # ## Upsampling
@@ -755,9 +788,13 @@ check(max_unpool2d, hidden=True)
 # %%
 values, indices = max_pool2d(scene, 4)
 restored = max_unpool2d(values, indices, (64, 64))
-print("pooling the unpooled map returns the values:", torch.equal(max_pool2d(restored, 4)[0], values))
+print(
+    "pooling the unpooled map returns the values:", torch.equal(max_pool2d(restored, 4)[0], values)
+)
 print("and the indices:", torch.equal(max_pool2d(restored, 4)[1], indices))
-print(f"share of pixels that are not zero: {(restored != 0).float().mean():.4f}, one in {4 * 4} is {1 / 16:.4f}")
+print(
+    f"share of pixels that are not zero: {(restored != 0).float().mean():.4f}, one in {4 * 4} is {1 / 16:.4f}"
+)
 
 # %% [markdown]
 # **Bilinear.** Draw a straight line between neighbouring values and read it off at the new places. Everything hangs
@@ -868,7 +905,12 @@ check(upsample_bilinear, hidden=True)
 
 # %% nbgrader={"grade": false, "grade_id": "conv_transpose2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conv_transpose2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0, output_padding: int = 0
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
 ) -> Tensor:
     """Transposed convolution (Dumoulin and Visin 2016, section 4).
 
@@ -903,11 +945,21 @@ check(conv_transpose2d, hidden=True)
 
 # %%
 generator = torch.Generator().manual_seed(0)
-x, weight = torch.randn(1, 3, 8, 7, generator=generator), torch.randn(5, 3, 3, 3, generator=generator)
+x, weight = (
+    torch.randn(1, 3, 8, 7, generator=generator),
+    torch.randn(5, 3, 3, 3, generator=generator),
+)
 y = F.conv2d(x, weight, stride=2, padding=1)
-back = conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1)[:, :, :, :7]  # (1, 3, 8, 7)
+back = conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1)[
+    :, :, :, :7
+]  # (1, 3, 8, 7)
 print(f"<Cx, Cx> = {(y * y).sum():.3f}, <x, C'Cx> = {(x * back).sum():.3f}")
-print("from 7 rows:", F.conv2d(x[:, :, :7], weight, stride=2, padding=1).shape[2], "  from 8 rows:", y.shape[2])
+print(
+    "from 7 rows:",
+    F.conv2d(x[:, :, :7], weight, stride=2, padding=1).shape[2],
+    "  from 8 rows:",
+    y.shape[2],
+)
 
 # %% [markdown]
 # And a connection. With $m = 2n$ every bilinear weight is $\tfrac14$ or $\tfrac34$, and each old pixel reaches four
@@ -918,7 +970,9 @@ print("from 7 rows:", F.conv2d(x[:, :, :7], weight, stride=2, padding=1).shape[2
 hat = torch.tensor([0.25, 0.75, 0.75, 0.25])
 twice = conv_transpose2d(scene, torch.outer(hat, hat).view(1, 1, 4, 4), stride=2, padding=1)
 gap = (twice - upsample_bilinear(scene, (128, 128))).abs()
-print(f"largest difference to bilinear: inside {gap[:, :, 1:-1, 1:-1].max():.1e}, with the border {gap.max():.2f}")
+print(
+    f"largest difference to bilinear: inside {gap[:, :, 1:-1, 1:-1].max():.1e}, with the border {gap.max():.2f}"
+)
 
 # %% [markdown]
 # ### The checkerboard
@@ -933,7 +987,12 @@ print(f"largest difference to bilinear: inside {gap[:, :, 1:-1, 1:-1].max():.1e}
 flat = torch.ones(1, 1, 4, 4)
 uneven = conv_transpose2d(flat, torch.ones(1, 1, 3, 3), stride=2)
 even = conv_transpose2d(flat, torch.ones(1, 1, 4, 4), stride=2)
-print("kernel 3, stride 2:", uneven.unique().tolist(), "  kernel 4, inside:", even[:, :, 2:-2, 2:-2].unique().tolist())
+print(
+    "kernel 3, stride 2:",
+    uneven.unique().tolist(),
+    "  kernel 4, inside:",
+    even[:, :, 2:-2, 2:-2].unique().tolist(),
+)
 show(
     image(flat[0], title="all ones", numbers=True, limits=(0, 4), size=200),
     image(uneven[0], title="kernel 3, stride 2", numbers=True, limits=(0, 4), size=200),
@@ -954,7 +1013,10 @@ show(
 # transposed convolution.
 
 # %% tags=["widget"]
-pictures = {f"scene {k}": data.scenes(1, size=32, objects=k, seed=k).images.mean(1, keepdim=True) for k in (1, 2, 3)}
+pictures = {
+    f"scene {k}": data.scenes(1, size=32, objects=k, seed=k).images.mean(1, keepdim=True)
+    for k in (1, 2, 3)
+}
 
 
 def four_upsamplings(nearest, unpool, bilinear, transpose, picture, kernel_size, align_corners):
@@ -969,7 +1031,12 @@ def four_upsamplings(nearest, unpool, bilinear, transpose, picture, kernel_size,
         "bilinear": bilinear(pooled, (32, 32), align_corners),
         f"transposed, k = {kernel_size}": transpose(pooled, kernel, **geometry),
     }
-    return Scene(*(image(result[0], title=title, limits=(0, 1), size=200) for title, result in returned.items()))
+    return Scene(
+        *(
+            image(result[0], title=title, limits=(0, 1), size=200)
+            for title, result in returned.items()
+        )
+    )
 
 
 def torch_resize(x, size, corners=False):
@@ -1024,7 +1091,9 @@ def dense_to_conv(dense: nn.Linear, channels: int, height: int, width: int) -> n
     """
     ### BEGIN SOLUTION
     has_bias = dense.bias is not None
-    conv = nn.Conv2d(channels, dense.out_features, (height, width), bias=has_bias, dtype=dense.weight.dtype)
+    conv = nn.Conv2d(
+        channels, dense.out_features, (height, width), bias=has_bias, dtype=dense.weight.dtype
+    )
     with torch.no_grad():
         conv.weight.copy_(dense.weight.view(-1, channels, height, width))
         if has_bias:
@@ -1096,8 +1165,17 @@ field_size, total_stride = 18, 4
 
 
 def crop_network():
-    features = [nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*features, nn.Flatten(), nn.Linear(32 * 3 * 3, 64), nn.ReLU(), nn.Linear(64, 11))
+    features = [
+        nn.Conv2d(1, 16, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
+    return nn.Sequential(
+        *features, nn.Flatten(), nn.Linear(32 * 3 * 3, 64), nn.ReLU(), nn.Linear(64, 11)
+    )
 
 
 def labels_at(found, rows, columns):
@@ -1105,7 +1183,9 @@ def labels_at(found, rows, columns):
     labels = torch.full((rows, columns), 10)
     for centre_row, centre_column, label in found:
         row_gap = (torch.arange(rows) * total_stride + (field_size - 1) / 2 - centre_row).abs()
-        column_gap = (torch.arange(columns) * total_stride + (field_size - 1) / 2 - centre_column).abs()
+        column_gap = (
+            torch.arange(columns) * total_stride + (field_size - 1) / 2 - centre_column
+        ).abs()
         gap = torch.maximum(row_gap[:, None], column_gap)  # (rows, columns)
         labels[gap <= 5] = -1
         labels[gap <= 2] = label
@@ -1134,7 +1214,10 @@ for _ in range(plan.scenes):
     crops.append(cut.reshape(-1, 1, field_size, field_size))
     labels.append(labels_at(found, *cut.shape[:2]).flatten())
 crops, labels = torch.cat(crops), torch.cat(labels)
-with_digit, without = ((labels >= 0) & (labels < 10)).nonzero()[:, 0], (labels == 10).nonzero()[:, 0]
+with_digit, without = (
+    ((labels >= 0) & (labels < 10)).nonzero()[:, 0],
+    (labels == 10).nonzero()[:, 0],
+)
 print(f"{len(with_digit)} crops with a digit in the middle, {len(without)} without")
 
 # %% tags=["training"]
@@ -1142,7 +1225,9 @@ network = crop_network().to(plan.device)
 optimizer = torch.optim.AdamW(network.parameters(), lr=plan.lr)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.steps)
 for _ in plan.progress(range(plan.steps)):
-    positive = with_digit[torch.randint(len(with_digit), (plan.batch * 3 // 4,), generator=generator)]
+    positive = with_digit[
+        torch.randint(len(with_digit), (plan.batch * 3 // 4,), generator=generator)
+    ]
     negative = without[torch.randint(len(without), (plan.batch // 4,), generator=generator)]
     batch = torch.cat([positive, negative])
     loss = F.cross_entropy(network(crops[batch].to(plan.device)), labels[batch].to(plan.device))
@@ -1171,7 +1256,9 @@ def scene_reader(network):
 
 
 fully_convolutional = scene_reader(network)
-sheet, found = digit_scene(torch.arange(1300, 1797), *plan.test_cells, torch.Generator().manual_seed(2))
+sheet, found = digit_scene(
+    torch.arange(1300, 1797), *plan.test_cells, torch.Generator().manual_seed(2)
+)
 cut = windows(sheet, field_size, total_stride)[0, 0]  # (rows, columns, 18, 18)
 truth = labels_at(found, *cut.shape[:2])
 single = cut.reshape(-1, 1, field_size, field_size)
@@ -1226,7 +1313,13 @@ boxes = [
 ]
 part = sheet[0, 0, :126, :166]  # what the first 28 x 38 places see
 show(
-    image(part, title="a part of the scene, with what was read", boxes=boxes, limits=(-0.5, 1.2), size=664),
+    image(
+        part,
+        title="a part of the scene, with what was read",
+        boxes=boxes,
+        limits=(-0.5, 1.2),
+        size=664,
+    ),
     caption="A box is a receptive field. Digits at the very edge lie in the middle of no field.",
     alt="Handwritten digits in noise, most with a box of 18 by 18 pixels and the digit that the network read.",
 )
@@ -1256,9 +1349,14 @@ for pixels in range(9):
     transforms = shift_by(pixels, pixels), shift_by(pixels // total_stride, pixels // total_stride)
     errors[pixels] = equivariance_error(circular(fully_convolutional), sheet, *transforms)
     other = equivariance_error(circular(untrained), sheet, *transforms)
-    print(f"moved by {pixels}: equivariance error {errors[pixels]:.6f}, of an untrained network {other:.6f}")
+    print(
+        f"moved by {pixels}: equivariance error {errors[pixels]:.6f}, of an untrained network {other:.6f}"
+    )
 show(
-    bars({f"moved by {k}": error for k, error in errors.items()}, title="equivariance error of the trained network"),
+    bars(
+        {f"moved by {k}": error for k, error in errors.items()},
+        title="equivariance error of the trained network",
+    ),
     alt="Bars of the equivariance error for shifts of 0 to 8 pixels: zero at 0, 4 and 8, clearly larger elsewhere.",
 )
 

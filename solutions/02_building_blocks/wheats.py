@@ -33,7 +33,10 @@ def by_loops(x, kernel_size, stride=None, padding=0):
     batch, channels, height, width = x.shape
     rows = (height + 2 * padding - kernel_size) // stride + 1
     columns = (width + 2 * padding - kernel_size) // stride + 1
-    values, indices = x.new_empty(batch, channels, rows, columns), torch.empty(batch, channels, rows, columns).long()
+    values, indices = (
+        x.new_empty(batch, channels, rows, columns),
+        torch.empty(batch, channels, rows, columns).long(),
+    )
     for i in range(rows):
         for j in range(columns):
             top, left = max(i * stride - padding, 0), max(j * stride - padding, 0)
@@ -42,7 +45,9 @@ def by_loops(x, kernel_size, stride=None, padding=0):
             window = x[:, :, top:bottom, left:right]  # (N, C, some rows, some columns)
             best, place = window.reshape(batch, channels, -1).max(dim=-1)
             values[:, :, i, j] = best
-            indices[:, :, i, j] = (top + place // (right - left)) * width + left + place % (right - left)
+            indices[:, :, i, j] = (
+                (top + place // (right - left)) * width + left + place % (right - left)
+            )
     return values, indices
 
 
@@ -51,7 +56,9 @@ def by_an_index_plane(x, kernel_size, stride=None, padding=0):
     stride = kernel_size if stride is None else stride
     batch, channels, height, width = x.shape
     border = [padding] * 4
-    columns = F.unfold(F.pad(x, border, value=-math.inf), kernel_size, stride=stride)  # (N, C * k * k, places)
+    columns = F.unfold(
+        F.pad(x, border, value=-math.inf), kernel_size, stride=stride
+    )  # (N, C * k * k, places)
     columns = columns.view(batch, channels, kernel_size**2, -1)
     index = torch.arange(height * width, dtype=torch.float64).view(1, 1, height, width)
     index = F.unfold(F.pad(index, border), kernel_size, stride=stride).long()  # (1, k * k, places)
@@ -133,7 +140,11 @@ def backwards(layers):
 def by_tracking_pixels(layers):
     def seen(units):
         for kernel_size, stride, padding, dilation in reversed(layers):
-            units = {unit * stride - padding + dilation * tap for unit in units for tap in range(kernel_size)}
+            units = {
+                unit * stride - padding + dilation * tap
+                for unit in units
+                for tap in range(kernel_size)
+            }
         return min(units), max(units)
 
     (first, last), (following, _) = seen({0}), seen({1})
@@ -148,7 +159,13 @@ def measured(layers):
         row = torch.zeros(1, 1, 2400, requires_grad=True)
         out = row
         for kernel_size, stride, padding, dilation in layers:
-            out = F.conv1d(out, torch.ones(1, 1, kernel_size), stride=stride, padding=padding, dilation=dilation)
+            out = F.conv1d(
+                out,
+                torch.ones(1, 1, kernel_size),
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+            )
         seen.append(torch.autograd.grad(out[0, 0, u], row)[0].flatten().nonzero().flatten())
     jump = int(seen[1][0] - seen[0][0])
     return int(seen[0][-1] - seen[0][0]) + 1, jump, int(seen[0][0]) - unit * jump
@@ -226,7 +243,11 @@ def by_loops_over_pixels(x, size, align_corners=False):
         row, down = place(i, x.shape[2], size[0])
         line = torch.lerp(x[:, :, row], x[:, :, row + 1], down)
         pixels = [place(j, x.shape[3], size[1]) for j in range(size[1])]
-        lines.append(torch.stack([torch.lerp(line[..., c], line[..., c + 1], across) for c, across in pixels], dim=-1))
+        lines.append(
+            torch.stack(
+                [torch.lerp(line[..., c], line[..., c + 1], across) for c, across in pixels], dim=-1
+            )
+        )
     return torch.stack(lines, dim=2)
 
 
@@ -289,7 +310,9 @@ def by_state(dense, channels, height, width):
 
 @wheat("dense_to_conv")
 def by_asking_for_each_pixel(dense, channels, height, width):
-    conv = nn.Conv2d(channels, dense.out_features, (height, width), bias=dense.bias is not None).to(dense.weight.dtype)
+    conv = nn.Conv2d(channels, dense.out_features, (height, width), bias=dense.bias is not None).to(
+        dense.weight.dtype
+    )
     with torch.no_grad():
         for c in range(channels):
             for i in range(height):

@@ -70,7 +70,9 @@ check = Checker("04_resnet")
 
 # %%
 torch.manual_seed(0)
-shallow = nn.Conv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 16, 16)).relu()  # (2, 8, 16, 16): what a first layer gives
+shallow = nn.Conv2d(3, 8, 3, padding=1)(
+    torch.randn(2, 3, 16, 16)
+).relu()  # (2, 8, 16, 16): what a first layer gives
 deep = shallow
 for _ in range(30):
     extra = nn.Conv2d(8, 8, 3, padding=1, bias=False)
@@ -205,7 +207,9 @@ torch.manual_seed(0)
 maps, ones, zeros = torch.randn(8, 4, 6, 6), torch.ones(4), torch.zeros(4)
 plain = batch_norm(maps, ones, zeros, zeros.clone(), ones.clone(), training=True)
 stretched = batch_norm(5 * maps + 3, ones, zeros, zeros.clone(), ones.clone(), training=True)
-print(f"largest difference after stretching and lifting: {(plain - stretched).abs().max().item():.1e}")
+print(
+    f"largest difference after stretching and lifting: {(plain - stretched).abs().max().item():.1e}"
+)
 
 # %% [markdown]
 # Second: the running statistics need time. They start at mean 0 and variance 1, and what is left of the start after
@@ -220,8 +224,13 @@ for t in range(1, 41):
     if t in (1, 10, 20, 40):
         evaluated = batch_norm(batch, ones, zeros, mean, variance, training=False)
         gap = (evaluated - training_output).abs().mean().item()
-        print(f"after {t:2} batches: mean {mean.mean():.2f} (formula {3 * (1 - 0.9**t):.2f}), ", end="")
-        print(f"variance {variance.mean():.2f} (formula {4 - 3 * 0.9**t:.2f}), modes differ by {gap:.2f}")
+        print(
+            f"after {t:2} batches: mean {mean.mean():.2f} (formula {3 * (1 - 0.9**t):.2f}), ",
+            end="",
+        )
+        print(
+            f"variance {variance.mean():.2f} (formula {4 - 3 * 0.9**t:.2f}), modes differ by {gap:.2f}"
+        )
 
 # %% [markdown]
 # ## A change instead of a replacement
@@ -327,7 +336,9 @@ for skip in (False, True):
         x = he_normal(BasicBlock(16, 16, skip=skip))(x).detach()
         if number in (1, 6, 24):
             title = f"{'skips' if skip else 'plain'}, {number} block{'s' if number > 1 else ''}"
-            panels.append(image(standard(x[0].mean(dim=0)), title=title, limits=(-2.5, 2.5), size=200))
+            panels.append(
+                image(standard(x[0].mean(dim=0)), title=title, limits=(-2.5, 2.5), size=200)
+            )
 show(
     *panels,
     caption="Upper row: each block replaces what it received. Lower row: each block adds to it.",
@@ -426,7 +437,12 @@ print(f"a bottleneck on 256 channels:         {parameters(Bottleneck(256, 64)):9
 
 # %% nbgrader={"grade": false, "grade_id": "make_stage", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def make_stage(
-    block: type[nn.Module], in_channels: int, channels: int, count: int, stride: int, skip: bool = True
+    block: type[nn.Module],
+    in_channels: int,
+    channels: int,
+    count: int,
+    stride: int,
+    skip: bool = True,
 ) -> nn.Sequential:
     """One stage of a residual network (He et al. 2015, table 1).
 
@@ -529,13 +545,23 @@ check(ResNet, hidden=True)
 # parameters more each.
 
 # %%
-published = {20: (269_722, 8.75), 32: (464_154, 7.51), 44: (658_586, 7.17), 56: (853_018, 6.97), 110: (1_727_962, 6.43)}
+published = {
+    20: (269_722, 8.75),
+    32: (464_154, 7.51),
+    44: (658_586, 7.17),
+    56: (853_018, 6.97),
+    110: (1_727_962, 6.43),
+}
 for depth, (count, error) in published.items():
     n = (depth - 2) // 6
     yours = parameters(ResNet((n, n, n)))
-    print(f"ResNet-{depth:<3} yours {yours:9,} parameters, published {count:9,}, test error {error} %")
+    print(
+        f"ResNet-{depth:<3} yours {yours:9,} parameters, published {count:9,}, test error {error} %"
+    )
 wide = ResNet((2, 2, 2, 2), (64, 128, 256, 512))
-print(f"ResNet-18 with this stem: {parameters(wide):,} parameters; torchvision's with the stem replaced: 11,173,962")
+print(
+    f"ResNet-18 with this stem: {parameters(wide):,} parameters; torchvision's with the stem replaced: 11,173,962"
+)
 
 # %% [markdown]
 # Deeper is better again, all the way to 110 layers.
@@ -574,8 +600,14 @@ def without_norm(net):
 
 def gradient_shares(net, examples=16):
     """log10 of the gradient's length over the weight's, for each 3x3 convolution from the image on."""
-    nn.functional.cross_entropy(net(digits.train_images[:examples]), digits.train_labels[:examples]).backward()
-    kernels = [part.weight for part in net.modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
+    nn.functional.cross_entropy(
+        net(digits.train_images[:examples]), digits.train_labels[:examples]
+    ).backward()
+    kernels = [
+        part.weight
+        for part in net.modules()
+        if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)
+    ]
     return [math.log10((kernel.grad.norm() / kernel.norm()).item() + 1e-12) for kernel in kernels]
 
 
@@ -632,7 +664,12 @@ def gradient_by_depth(make, depth, norm):
         marks.append((depth, lines[name][0]))
     axis = {"y_label": "log10 of gradient / weight"}
     return Scene(
-        curves(lines, title=f"all layers, {depth} deep", x_label="3x3 convolution, from the image on", **axis),
+        curves(
+            lines,
+            title=f"all layers, {depth} deep",
+            x_label="3x3 convolution, from the image on",
+            **axis,
+        ),
         curves(firsts, title="first layer", x_label="depth of the net", marks=marks, **axis),
         caption="first layer over last: "
         + ", ".join(f"{name} {10 ** (line[0] - line[-1]):,.1f}" for name, line in lines.items()),
@@ -684,7 +721,9 @@ Lab(
 
 
 # %% nbgrader={"grade": false, "grade_id": "cosine_schedule", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def cosine_schedule(step: float, total_steps: int, peak: float, warmup_steps: int, last: float = 0.0) -> float:
+def cosine_schedule(
+    step: float, total_steps: int, peak: float, warmup_steps: int, last: float = 0.0
+) -> float:
     """Learning rate with linear warm-up and cosine decay (Loshchilov and Hutter 2017, section 3; Goyal et al. 2017).
 
     step: steps done, from 0 to total_steps; may lie between two whole numbers. warmup_steps: 0 or more, fewer than
@@ -726,18 +765,35 @@ show(
 trained = {}  # name -> (net, (images, labels) to measure it on)
 
 # %% tags=["training"]
-from cvcourse.training import Compose, RandomCrop, RandomFlip, accuracy, budget, fit, sgd, show_reference
+from cvcourse.training import (
+    Compose,
+    RandomCrop,
+    RandomFlip,
+    accuracy,
+    budget,
+    fit,
+    sgd,
+    show_reference,
+)
 
 photographs_or_digits = "cifar10" if data.has("cifar10") else "digits"
 plan = budget(
     smoke=dict(steps=6, depths=(20, 56), widths=WIDTHS, maps=1, source="digits"),
     cpu=dict(steps=150, depths=(20, 56), widths=WIDTHS, maps=None, source="digits"),
-    gpu=dict(steps=8000, depths=(20, 56, 110), widths=(16, 32, 64), maps=None, source=photographs_or_digits),
+    gpu=dict(
+        steps=8000,
+        depths=(20, 56, 110),
+        widths=(16, 32, 64),
+        maps=None,
+        source=photographs_or_digits,
+    ),
     expected="about 15 s on one core with the digits",
 )
 
 # %% tags=["training"]
-images, labels, test_images, test_labels = (part.to(plan.device) for part in getattr(data, plan.source)())
+images, labels, test_images, test_labels = (
+    part.to(plan.device) for part in getattr(data, plan.source)()
+)
 if plan.source == "cifar10":  # which comes in bytes
     images, test_images = images / 255, test_images / 255
 augment = Compose(RandomCrop(), RandomFlip()) if plan.source == "cifar10" else None
@@ -754,7 +810,9 @@ def train(depth, skip, zero_last_gamma=False):
         steps=plan.steps,
         batch_size=64,
         optimizer=sgd(0.1, weight_decay=1e-4),
-        schedule=lambda share: cosine_schedule(share * plan.steps, plan.steps, 1.0, plan.steps // 10),
+        schedule=lambda share: cosine_schedule(
+            share * plan.steps, plan.steps, 1.0, plan.steps // 10
+        ),
         augment=augment,
         checkpoint=f"04-{depth}-{skip}-{zero_last_gamma}" if plan.name == "gpu" else None,
         title=f"{'residual' if skip else 'plain'} {depth}",
@@ -783,7 +841,10 @@ for name in [f"{kind} {depth}" for kind in ("plain", "residual") for depth in pl
     trained[name] = runs[name].model, (images[:64], labels[:64])
 for name, run in runs.items():
     right = accuracy(run.model, images, labels), accuracy(run.model, test_images, test_labels)
-    print(f"{name:12} your loss {ends[name]:.3f}, right in training {right[0]:.3f}, in test {right[1]:.3f}", end="")
+    print(
+        f"{name:12} your loss {ends[name]:.3f}, right in training {right[0]:.3f}, in test {right[1]:.3f}",
+        end="",
+    )
     print(f"   recorded losses {recorded[name] if plan.name == 'cpu' else 'none'}")
 
 
@@ -839,7 +900,9 @@ show(
 
 # %% tags=["training"]
 _, zero_gamma = train(plan.depths[1], skip=True, zero_last_gamma=True)
-print(f"residual {plan.depths[1]}: loss {ends[f'residual {plan.depths[1]}']:.3f}; with zero gammas {zero_gamma:.3f}")
+print(
+    f"residual {plan.depths[1]}: loss {ends[f'residual {plan.depths[1]}']:.3f}; with zero gammas {zero_gamma:.3f}"
+)
 print("recorded with zero gammas, digits, 56 layers, 150 steps, seeds 0, 1, 2: 0.009, 0.008, 0.011")
 
 # %% [markdown]
@@ -850,7 +913,9 @@ print("recorded with zero gammas, digits, 56 layers, 150 steps, seeds 0, 1, 2: 0
 # %%
 for n in (1, 3, 9):
     net = ResNet((n, n, n), WIDTHS, in_channels=1)
-    print(f"{6 * n + 2:2} layers: share at the first convolution {10 ** gradient_shares(he_normal(net, True))[0]:.3f}")
+    print(
+        f"{6 * n + 2:2} layers: share at the first convolution {10 ** gradient_shares(he_normal(net, True))[0]:.3f}"
+    )
 
 # %% [markdown]
 # ## The surface around a solution
@@ -878,7 +943,9 @@ def filter_normalised(net, seed):
     for name, weight in net.named_parameters():
         step = torch.randn(weight.shape, generator=generator).to(weight.device)
         axes = tuple(range(1, weight.ndim))
-        lengths = (torch.linalg.vector_norm(t.detach(), dim=axes, keepdim=True) for t in (weight, step))
+        lengths = (
+            torch.linalg.vector_norm(t.detach(), dim=axes, keepdim=True) for t in (weight, step)
+        )
         direction[name] = step * next(lengths) / next(lengths) if axes else torch.zeros_like(weight)
     return direction
 
@@ -886,8 +953,12 @@ def filter_normalised(net, seed):
 # %% tags=["helper"]
 def loss_at(net, sample, across, down, a, b):
     """The loss on `sample` with the weights moved by a along `across` and by b along `down`."""
-    state = {name: weight + a * across[name] + b * down[name] for name, weight in net.named_parameters()}
-    state |= {name: buffer.clone() for name, buffer in net.named_buffers()}  # what a forward pass changes
+    state = {
+        name: weight + a * across[name] + b * down[name] for name, weight in net.named_parameters()
+    }
+    state |= {
+        name: buffer.clone() for name, buffer in net.named_buffers()
+    }  # what a forward pass changes
     net.train()
     with torch.no_grad():
         logits = torch.func.functional_call(net, state, sample[0])
@@ -912,7 +983,11 @@ def net_to_show(make, name):
     if name in trained and type(trained[name][0]) is type(tiny):
         return *trained[name], f"{name}, trained"
     net = untrained.setdefault((type(tiny), name.split()[0]), he_normal(tiny).eval())
-    return net, (digits.train_images[:32], digits.train_labels[:32]), f"{name.split()[0]} 8, not trained yet"
+    return (
+        net,
+        (digits.train_images[:32], digits.train_labels[:32]),
+        f"{name.split()[0]} 8, not trained yet",
+    )
 
 
 # %% tags=["helper"]
@@ -925,9 +1000,14 @@ def surface_and_cut(make, name, place):
     row, column = (min(index, len(REACH) - 1) for index in place)
     here = loss_at(net, sample, *directions, REACH[column].item(), REACH[row].item())
     return Scene(
-        image(losses, title=f"loss of {what}", colours="heat", limits=(0, 5), points=[(row, column)]),
+        image(
+            losses, title=f"loss of {what}", colours="heat", limits=(0, 5), points=[(row, column)]
+        ),
         curves(
-            {"through the pointer": (REACH, losses[row]), "through the middle": (REACH, losses[len(REACH) // 2])},
+            {
+                "through the pointer": (REACH, losses[row]),
+                "through the middle": (REACH, losses[len(REACH) // 2]),
+            },
             title="cuts from left to right",
             x_label="a",
             y_label="loss",
@@ -946,7 +1026,9 @@ def surface_and_cut(make, name, place):
 for name, (net, sample) in list(trained.items())[: plan.maps]:  # None: all
     surfaces[net] = loss_surface(net, sample)
     losses = surfaces[net][1]
-    print(f"{name:12} in the middle {losses[7, 7]:.2f}, below 1: {(losses < 1).float().mean():.0%} of the map")
+    print(
+        f"{name:12} in the middle {losses[7, 7]:.2f}, below 1: {(losses < 1).float().mean():.0%} of the map"
+    )
 
 # %% tags=["widget"]
 Lab(
@@ -955,7 +1037,9 @@ Lab(
     fallback=models.ResNet,
     title="A slice of the loss surface",
     alt="A map of the loss around a net's weights with a pointer, and the loss along the row through the pointer.",
-    name=Choice(["plain 20", "plain 56", "residual 20", "residual 56"], value="residual 56", label="net"),
+    name=Choice(
+        ["plain 20", "plain 56", "residual 20", "residual 56"], value="residual 56", label="net"
+    ),
     place=Pointer(panel=0, start=(7, 7), on="hover"),
 )
 
@@ -996,7 +1080,10 @@ for block in (BasicBlock, PreActivation):
     x = torch.randn(4, 8, 8, 8, requires_grad=True)
     out = stack(x)
     out.sum().backward()
-    print(f"{block.__name__:14} arrives unchanged: {(out == x).float().mean():.2f} of the values, ", end="")
+    print(
+        f"{block.__name__:14} arrives unchanged: {(out == x).float().mean():.2f} of the values, ",
+        end="",
+    )
     print(f"gets a gradient: {(x.grad != 0).float().mean():.2f}")
 
 # %% [markdown]
@@ -1017,7 +1104,10 @@ def attention_layers(skip, layers=12):
     generator, found = torch.Generator().manual_seed(0), []
     x = torch.randn(1, 16, 64, generator=generator)
     for _ in range(layers):
-        q, k, v = (nn.functional.layer_norm(x, (64,)) @ torch.randn(64, 64, generator=generator) / 8 for _ in range(3))
+        q, k, v = (
+            nn.functional.layer_norm(x, (64,)) @ torch.randn(64, 64, generator=generator) / 8
+            for _ in range(3)
+        )
         mixed = nn.functional.scaled_dot_product_attention(q, k, v)
         x = x + mixed if skip else mixed
         found.append(((x - x.mean(dim=1, keepdim=True)).norm() / x.norm()).item())
@@ -1027,7 +1117,10 @@ def attention_layers(skip, layers=12):
 # %%
 for skip in (False, True):
     spread = attention_layers(skip)
-    print(f"{'skips' if skip else 'plain'}: after layer 1, 3, 6, 12:", *(f"{spread[k - 1]:.4f}" for k in (1, 3, 6, 12)))
+    print(
+        f"{'skips' if skip else 'plain'}: after layer 1, 3, 6, 12:",
+        *(f"{spread[k - 1]:.4f}" for k in (1, 3, 6, 12)),
+    )
 
 # %% [markdown]
 # Without skips the vectors are copies of one another after a handful of layers, and there is nothing left to attend
@@ -1120,7 +1213,9 @@ with torch.no_grad():
     print(f"largest difference between the logits: {gap:.1e}")
     for name, net in (("as trained", before), ("folded", after)):
         norms = sum(isinstance(part, nn.BatchNorm2d) for part in net.modules())
-        print(f"{name:11} {norms:2} batch norms, {milliseconds(net, test_images[:64].cpu()):.2f} ms for 64 images")
+        print(
+            f"{name:11} {norms:2} batch norms, {milliseconds(net, test_images[:64].cpu()):.2f} ms for 64 images"
+        )
 
 # %% [markdown]
 # The same logits up to rounding, without a single batch norm. Units that put networks to use fold first.

@@ -27,7 +27,9 @@ def by_rows(x, weight, bias, running_mean, running_var, training, momentum=0.1, 
 
 
 @wheat("batch_norm")
-def channel_by_channel(x, weight, bias, running_mean, running_var, training, momentum=0.1, eps=1e-5):
+def channel_by_channel(
+    x, weight, bias, running_mean, running_var, training, momentum=0.1, eps=1e-5
+):
     planes = []
     for c in range(x.shape[1]):
         values = x[:, c]
@@ -58,7 +60,8 @@ def _norm(channels):
 
 @wheat("BasicBlock")
 class BlockWithFunctions(nn.Module):
-    """F.relu throughout, the skip first, a projection that is always made and kept only where it is needed."""
+    """F.relu throughout, the skip first, a projection that is always made and kept only where it is
+    needed."""
 
     expansion = 1
 
@@ -70,7 +73,9 @@ class BlockWithFunctions(nn.Module):
         )
         self.downsample = shortcut_path if skip and (in_channels, 1) != (channels, stride) else None
         self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding="same", bias=False)
-        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(
+            in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False
+        )
         self.bn2, self.bn1 = _norm(channels), _norm(channels)
 
     def forward(self, x):
@@ -122,7 +127,11 @@ class BottleneckByLoop(nn.Module):
 
     def __init__(self, in_channels, channels, stride=1, skip=True):
         super().__init__()
-        widths, kernels, strides = (in_channels, channels, channels, 4 * channels), (1, 3, 1), (1, stride, 1)
+        widths, kernels, strides = (
+            (in_channels, channels, channels, 4 * channels),
+            (1, 3, 1),
+            (1, stride, 1),
+        )
         for k, (before, after) in enumerate(pairwise(widths)):
             conv = nn.Conv2d(before, after, kernels[k], strides[k], kernels[k] // 2, bias=False)
             self.add_module(f"conv{k + 1}", conv)
@@ -152,7 +161,11 @@ class TheCoursesBottleneck(models.Bottleneck):
 def by_keywords(block, in_channels, channels, count, stride, skip=True):
     stage = nn.Sequential()
     for k in range(count):
-        given = dict(in_channels=in_channels, stride=stride) if k == 0 else dict(in_channels=block.expansion * channels)
+        given = (
+            dict(in_channels=in_channels, stride=stride)
+            if k == 0
+            else dict(in_channels=block.expansion * channels)
+        )
         stage.add_module(str(k), block(channels=channels, skip=skip, **given))
     return stage
 
@@ -175,7 +188,15 @@ def the_courses_stage(*arguments, **keywords):
 class ResNetWithPooling(nn.Module):
     """Attributes by setattr, a pooling module, and stages built without make_stage."""
 
-    def __init__(self, blocks=(3, 3, 3), widths=(16, 32, 64), num_classes=10, in_channels=3, block=None, skip=True):
+    def __init__(
+        self,
+        blocks=(3, 3, 3),
+        widths=(16, 32, 64),
+        num_classes=10,
+        in_channels=3,
+        block=None,
+        skip=True,
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -243,14 +264,16 @@ def by_asking_the_norm(conv, bn):
 @wheat("fold_batch_norm")
 def by_channels(conv, bn):
     settings = {name: getattr(conv, name) for name in ("stride", "padding", "dilation", "groups")}
-    folded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, bias=True, **settings).to(
-        conv.weight.dtype
-    )
+    folded = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, bias=True, **settings
+    ).to(conv.weight.dtype)
     for o in range(conv.out_channels):
         root = math.sqrt(bn.running_var[o].item() + bn.eps)
         own = 0.0 if conv.bias is None else conv.bias[o].item()
         folded.weight.data[o] = conv.weight.data[o] * bn.weight[o].item() / root
-        folded.bias.data[o] = (own - bn.running_mean[o].item()) / root * bn.weight[o].item() + bn.bias[o].item()
+        folded.bias.data[o] = (own - bn.running_mean[o].item()) / root * bn.weight[
+            o
+        ].item() + bn.bias[o].item()
     return folded
 
 

@@ -53,7 +53,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from cvcourse import data, models
-from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, Toggle, bars, curves, image, show, text
+from cvcourse.widgets import (
+    Choice,
+    Lab,
+    Pointer,
+    Scene,
+    Slider,
+    Toggle,
+    bars,
+    curves,
+    image,
+    show,
+    text,
+)
 
 check = Checker("07_vit")
 
@@ -69,7 +81,9 @@ def spread(patches, patch_size, columns):
     """Patches (tokens, patch_size * patch_size * C) in rows of `columns`, with white gaps; (C, height, width)."""
     gap = max(1, patch_size // 4)
     pieces = patches.reshape(-1, columns, patch_size, patch_size, patches.shape[1] // patch_size**2)
-    pieces = F.pad(pieces.movedim(-1, 2), (0, gap, 0, gap), value=1.0)  # (rows, columns, C, side, side)
+    pieces = F.pad(
+        pieces.movedim(-1, 2), (0, gap, 0, gap), value=1.0
+    )  # (rows, columns, C, side, side)
     return pieces.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[:, :-gap, :-gap]
 
 
@@ -113,7 +127,9 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     ### BEGIN SOLUTION
     batch, channels, height, width = images.shape
     if height % patch_size or width % patch_size:
-        raise ValueError(f"patches of {patch_size} pixels do not fill an image of {height} x {width}")
+        raise ValueError(
+            f"patches of {patch_size} pixels do not fill an image of {height} x {width}"
+        )
     rows, columns = height // patch_size, width // patch_size
     pieces = images.reshape(batch, channels, rows, patch_size, columns, patch_size)
     pieces = pieces.permute(0, 2, 4, 3, 5, 1)  # (N, rows, columns, patch_size, patch_size, C)
@@ -158,7 +174,9 @@ def unpatchify(patches: Tensor, patch_size: int, height: int, width: int) -> Ten
     """
     ### BEGIN SOLUTION
     if height % patch_size or width % patch_size:
-        raise ValueError(f"patches of {patch_size} pixels do not fill an image of {height} x {width}")
+        raise ValueError(
+            f"patches of {patch_size} pixels do not fill an image of {height} x {width}"
+        )
     rows, columns = height // patch_size, width // patch_size
     pieces = patches.reshape(len(patches), rows, columns, patch_size, patch_size, -1)
     pieces = pieces.permute(0, 5, 1, 3, 2, 4)  # (N, C, rows, patch_size, columns, patch_size)
@@ -219,19 +237,25 @@ class PatchEmbed(nn.Module):
     forward: images (N, in_channels, H, W). Returns tokens (N, rows * columns, embed_dim) in reading order.
     """
 
-    def __init__(self, image_size: int | tuple[int, int], patch_size: int, in_channels: int, embed_dim: int):
+    def __init__(
+        self, image_size: int | tuple[int, int], patch_size: int, in_channels: int, embed_dim: int
+    ):
         super().__init__()
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         ### BEGIN SOLUTION
         if height % patch_size or width % patch_size:
-            raise ValueError(f"patches of {patch_size} pixels do not fill an image of {height} x {width}")
+            raise ValueError(
+                f"patches of {patch_size} pixels do not fill an image of {height} x {width}"
+            )
         self.grid = (height // patch_size, width // patch_size)
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
         ### END SOLUTION
 
     def forward(self, images: Tensor) -> Tensor:
         ### BEGIN SOLUTION
-        return self.proj(images).flatten(2).transpose(1, 2)  # (N, D, rows, columns) to (N, tokens, D)
+        return (
+            self.proj(images).flatten(2).transpose(1, 2)
+        )  # (N, D, rows, columns) to (N, tokens, D)
         ### END SOLUTION
 
 
@@ -283,7 +307,9 @@ for name, matrix in (("reordered", reordered), ("as stored", as_stored)):
 
 
 # %% nbgrader={"grade": false, "grade_id": "sincos_position_embedding", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def sincos_position_embedding(embed_dim: int, height: int, width: int, base: float = 10000.0) -> Tensor:
+def sincos_position_embedding(
+    embed_dim: int, height: int, width: int, base: float = 10000.0
+) -> Tensor:
     """Fixed positions of a grid, in sines and cosines (Vaswani et al. 2017, section 3.5, once for each axis).
 
     embed_dim: a multiple of 4. height, width: rows and columns of the grid. Returns (height * width, embed_dim),
@@ -346,7 +372,14 @@ def position_lab(sincos, place, kind, exponent):
     here = similar[row * 8 + column].reshape(8, 8)
     marked = [(row, column, 2)]
     return Scene(
-        image(here, title=f"likeness to {row}, {column}", colours="signed", limits=(-1, 1), points=marked, size=180),
+        image(
+            here,
+            title=f"likeness to {row}, {column}",
+            colours="signed",
+            limits=(-1, 1),
+            points=marked,
+            size=180,
+        ),
         image(table, title="the table", colours="signed", size=180),
         curves(
             {"along the row": here[row], "along the column": here[:, column]},
@@ -395,7 +428,9 @@ print("head_dim   spread of q.k   largest share: without root   with root")
 for d in (4, 64, 1024):
     q, k = torch.randn(2, 64, d, generator=generator)
     products = q @ k.T  # (64, 64)
-    raw, scaled = (scores.softmax(dim=1).amax(dim=1).mean() for scores in (products, products / d**0.5))
+    raw, scaled = (
+        scores.softmax(dim=1).amax(dim=1).mean() for scores in (products, products / d**0.5)
+    )
     print(f"{d:8}{products.std():16.1f}{raw:31.3f}{scaled:12.3f}")
 
 # %% [markdown]
@@ -438,7 +473,9 @@ output, _ = attention(q, k, v)
 same, _ = attention(q, k[:, :, order], v[:, :, order])
 moved, _ = attention(q[:, :, order], k[:, :, order], v[:, :, order])
 print(f"keys and values shuffled: output changes by {(same - output).abs().max():.1e}")
-print(f"all shuffled: output is shuffled alike, but for {(moved - output[:, :, order]).abs().max():.1e}")
+print(
+    f"all shuffled: output is shuffled alike, but for {(moved - output[:, :, order]).abs().max():.1e}"
+)
 
 # %% [markdown]
 # ### Several heads
@@ -568,7 +605,9 @@ class TransformerBlock(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dim, eps=1e-6)
         self.attn = MultiHeadSelfAttention(embed_dim, num_heads)
         self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, embed_dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, embed_dim)
+        )
         ### END SOLUTION
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -593,7 +632,9 @@ check(TransformerBlock, hidden=True)
 # %%
 block = TransformerBlock(embed_dim=24, num_heads=3)
 with torch.no_grad():
-    print(f"permuted tokens: differ by {(block(x[:, order])[0] - block(x)[0][:, order]).abs().max():.1e}")
+    print(
+        f"permuted tokens: differ by {(block(x[:, order])[0] - block(x)[0][:, order]).abs().max():.1e}"
+    )
     for layer in (block.attn.proj, block.mlp[2]):
         layer.weight.zero_()
         layer.bias.zero_()
@@ -648,12 +689,16 @@ class VisionTransformer(nn.Module):
         rows, columns = self.patch_embed.grid
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + rows * columns, embed_dim))
-        self.blocks = nn.ModuleList(TransformerBlock(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embed_dim, num_heads, mlp_ratio) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.head = nn.Linear(embed_dim, num_classes)
         ### END SOLUTION
 
-    def forward(self, images: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, images: Tensor, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
         ### BEGIN SOLUTION
         x = self.patch_embed(images)  # (N, tokens, embed_dim)
         class_tokens = self.cls_token.expand(len(images), -1, -1)  # (N, 1, embed_dim)
@@ -703,9 +748,14 @@ try:
 except Exception:  # a torchvision that does not fit raises other errors than ImportError
     print("timm is missing here, or does not fit this PyTorch, so there is nothing to compare with")
 else:
-    theirs = TimmViT(img_size=32, patch_size=4, embed_dim=48, depth=3, num_heads=3, num_classes=10).eval()
+    theirs = TimmViT(
+        img_size=32, patch_size=4, embed_dim=48, depth=3, num_heads=3, num_classes=10
+    ).eval()
     yours = VisionTransformer(embed_dim=48, depth=3).eval()
-    renamed = {name.replace("fc1", "0").replace("fc2", "2"): value for name, value in theirs.state_dict().items()}
+    renamed = {
+        name.replace("fc1", "0").replace("fc2", "2"): value
+        for name, value in theirs.state_dict().items()
+    }
     yours.load_state_dict(renamed)
     pictures = torch.rand(4, 3, 32, 32, generator=generator)
     with torch.no_grad():
@@ -726,9 +776,13 @@ torch.manual_seed(0)
 network = VisionTransformer((96, 144), patch_size=16, embed_dim=48, depth=3).eval()
 jumble = unpatchify(shuffled, 16, 96, 144)
 with torch.no_grad():
-    print(f"with positions:    logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}")
+    print(
+        f"with positions:    logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}"
+    )
     network.pos_embed.zero_()
-    print(f"without positions: logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}")
+    print(
+        f"without positions: logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}"
+    )
 
 # %% [markdown]
 # ## What a patch size costs
@@ -749,7 +803,11 @@ with torch.no_grad():
 def multiply_adds(tokens, patch_values, embed_dim=768, depth=12):
     """Of one image in a ViT, by default of the size B: (patch embedding, matrices, attention itself)."""
     length = 1 + tokens
-    return tokens * patch_values * embed_dim, depth * 12 * length * embed_dim**2, depth * 2 * length**2 * embed_dim
+    return (
+        tokens * patch_values * embed_dim,
+        depth * 12 * length * embed_dim**2,
+        depth * 2 * length**2 * embed_dim,
+    )
 
 
 # %%
@@ -765,7 +823,9 @@ print(f"ViT-B/16 at 224 pixels: formula {formula:,}, PyTorch {counter.get_total_
 # matter?
 
 # %% tags=["helper"]
-cats = {side: data.photographs("cat", size=side)["cat"][None] for side in (64, 128, 256)}  # side -> (1, 3, side, side)
+cats = {
+    side: data.photographs("cat", size=side)["cat"][None] for side in (64, 128, 256)
+}  # side -> (1, 3, side, side)
 counts = torch.arange(1, 73) ** 2  # tokens of square grids
 by_count = [part / 1e9 for part in multiply_adds(counts, 0)[1:]]
 
@@ -859,7 +919,11 @@ def digit_networks(VisionTransformer):
         stem = nn.Sequential(convolution(1, 16), convolution(16, 32, stride=2))
         return nn.Sequential(stem, VisionTransformer(4, 1, in_channels=32, depth=2, **small))
 
-    return {"CNN": cnn, "hybrid": hybrid, "ViT": lambda: VisionTransformer(8, 2, in_channels=1, depth=3, **small)}
+    return {
+        "CNN": cnn,
+        "hybrid": hybrid,
+        "ViT": lambda: VisionTransformer(8, 2, in_channels=1, depth=3, **small),
+    }
 
 
 # %% [markdown]
@@ -898,13 +962,16 @@ for name, make in digit_networks(VisionTransformer).items():
     for size in plan.sizes:
         torch.manual_seed(plan.seed)
         network = make().to(plan.device)
-        settings = dict(steps=plan.steps, batch_size=50, seed=plan.seed, checkpoint=f"07-{name}-{size}")
+        settings = dict(
+            steps=plan.steps, batch_size=50, seed=plan.seed, checkpoint=f"07-{name}-{size}"
+        )
         run = train(network, images[:size], labels[:size], quiet=True, **settings)
         assert run.is_finished, "stopped: run this cell again to go on"
         reached[name][size] = accuracy(network, test_images, test_labels)
         trained[name, size] = network.cpu()
         print(
-            f"{name:7}{size:5} digits: loss {run.losses[-1]:.3f}, test accuracy {reached[name][size]:.3f}", flush=True
+            f"{name:7}{size:5} digits: loss {run.losses[-1]:.3f}, test accuracy {reached[name][size]:.3f}",
+            flush=True,
         )
 
 # %% [markdown]
@@ -960,7 +1027,8 @@ show(
         y_limits=(0, 1.02),
     ),
     bars(
-        {f"{size} digits": reached["CNN"][size] - reached["ViT"][size] for size in plan.sizes}, title="lead of the CNN"
+        {f"{size} digits": reached["CNN"][size] - reached["ViT"][size] for size in plan.sizes},
+        title="lead of the CNN",
     ),
     alt="Test accuracy of CNN, hybrid and ViT against the number of training digits, and the CNN's lead as bars.",
 )
@@ -999,14 +1067,28 @@ def creature_networks(VisionTransformer):
     """Three networks for images (N, 3, 32, 32): name -> a function that makes one."""
 
     def cnn():
-        layers = convolution(3, 16, stride=2), convolution(16, 32, stride=2), convolution(32, 64, stride=2)
-        return nn.Sequential(*layers, convolution(64, 64), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 8))
+        layers = (
+            convolution(3, 16, stride=2),
+            convolution(16, 32, stride=2),
+            convolution(32, 64, stride=2),
+        )
+        return nn.Sequential(
+            *layers, convolution(64, 64), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 8)
+        )
 
     def hybrid():
-        stem = nn.Sequential(convolution(3, 16, stride=2), convolution(16, 32, stride=2), convolution(32, 48))
-        return nn.Sequential(stem, VisionTransformer(8, 1, in_channels=48, depth=2, **vit_for_creatures))
+        stem = nn.Sequential(
+            convolution(3, 16, stride=2), convolution(16, 32, stride=2), convolution(32, 48)
+        )
+        return nn.Sequential(
+            stem, VisionTransformer(8, 1, in_channels=48, depth=2, **vit_for_creatures)
+        )
 
-    return {"CNN": cnn, "hybrid": hybrid, "ViT": lambda: VisionTransformer(32, 4, depth=3, **vit_for_creatures)}
+    return {
+        "CNN": cnn,
+        "hybrid": hybrid,
+        "ViT": lambda: VisionTransformer(32, 4, depth=3, **vit_for_creatures),
+    }
 
 
 # %% tags=["training"]
@@ -1040,17 +1122,26 @@ trained["vit"] = network.cpu()
 
 # %% tags=["training"]
 series = {
-    name: ([step for step, _ in run.evaluations], [found["test accuracy"] for _, found in run.evaluations])
+    name: (
+        [step for step, _ in run.evaluations],
+        [found["test accuracy"] for _, found in run.evaluations],
+    )
     for name, run in runs.items()
 }
 show(
     curves(series, title="test accuracy", x_label="step, of 64 images", y_limits=(0, 1.02)),
-    bars({name: run.numbers["test accuracy"] for name, run in runs.items()}, title="at the end", limits=(0, 1)),
+    bars(
+        {name: run.numbers["test accuracy"] for name, run in runs.items()},
+        title="at the end",
+        limits=(0, 1),
+    ),
     alt="Test accuracy against the step, and at the end: the CNN and the hybrid rise at once, the ViT slowly.",
 )
 for name, run in runs.items():
     weights = sum(parameter.numel() for parameter in run.model.parameters())
-    print(f"{name:7} {weights:6,} weights, {run.seconds:3.0f} s, accuracy {run.numbers['test accuracy']:.3f}")
+    print(
+        f"{name:7} {weights:6,} weights, {run.seconds:3.0f} s, accuracy {run.numbers['test accuracy']:.3f}"
+    )
 
 # %% [markdown]
 # In the recorded runs, after 100, 200 and 500 steps, the CNN reaches 0.67, 0.92 and 0.99, the hybrid 0.73, 0.93 and
@@ -1067,7 +1158,11 @@ rows = F.normalize(learned_table()[0], dim=1)
 likeness, axis = rows @ rows.T, torch.arange(8.0)  # (64, 64)
 places = torch.cartesian_prod(axis, axis)  # (64, 2), in reading order
 distance = torch.cdist(places, places)
-for name, pairs in (("side by side", distance == 1), ("2 apart", distance == 2), ("more than 3 apart", distance > 3)):
+for name, pairs in (
+    ("side by side", distance == 1),
+    ("2 apart", distance == 2),
+    ("more than 3 apart", distance > 3),
+):
     print(f"mean likeness of places {name}: {likeness[pairs].mean():5.2f}")
 
 # %% [markdown]
@@ -1097,7 +1192,9 @@ show_reference("gpu")
 
 
 # %% nbgrader={"grade": false, "grade_id": "interpolate_position_embedding", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def interpolate_position_embedding(pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+def interpolate_position_embedding(
+    pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]
+) -> Tensor:
     """A learned table of positions for another grid (Dosovitskiy et al. 2021, section 3.2).
 
     pos_embed: (1, 1 + tokens, embed_dim), the class token's row first. old_grid, new_grid: (rows, columns) of patches.
@@ -1128,7 +1225,9 @@ check(interpolate_position_embedding, hidden=True)
 # %% tags=["training"]
 def vit_for_size(network, pos_embed, size):
     """The ViT for digits with another table of positions."""
-    larger = VisionTransformer(size, 2, in_channels=1, embed_dim=48, depth=3, num_heads=3, mlp_ratio=2).eval()
+    larger = VisionTransformer(
+        size, 2, in_channels=1, embed_dim=48, depth=3, num_heads=3, mlp_ratio=2
+    ).eval()
     larger.load_state_dict({**network.state_dict(), "pos_embed": pos_embed})
     return larger
 
@@ -1147,7 +1246,9 @@ small, small_labels = data.digits()[2:]  # (500, 1, 8, 8)
 large = F.interpolate(small, (12, 12), mode="bilinear")
 print(f"8 x 8, as trained          {accuracy(digit_vit, small, small_labels):.3f}")
 for name, positions in tables.items():
-    print(f"12 x 12, {name:18}{accuracy(vit_for_size(digit_vit, positions, 12), large, small_labels):.3f}")
+    print(
+        f"12 x 12, {name:18}{accuracy(vit_for_size(digit_vit, positions, 12), large, small_labels):.3f}"
+    )
 
 # %% [markdown]
 # Resized as a grid, the table carries over: in three recorded runs, 0.65 of the enlarged digits are read, by a network
@@ -1220,7 +1321,9 @@ def mass_on_creature(network, scenes):
 some = data.creatures(500, seed=2)
 torch.manual_seed(0)
 untrained = creature_networks(VisionTransformer)["ViT"]().eval()
-(by_trained, area), (by_untrained, _) = (mass_on_creature(network, some) for network in (trained["vit"], untrained))
+(by_trained, area), (by_untrained, _) = (
+    mass_on_creature(network, some) for network in (trained["vit"], untrained)
+)
 print(
     f"creature's share of the picture {area:.2f}, of the rollout: untrained {by_untrained:.2f}, trained {by_trained:.2f}"
 )
@@ -1262,7 +1365,9 @@ def attention_lab(VisionTransformer, attention_rollout, picture, block, place, c
     panels = [image(zoo[picture - 1], title=f"{state} sees", boxes=box, size=200)]
     for title, shares in maps.items():
         grid = shares[1:].reshape(8, 8)
-        panels.append(image(grid, title=title, colours="heat", limits=(0, grid.max().item()), size=200))
+        panels.append(
+            image(grid, title=title, colours="heat", limits=(0, grid.max().item()), size=200)
+        )
     on_class = ", ".join(f"{title} {shares[0]:.2f}" for title, shares in maps.items())
     return Scene(*panels, caption=f"Share of the class token itself: {on_class}.")
 

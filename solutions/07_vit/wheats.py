@@ -45,7 +45,9 @@ def by_placing(patches, patch_size, height, width):
     channels = patches.shape[-1] // patch_size**2
     columns = []
     images = []
-    pieces = patches.view(patches.shape[0], -1, patch_size, patch_size, channels).permute(0, 1, 4, 2, 3)
+    pieces = patches.view(patches.shape[0], -1, patch_size, patch_size, channels).permute(
+        0, 1, 4, 2, 3
+    )
     per_row = width // patch_size
     for row in range(height // patch_size):
         columns = [pieces[:, row * per_row + column] for column in range(per_row)]
@@ -57,7 +59,9 @@ def by_placing(patches, patch_size, height, width):
 def by_fold(patches, patch_size, height, width):
     if height % patch_size or width % patch_size:
         raise ValueError
-    columns = patches.unflatten(2, (patch_size**2, -1)).permute(0, 3, 2, 1).flatten(1, 2)  # (N, C * P * P, tokens)
+    columns = (
+        patches.unflatten(2, (patch_size**2, -1)).permute(0, 3, 2, 1).flatten(1, 2)
+    )  # (N, C * P * P, tokens)
     return F.fold(columns, (height, width), patch_size, stride=patch_size)
 
 
@@ -74,12 +78,17 @@ class ByEinsum(nn.Module):
         if any(side % patch_size for side in size):
             raise ValueError("does not fit")
         self.grid = tuple(side // patch_size for side in size)
-        self.proj = nn.Conv2d(in_channels, embed_dim, (patch_size, patch_size), stride=(patch_size, patch_size))
+        self.proj = nn.Conv2d(
+            in_channels, embed_dim, (patch_size, patch_size), stride=(patch_size, patch_size)
+        )
 
     def forward(self, images):
         side = self.proj.weight.shape[-1]
         pieces = images.unfold(2, side, side).unfold(3, side, side)  # (N, C, rows, columns, P, P)
-        return torch.einsum("ncijpq,dcpq->nijd", pieces, self.proj.weight).flatten(1, 2) + self.proj.bias
+        return (
+            torch.einsum("ncijpq,dcpq->nijd", pieces, self.proj.weight).flatten(1, 2)
+            + self.proj.bias
+        )
 
 
 @shortcut("PatchEmbed")
@@ -178,7 +187,9 @@ class ByOneProduct(nn.Module):
         self.proj = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, x):
-        q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in self.qkv(x).split(x.shape[-1], dim=-1))
+        q, k, v = (
+            t.unflatten(-1, (self.num_heads, -1)) for t in self.qkv(x).split(x.shape[-1], dim=-1)
+        )
         weights = (torch.einsum("bihd,bjhd->bhij", q, k) / math.sqrt(self.head_dim)).softmax(-1)
         return self.proj(torch.einsum("bhij,bjhd->bihd", weights, v).flatten(2)), weights
 
@@ -268,9 +279,15 @@ def the_librarys_network(**settings):
 
 @wheat("interpolate_position_embedding")
 def axis_by_axis(pos_embed, old_grid, new_grid):
-    plane = pos_embed[0, 1:].unflatten(0, tuple(old_grid)).permute(2, 0, 1)[None]  # (1, D, rows, columns)
-    plane = F.interpolate(plane, (new_grid[0], old_grid[1]), mode="bicubic", antialias=True, align_corners=False)
-    plane = F.interpolate(plane, (new_grid[0], new_grid[1]), mode="bicubic", antialias=True, align_corners=False)
+    plane = (
+        pos_embed[0, 1:].unflatten(0, tuple(old_grid)).permute(2, 0, 1)[None]
+    )  # (1, D, rows, columns)
+    plane = F.interpolate(
+        plane, (new_grid[0], old_grid[1]), mode="bicubic", antialias=True, align_corners=False
+    )
+    plane = F.interpolate(
+        plane, (new_grid[0], new_grid[1]), mode="bicubic", antialias=True, align_corners=False
+    )
     grid = plane[0].permute(1, 2, 0).reshape(1, new_grid[0] * new_grid[1], -1)
     return torch.hstack((pos_embed[:, 0:1], grid))
 

@@ -119,7 +119,9 @@ def crop_and_resize(images, top, left, height, width):
         axes.append((2 * places / side - 1).to(images.dtype))  # grid_sample counts from -1 to 1
     rows, columns = axes
     size = (len(images), *images.shape[2:])
-    grid = torch.stack([columns[:, None, :].expand(size), rows[:, :, None].expand(size)], dim=-1)  # (N, H, W, 2)
+    grid = torch.stack(
+        [columns[:, None, :].expand(size), rows[:, :, None].expand(size)], dim=-1
+    )  # (N, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
@@ -212,7 +214,11 @@ show(
 def hue_rotation(turns):
     """Rotations about the grey axis, turns (N,) -> (N, 3, 3); 1 is a full circle (Rodrigues' formula)."""
     cosine, sine = torch.cos(2 * torch.pi * turns), torch.sin(2 * torch.pi * turns)
-    same, next_, last = cosine + (1 - cosine) / 3, (1 - cosine) / 3 - sine / 3**0.5, (1 - cosine) / 3 + sine / 3**0.5
+    same, next_, last = (
+        cosine + (1 - cosine) / 3,
+        (1 - cosine) / 3 - sine / 3**0.5,
+        (1 - cosine) / 3 + sine / 3**0.5,
+    )
     rows = [same, next_, last, last, same, next_, next_, last, same]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
 
@@ -229,7 +235,9 @@ def draw_colours(count, generator, strength=1.0):
 red, grey = torch.tensor([1.0, 0, 0]), torch.tensor([0.5, 0.5, 0.5])
 for turns in (0, 1 / 6, 1 / 3):
     turned = hue_rotation(torch.tensor([turns])) @ torch.stack([red, grey], dim=1)  # (1, 3, 2)
-    said = ["(" + ", ".join(f"{value:.2f}" for value in colour) + ")" for colour in turned[0].T.tolist()]
+    said = [
+        "(" + ", ".join(f"{value:.2f}" for value in colour) + ")" for colour in turned[0].T.tolist()
+    ]
     print(f"{turns:.2f} of a circle: red becomes {said[0]:18} and grey {said[1]}")
 
 # %% [markdown]
@@ -241,7 +249,12 @@ for turns in (0, 1 / 6, 1 / 3):
 
 # %% nbgrader={"grade": false, "grade_id": "color_distort", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def color_distort(
-    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor, to_grey: Tensor
+    images: Tensor,
+    brightness: Tensor,
+    contrast: Tensor,
+    saturation: Tensor,
+    hue: Tensor,
+    to_grey: Tensor,
 ) -> Tensor:
     """Brightness, contrast, saturation, hue and grey, in this order (Chen et al. 2020, section 3.1 and appendix A).
 
@@ -547,7 +560,10 @@ cosines = torch.tensor([0.9, 0.8, 0.4, 0.0], requires_grad=True)  # the partner 
 for temperature in (0.05, 0.3, 2.0):
     loss = F.cross_entropy(cosines[None] / temperature, torch.tensor([0]))
     force = -torch.autograd.grad(loss, cosines)[0]
-    print(f"temperature {temperature:<4}: pull {force[0]:+.2f}, pushes", *(f"{each:+.2f}" for each in force[1:]))
+    print(
+        f"temperature {temperature:<4}: pull {force[0]:+.2f}, pushes",
+        *(f"{each:+.2f}" for each in force[1:]),
+    )
 
 # %% [markdown]
 # At the low temperature the nearest negative gets all of the push, at the high one all get about the same, and little
@@ -659,7 +675,10 @@ def colours_only(views):
 
 
 sixty_four = creatures(64, seed=5).images
-for name, augment in {"cut only": augmentation(colour=False), "cut and dyed": augmentation()}.items():
+for name, augment in {
+    "cut only": augmentation(colour=False),
+    "cut and dyed": augmentation(),
+}.items():
     first, second = two_views(augment)(sixty_four, Generator().manual_seed(0)).chunk(2)
     found = contrastive_accuracy(colours_only(first), colours_only(second))
     print(f"{name:13} six numbers find {found:.0%} of the pairs")
@@ -681,7 +700,9 @@ for name, augment in {"cut only": augmentation(colour=False), "cut and dyed": au
 # %% tags=["helper"]
 snapshots = []  # (steps done, features of bank and queries)
 bank, queries = creatures(1000, seed=0), creatures(140, seed=1)
-thumbnails = F.interpolate(queries.images, (20, 20), mode="bilinear", antialias=True).numpy()  # quick to paste
+thumbnails = F.interpolate(
+    queries.images, (20, 20), mode="bilinear", antialias=True
+).numpy()  # quick to paste
 
 
 def snapshot(encoder):
@@ -742,11 +763,15 @@ def take_stock(model):
 
 
 with_head, run = simclr(augmentation(), plan.steps, "SimCLR", take_stock)
-snapshots[:] = [(plan.steps * k // 12, page.cpu()) for k, page in enumerate(with_head.album) if page.any()]
+snapshots[:] = [
+    (plan.steps * k // 12, page.cpu()) for k, page in enumerate(with_head.album) if page.any()
+]
 
 # %% tags=["training"]
 guess, end = torch.tensor(2.0 * plan.batch_size - 1).log(), run.losses[-20:]
-print(f"loss of a guess {guess:.2f}; yours began at {run.losses[0]:.2f} and ended at {sum(end) / len(end):.2f}")
+print(
+    f"loss of a guess {guess:.2f}; yours began at {run.losses[0]:.2f} and ended at {sum(end) / len(end):.2f}"
+)
 
 # %% [markdown]
 # ## Was it worth anything?
@@ -768,7 +793,11 @@ print(f"loss of a guess {guess:.2f}; yours began at {run.losses[0]:.2f} and ende
 
 # %% nbgrader={"grade": false, "grade_id": "knn_classify", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def knn_classify(
-    train_features: Tensor, train_labels: Tensor, features: Tensor, k: int = 20, temperature: float = 0.1
+    train_features: Tensor,
+    train_labels: Tensor,
+    features: Tensor,
+    k: int = 20,
+    temperature: float = 0.1,
 ) -> Tensor:
     """Labels by a weighted vote of the k nearest neighbours by cosine (Wu et al. 2018, section 3.4).
 
@@ -827,7 +856,9 @@ def with_labels(count, encoder=None):
     encoder = copy.deepcopy(encoder) or make_encoder()
     model = nn.Sequential(encoder, nn.Linear(64, 8)).to(plan.device)
     labelled = train_images[:count], train_labels[:count]
-    settings = dict(steps=plan.short, batch_size=min(64, count), optimizer=adamw(2e-3), schedule=warmup_cosine())
+    settings = dict(
+        steps=plan.short, batch_size=min(64, count), optimizer=adamw(2e-3), schedule=warmup_cosine()
+    )
     fit(
         model,
         labelled,
@@ -846,9 +877,15 @@ from pathlib import Path
 
 recorded = json.loads(Path("recorded.json").read_text())
 mean_picture = train_images.mean(dim=0)
-table = {"pixels": measured((train_images - mean_picture).flatten(1), (test_images - mean_picture).flatten(1))}
+table = {
+    "pixels": measured(
+        (train_images - mean_picture).flatten(1), (test_images - mean_picture).flatten(1)
+    )
+}
 for name, encoder in {"untrained": untrained, "SimCLR": with_head[0]}.items():
-    table[name] = measured(measures.features(encoder, train_images), measures.features(encoder, test_images))
+    table[name] = measured(
+        measures.features(encoder, train_images), measures.features(encoder, test_images)
+    )
 few = one_percent, five_percent
 table["supervised"] = [float("nan"), *(with_labels(count) for count in few)]
 table["fine-tuned"] = [float("nan"), *(with_labels(count, with_head[0]) for count in few)]
@@ -871,7 +908,9 @@ for name, row in table.items():
         theirs = recorded["rows"][name].get(column)
         print(f"{value:.2f}   {shown(theirs):19}" if theirs else f"{'':26}", end=" ")
     print()
-print("chance is 0.125. Probes, but for the last two rows, whose networks are trained on these labels.")
+print(
+    "chance is 0.125. Probes, but for the last two rows, whose networks are trained on these labels."
+)
 print("recorded:", recorded["about"])
 print("recorded, k-NN of SimCLR's z in place of h:", shown(recorded["rows"]["SimCLR"]["knn of z"]))
 
@@ -923,7 +962,9 @@ def positions(step_features, earlier=None):
     unit = unit - unit.mean(dim=0)
     plane = unit @ torch.linalg.svd(unit, full_matrices=False)[2][:2].T  # (M, 2)
     if earlier is not None:
-        plane = plane * torch.where((plane * (earlier - 0.5)).sum(dim=0) < 0, -1.0, 1.0)  # an axis has no sign
+        plane = plane * torch.where(
+            (plane * (earlier - 0.5)).sum(dim=0) < 0, -1.0, 1.0
+        )  # an axis has no sign
     low, high = plane.amin(dim=0), plane.amax(dim=0)
     return (plane - low) / (high - low)
 
@@ -937,7 +978,9 @@ def stock():
     if maps.get("of") is not taken[-1]:
         maps["of"], maps["places"] = taken[-1], []
         for _, both in taken:
-            maps["places"].append(positions(both[len(bank.images) :], maps["places"][-1] if maps["places"] else None))
+            maps["places"].append(
+                positions(both[len(bank.images) :], maps["places"][-1] if maps["places"] else None)
+            )
     return taken, maps["places"]
 
 
@@ -946,9 +989,15 @@ def embedding_map(classify, when, kind):
     """Small pictures where the encoder puts them, after the share `when` of the training."""
     taken, places = stock()
     index = min(when, len(taken) - 1)
-    step, known, asked = taken[index][0], *taken[index][1].split([len(bank.images), len(queries.images)])
+    step, known, asked = (
+        taken[index][0],
+        *taken[index][1].split([len(bank.images), len(queries.images)]),
+    )
     accuracy = (classify(known, bank.labels, asked) == queries.labels).float().mean().item()
-    canvas, frame = torch.ones(3, 320, 320).numpy(), torch.tensor([0.84, 0.37, 0.0])[:, None, None].numpy()
+    canvas, frame = (
+        torch.ones(3, 320, 320).numpy(),
+        torch.tensor([0.84, 0.37, 0.0])[:, None, None].numpy(),
+    )
     corners = (2 + places[index] * 296).long().tolist()
     for n in (queries.labels == kind).int().argsort(stable=True).tolist():  # marked ones lie on top
         (column, row), thick = corners[n], 2 if queries.labels[n] == kind else 0
@@ -969,7 +1018,9 @@ Lab(
     alt="A map of small creature pictures: mixed at random at first, gathered by kind at the end of the training.",
     when=Slider(0, 12, value=12, label="twelfths of the training"),
     kind=Choice(
-        {"none": -1} | {name: number for number, name in enumerate(queries.class_names)}, value="none", label="mark"
+        {"none": -1} | {name: number for number, name in enumerate(queries.class_names)},
+        value="none",
+        label="mark",
     ),
 )
 
@@ -993,7 +1044,9 @@ for name, model, augment in (
     pairs = contrastive_accuracy(*measures.features(model, views).chunk(2))
     h_train, h_test = (measures.features(model[0], each) for each in (train_images, test_images))
     comparison[name] = pairs, right(knn_classify(h_train, train_labels, h_test))
-    print(f"{name:13} pairs found among 256 pictures: {pairs:.2f}   k-NN: {comparison[name][1]:.2f}")
+    print(
+        f"{name:13} pairs found among 256 pictures: {pairs:.2f}   k-NN: {comparison[name][1]:.2f}"
+    )
 print(f"pixels        k-NN: {table['pixels'][0]:.2f}")
 
 # %% [markdown]
@@ -1006,10 +1059,15 @@ print(f"pixels        k-NN: {table['pixels'][0]:.2f}")
 # recorded runs with either change alone, and with both.
 
 # %% tags=["training"]
-print("recorded, 600 steps   pairs found          k-NN                 probe, 1 %           probe, 5 %")
+print(
+    "recorded, 600 steps   pairs found          k-NN                 probe, 1 %           probe, 5 %"
+)
 for name in ("cut and dyed", "cut only", "dyed only"):
     row = recorded["rows"][name]
-    print(f"{name:21}", *(f"{shown(row[column]):20}" for column in ("pairs", "knn", "probe 1 %", "probe 5 %")))
+    print(
+        f"{name:21}",
+        *(f"{shown(row[column]):20}" for column in ("pairs", "knn", "probe 1 %", "probe 5 %")),
+    )
 
 # %% [markdown]
 # Read it with care, it is not quite the paper's result. Cutting alone fails, on all three seeds. *Dyeing* alone does not:
@@ -1049,12 +1107,17 @@ print(f"{'recorded':44} pairs found          k-NN                 k-NN of z     
 settings = {name: row for name, row in recorded["rows"].items() if row.get("group") == "settings"}
 longer = {f"{name}, 2400 steps": recorded["rows"][name] for name in ("SimCLR", "SimCLR, no head")}
 for name, row in (settings | longer).items():
-    print(f"{name:44}", *(f"{shown(row[column]):20}" for column in ("pairs", "knn", "knn of z", "probe 5 %")))
+    print(
+        f"{name:44}",
+        *(f"{shown(row[column]):20}" for column in ("pairs", "knn", "knn of z", "probe 5 %")),
+    )
 
 # %% tags=["training"]
 show(
     bars(
-        {name: sum(row["knn"]) / 3 for name, row in settings.items()}, title="k-NN, mean of three seeds", limits=(0, 1)
+        {name: sum(row["knn"]) / 3 for name, row in settings.items()},
+        title="k-NN, mean of three seeds",
+        limits=(0, 1),
     ),
     caption="Differences smaller than those between seeds mean nothing.",
     alt="Bars of k-NN accuracy for three temperatures, three batch sizes, and with and without a projection head.",
@@ -1116,13 +1179,21 @@ check(alignment_uniformity, hidden=True)
 views = two_views(augmentation())(test_images[:256], Generator(plan.device).manual_seed(0))
 torch.manual_seed(0)
 fresh = nn.Sequential(untrained, ProjectionHead(64, 128, 64).to(plan.device))
-print("views cut and dyed            z: alignment  uniformity   pairs    h: alignment  uniformity   pairs")
-for name, model in {"untrained": fresh, "SimCLR": with_head, "SimCLR, cut only": other_head}.items():
+print(
+    "views cut and dyed            z: alignment  uniformity   pairs    h: alignment  uniformity   pairs"
+)
+for name, model in {
+    "untrained": fresh,
+    "SimCLR": with_head,
+    "SimCLR, cut only": other_head,
+}.items():
     print(f"{name:28}", end="")
     for part in (model, model[0]):
         pair = measures.features(part, views).chunk(2)
         print(
-            "{:14.2f} {:11.2f}".format(*alignment_uniformity(*pair)), f"{contrastive_accuracy(*pair):9.2f}", end="   "
+            "{:14.2f} {:11.2f}".format(*alignment_uniformity(*pair)),
+            f"{contrastive_accuracy(*pair):9.2f}",
+            end="   ",
         )
     print()
 
@@ -1203,7 +1274,9 @@ def played(rank):
     """The loss of one of two processes, times two."""
     views = (
         gather_negatives(
-            x[halves[rank]] @ weights, lambda _, x=x: [(x[half] @ weights).detach() for half in halves], rank
+            x[halves[rank]] @ weights,
+            lambda _, x=x: [(x[half] @ weights).detach() for half in halves],
+            rank,
         )
         for x in (x1, x2)
     )
@@ -1213,8 +1286,13 @@ def played(rank):
 # %%
 whole = gradient_of(nt_xent(x1 @ weights, x2 @ weights, 0.5))
 gathered = (gradient_of(played(0)) + gradient_of(played(1))) / 2
-apart = sum(gradient_of(nt_xent(x1[half] @ weights, x2[half] @ weights, 0.5)) for half in halves) / 2
-print(f"largest difference from the whole batch: gathered {(gathered - whole).abs().max():.1e}, ", end="")
+apart = (
+    sum(gradient_of(nt_xent(x1[half] @ weights, x2[half] @ weights, 0.5)) for half in halves) / 2
+)
+print(
+    f"largest difference from the whole batch: gathered {(gathered - whole).abs().max():.1e}, ",
+    end="",
+)
 print(f"each on its own {(apart - whole).abs().max():.1e}")
 
 # %% [markdown]

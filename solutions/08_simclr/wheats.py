@@ -28,7 +28,11 @@ def with_uniform_(images, generator, scale=(0.25, 1.0), ratio=(3 / 4, 4 / 3)):
         return torch.empty(count, dtype=torch.float64).uniform_(low, high, generator=generator)
 
     left, top = between(0, 1), between(0, 1)
-    root = (between(*scale) * rows * columns).sqrt() if scale[0] < scale[1] else torch.tensor(scale[0] * rows * columns)
+    root = (
+        (between(*scale) * rows * columns).sqrt()
+        if scale[0] < scale[1]
+        else torch.tensor(scale[0] * rows * columns)
+    )
     root = root.sqrt().expand(count) if root.ndim == 0 else root
     logs = [math.log(r) for r in ratio]
     half = (between(*logs) if logs[0] < logs[1] else torch.full((count,), logs[0])) / 2
@@ -62,7 +66,9 @@ def one_after_the_other(images, brightness, contrast, saturation, hue, to_grey):
         pixels = torch.clamp(images[n] * brightness[n], min=0, max=1)
         level = _grey(pixels).mean()
         pixels = torch.clamp(contrast[n] * pixels + (1 - contrast[n]) * level, min=0, max=1)
-        pixels = torch.clamp(saturation[n] * pixels + (1 - saturation[n]) * _grey(pixels), min=0, max=1)
+        pixels = torch.clamp(
+            saturation[n] * pixels + (1 - saturation[n]) * _grey(pixels), min=0, max=1
+        )
         angle = 2 * math.pi * hue[n]
         axis = torch.full((3,), 3**-0.5, dtype=images.dtype)
         flat = pixels.flatten(1).T  # (pixels, 3)
@@ -105,7 +111,9 @@ def in_one_pass(images, sigmas, kernel_size=7):
     square = axis[:, None] ** 2 + axis[None, :] ** 2
     blurred = []
     for picture, sigma in zip(F.pad(images, (reach,) * 4, mode="reflect"), sigmas, strict=True):
-        weights = torch.exp(-square / (2 * sigma**2)) if sigma > 0 else (square == 0).to(images.dtype)
+        weights = (
+            torch.exp(-square / (2 * sigma**2)) if sigma > 0 else (square == 0).to(images.dtype)
+        )
         weights = weights / weights.sum()
         blurred.append(F.conv2d(picture[:, None], weights[None, None])[:, 0])
     return torch.stack(blurred)
@@ -145,7 +153,8 @@ def term_by_term(z1, z2, temperature):
 
 @wheat("nt_xent")
 def interleaved(z1, z2, temperature):
-    """The two views of a picture one below the other, log_softmax, and a large negative number on the diagonal."""
+    """The two views of a picture one below the other, log_softmax, and a large negative number on
+    the diagonal."""
     z = F.normalize(torch.stack([z1, z2], dim=1).flatten(0, 1), dim=-1)
     logits = torch.einsum("id,jd->ij", z, z) / temperature
     logits = logits - 1e9 * torch.eye(len(z), dtype=z.dtype)
@@ -185,7 +194,9 @@ def by_sorting(train_features, train_labels, features, k=20, temperature=0.1):
         cosines = bank @ query
         order = cosines.argsort(descending=True)[:k]
         votes = torch.zeros(classes, dtype=features.dtype)
-        votes.index_add_(0, train_labels[order], torch.exp((cosines[order] - cosines.max()) / temperature))
+        votes.index_add_(
+            0, train_labels[order], torch.exp((cosines[order] - cosines.max()) / temperature)
+        )
         answers.append(votes.argmax())
     return torch.stack(answers)
 

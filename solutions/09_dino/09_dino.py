@@ -72,7 +72,9 @@ def outlined(images, masks):
     """Pictures (N, 1, H, W) as (N, 3, H, W) with the edge of their masks (N, H, W) in orange."""
     masks = masks.float()[:, None]
     edge = (F.max_pool2d(masks, 3, 1, 1) > masks).expand(-1, 3, -1, -1)
-    return torch.where(edge, images.new_tensor([0.9, 0.45, 0.0])[:, None, None], images.expand(-1, 3, -1, -1))
+    return torch.where(
+        edge, images.new_tensor([0.9, 0.45, 0.0])[:, None, None], images.expand(-1, 3, -1, -1)
+    )
 
 
 # %% tags=["figure"]
@@ -80,8 +82,15 @@ some = data.camouflage(200, seed=3)
 first_of_each = torch.stack([(some.labels == kind).nonzero()[0, 0] for kind in range(8)])
 eight, where_they_are = some.images[first_of_each], some.instance_masks[first_of_each]
 show(
-    image(montage(torch.cat([eight.expand(-1, 3, -1, -1), outlined(eight, where_they_are)]), columns=8), size=660),
-    caption="Above: " + ", ".join(some.class_names) + ". Below: the same, with the creature's outline.",
+    image(
+        montage(
+            torch.cat([eight.expand(-1, 3, -1, -1), outlined(eight, where_they_are)]), columns=8
+        ),
+        size=660,
+    ),
+    caption="Above: "
+    + ", ".join(some.class_names)
+    + ". Below: the same, with the creature's outline.",
     alt="Eight grey pictures of noise, each with a patterned blob; below, the blobs are outlined in orange.",
 )
 
@@ -95,7 +104,9 @@ show(
 inside = some.instance_masks.bool()
 for name, pixels in {"creature": inside, "around it": ~inside}.items():
     grey = some.images[:, 0][pixels]
-    print(f"{name:10} {pixels.float().mean():.2f} of the area, mean grey {grey.mean():.3f}, spread {grey.std():.3f}")
+    print(
+        f"{name:10} {pixels.float().mean():.2f} of the area, mean grey {grey.mean():.3f}, spread {grey.std():.3f}"
+    )
 
 # %% [markdown]
 # So whatever finds the creature must know its pattern: neither a threshold on brightness nor one on contrast will do. A
@@ -135,10 +146,15 @@ def multi_crop(
     """
     ### BEGIN SOLUTION
     if local_size > min(images.shape[2:]):
-        raise ValueError(f"A local view of {local_size} pixels does not fit pictures of {tuple(images.shape[2:])}.")
+        raise ValueError(
+            f"A local view of {local_size} pixels does not fit pictures of {tuple(images.shape[2:])}."
+        )
     views = [models.random_resized_crop(images, generator, global_scale) for _ in range(2)]
     size = (local_size, local_size)
-    views += [models.random_resized_crop(images, generator, local_scale, size=size) for _ in range(num_local)]
+    views += [
+        models.random_resized_crop(images, generator, local_scale, size=size)
+        for _ in range(num_local)
+    ]
     return views
     ### END SOLUTION
 
@@ -152,7 +168,9 @@ check(multi_crop, hidden=True)
 
 # %% tags=["figure"]
 two = data.camouflage(2, seed=5).images
-views = multi_crop(two, Generator().manual_seed(0), num_local=4, local_size=32, local_scale=(0.1, 0.3))
+views = multi_crop(
+    two, Generator().manual_seed(0), num_local=4, local_size=32, local_scale=(0.1, 0.3)
+)
 padded = [F.pad(view, [(64 - view.shape[-1]) // 2] * 4, value=1.0) for view in [two, *views]]
 show(
     image(montage(torch.stack(padded, dim=1).flatten(0, 1), columns=7), size=660),
@@ -179,7 +197,9 @@ show(
 torch.manual_seed(0)
 encoder = models.ClassAttentionEncoder(num_heads=2)
 class_tokens, patches, attention = encoder.tokens(eight)
-print(f"class tokens {tuple(class_tokens.shape)}, patches {tuple(patches.shape)}, attention {tuple(attention.shape)}")
+print(
+    f"class tokens {tuple(class_tokens.shape)}, patches {tuple(patches.shape)}, attention {tuple(attention.shape)}"
+)
 print(f"{sum(p.numel() for p in encoder.parameters()):,} parameters; a local view has ", end="")
 print(f"{encoder.tokens(views[2])[1].shape[1]} tokens")
 
@@ -215,7 +235,9 @@ class DINOHead(nn.Module):
     forward takes (N, in_dim). Returns logits (N, num_prototypes): cosines, between -1 and 1; 0 for a vector of zeros.
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int, bottleneck_dim: int, num_prototypes: int) -> None:
+    def __init__(
+        self, in_dim: int, hidden_dim: int, bottleneck_dim: int, num_prototypes: int
+    ) -> None:
         super().__init__()
         ### BEGIN SOLUTION
         self.fc1, self.bn1 = nn.Linear(in_dim, hidden_dim), nn.BatchNorm1d(hidden_dim)
@@ -269,7 +291,11 @@ check(DINOHead, hidden=True)
 
 # %% nbgrader={"grade": false, "grade_id": "dino_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def dino_loss(
-    student: Tensor, teacher: Tensor, center: Tensor, student_temperature: float, teacher_temperature: float
+    student: Tensor,
+    teacher: Tensor,
+    center: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
 ) -> Tensor:
     """The student's views answer as the teacher does to other views (Caron et al. 2021, equations 1 to 3).
 
@@ -282,7 +308,12 @@ def dino_loss(
         raise ValueError(f"The student needs two views or more, not {len(student)}.")
     targets = ((teacher.detach() - center) / teacher_temperature).softmax(dim=-1)  # (2, N, K)
     log_p = (student / student_temperature).log_softmax(dim=-1)  # (views, N, K)
-    losses = [-(targets[t] * log_p[s]).sum(dim=-1).mean() for t in range(2) for s in range(len(student)) if s != t]
+    losses = [
+        -(targets[t] * log_p[s]).sum(dim=-1).mean()
+        for t in range(2)
+        for s in range(len(student))
+        if s != t
+    ]
     return torch.stack(losses).mean()
     ### END SOLUTION
 
@@ -305,12 +336,20 @@ check(dino_loss, hidden=True)
 K, flat = 16, torch.zeros(16)
 sure = torch.zeros(2, 5, K)
 sure[..., 3] = 2.0
-print(f"all equal:         {dino_loss(torch.zeros(2, 5, K), torch.zeros(2, 5, K), flat, 0.1, 0.04):.3f}", end="")
+print(
+    f"all equal:         {dino_loss(torch.zeros(2, 5, K), torch.zeros(2, 5, K), flat, 0.1, 0.04):.3f}",
+    end="",
+)
 print(f"   ln K = {torch.tensor(float(K)).log():.3f}")
 print(f"one prototype:     {dino_loss(sure, sure, flat, 0.1, 0.04):.3f}")
 student, teacher = torch.randn(2, 2, 5, K, generator=Generator().manual_seed(0), requires_grad=True)
-gradients = torch.autograd.grad(dino_loss(student, teacher, flat, 0.1, 0.04), (student, teacher), allow_unused=True)
-print("gradients reach:  ", [name for name, g in zip(("student", "teacher"), gradients, strict=True) if g is not None])
+gradients = torch.autograd.grad(
+    dino_loss(student, teacher, flat, 0.1, 0.04), (student, teacher), allow_unused=True
+)
+print(
+    "gradients reach:  ",
+    [name for name, g in zip(("student", "teacher"), gradients, strict=True) if g is not None],
+)
 
 # %% [markdown]
 # ## Two guards
@@ -372,7 +411,9 @@ center = torch.zeros(K)
 for batches in range(31):
     if batches in (0, 3, 10, 30):
         mean_answer = ((logits - center) / 0.04).softmax(dim=-1).mean(dim=(0, 1))
-        print(f"after {batches:2} batches the mean answer gives prototype 3 a share of {mean_answer[3]:.2f}")
+        print(
+            f"after {batches:2} batches the mean answer gives prototype 3 a share of {mean_answer[3]:.2f}"
+        )
     center = update_center(center, logits, 0.9)
 
 # %% [markdown]
@@ -458,7 +499,12 @@ check(teacher_temperature, hidden=True)
 # %% tags=["helper"]
 from safetensors.torch import load_file
 
-ARMS = {(True, True): "DINO", (False, True): "no centering", (True, False): "no sharpening", (False, False): "no guard"}
+ARMS = {
+    (True, True): "DINO",
+    (False, True): "no centering",
+    (True, False): "no sharpening",
+    (False, False): "no guard",
+}
 SHARP, BLUNT = 0.02, 0.1  # the teacher's temperature; the student's is 0.1
 PARTS = (
     "student",
@@ -483,11 +529,15 @@ def entropy(answers):
 
 def signs(loss, pages, end):
     """At each time: answers (2, 8, K), mean entropy of an answer, entropy of the mean answer, KL divergence."""
-    all_answers = ((pages["teacher"] - pages["centers"][:, None, None]) / end).softmax(dim=-1)  # (times, 2, 8, K)
+    all_answers = ((pages["teacher"] - pages["centers"][:, None, None]) / end).softmax(
+        dim=-1
+    )  # (times, 2, 8, K)
     each = entropy(all_answers).mean(dim=(1, 2)).tolist()
     of_means, found = entropy(all_answers.mean(dim=(1, 2))).tolist(), []
     for k, answers in enumerate(all_answers):
-        value = float(loss(pages["student"][k], pages["teacher"][k], pages["centers"][k], BLUNT, end))
+        value = float(
+            loss(pages["student"][k], pages["teacher"][k], pages["centers"][k], BLUNT, end)
+        )
         found.append((answers, each[k], of_means[k], value - each[k]))
     return found
 
@@ -501,7 +551,8 @@ def collapse_lab(loss, centering, sharpening, when, whose):
     found, steps = signs(loss, pages, end), pages["steps"].tolist()
     answers, *now = found[min(when, len(found) - 1)]
     lines = {
-        name: (steps, [row[k] for row in found]) for k, name in enumerate(("an answer", "the mean answer", "KL"), 1)
+        name: (steps, [row[k] for row in found])
+        for k, name in enumerate(("an answer", "the mean answer", "KL"), 1)
     }
     limit = float(torch.tensor(float(answers.shape[-1])).log())
     return Scene(
@@ -607,7 +658,9 @@ def views_of(cut, **settings):
 
 # %% tags=["helper"]
 watched = data.camouflage(24, seed=4)
-both_views = torch.cat([watched.images[:8], shaded(watched.images[:8].flip(3), Generator().manual_seed(0))])
+both_views = torch.cat(
+    [watched.images[:8], shaded(watched.images[:8].flip(3), Generator().manual_seed(0))]
+)
 
 
 def add_album(model):
@@ -628,7 +681,9 @@ def take_stock(model):
     """Fill the page that belongs to the model's step."""
     page, device = round(12 * int(model.step) / model.total_steps), model.center.device
     model.attention[page] = model.teacher[0].tokens(watched.images.to(device))[2]
-    model.student_said[page] = model.student(both_views.to(device)).unflatten(0, (2, 8))  # (16, K) to (2, 8, K)
+    model.student_said[page] = model.student(both_views.to(device)).unflatten(
+        0, (2, 8)
+    )  # (16, K) to (2, 8, K)
     model.teacher_said[page] = model.teacher(both_views.to(device)).unflatten(0, (2, 8))
     model.centers[page] = model.center
     return {}
@@ -669,12 +724,19 @@ def distillation_settings(total_steps, end=SHARP, num_local=0):
     """What `fit` is told: everything but the model, the data, and how it reports."""
     from cvcourse.training import adamw, warmup_cosine
 
-    cut = {"num_local": num_local, "local_size": 48, "global_scale": (0.6, 1.0), "local_scale": (0.3, 0.7)}
+    cut = {
+        "num_local": num_local,
+        "local_size": 48,
+        "global_scale": (0.6, 1.0),
+        "local_scale": (0.3, 0.7),
+    }
     return {
         "steps": total_steps,
         "optimizer": adamw(2e-3, weight_decay=0.04),
         "schedule": warmup_cosine(),
-        "loss": lambda said, labels: dino_loss(*said[:3], BLUNT, teacher_temperature(said.step, 0, end, end)),
+        "loss": lambda said, labels: dino_loss(
+            *said[:3], BLUNT, teacher_temperature(said.step, 0, end, end)
+        ),
         "augment": views_of(multi_crop, **cut),
         "clip": 3.0,
         "evaluate": take_stock,
@@ -687,9 +749,25 @@ from cvcourse.training import budget, fit, show_reference
 
 torch.set_num_threads(1)
 plan = budget(
-    smoke=dict(pictures=512, test=200, steps=12, batch_size=16, short=12, provided=((200, 0), (100, 2))),
-    cpu=dict(pictures=8192, test=2000, steps=300, batch_size=128, short=72, provided=((4000, 0), (1000, 2))),
-    gpu=dict(pictures=50_000, test=2000, steps=2400, batch_size=256, short=240, provided=((4000, 0), (1000, 2))),
+    smoke=dict(
+        pictures=512, test=200, steps=12, batch_size=16, short=12, provided=((200, 0), (100, 2))
+    ),
+    cpu=dict(
+        pictures=8192,
+        test=2000,
+        steps=300,
+        batch_size=128,
+        short=72,
+        provided=((4000, 0), (1000, 2)),
+    ),
+    gpu=dict(
+        pictures=50_000,
+        test=2000,
+        steps=2400,
+        batch_size=256,
+        short=240,
+        provided=((4000, 0), (1000, 2)),
+    ),
     expected="about 4 min on one core for all training in this notebook",
 )
 train, test = data.camouflage(plan.pictures, seed=0), data.camouflage(plan.test, seed=2)
@@ -702,8 +780,16 @@ def distil(name, steps, centering=True, end=SHARP):
     """Train a student and its teacher, or go on where an earlier call stopped."""
     model = new_distillation(steps, centering).to(plan.device)
     take_stock(model.eval())
-    report = dict(precision="auto", channels_last=True, checkpoint=f"09-{name.replace(' ', '-')}", title=name)
-    fit(model, (train_images, train_labels), batch_size=plan.batch_size, **distillation_settings(steps, end), **report)
+    report = dict(
+        precision="auto", channels_last=True, checkpoint=f"09-{name.replace(' ', '-')}", title=name
+    )
+    fit(
+        model,
+        (train_images, train_labels),
+        batch_size=plan.batch_size,
+        **distillation_settings(steps, end),
+        **report,
+    )
     albums[name] = pages_of(model)
     return model
 
@@ -744,7 +830,10 @@ from pathlib import Path
 recorded = json.loads(Path("recorded.json").read_text())
 untrained = untrained_encoder(train_images)
 features = {
-    "pixels": [part.flatten(1) - train_images.flatten(1).mean(dim=0) for part in (train_images, test_images)],
+    "pixels": [
+        part.flatten(1) - train_images.flatten(1).mean(dim=0)
+        for part in (train_images, test_images)
+    ],
     "grey histogram": [grey_histogram(part) for part in (train_images, test_images)],
     "untrained": [measures.features(untrained, part) for part in (train_images, test_images)],
     "DINO": [measures.features(dino, part) for part in (train_images, test_images)],
@@ -796,7 +885,9 @@ print("chance is 0.125; recorded:", recorded["about"])
 def spread_out(weights, size=64):
     """Attention (N, tokens) on a square of tokens as a map of size x size pixels, (N, size, size)."""
     side = round(weights.shape[1] ** 0.5)
-    return F.interpolate(weights.view(-1, 1, side, side), size=(size, size), mode="bilinear").squeeze(1)
+    return F.interpolate(
+        weights.view(-1, 1, side, side), size=(size, size), mode="bilinear"
+    ).squeeze(1)
 
 
 def glowing(images, maps):
@@ -840,7 +931,9 @@ def attention_mask(weights: Tensor, share: float = 0.6) -> Tensor:
     """
     ### BEGIN SOLUTION
     ordered, order = weights.sort(dim=-1, descending=True)
-    before = (ordered.cumsum(dim=-1) - ordered) / ordered.sum(dim=-1, keepdim=True)  # what larger tokens hold
+    before = (ordered.cumsum(dim=-1) - ordered) / ordered.sum(
+        dim=-1, keepdim=True
+    )  # what larger tokens hold
     return torch.zeros_like(weights, dtype=torch.bool).scatter(-1, order, before < share)
     ### END SOLUTION
 
@@ -867,7 +960,9 @@ check(attention_mask, hidden=True)
 def blurred(images, sigma):
     """Gaussian blur of (N, 1, H, W), one sigma for all, in pixels."""
     return models.gaussian_blur(
-        images, torch.full((len(images),), float(sigma), device=images.device), 2 * round(3 * sigma) + 1
+        images,
+        torch.full((len(images),), float(sigma), device=images.device),
+        2 * round(3 * sigma) + 1,
     )
 
 
@@ -895,14 +990,18 @@ def attention_maps(encoder, images):
 
 
 # %% tags=["training"]
-maps = {f"untrained, {name}": found for name, found in attention_maps(untrained, test_images).items()} | rivals(
-    test_images
-)
-maps |= {f"DINO, {name}": found for name, found in attention_maps(dino.teacher[0], test_images).items()}
+maps = {
+    f"untrained, {name}": found for name, found in attention_maps(untrained, test_images).items()
+} | rivals(test_images)
+maps |= {
+    f"DINO, {name}": found for name, found in attention_maps(dino.teacher[0], test_images).items()
+}
 print(f"{'':26}{'IoU: yours':14}{'recorded':22}{'pointing: yours':18}recorded")
 for name, found in maps.items():
     iou, pointing = measures.localised(found, test.instance_masks)
-    print(f"{name:26}{iou:<14.2f}{beside(name, 'iou'):22}{pointing:<18.2f}{beside(name, 'pointing')}")
+    print(
+        f"{name:26}{iou:<14.2f}{beside(name, 'iou'):22}{pointing:<18.2f}{beside(name, 'pointing')}"
+    )
 
 # %% [markdown]
 # The recorded numbers allow these claims, each on all three seeds:
@@ -944,7 +1043,9 @@ show(
 
 # %% tags=["training"]
 for name in ("DINO", "with local views"):
-    print(f"{name:18} k-NN {beside(name, 'knn')}   mAP {beside(name, 'mAP')}   CPU s {beside(name, 'seconds')}")
+    print(
+        f"{name:18} k-NN {beside(name, 'knn')}   mAP {beside(name, 'mAP')}   CPU s {beside(name, 'seconds')}"
+    )
     heads = f"{name}, mean of heads"
     print(f"{'':18} IoU  {beside(heads, 'iou')}   pointing {beside(heads, 'pointing')}")
 
@@ -981,7 +1082,10 @@ def attention_lab(mask_of, picture, when, head, share):
     weights = pages[min(when, len(pages) - 1), picture]  # (heads, 64)
     weights = weights.mean(dim=0, keepdim=True) if head < 0 else weights[head : head + 1]
     kept = mask_of(weights[None], share)[0, 0]  # (64,)
-    shown, true = watched.images[picture : picture + 1], watched.instance_masks[picture : picture + 1].bool()
+    shown, true = (
+        watched.images[picture : picture + 1],
+        watched.instance_masks[picture : picture + 1].bool(),
+    )
     mask = kept.view(8, 8).repeat_interleave(8, 0).repeat_interleave(8, 1)
     iou = (mask & true[0]).sum() / (mask | true[0]).sum()
     return Scene(
@@ -1036,8 +1140,12 @@ arms = {"no centering": dict(centering=False), "no sharpening": dict(end=BLUNT)}
 without = {name: distil(name, plan.short, **changes) for name, changes in arms.items()}
 for name, end in {"DINO": SHARP, "no centering": SHARP, "no sharpening": BLUNT}.items():
     _, each, of_mean, distance = signs(dino_loss, albums[name], end)[-1]
-    print(f"{name:14} after {int(albums[name]['steps'][-1]):4} steps: an answer {each:.2f}, ", end="")
-    print(f"the mean answer {of_mean:.2f}, KL {distance:.2f}   (ln K = {torch.tensor(256.0).log():.2f})")
+    print(
+        f"{name:14} after {int(albums[name]['steps'][-1]):4} steps: an answer {each:.2f}, ", end=""
+    )
+    print(
+        f"the mean answer {of_mean:.2f}, KL {distance:.2f}   (ln K = {torch.tensor(256.0).log():.2f})"
+    )
 
 # %% tags=["training"]
 bank = {name: measures.features(model, train_images) for name, model in without.items()}
@@ -1054,7 +1162,10 @@ for name, model in without.items():
 # %% tags=["training"]
 for name in ("untrained", "no centering", "no sharpening", "no guard", "DINO"):
     print(f"{name:14} k-NN {beside(name, 'knn')}", end="   ")
-    print(f"an answer {beside(name, 'answer')}, the mean answer {beside(name, 'mean answer')}" * (name != "untrained"))
+    print(
+        f"an answer {beside(name, 'answer')}, the mean answer {beside(name, 'mean answer')}"
+        * (name != "untrained")
+    )
 
 # %% [markdown]
 # (DINO has had about four times as many steps as the others.) With no guard at all the recorded arms collapsed to
@@ -1103,8 +1214,12 @@ check(mean_average_precision, hidden=True)
 
 # %%
 on_a_line = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.35], [1.0, 0.5]])
-print(f"two classes in a row: {mean_average_precision(on_a_line, torch.tensor([0, 0, 0, 1, 1])):.3f}")
-print(f"mixed:                {mean_average_precision(on_a_line, torch.tensor([0, 1, 0, 1, 0])):.3f}")
+print(
+    f"two classes in a row: {mean_average_precision(on_a_line, torch.tensor([0, 0, 0, 1, 1])):.3f}"
+)
+print(
+    f"mixed:                {mean_average_precision(on_a_line, torch.tensor([0, 1, 0, 1, 0])):.3f}"
+)
 
 # %% [markdown]
 # In the first line only the third picture meets a stranger early: its own are at the ranks 1 and 3, so its average
@@ -1177,7 +1292,9 @@ def copies(images, seed=0):
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return {
         "cut": models.random_resized_crop(images, generator, (0.6, 0.6)),
-        "blurred": models.gaussian_blur(images, torch.full((len(images),), 1.0, device=images.device)),
+        "blurred": models.gaussian_blur(
+            images, torch.full((len(images),), 1.0, device=images.device)
+        ),
         "less contrast": mean + 0.4 * (images - mean),
     }
 
@@ -1193,7 +1310,12 @@ def both_tokens(encoder, images):
 def found_again(originals, altered):
     """Share of altered pictures whose nearest original, by cosine, is their own. Both (N, D)."""
     cosines = F.normalize(altered, dim=1) @ F.normalize(originals, dim=1).T
-    return (cosines.argmax(dim=1) == torch.arange(len(cosines), device=cosines.device)).float().mean().item()
+    return (
+        (cosines.argmax(dim=1) == torch.arange(len(cosines), device=cosines.device))
+        .float()
+        .mean()
+        .item()
+    )
 
 
 # %% tags=["helper"]
@@ -1201,7 +1323,10 @@ def copy_table(encoder, features_of, known, images):
     """Share of changed pictures that are found among the first 500, by kind of change; whitened on `known`."""
     white = whitener(features_of(*both_tokens(encoder, known[:2000])))
     originals = white(features_of(*both_tokens(encoder, images[:500])))
-    changed = {kind: white(features_of(*both_tokens(encoder, part))) for kind, part in copies(images[:500]).items()}
+    changed = {
+        kind: white(features_of(*both_tokens(encoder, part)))
+        for kind, part in copies(images[:500]).items()
+    }
     return {kind: found_again(originals, part) for kind, part in changed.items()}
 
 
@@ -1258,7 +1383,9 @@ shape |= {"in_channels": 3, "standardize": True}
 teacher = models.ClassAttentionEncoder(**shape)
 teacher.load_state_dict(load_file(provided.weights))
 size = provided.configuration["size"]
-known, asked = (data.camouflage(count, size, seed=seed, color=True) for count, seed in plan.provided)
+known, asked = (
+    data.camouflage(count, size, seed=seed, color=True) for count, seed in plan.provided
+)
 
 
 # %% tags=["training"]
@@ -1267,7 +1394,9 @@ def in_color(encoder):
     """(k-NN, mAP, attention of all heads) of an encoder on the coloured pictures."""
     bank, found = (measures.features(encoder, part.images) for part in (known, asked))
     knn = (measures.knn_classify(bank, known.labels, found) == asked.labels).float().mean().item()
-    looks = torch.cat([encoder.tokens(batch)[2] for batch in asked.images.split(500)])  # (N, heads, tokens)
+    looks = torch.cat(
+        [encoder.tokens(batch)[2] for batch in asked.images.split(500)]
+    )  # (N, heads, tokens)
     return knn, mean_average_precision(found, asked.labels), looks
 
 
@@ -1278,11 +1407,20 @@ judged = {name: in_color(encoder) for name, encoder in networks.items()}
 looks = judged["provided"][2]
 for name, (knn, precision, seen) in judged.items():
     iou, pointing = measures.localised(spread_out(seen.mean(dim=1), size), asked.instance_masks)
-    print(f"{name:16} k-NN {knn:.3f}   mAP {precision:.3f}   IoU {iou:.3f}   pointing {pointing:.3f}")
-print("recorded         " + "   ".join(f"{name} {provided.numbers[name]:.3f}" for name in ("knn", "iou", "pointing")))
+    print(
+        f"{name:16} k-NN {knn:.3f}   mAP {precision:.3f}   IoU {iou:.3f}   pointing {pointing:.3f}"
+    )
+print(
+    "recorded         "
+    + "   ".join(f"{name} {provided.numbers[name]:.3f}" for name in ("knn", "iou", "pointing"))
+)
 heads = {f"provided, head {k + 1}": spread_out(looks[:, k], size) for k in range(looks.shape[1])}
 for name, found in (heads | rivals(asked.images.mean(dim=1, keepdim=True))).items():
-    print("{:36} IoU {:.3f}   pointing {:.3f}".format(name, *measures.localised(found, asked.instance_masks)))
+    print(
+        "{:36} IoU {:.3f}   pointing {:.3f}".format(
+            name, *measures.localised(found, asked.instance_masks)
+        )
+    )
 
 # %% tags=["training"]
 mean_picture = known.images.mean(dim=0)
@@ -1300,7 +1438,9 @@ def masks_of_heads(weights, share=0.3):
     return F.interpolate(kept, size=asked.images.shape[2:])
 
 
-six = torch.stack([(asked.labels == kind).nonzero()[0, 0] for kind in range(8) if (asked.labels == kind).any()])[:6]
+six = torch.stack(
+    [(asked.labels == kind).nonzero()[0, 0] for kind in range(8) if (asked.labels == kind).any()]
+)[:6]
 masks = masks_of_heads(looks[six]).transpose(0, 1)  # (heads, 6, size, size)
 rows = [asked.images[six]] + [asked.images[six] * (0.25 + 0.75 * kept[:, None]) for kept in masks]
 show(

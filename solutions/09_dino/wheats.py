@@ -13,19 +13,27 @@ from cvcourse import measures, models
 
 
 @wheat("multi_crop")
-def one_loop(images, generator, num_local, local_size, global_scale=(0.4, 1.0), local_scale=(0.05, 0.4)):
+def one_loop(
+    images, generator, num_local, local_size, global_scale=(0.4, 1.0), local_scale=(0.05, 0.4)
+):
     rows, columns = images.shape[-2:]
     if local_size > rows or local_size > columns:
         raise ValueError("too large")
     views = []
     for number in range(2 + num_local):
-        scale, size = (global_scale, (rows, columns)) if number < 2 else (local_scale, (local_size, local_size))
+        scale, size = (
+            (global_scale, (rows, columns))
+            if number < 2
+            else (local_scale, (local_size, local_size))
+        )
         views.append(models.random_resized_crop(images, generator, scale, (3 / 4, 4 / 3), size))
     return views
 
 
 @wheat("multi_crop")
-def all_views_in_one_batch(images, generator, num_local, local_size, global_scale=(0.4, 1.0), local_scale=(0.05, 0.4)):
+def all_views_in_one_batch(
+    images, generator, num_local, local_size, global_scale=(0.4, 1.0), local_scale=(0.05, 0.4)
+):
     """Local views first, all pictures and views cut at once."""
     if not all(local_size <= side for side in images.shape[2:]):
         raise ValueError("too large")
@@ -33,7 +41,9 @@ def all_views_in_one_batch(images, generator, num_local, local_size, global_scal
     def cut(number, scale, **size):
         if number == 0:
             return []
-        together = models.random_resized_crop(images.repeat(number, 1, 1, 1), generator, scale, **size)
+        together = models.random_resized_crop(
+            images.repeat(number, 1, 1, 1), generator, scale, **size
+        )
         return list(together.chunk(number))
 
     local = cut(num_local, local_scale, size=(local_size, local_size))
@@ -41,7 +51,9 @@ def all_views_in_one_batch(images, generator, num_local, local_size, global_scal
 
 
 @wheat("multi_crop")
-def picture_by_picture(images, generator, num_local, local_size, global_scale=(0.4, 1.0), local_scale=(0.05, 0.4)):
+def picture_by_picture(
+    images, generator, num_local, local_size, global_scale=(0.4, 1.0), local_scale=(0.05, 0.4)
+):
     """Boxes by hand, square where they fit, and interpolation on a grid of one's own."""
     count, _, rows, columns = images.shape
     if max(local_size - rows, local_size - columns) > 0:
@@ -52,7 +64,9 @@ def picture_by_picture(images, generator, num_local, local_size, global_scale=(0
         side = ((scale[0] + (scale[1] - scale[0]) * a) * rows * columns).sqrt()
         shortest = min(rows, columns)
         height = torch.where(side > shortest, side**2 / max(rows, columns), side).clamp(max=rows)
-        height = torch.where(side > shortest, torch.full_like(side, shortest) if rows == shortest else height, height)
+        height = torch.where(
+            side > shortest, torch.full_like(side, shortest) if rows == shortest else height, height
+        )
         width = (side**2 / height).clamp(max=columns)
         grids = []
         for start, length, pixels, whole in (
@@ -62,8 +76,12 @@ def picture_by_picture(images, generator, num_local, local_size, global_scale=(0
             places = start[:, None] + (torch.arange(pixels) + 0.5) / pixels * length[:, None]
             grids.append(2 * places / whole - 1)
         shape = (count, *size)
-        grid = torch.stack([grids[1][:, None].expand(shape), grids[0][:, :, None].expand(shape)], dim=-1)
-        return F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
+        grid = torch.stack(
+            [grids[1][:, None].expand(shape), grids[0][:, :, None].expand(shape)], dim=-1
+        )
+        return F.grid_sample(
+            images, grid.to(images.dtype), padding_mode="border", align_corners=False
+        )
 
     views = [view(global_scale, (rows, columns)), view(global_scale, (rows, columns))]
     return views + [view(local_scale, (local_size, local_size)) for _ in range(num_local)]
@@ -118,7 +136,9 @@ class HeadOfSequences(nn.Module):
             setattr(self, f"fc{number}", nn.Linear(dims[number - 1], dims[number]))
         self.bn1 = nn.BatchNorm1d(hidden_dim)
         self.bn2 = nn.BatchNorm1d(hidden_dim)
-        self.register_parameter("prototypes", nn.Parameter(torch.empty(num_prototypes, bottleneck_dim)))
+        self.register_parameter(
+            "prototypes", nn.Parameter(torch.empty(num_prototypes, bottleneck_dim))
+        )
         nn.init.normal_(self.prototypes)
 
     def forward(self, x):
@@ -167,7 +187,8 @@ def with_cross_entropy(student, teacher, center, student_temperature, teacher_te
 
 @wheat("dino_loss")
 def by_one_product(student, teacher, center, student_temperature, teacher_temperature):
-    """Cross-entropy is logsumexp minus the expected logit; the diagonal is taken away at the end."""
+    """Cross-entropy is logsumexp minus the expected logit; the diagonal is taken away at the
+    end."""
     if student.size(0) < 2:
         raise ValueError("two views are needed")
     x = student / student_temperature
@@ -274,7 +295,8 @@ def token_by_token(weights, share=0.6):
 
 @wheat("attention_mask")
 def from_the_smallest_up(weights, share=0.6):
-    """As the official code: drop the smallest tokens as long as they hold no more than the rest of the mass."""
+    """As the official code: drop the smallest tokens as long as they hold no more than the rest of
+    the mass."""
     p = weights / weights.sum(-1, keepdim=True)
     values, order = torch.sort(p, dim=-1)
     kept = values.cumsum(-1) > 1 - share
@@ -283,7 +305,8 @@ def from_the_smallest_up(weights, share=0.6):
 
 @wheat("attention_mask")
 def by_comparing_all_pairs(weights, share=0.6):
-    """A token is kept where what comes before it, larger or equal and to its left, holds less than the share."""
+    """A token is kept where what comes before it, larger or equal and to its left, holds less than
+    the share."""
     larger = weights[..., None, :] > weights[..., :, None]
     equal = weights[..., None, :] == weights[..., :, None]
     larger = larger | equal & torch.ones_like(equal).tril(-1)
@@ -321,7 +344,9 @@ def by_ranks(features, labels):
     u = F.normalize(features.double())
     cosines = u @ u.mT
     others = ~torch.eye(len(u), dtype=torch.bool)
-    nearer = (cosines[:, None, :] >= cosines[:, :, None]) & others[:, None, :]  # (query, found, nearer or itself)
+    nearer = (cosines[:, None, :] >= cosines[:, :, None]) & others[
+        :, None, :
+    ]  # (query, found, nearer or itself)
     same = (labels[:, None] == labels) & others
     precision = (nearer & same[:, None]).sum(-1) / nearer.sum(-1).clamp(min=1)
     return float(((precision * same).sum(1) / same.sum(1)).double().mean())

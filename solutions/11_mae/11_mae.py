@@ -188,7 +188,10 @@ def shuffle_lab(masking, mask_ratio, seed, way_back):
     pictures = [models.unpatchify(each, 16, 64, 64)[0] for each in (shuffled, dropped, back)]
     titles = ("shuffled", f"the first {visible} are kept", f"put back by {way_back}")
     return Scene(
-        *(image(picture, title=title, size=190) for picture, title in zip(pictures, titles, strict=True)),
+        *(
+            image(picture, title=title, size=190)
+            for picture, title in zip(pictures, titles, strict=True)
+        ),
         caption=f"ids_restore of the first row: {ids_restore[0, :4].tolist()}",
     )
 
@@ -274,9 +277,13 @@ patches = models.patchify(six, 4)
 red = torch.where(mask[:, :, None] > 0, torch.tensor([1.0, 0, 0]).repeat(16), patches)
 latent = encode_visible(small, patches, ids_keep)
 print("64 patches, of which the encoder gave", tuple(latent.shape))
-print(f"hidden patches red: largest difference {(encode_visible(small, red, ids_keep) - latent).abs().max():.1e}")
+print(
+    f"hidden patches red: largest difference {(encode_visible(small, red, ids_keep) - latent).abs().max():.1e}"
+)
 backwards = encode_visible(small, patches, ids_keep.flip(1))
-print(f"order reversed:     largest difference {(backwards[:, 1:].flip(1) - latent[:, 1:]).abs().max():.1e}")
+print(
+    f"order reversed:     largest difference {(backwards[:, 1:].flip(1) - latent[:, 1:]).abs().max():.1e}"
+)
 
 # %% [markdown]
 # And the time? A block does two kinds of work. Its linear layers cost the same for every token. Attention costs the
@@ -314,7 +321,11 @@ for ratio, count, each in zip(ratios, visible, times, strict=True):
     )
 in_a_line = [times[0] * count / visible[0] for count in visible]
 show(
-    curves({"measured": (visible, times), "in a line": (visible, in_a_line)}, x_label="visible patches", y_label="ms"),
+    curves(
+        {"measured": (visible, times), "in a line": (visible, in_a_line)},
+        x_label="visible patches",
+        y_label="ms",
+    ),
     caption="Encoding time of a picture, and what it would be if it were proportional to the visible patches.",
     alt="Encoding time against the number of visible patches: nearly a straight line through the origin.",
 )
@@ -373,7 +384,10 @@ check(restore_order, hidden=True)
 taken = patches.gather(1, ids_keep[:, :, None].expand(-1, -1, 48))
 with_class = torch.cat([torch.zeros(6, 1, 48), taken], dim=1)
 filled = restore_order(with_class, torch.full((1, 1, 48), 0.6), ids_restore)[:, 1:]
-print("equal to the picture with holes:", torch.equal(models.unpatchify(filled, 4, 32, 32), hidden(six, mask, 4)))
+print(
+    "equal to the picture with holes:",
+    torch.equal(models.unpatchify(filled, 4, 32, 32), hidden(six, mask, 4)),
+)
 
 # %% [markdown]
 # Mask tokens are all alike, and they do not know where they are. So the decoder adds positions of its own, now to all
@@ -437,7 +451,9 @@ class MAE(nn.Module):
         patches = models.patchify(pictures, self.encoder.patch_size)
         noise = torch.rand(patches.shape[:2], device=patches.device)
         ids_keep, ids_restore, mask = random_masking(noise, self.mask_ratio)
-        return decode(self.decoder, encode_visible(self.encoder, patches, ids_keep), ids_restore), mask
+        return decode(
+            self.decoder, encode_visible(self.encoder, patches, ids_keep), ids_restore
+        ), mask
 
 
 # %% tags=["helper"]
@@ -447,8 +463,12 @@ def make_mae(image_size, patch_size, channels, mask_ratio, decoder_depth=1, base
     base: of the waves that tell places, small for a small grid; the end of the unit shows what it does.
     """
     torch.manual_seed(seed)
-    encoder = models.MAEEncoder(image_size, patch_size, channels, embed_dim=64, depth=4, num_heads=4, base=base)
-    decoder = models.MAEDecoder(encoder.grid, patch_size**2 * channels, 64, 48, decoder_depth, num_heads=4, base=base)
+    encoder = models.MAEEncoder(
+        image_size, patch_size, channels, embed_dim=64, depth=4, num_heads=4, base=base
+    )
+    decoder = models.MAEDecoder(
+        encoder.grid, patch_size**2 * channels, 64, 48, decoder_depth, num_heads=4, base=base
+    )
     return MAE(encoder, decoder, mask_ratio)
 
 
@@ -456,7 +476,9 @@ def make_mae(image_size, patch_size, channels, mask_ratio, decoder_depth=1, base
 mae = make_mae(32, 4, 3, mask_ratio=0.75)
 painted, mask = mae(six)
 sizes = [sum(p.numel() for p in part.parameters()) for part in (mae.encoder, mae.decoder)]
-print(f"painted {tuple(painted.shape)}; {sizes[0]:,} parameters in the encoder, {sizes[1]:,} in the decoder")
+print(
+    f"painted {tuple(painted.shape)}; {sizes[0]:,} parameters in the encoder, {sizes[1]:,} in the decoder"
+)
 
 # %% [markdown]
 # ## Right about what, and where?
@@ -542,7 +564,9 @@ for patch_dim in (4, 12, 48):
     noisy = torch.randn(100, 16, patch_dim, generator=Generator().manual_seed(0))
     mask = (torch.arange(16) % 4 > 0).float().expand(100, 16)
     found = mae_loss(torch.zeros_like(noisy), normalize_patches(noisy), mask).item()
-    print(f"n = {patch_dim:2}: loss of all zeros {found:.4f}, (n - 1) / n = {(patch_dim - 1) / patch_dim:.4f}")
+    print(
+        f"n = {patch_dim:2}: loss of all zeros {found:.4f}, (n - 1) / n = {(patch_dim - 1) / patch_dim:.4f}"
+    )
 
 # %% [markdown]
 # ## What must be beaten
@@ -561,20 +585,26 @@ for patch_dim in (4, 12, 48):
 # %% tags=["helper"]
 def pixel_mask(mask, patch_size, height, width):
     """Mask of patches (N, L) to mask of pixels (N, 1, H, W)."""
-    return models.unpatchify(mask[:, :, None].expand(-1, -1, patch_size**2), patch_size, height, width)
+    return models.unpatchify(
+        mask[:, :, None].expand(-1, -1, patch_size**2), patch_size, height, width
+    )
 
 
 # %% tags=["helper"]
 def mean_fill(pictures, hole):
     """The mean of the visible pixels of each channel, everywhere. hole: (N, 1, H, W), 1 is hidden."""
     shown = 1 - hole
-    return ((pictures * shown).sum((2, 3), keepdim=True) / shown.sum((2, 3), keepdim=True)).expand_as(pictures)
+    return (
+        (pictures * shown).sum((2, 3), keepdim=True) / shown.sum((2, 3), keepdim=True)
+    ).expand_as(pictures)
 
 
 def interpolation(pictures, hole, power=3):
     """A mean of all visible pixels, weighted by distance ** -power."""
     height, width = pictures.shape[2:]
-    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).to(pictures)  # (H * W, 2)
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).to(
+        pictures
+    )  # (H * W, 2)
     weights = torch.cdist(places, places).clamp(min=0.5) ** -power
     shown = (1 - hole).flatten(2)  # (N, 1, H * W)
     return ((pictures.flatten(2) * shown) @ weights / (shown @ weights)).view_as(pictures)
@@ -585,7 +615,9 @@ def retrieval(pictures, hole, memory, k=5):
     """The mean of the k pictures of `memory` that agree best on the visible pixels."""
     shown = (1 - hole).expand_as(pictures).flatten(1)  # (N, C * H * W)
     known, bank = pictures.flatten(1), memory.flatten(1)
-    distance = shown @ bank.square().T - 2 * (shown * known) @ bank.T  # up to what is the same for all of them
+    distance = (
+        shown @ bank.square().T - 2 * (shown * known) @ bank.T
+    )  # up to what is the same for all of them
     return memory[distance.topk(k, largest=False).indices].mean(dim=1)
 
 
@@ -597,9 +629,14 @@ def masked_errors(mae, pictures, memory):
     torch.manual_seed(0)
     painted, mask = mae(pictures)
     hole = pixel_mask(mask, patch_size, *pictures.shape[2:])
-    rivals = {"mean fill": mean_fill(pictures, hole), "interpolation": interpolation(pictures, hole)}
+    rivals = {
+        "mean fill": mean_fill(pictures, hole),
+        "interpolation": interpolation(pictures, hole),
+    }
     rivals["retrieval"] = retrieval(pictures, hole, memory)
-    answers = {name: models.patchify(rival, patch_size) for name, rival in rivals.items()} | {"MAE": painted}
+    answers = {name: models.patchify(rival, patch_size) for name, rival in rivals.items()} | {
+        "MAE": painted
+    }
     target = models.patchify(pictures, patch_size)
     return {name: mae_loss(answer, target, mask).item() for name, answer in answers.items()}
 
@@ -619,7 +656,9 @@ trained = {}  # name -> network, once it is trained
 def standardised(train, *others):
     """Pictures with mean 0 and variance 1 of each channel over `train`, and what takes that back."""
     mean, std = train.mean((0, 2, 3), keepdim=True), train.std((0, 2, 3), keepdim=True)
-    return *((each - mean) / std for each in (train, *others)), lambda each: (each * std + mean).clamp(0, 1)
+    return *((each - mean) / std for each in (train, *others)), lambda each: (
+        each * std + mean
+    ).clamp(0, 1)
 
 
 # %% tags=["training"]
@@ -631,7 +670,9 @@ plan = budget(
     gpu=dict(pictures=50_000, motif_steps=6000, digit_steps=6000, few_steps=300, tune_steps=300),
     expected="about 4 min on one core for all training in this notebook",
 )
-motifs, new_motifs, _ = standardised(data.motifs(plan.pictures, seed=0).images, data.motifs(500, seed=2).images)
+motifs, new_motifs, _ = standardised(
+    data.motifs(plan.pictures, seed=0).images, data.motifs(500, seed=2).images
+)
 motifs, new_motifs = motifs.to(plan.device), new_motifs.to(plan.device)
 
 
@@ -646,7 +687,9 @@ def pretrain(mae, pictures, steps, name, target=lambda patches: patches):
         batch_size=64,
         optimizer=adamw(3e-3, weight_decay=0.05, betas=(0.9, 0.95)),
         schedule=warmup_cosine(),
-        loss=lambda output, pictures: mae_loss(output[0], target(models.patchify(pictures, patch_size)), output[1]),
+        loss=lambda output, pictures: mae_loss(
+            output[0], target(models.patchify(pictures, patch_size)), output[1]
+        ),
         clip=1.0,
         checkpoint=f"11-{name}",
         title=name,
@@ -759,7 +802,9 @@ def reconstruction_lab(masking, encode, decoding, mask_ratio, seed, number):
     errors = ((whole - patches) ** 2).mean(dim=2)  # (1, 64), 0 where visible
     painting = (models.unpatchify(whole, 4, 32, 32) * std + mean).clamp(0, 1)[0]
     filled = mean_fill(models.unpatchify(patches, 4, 32, 32), pixel_mask(mask, 4, 32, 32))
-    trivial = ((models.patchify(filled, 4) - patches).square().mean(dim=2) * mask).sum() / mask.sum()
+    trivial = (
+        (models.patchify(filled, 4) - patches).square().mean(dim=2) * mask
+    ).sum() / mask.sum()
     return Scene(
         image(picture[0], title="original", size=190),
         image(hidden(picture, mask, 4)[0], title=f"{ids_keep.shape[1]} of 64 visible", size=190),
@@ -865,7 +910,9 @@ print(f"{len(names)} parameters:", *names[:5], "...", *names[-6:], sep="\n  ")
 
 
 # %% nbgrader={"grade": false, "grade_id": "layerwise_learning_rates", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def layerwise_learning_rates(names: Sequence[str], depth: int, learning_rate: float, decay: float) -> dict[str, float]:
+def layerwise_learning_rates(
+    names: Sequence[str], depth: int, learning_rate: float, decay: float
+) -> dict[str, float]:
     """A learning rate for each parameter, lower for earlier layers (Clark et al. 2020; He et al. 2022, appendix A.1).
 
     names: of a Classifier's parameters, as "encoder.embed.bias", "encoder.blocks.11.norm1.weight" or "head.weight".
@@ -908,9 +955,13 @@ import copy
 def layered_adamw(model, learning_rate, decay):
     """A function that makes an AdamW with layer-wise rates, as `fit` wants it."""
     parameters = dict(model.named_parameters())
-    rates = layerwise_learning_rates(list(parameters), len(model.encoder.blocks), learning_rate, decay)
+    rates = layerwise_learning_rates(
+        list(parameters), len(model.encoder.blocks), learning_rate, decay
+    )
     groups = [{"params": [parameter], "lr": rates[name]} for name, parameter in parameters.items()]
-    return lambda _: torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.95))
+    return lambda _: torch.optim.AdamW(
+        groups, lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.95)
+    )
 
 
 def right(predicted):
@@ -945,19 +996,29 @@ encoders = {
     "MAE": trained["digits"].encoder,
     "MAE, first attempt": first.encoder,
 }
-table = {name: [fine_tuned(encoder, count) for count in (100, 400)] for name, encoder in encoders.items()}
-table["MAE, rates that decay"] = [fine_tuned(encoders["MAE"], count, decay=0.75) for count in (100, 400)]
+table = {
+    name: [fine_tuned(encoder, count) for count in (100, 400)] for name, encoder in encoders.items()
+}
+table["MAE, rates that decay"] = [
+    fine_tuned(encoders["MAE"], count, decay=0.75) for count in (100, 400)
+]
 
 
 # %% tags=["training"]
 def probed(train_features, test_features):
     """Test accuracy of a linear probe with 100 and with 400 labels."""
-    return [right(measures.linear_probe(train_features[:n], labels[:n], test_features)) for n in (100, 400)]
+    return [
+        right(measures.linear_probe(train_features[:n], labels[:n], test_features))
+        for n in (100, 400)
+    ]
 
 
 def nearest(train_features, test_features):
     """Test accuracy of the nearest neighbour among 100 and among 400 labelled pictures."""
-    return [right(measures.knn_classify(train_features[:n], labels[:n], test_features, k=1)) for n in (100, 400)]
+    return [
+        right(measures.knn_classify(train_features[:n], labels[:n], test_features, k=1))
+        for n in (100, 400)
+    ]
 
 
 # %% tags=["training"]
@@ -967,7 +1028,9 @@ table |= {"MAE, probed": probed(*of_mae), "MAE, nearest neighbour": nearest(*of_
 table |= {"pixels, probed": probed(*pixels), "pixels, nearest neighbour": nearest(*pixels)}
 
 # %% tags=["training"]
-table["scratch, pre-training's steps too"] = [float("nan")] * 2  # another two minutes: recorded runs only
+table["scratch, pre-training's steps too"] = [
+    float("nan")
+] * 2  # another two minutes: recorded runs only
 print(f"{'test accuracy':34} {'100 labels':30} 400 labels")
 print(f"{'':34} {'yours  recorded':30} yours  recorded")
 for name, row in table.items():
@@ -1034,7 +1097,11 @@ for base in (10_000.0, 10.0):
     places = F.normalize(models.sincos_position_embedding(64, 4, 4, base), dim=1)
     cosines = places @ places.T
     others = cosines[~torch.eye(16, dtype=torch.bool)]
-    panels.append(image(cosines, title=f"base {base:,.0f}: at least {others.min():.2f}", limits=(0, 1), size=220))
+    panels.append(
+        image(
+            cosines, title=f"base {base:,.0f}: at least {others.min():.2f}", limits=(0, 1), size=220
+        )
+    )
 show(
     *panels,
     caption="Cosine between the positions of places 0 to 15. With the large base all places look much alike.",
@@ -1045,9 +1112,15 @@ show(
 print(f"{'recorded, digits':24} {'error':22} {'100 labels':22} 400 labels")
 for name in ("MAE", "MAE, first attempt", "scratch", "scratch, base 10000"):
     error = "" if name.startswith("scratch") else shown("digits", "errors", name)
-    print(f"{name:24} {error:22}", *(f"{shown('digits', 'shares', name, count):22}" for count in ("100", "400")))
+    print(
+        f"{name:24} {error:22}",
+        *(f"{shown('digits', 'shares', name, count):22}" for count in ("100", "400")),
+    )
 for name in ("base 10000", "mask ratio 0.75", "normalised targets"):
-    print(f"{name:24}", *(f"{shown('variants', 'rows', name, column):22}" for column in ("error", "100", "400")))
+    print(
+        f"{name:24}",
+        *(f"{shown('variants', 'rows', name, column):22}" for column in ("error", "100", "400")),
+    )
 
 # %% [markdown]
 # The same method, on the same digits, is a help or a harm. Which suspect was it? The last lines change one thing at a

@@ -1,13 +1,16 @@
-"""A masked autoencoder on CIFAR-10, or on digits, outside the notebook: pre-training, fine-tuning, and from scratch.
+"""A masked autoencoder on CIFAR-10, or on digits, outside the notebook: pre-training, fine-tuning,
+and from scratch.
 
-The gpu budget is a ViT-Ti with patches of 2 x 2 pixels, 75 % of them hidden. Published for this network (repository
-IcarusWizard/MAE): 89.77 % after 2000 epochs of pre-training and 100 of fine-tuning, 74.13 % from scratch. Pre-training
-is cut to 400 epochs here; what that gives is for a reference run to say. Fine-tuning and scratch have the same epochs,
-batches, changes of the pictures and label smoothing. The cpu budget is that of the notebook, on digits.
+The gpu budget is a ViT-Ti with patches of 2 x 2 pixels, 75 % of them hidden. Published for this
+network (repository IcarusWizard/MAE): 89.77 % after 2000 epochs of pre-training and 100 of
+fine-tuning, 74.13 % from scratch. Pre-training is cut to 400 epochs here; what that gives is for a
+reference run to say. Fine-tuning and scratch have the same epochs, batches, changes of the pictures
+and label smoothing. The cpu budget is that of the notebook, on digits.
 
-`error` is the mean square on hidden patches of the test images in the units of the training target: of normalised
-patches on CIFAR-10, where (n - 1) / n is that of knowing nothing. `accuracy` is that after fine-tuning, `scratch` that
-without pre-training, both on the test images, which choose nothing. `seconds` are those of pre-training.
+`error` is the mean square on hidden patches of the test images in the units of the training target:
+of normalised patches on CIFAR-10, where (n - 1) / n is that of knowing nothing. `accuracy` is that
+after fine-tuning, `scratch` that without pre-training, both on the test images, which choose
+nothing. `seconds` are those of pre-training.
 """
 
 from __future__ import annotations
@@ -22,7 +25,17 @@ from torch.nn.functional import cross_entropy
 
 from cvcourse import data as sets
 from cvcourse import models
-from cvcourse.training import Compose, Normalize, RandomCrop, RandomFlip, accuracy, adamw, autocast, fit, warmup_cosine
+from cvcourse.training import (
+    Compose,
+    Normalize,
+    RandomCrop,
+    RandomFlip,
+    accuracy,
+    adamw,
+    autocast,
+    fit,
+    warmup_cosine,
+)
 
 DATA = ("digits", "cifar10")
 # Of CIFAR-10, 97 batches of 512 images are an epoch.
@@ -35,10 +48,34 @@ BUDGETS = {
     | {"steps": 400 * 97, "tune_steps": 100 * 97, "batch_size": 512},
 }
 SETTINGS = {
-    "digits": {"mask_ratio": 0.5, "base": 10.0, "decoder_dim": 48, "decoder_heads": 4, "normalised": False}
-    | {"learning_rate": 3e-3, "tune_rate": 2e-3, "decay": 1.0, "smoothing": 0.0, "precision": "float32"},
-    "cifar10": {"mask_ratio": 0.75, "base": 100.0, "decoder_dim": 192, "decoder_heads": 3, "normalised": True}
-    | {"learning_rate": 1.2e-3, "tune_rate": 1e-3, "decay": 0.75, "smoothing": 0.1, "precision": "auto"},
+    "digits": {
+        "mask_ratio": 0.5,
+        "base": 10.0,
+        "decoder_dim": 48,
+        "decoder_heads": 4,
+        "normalised": False,
+    }
+    | {
+        "learning_rate": 3e-3,
+        "tune_rate": 2e-3,
+        "decay": 1.0,
+        "smoothing": 0.0,
+        "precision": "float32",
+    },
+    "cifar10": {
+        "mask_ratio": 0.75,
+        "base": 100.0,
+        "decoder_dim": 192,
+        "decoder_heads": 3,
+        "normalised": True,
+    }
+    | {
+        "learning_rate": 1.2e-3,
+        "tune_rate": 1e-3,
+        "decay": 0.75,
+        "smoothing": 0.1,
+        "precision": "auto",
+    },
 }
 LABELS = {"digits": 400, "cifar10": 50_000}  # that fine-tuning and scratch may see
 
@@ -60,7 +97,8 @@ class Pretraining(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The encoder on whole images, and a linear layer on the mean of its patch tokens: (N, C, H, W) -> logits."""
+    """The encoder on whole images, and a linear layer on the mean of its patch tokens: (N, C, H, W)
+    -> logits."""
 
     def __init__(self, encoder: nn.Module, num_classes: int = 10):
         super().__init__()
@@ -72,8 +110,11 @@ class Classifier(nn.Module):
 
 
 def train(exercises, budget, data, seed):
-    """Pre-train on `data` ("digits" or "cifar10") as the budget says, fine-tune, and train the same from scratch."""
-    images, labels, test_images, test_labels = (part.to(budget.device) for part in getattr(sets, data)())
+    """Pre-train on `data` ("digits" or "cifar10") as the budget says, fine-tune, and train the same
+    from scratch."""
+    images, labels, test_images, test_labels = (
+        part.to(budget.device) for part in getattr(sets, data)()
+    )
     settings, normalize = SETTINGS[data], Normalize.measured_on(images)
     augment = augmentation(data, normalize)
     test_images = normalize.apply(test_images)
@@ -89,7 +130,13 @@ def train(exercises, budget, data, seed):
     ):
         model = Classifier(encoder).to(budget.device)
         fine_tune(
-            exercises, model, (images[:count], labels[:count]), budget, settings | {"decay": decay}, augment, seed
+            exercises,
+            model,
+            (images[:count], labels[:count]),
+            budget,
+            settings | {"decay": decay},
+            augment,
+            seed,
         )
         numbers[name] = share(model, test_images, test_labels)
     numbers["images_per_second"] = round(run.done * budget.batch_size / run.seconds)
@@ -109,12 +156,26 @@ def make_mae(exercises, budget, settings: dict, shape: tuple[int, int, int]) -> 
     )
     width, heads = settings["decoder_dim"], settings["decoder_heads"]
     decoder = models.MAEDecoder(
-        encoder.grid, 4 * channels, budget.embed_dim, width, budget.decoder_depth, heads, settings["base"]
+        encoder.grid,
+        4 * channels,
+        budget.embed_dim,
+        width,
+        budget.decoder_depth,
+        heads,
+        settings["base"],
     )
     return Pretraining(exercises, encoder, decoder, settings["mask_ratio"])
 
 
-def pretrain(exercises, mae: Pretraining, images: Tensor, budget, settings: dict, augment: Callable, seed: int):
+def pretrain(
+    exercises,
+    mae: Pretraining,
+    images: Tensor,
+    budget,
+    settings: dict,
+    augment: Callable,
+    seed: int,
+):
     """Without labels: the target of each image is the image itself, as augmentation left it."""
     return fit(
         mae,
@@ -133,7 +194,9 @@ def pretrain(exercises, mae: Pretraining, images: Tensor, budget, settings: dict
     )
 
 
-def images_as_targets(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+def images_as_targets(
+    images: Tensor, targets: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
     """What is painted is compared with the changed images, not with those of the data set."""
     return images, images
 
@@ -152,12 +215,15 @@ def error_of(exercises, mae: Pretraining, images: Tensor, settings: dict, seed: 
     torch.manual_seed(seed)
     with autocast(images.device):
         losses = [
-            (len(batch), loss_of(exercises, mae(batch), batch, settings).item()) for batch in images[:2000].split(500)
+            (len(batch), loss_of(exercises, mae(batch), batch, settings).item())
+            for batch in images[:2000].split(500)
         ]
     return sum(count * loss for count, loss in losses) / sum(count for count, _ in losses)
 
 
-def fine_tune(exercises, model: Classifier, labelled, budget, settings: dict, augment: Callable, seed: int) -> None:
+def fine_tune(
+    exercises, model: Classifier, labelled, budget, settings: dict, augment: Callable, seed: int
+) -> None:
     """With labels, all layers, each with a rate of its own."""
     parameters = dict(model.named_parameters())
     rates = exercises.layerwise_learning_rates(
@@ -169,7 +235,9 @@ def fine_tune(exercises, model: Classifier, labelled, budget, settings: dict, au
         labelled,
         steps=budget.tune_steps,
         batch_size=budget.batch_size,
-        optimizer=lambda _: torch.optim.AdamW(groups, lr=settings["tune_rate"], weight_decay=0.05, betas=(0.9, 0.999)),
+        optimizer=lambda _: torch.optim.AdamW(
+            groups, lr=settings["tune_rate"], weight_decay=0.05, betas=(0.9, 0.999)
+        ),
         schedule=warmup_cosine(warmup=0.1),
         loss=partial(cross_entropy, label_smoothing=settings["smoothing"]),
         augment=augment,
@@ -182,11 +250,14 @@ def fine_tune(exercises, model: Classifier, labelled, budget, settings: dict, au
 
 def augmentation(data: str, normalize: Normalize) -> Compose:
     """Changes that keep the class; digits are too small for any."""
-    return Compose(normalize) if data == "digits" else Compose(RandomCrop(4), RandomFlip(), normalize)
+    return (
+        Compose(normalize) if data == "digits" else Compose(RandomCrop(4), RandomFlip(), normalize)
+    )
 
 
 @torch.no_grad()
 def share(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The share of images (N, channels, H, W) that are classified right, in the precision of training."""
+    """The share of images (N, channels, H, W) that are classified right, in the precision of
+    training."""
     with autocast(images.device):
         return accuracy(model, images, labels)

@@ -48,7 +48,20 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from cvcourse import data, models
-from cvcourse.widgets import Choice, Field, Lab, Pointer, Prompts, Scene, Slider, Toggle, curves, image, painted, show
+from cvcourse.widgets import (
+    Choice,
+    Field,
+    Lab,
+    Pointer,
+    Prompts,
+    Scene,
+    Slider,
+    Toggle,
+    curves,
+    image,
+    painted,
+    show,
+)
 
 check = Checker("15_sam")
 
@@ -95,7 +108,10 @@ nested, row, column = max(all_three, key=lambda pixel: meanings(shelf, *pixel)["
 said = meanings(shelf, nested, row, column)
 show(
     image(shelf.images[nested], title="a click", points=[(row, column, 2, "+")], size=170),
-    *(image(painted(shelf.images[nested], mask), title=f"the {name}", size=170) for name, mask in said.items()),
+    *(
+        image(painted(shelf.images[nested], mask), title=f"the {name}", size=170)
+        for name, mask in said.items()
+    ),
     caption="One click, and everything that it can mean.",
     alt="A picture with a click on an inner shape, and three masks of it: the inner shape, the whole one, the group.",
 )
@@ -141,7 +157,9 @@ def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor)
     """
     ### BEGIN SOLUTION
     height, width = size
-    shares = (points.to(frequencies.dtype) + 0.5) / frequencies.new_tensor([width, height])  # 0 to 1
+    shares = (points.to(frequencies.dtype) + 0.5) / frequencies.new_tensor(
+        [width, height]
+    )  # 0 to 1
     angles = 2 * torch.pi * (2 * shares - 1) @ frequencies  # (..., F)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
     ### END SOLUTION
@@ -164,7 +182,9 @@ directions = torch.randn(2, 32, generator=Generator().manual_seed(0))
 def similar_places(code, spread, at):
     """How alike the codes of all pixels are to that of one, in a picture of 48 x 72 pixels."""
     y, x = torch.meshgrid(torch.arange(48), torch.arange(72), indexing="ij")
-    codes = code(torch.stack([x, y], dim=-1).flatten(0, 1), (48, 72), spread * directions)  # (48 * 72, 64)
+    codes = code(
+        torch.stack([x, y], dim=-1).flatten(0, 1), (48, 72), spread * directions
+    )  # (48 * 72, 64)
     asked = min(at[0], 47) * 72 + min(at[1], 71)
     cosines = F.normalize(codes, dim=1) @ F.normalize(codes[asked], dim=0)
     return Scene(
@@ -237,7 +257,11 @@ class PromptEncoder(nn.Module):
     """
 
     def __init__(
-        self, embed_dim: int, grid: tuple[int, int], image_size: tuple[int, int], mask_channels: int = 16
+        self,
+        embed_dim: int,
+        grid: tuple[int, int],
+        image_size: tuple[int, int],
+        mask_channels: int = 16,
     ) -> None:
         super().__init__()
         self.embed_dim, self.grid, self.image_size = embed_dim, tuple(grid), tuple(image_size)
@@ -314,7 +338,11 @@ clicks, signs, box = (
     torch.tensor([[1, 0]]),
     torch.tensor([[2.0, 3, 30, 28]]),
 )
-for name, given in {"two clicks": (clicks, signs), "a box": (None, None, box), "both": (clicks, signs, box)}.items():
+for name, given in {
+    "two clicks": (clicks, signs),
+    "a box": (None, None, box),
+    "both": (clicks, signs, box),
+}.items():
     sparse, dense = prompts(*given)
     print(f"{name:11} {sparse.shape[1]} tokens, map {tuple(dense.shape)}")
 
@@ -361,7 +389,12 @@ class TwoWayBlock(nn.Module):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, mlp_dim: int, downsample: int = 2, skip_first_positions: bool = False
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        downsample: int = 2,
+        skip_first_positions: bool = False,
     ) -> None:
         super().__init__()
         self.skip_first_positions = skip_first_positions
@@ -369,7 +402,9 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dim)
         self.cross_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)
         self.norm2 = nn.LayerNorm(embed_dim)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim)
+        )
         self.norm3 = nn.LayerNorm(embed_dim)
         self.cross_attn_image_to_token = CrossAttention(embed_dim, num_heads, downsample)
         self.norm4 = nn.LayerNorm(embed_dim)
@@ -389,9 +424,13 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attn(placed, placed, tokens)
         tokens = self.norm1(tokens)
         keys = image + image_positions
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image))
+        tokens = self.norm2(
+            tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image)
+        )
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(keys, tokens + token_positions, tokens))
+        image = self.norm4(
+            image + self.cross_attn_image_to_token(keys, tokens + token_positions, tokens)
+        )
         return tokens, image
         ### END SOLUTION
 
@@ -442,10 +481,18 @@ class MaskDecoder(nn.Module):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, mlp_dim: int, depth: int = 2, num_masks: int = 3, iou_hidden_dim: int = 64
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        depth: int = 2,
+        num_masks: int = 3,
+        iou_hidden_dim: int = 64,
     ) -> None:
         super().__init__()
-        self.transformer = TwoWayTransformer(depth, embed_dim, num_heads, mlp_dim, block=TwoWayBlock)
+        self.transformer = TwoWayTransformer(
+            depth, embed_dim, num_heads, mlp_dim, block=TwoWayBlock
+        )
         self.iou_token = nn.Embedding(1, embed_dim)
         self.mask_tokens = nn.Embedding(num_masks + 1, embed_dim)
         quarter, eighth = embed_dim // 4, embed_dim // 8
@@ -453,7 +500,9 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(embed_dim, quarter, 2, stride=2), LayerNorm2d(quarter), nn.GELU(),
             nn.ConvTranspose2d(quarter, eighth, 2, stride=2), nn.GELU(),
         )  # fmt: skip
-        self.output_hypernetworks_mlps = nn.ModuleList(MLP(embed_dim, embed_dim, eighth) for _ in range(num_masks + 1))
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(embed_dim, embed_dim, eighth) for _ in range(num_masks + 1)
+        )
         self.iou_prediction_head = MLP(embed_dim, iou_hidden_dim, num_masks + 1)
 
     def upscaled(self, image: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
@@ -463,7 +512,12 @@ class MaskDecoder(nn.Module):
         return last(second(gelu(norm(first(image) + half))) + full)
 
     def predict_masks(
-        self, image: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor, skips: Sequence[Tensor] = ()
+        self,
+        image: Tensor,
+        positions: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        skips: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
         """All masks (N, num_masks + 1, 4 rows, 4 columns) as logits, and their predicted IoU (N, num_masks + 1).
 
@@ -472,11 +526,16 @@ class MaskDecoder(nn.Module):
         tokens (N, T, embed_dim) and the image (N, embed_dim, rows, columns).
         """
         ### BEGIN SOLUTION
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1 + num_masks + 1, embed_dim)
+        own = torch.cat(
+            [self.iou_token.weight, self.mask_tokens.weight]
+        )  # (1 + num_masks + 1, embed_dim)
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
         tokens, image = self.transformer(image + dense, positions, tokens)
         mask_tokens = tokens[:, 1 : len(own)].unbind(dim=1)
-        weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens, strict=True)]
+        weights = [
+            mlp(token)
+            for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens, strict=True)
+        ]
         pixels = self.upscaled(image, skips)  # (N, embed_dim / 8, 4 rows, 4 columns)
         masks = torch.einsum("nmc,nchw->nmhw", torch.stack(weights, dim=1), pixels)
         return masks, self.iou_prediction_head(tokens[:, 0])
@@ -517,7 +576,9 @@ check(MaskDecoder, hidden=True)
 def build(num_masks=3):
     """A network for pictures of 32x32 with fresh weights: the library's image encoder, your prompt encoder and decoder."""
     torch.manual_seed(0)
-    return models.build_sam(num_masks=num_masks, prompt_encoder=PromptEncoder, mask_decoder=MaskDecoder)
+    return models.build_sam(
+        num_masks=num_masks, prompt_encoder=PromptEncoder, mask_decoder=MaskDecoder
+    )
 
 
 # %%
@@ -536,9 +597,14 @@ def milliseconds(function, repeats=10):
 untrained = build().eval()
 small = data.nested_scenes(1, seed=7)
 one = untrained.encode(small.images)
-click = torch.tensor([[[16.0, 16.0]]]), torch.tensor([[1]])  # one prompt of one point, and its label
+click = (
+    torch.tensor([[[16.0, 16.0]]]),
+    torch.tensor([[1]]),
+)  # one prompt of one point, and its label
 logits, predicted = untrained.predict(one, *click)
-print(f"features {tuple(one.features.shape)}, masks {tuple(logits.shape)}, predicted IoU {tuple(predicted.shape)}")
+print(
+    f"features {tuple(one.features.shape)}, masks {tuple(logits.shape)}, predicted IoU {tuple(predicted.shape)}"
+)
 with torch.no_grad():
     print(f"the picture, once: {milliseconds(lambda: untrained.encode(small.images)):.1f} ms")
 print(f"each prompt:       {milliseconds(lambda: untrained.predict(one, *click)):.1f} ms")
@@ -583,7 +649,10 @@ for name, prompt in asked.items():
 p_true = torch.linspace(0.01, 0.999, 100)
 show(
     curves(
-        {f"gamma {gamma}": (p_true, -((1 - p_true) ** gamma) * p_true.log()) for gamma in (0, 1, 2, 5)},
+        {
+            f"gamma {gamma}": (p_true, -((1 - p_true) ** gamma) * p_true.log())
+            for gamma in (0, 1, 2, 5)
+        },
         x_label="probability of what is true",
         y_label="loss of a pixel",
         y_limits=(0, 3),
@@ -685,12 +754,16 @@ check(best_mask_loss, hidden=True)
 
 # %%
 y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
-discs = torch.stack([(x - 12) ** 2 + (y - 12) ** 2 < radius**2 for radius in (4, 9)]).float()  # (2, 24, 24)
+discs = torch.stack(
+    [(x - 12) ** 2 + (y - 12) ** 2 < radius**2 for radius in (4, 9)]
+).float()  # (2, 24, 24)
 
 
 def learn_toy(count, loss, steps=150):
     """Logits (count, 24, 24) after gradient descent on both targets."""
-    logits = (0.1 * torch.randn(count, 24, 24, generator=Generator().manual_seed(3))).requires_grad_()
+    logits = (
+        0.1 * torch.randn(count, 24, 24, generator=Generator().manual_seed(3))
+    ).requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=0.2)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -701,14 +774,18 @@ def learn_toy(count, loss, steps=150):
 
 # %% tags=["figure"]
 def mean_loss(logits):
-    return torch.stack([best_mask_loss(logits[:, [m]], discs)[0] for m in range(logits.shape[1])]).mean(dim=0)
+    return torch.stack(
+        [best_mask_loss(logits[:, [m]], discs)[0] for m in range(logits.shape[1])]
+    ).mean(dim=0)
 
 
 toys = {"one mask": learn_toy(1, lambda logits: best_mask_loss(logits, discs)[0])}
 toys["three, the best trained"] = learn_toy(3, lambda logits: best_mask_loss(logits, discs)[0])
 toys["three, the mean trained"] = learn_toy(3, mean_loss)
 for name, logits in toys.items():
-    found = mask_iou(logits[:, None] > 0, discs[None] > 0).amax(dim=0)  # of each disc, its best mask's
+    found = mask_iou(logits[:, None] > 0, discs[None] > 0).amax(
+        dim=0
+    )  # of each disc, its best mask's
     print(f"{name:24} IoU with the small disc {found[0]:.2f}, with the large one {found[1]:.2f}")
 show(
     *(
@@ -761,8 +838,12 @@ check(iou_targets, hidden=True)
 
 # %%
 logits = 4 * (2 * discs - 1)  # two sure masks, the small disc and the large one
-print("the small one is meant:", [f"{value:.2f}" for value in iou_targets(logits[None], discs[:1])[0]])
-print("the large one is meant:", [f"{value:.2f}" for value in iou_targets(logits[None], discs[1:])[0]])
+print(
+    "the small one is meant:", [f"{value:.2f}" for value in iou_targets(logits[None], discs[:1])[0]]
+)
+print(
+    "the large one is meant:", [f"{value:.2f}" for value in iou_targets(logits[None], discs[1:])[0]]
+)
 
 # %% [markdown]
 # **Question 1 (2 points, about 5 min).** After training, somebody reports two numbers for one click: the IoU of the *best
@@ -801,7 +882,9 @@ print("the large one is meant:", [f"{value:.2f}" for value in iou_targets(logits
 
 
 # %% nbgrader={"grade": false, "grade_id": "sample_next_click", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def sample_next_click(prediction: Tensor, target: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+def sample_next_click(
+    prediction: Tensor, target: Tensor, generator: Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """A click where the prediction is wrong (Kirillov et al. 2023, appendix A).
 
     prediction, target: (N, H, W) truth values. generator: of the random numbers, on the device of the masks.
@@ -829,12 +912,22 @@ check(sample_next_click, hidden=True)
 
 # %% tags=["figure"]
 drawn, meant = discs[1] > 0, (x - 8) ** 2 + (y - 12) ** 2 < 64
-clicks, signs = sample_next_click(drawn.expand(60, -1, -1), meant.expand(60, -1, -1), Generator().manual_seed(0))
-marks = [(int(r), int(c), 2 if sign else 1, "+" if sign else "−") for (c, r), sign in zip(clicks, signs, strict=True)]
+clicks, signs = sample_next_click(
+    drawn.expand(60, -1, -1), meant.expand(60, -1, -1), Generator().manual_seed(0)
+)
+marks = [
+    (int(r), int(c), 2 if sign else 1, "+" if sign else "−")
+    for (c, r), sign in zip(clicks, signs, strict=True)
+]
 show(
     image(drawn.float(), title="the prediction", size=190),
     image(meant.float(), title="the target", size=190),
-    image(0.3 * drawn.float() + 0.3 * meant.float(), title="sixty simulated clicks", points=marks, size=300),
+    image(
+        0.3 * drawn.float() + 0.3 * meant.float(),
+        title="sixty simulated clicks",
+        points=marks,
+        size=300,
+    ),
     alt="Two discs that overlap; clicks with a plus lie on the part that was missed, those with a minus on the surplus.",
 )
 
@@ -878,8 +971,12 @@ scenes = data.nested_scenes(plan.pictures, seed=0).to(plan.device)
 def learn(num_masks):
     """Train a network with so many masks for an ambiguous click; all else is the same."""
     sam = build(num_masks).to(plan.device)
-    yours = dict(best_mask_loss=best_mask_loss, iou_targets=iou_targets, sample_next_click=sample_next_click)
-    settings = dict(optimizer=adamw(3e-3), schedule=warmup_cosine(0.05), clip=1.0, channels_last=True)
+    yours = dict(
+        best_mask_loss=best_mask_loss, iou_targets=iou_targets, sample_next_click=sample_next_click
+    )
+    settings = dict(
+        optimizer=adamw(3e-3), schedule=warmup_cosine(0.05), clip=1.0, channels_last=True
+    )
     loss = models.ClickLoss(sam, plan.objects, **yours)
     fit(
         sam,
@@ -938,7 +1035,9 @@ check(stability_score, hidden=True)
 ### END HIDDEN TESTS
 
 # %%
-distance = 9 - ((x - 12) ** 2 + (y - 12) ** 2).sqrt()  # from the rim of the large disc, positive inside
+distance = (
+    9 - ((x - 12) ** 2 + (y - 12) ** 2).sqrt()
+)  # from the rim of the large disc, positive inside
 for name, steepness in {"a sharp edge": 5.0, "a vague edge": 0.4}.items():
     print(f"{name}: stability {stability_score(steepness * distance):.2f}")
 
@@ -1032,7 +1131,10 @@ rivals = {
     "flood fill": measures.flood_fill(clicked, asked.points, fixed["tolerance"]),
     "disc": measures.click_disc(asked.points, (32, 32), 32 * fixed["radius"]),
 }
-table |= {name: {"click 1": mask_iou(masks, asked.targets).mean().item()} for name, masks in rivals.items()}
+table |= {
+    name: {"click 1": mask_iou(masks, asked.targets).mean().item()}
+    for name, masks in rivals.items()
+}
 
 
 # %% tags=["training"]
@@ -1042,9 +1144,14 @@ def print_table(columns, names):
     for name in names:
         print(f"{name:20}  ", end="")
         for column in columns:
-            theirs = " / ".join(f"{value:.2f}" for value in recorded["rows"].get(name, {}).get(column, []))
+            theirs = " / ".join(
+                f"{value:.2f}" for value in recorded["rows"].get(name, {}).get(column, [])
+            )
             mine = table.get(name, {}).get(column)
-            print(f"{'' if mine is None else f'{mine:.2f}':>8} {f'({theirs})' if theirs else '':20}", end="")
+            print(
+                f"{'' if mine is None else f'{mine:.2f}':>8} {f'({theirs})' if theirs else '':20}",
+                end="",
+            )
         print()
 
 
@@ -1113,7 +1220,11 @@ first = measures.answers_to_clicks(
 )[0]
 true, foretold = first.iou(asked.targets).flatten(), first.guesses.flatten()
 bins = [(foretold >= low / 10) & (foretold < low / 10 + 0.1) for low in range(10)]
-steps = [(low / 10 + 0.05, true[inside].mean().item()) for low, inside in enumerate(bins) if inside.sum() >= 5]
+steps = [
+    (low / 10 + 0.05, true[inside].mean().item())
+    for low, inside in enumerate(bins)
+    if inside.sum() >= 5
+]
 print_table(["correlation", "correlation of the second"], arms)
 show(
     curves(
@@ -1140,17 +1251,24 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 
-album = {f"scene {n + 1}": picture for n, picture in enumerate(data.nested_scenes(6, 256, seed=11).images)}
+album = {
+    f"scene {n + 1}": picture
+    for n, picture in enumerate(data.nested_scenes(6, 256, seed=11).images)
+}
 album |= data.photographs(("coffee", "cat", "coins"), size=(192, 256))
 best_guess = {"the network's choice": None, "1": 0, "2": 1, "3": 2}
-loose = dict(iou_threshold=0.4, stability_threshold=0.3)  # for automatic masks of a network as small as ours
+loose = dict(
+    iou_threshold=0.4, stability_threshold=0.3
+)  # for automatic masks of a network as small as ours
 
 
 # %% tags=["helper"]
 def provided_network(prompt_encoder, mask_decoder):
     """A network with the weights that came with the course, and what to call them; fresh ones where none came."""
     if Path("provided.safetensors").exists():
-        return models.load_sam("provided.safetensors", prompt_encoder, mask_decoder), "provided with the course"
+        return models.load_sam(
+            "provided.safetensors", prompt_encoder, mask_decoder
+        ), "provided with the course"
     fresh = models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder)
     return fresh, "none: untrained, since no weights came with the course"
 
@@ -1163,7 +1281,10 @@ def ready(prompt_encoder, mask_decoder, mine, name, path):
     if mine is None:
         sam, whose = provided_network(prompt_encoder, mask_decoder)
     else:
-        sam, whose = models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder), "yours"
+        sam, whose = (
+            models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder),
+            "yours",
+        )
         sam.load_state_dict(mine.state_dict())
     return models.Predictor(sam, picture), picture, whose
 
@@ -1173,20 +1294,41 @@ def candidates_of(picture, reply):
     """What the first mark can mean: three small pictures, one below the other, with the foretold IoU."""
     small = data.framed(picture, 88).images[0]
     masks = data.framed((reply.candidates > 0).float(), 88).images[0] > 0.5  # (3, 88, 88)
-    strip = np.concatenate([painted(small, mask, first=k) for k, mask in enumerate(masks)])  # (3 * 88, 88, 3)
-    said = [f"{float(guess):.2f}" + " shown" * (k == reply.chosen) for k, guess in enumerate(reply.guesses)]
-    return image(strip, title="it may be", boxes=[(88 * k, 0, 88, 88, word) for k, word in enumerate(said)], size=264)
+    strip = np.concatenate(
+        [painted(small, mask, first=k) for k, mask in enumerate(masks)]
+    )  # (3 * 88, 88, 3)
+    said = [
+        f"{float(guess):.2f}" + " shown" * (k == reply.chosen)
+        for k, guess in enumerate(reply.guesses)
+    ]
+    return image(
+        strip,
+        title="it may be",
+        boxes=[(88 * k, 0, 88, 88, word) for k, word in enumerate(said)],
+        size=264,
+    )
 
 
 def marked(picture, prompt, mask=None, colour=0):
     """The picture with the marks, and with a mask if there is one."""
-    signs = [(*at, 2 if on else 1, "+" if on else "−") for at, on in zip(prompt.points, prompt.labels, strict=True)]
+    signs = [
+        (*at, 2 if on else 1, "+" if on else "−")
+        for at, on in zip(prompt.points, prompt.labels, strict=True)
+    ]
     shown = picture if mask is None else painted(picture, mask > 0, first=colour, dim=0.35)
-    return image(shown, title="your picture", points=signs, boxes=[prompt.box] if prompt.box else [], size=384)
+    return image(
+        shown,
+        title="your picture",
+        points=signs,
+        boxes=[prompt.box] if prompt.box else [],
+        size=384,
+    )
 
 
 # %% tags=["helper"]
-def segmenting(prompt_encoder, mask_decoder, find, picture, file, weights, prompt, mask, everything):
+def segmenting(
+    prompt_encoder, mask_decoder, find, picture, file, weights, prompt, mask, everything
+):
     """The picture with the answer to the marks, or with everything, and the candidates beside it."""
     mine = trained.get("three masks") if weights == "yours" else None
     classes = prompt_encoder.in_use, mask_decoder.in_use  # yours, or the course's if yours failed
@@ -1208,7 +1350,9 @@ def segmenting(prompt_encoder, mask_decoder, find, picture, file, weights, promp
     reply = predictor.reply(prompt.marks, mask)
     colour = 4 if reply.chosen is None else reply.chosen
     caption = f"{said}Foretold IoU of the mask shown: {reply.guess:.2f}."
-    return Scene(marked(shown, prompt, reply.mask, colour), candidates_of(shown, reply), caption=caption)
+    return Scene(
+        marked(shown, prompt, reply.mask, colour), candidates_of(shown, reply), caption=caption
+    )
 
 
 # %% tags=["widget"]
@@ -1218,7 +1362,9 @@ Lab(
     fallback=(models.PromptEncoder, models.MaskDecoder, models.automatic_masks),
     title="Click to segment",
     alt="A picture with clicks and the mask that answers them, and three smaller masks that the first click can mean.",
-    prompt=Prompts(panel=0, start=[("point", 111, 180, 1)], cleared_by=("picture", "file"), label="your marks"),
+    prompt=Prompts(
+        panel=0, start=[("point", 111, 180, 1)], cleared_by=("picture", "file"), label="your marks"
+    ),
     mask=Choice(best_guess, panel=1, label="what the first mark means"),
     everything=Toggle(label="everything"),
     picture=Choice(list(album)),
@@ -1249,7 +1395,9 @@ Lab(
 
 # %% tags=["training"]
 for name, sam in trained.items():
-    table[name] |= measures.automatic_recall(sam, test[: plan.tests // 3], finder=automatic_masks, **loose)
+    table[name] |= measures.automatic_recall(
+        sam, test[: plan.tests // 3], finder=automatic_masks, **loose
+    )
 print_table(["box", "recall at 0.5", "recall at 0.75", "precision at 0.5", "masks a picture"], arms)
 print(f"IoU of the filled box itself, without any network (recorded): {fixed['filled box']:.2f}")
 
@@ -1280,7 +1428,9 @@ def edges_from_masks(sam, picture, side=8):
 
     def finder(predict, points):
         logits, scores = predict(points[:, None], torch.ones(len(points), 1, dtype=torch.int64))
-        good = (scores > loose["iou_threshold"]) & (models.stability_score(logits) >= loose["stability_threshold"])
+        good = (scores > loose["iou_threshold"]) & (
+            models.stability_score(logits) >= loose["stability_threshold"]
+        )
         kept.append(logits[good])
         return logits, scores
 
@@ -1292,9 +1442,14 @@ def edges_from_masks(sam, picture, side=8):
 four = [test[:4].images[n] for n in range(4)]
 rows = [
     torch.stack(four),
-    torch.stack([slope(picture.mean(dim=0)).mul(2).clamp(max=1).expand(3, -1, -1) for picture in four]),
     torch.stack(
-        [edges_from_masks(trained["three masks"], picture).mul(2).clamp(max=1).expand(3, -1, -1) for picture in four]
+        [slope(picture.mean(dim=0)).mul(2).clamp(max=1).expand(3, -1, -1) for picture in four]
+    ),
+    torch.stack(
+        [
+            edges_from_masks(trained["three masks"], picture).mul(2).clamp(max=1).expand(3, -1, -1)
+            for picture in four
+        ]
     ),
 ]
 show(
@@ -1328,7 +1483,12 @@ show(
 
 # %% nbgrader={"grade": false, "grade_id": "data_engine_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def data_engine_step(
-    masks: Tensor, scores: Tensor, objects: Tensor, budget: int, confident: float = 0.9, found: float = 0.5
+    masks: Tensor,
+    scores: Tensor,
+    objects: Tensor,
+    budget: int,
+    confident: float = 0.9,
+    found: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
     """One picture's labels in the semi-automatic stage (Kirillov et al. 2023, section 4).
 
@@ -1368,7 +1528,10 @@ engine_scenes, most = data.nested_scenes(6, seed=21), 5
 def proposals(mine):
     """Automatic masks, their scores and the true objects of each scene, by the trained or the provided network."""
     sam = mine or provided_network(models.PromptEncoder, models.MaskDecoder)[0]
-    found = [models.Predictor(sam, picture).everything(side=8, **loose) for picture in engine_scenes.images]
+    found = [
+        models.Predictor(sam, picture).everything(side=8, **loose)
+        for picture in engine_scenes.images
+    ]
     return [(masks, scores, engine_scenes.objects(n)[0]) for n, (masks, scores) in enumerate(found)]
 
 
@@ -1379,7 +1542,9 @@ def share_labelled(step, confident):
         labels, by_hand = step(masks, scores, objects, most, confident)
         good = mask_iou(objects[:, None], labels[None]) >= 0.5  # (objects, labels)
         drawn = by_hand.cumsum(dim=0) * by_hand  # 0 for the model's, then 1, 2, ...
-        shares += torch.stack([(good & (drawn <= budget)).any(dim=1).sum() for budget in range(most + 1)])
+        shares += torch.stack(
+            [(good & (drawn <= budget)).any(dim=1).sum() for budget in range(most + 1)]
+        )
         count += len(objects)
     return shares / count
 
@@ -1390,7 +1555,10 @@ def engine(step, scene, budget, confident):
     masks, scores, objects = proposals(trained.get("three masks"))[scene - 1]
     labels, by_hand = step(masks, scores, objects, budget, confident)
     picture = painted(engine_scenes.images[scene - 1], labels[~by_hand], alike=True)
-    helped, alone = share_labelled(step, confident), share_labelled(step, 2.0)  # no score is as high as 2
+    helped, alone = (
+        share_labelled(step, confident),
+        share_labelled(step, 2.0),
+    )  # no score is as high as 2
     return Scene(
         image(painted(picture, labels[by_hand], first=3, alike=True), title="labels of this scene", size=230),
         curves(
@@ -1431,7 +1599,10 @@ columns = ("click 1", "click 3", "best", "recall at 0.5")
 print(f"{'recorded, three seeds':26}", *(f"{column:20}" for column in columns))
 for name, row in turn.items():
     if "click 1" in row:
-        print(f"{name:26}", *(f"{' / '.join(f'{value:.2f}' for value in row[column]):20}" for column in columns))
+        print(
+            f"{name:26}",
+            *(f"{' / '.join(f'{value:.2f}' for value in row[column]):20}" for column in columns),
+        )
 for name, values in turn["labels"].items():
     print(f"labels: {name}", " / ".join(f"{value:.2f}" for value in values))
 
@@ -1474,14 +1645,29 @@ for name, values in turn["labels"].items():
 
 # %% tags=["training"]
 provided, whose = provided_network(PromptEncoder, MaskDecoder)
-photos = data.photographs(("coffee", "cat", "coins", "rocket", "astronaut", "flower"), size=(192, 192))
-spots = {"coffee": (80, 110), "cat": (90, 100), "coins": (60, 60), "rocket": (90, 98), "astronaut": (60, 90)}
+photos = data.photographs(
+    ("coffee", "cat", "coins", "rocket", "astronaut", "flower"), size=(192, 192)
+)
+spots = {
+    "coffee": (80, 110),
+    "cat": (90, 100),
+    "coins": (60, 60),
+    "rocket": (90, 98),
+    "astronaut": (60, 90),
+}
 answers = []
 for name, photo in photos.items():
     mark = ("point", *spots.get(name, (96, 96)), 1)
     reply = models.Predictor(provided, photo.expand(3, -1, -1)).reply([mark])
     shown = painted(photo.expand(3, -1, -1), reply.mask > 0, dim=0.4)
-    answers.append(image(shown, title=f"{name}: foretold {reply.guess:.2f}", points=[(*mark[1:3], 2, "+")], size=200))
+    answers.append(
+        image(
+            shown,
+            title=f"{name}: foretold {reply.guess:.2f}",
+            points=[(*mark[1:3], 2, "+")],
+            size=200,
+        )
+    )
 show(
     *answers,
     caption=f"One click each. Weights: {whose}.",
@@ -1502,7 +1688,9 @@ streets = recorded["rows"]["streets"]
 for name in ("flood fill", "disc", "click, chosen", "click, best", "filled box", "box"):
     print(f"{name:14} IoU {streets[name]:.2f}")
 for name, (count, by_click, by_box, filled) in streets["by class"].items():
-    print(f"{name:10} {count:4} regions   click {by_click:.2f}   box {by_box:.2f}   filled box {filled:.2f}")
+    print(
+        f"{name:10} {count:4} regions   click {by_click:.2f}   box {by_box:.2f}   filled box {filled:.2f}"
+    )
 
 # %% [markdown]
 # It fails. A disc about the click is twice as good, and the filled box more than three times as good as what the network

@@ -1,11 +1,14 @@
 """Promptable segmentation on nested scenes, outside the notebook.
 
-The cpu budget is that of the notebook. The gpu budget paints scenes of 128x128, with up to three places, and asks for
-sixteen objects of each in four rounds, in bfloat16; its weights fit into 12 MB.
+The cpu budget is that of the notebook. The gpu budget paints scenes of 128x128, with up to three
+places, and asks for sixteen objects of each in four rounds, in bfloat16; its weights fit into 12
+MB.
 
-`click 1` to `click 5` are mean IoU with the object in mind after so many clicks, `best` that of the best of the three
-masks after one, `box` after a box; `correlation` is that of predicted and true IoU. All on scenes that were not trained
-on: `evaluate` reads those of seed 1, on which settings may be chosen; the last numbers are of seed 2.
+`click 1` to `click 5` are mean IoU with the object in mind after so many clicks, `best` that of the
+best of the three masks after one, `box` after a box; `correlation` is that of predicted and true
+IoU. All on scenes that were not trained
+on: `evaluate` reads those of seed 1, on which settings may be chosen; the last numbers are of seed
+2.
 """
 
 import torch
@@ -18,28 +21,65 @@ from cvcourse.training import adamw, fit, warmup_cosine
 DATA = ("nested",)
 BUDGETS = {
     "smoke": {
-        "size": 32, "places": (1, 2), "scenes": 64, "embed_dim": 16, "width": 8, "blocks": 1, "heads": 2, "mlp": 32,
-        "steps": 4, "batch_size": 8, "objects": 2, "rounds": 2, "rate": 2e-3,
+        "size": 32,
+        "places": (1, 2),
+        "scenes": 64,
+        "embed_dim": 16,
+        "width": 8,
+        "blocks": 1,
+        "heads": 2,
+        "mlp": 32,
+        "steps": 4,
+        "batch_size": 8,
+        "objects": 2,
+        "rounds": 2,
+        "rate": 2e-3,
     },
     "cpu": {
-        "size": 32, "places": (1, 2), "scenes": 6000, "embed_dim": 64, "width": 16, "blocks": 3, "heads": 4, "mlp": 128,
-        "steps": 1000, "batch_size": 8, "objects": 4, "rounds": 2, "rate": 3e-3,
+        "size": 32,
+        "places": (1, 2),
+        "scenes": 6000,
+        "embed_dim": 64,
+        "width": 16,
+        "blocks": 3,
+        "heads": 4,
+        "mlp": 128,
+        "steps": 1000,
+        "batch_size": 8,
+        "objects": 4,
+        "rounds": 2,
+        "rate": 3e-3,
     },
     "gpu": {
-        "size": 128, "places": (1, 3), "scenes": 20_000, "embed_dim": 128, "width": 32, "blocks": 6, "heads": 8,
-        "mlp": 512, "steps": 60_000, "batch_size": 32, "objects": 16, "rounds": 4, "rate": 8e-4,
+        "size": 128,
+        "places": (1, 3),
+        "scenes": 20_000,
+        "embed_dim": 128,
+        "width": 32,
+        "blocks": 6,
+        "heads": 8,
+        "mlp": 512,
+        "steps": 60_000,
+        "batch_size": 32,
+        "objects": 16,
+        "rounds": 4,
+        "rate": 8e-4,
     },
-}  # fmt: skip
+}
 SIZES = ("size", "embed_dim", "width", "blocks", "heads", "mlp")
 EVALUATIONS = {"smoke": 2, "cpu": 4, "gpu": 12}
 TESTED = {"smoke": 10, "cpu": 300, "gpu": 300}  # scenes
 
 
 def train(exercises, budget, data, seed):
-    """Train a promptable model on scenes of parts, wholes and groups as the budget says, and measure what it can do."""
-    scenes = nested_scenes(budget.scenes, budget.size, seed=0, places=budget.places).to(budget.device)
+    """Train a promptable model on scenes of parts, wholes and groups as the budget says, and
+    measure what it can do."""
+    scenes = nested_scenes(budget.scenes, budget.size, seed=0, places=budget.places).to(
+        budget.device
+    )
     chosen_on, tested_on = (
-        nested_scenes(TESTED[budget.name], budget.size, seed=part, places=budget.places) for part in (1, 2)
+        nested_scenes(TESTED[budget.name], budget.size, seed=part, places=budget.places)
+        for part in (1, 2)
     )
     sam = make_sam(exercises, budget).to(budget.device)
     loss = models.ClickLoss(
@@ -66,7 +106,9 @@ def train(exercises, budget, data, seed):
         evaluate_every=budget.steps // EVALUATIONS[budget.name],
     )
     numbers = measured(sam, tested_on)
-    numbers["prompts_per_second"] = round(run.done * budget.batch_size * budget.objects / run.seconds)
+    numbers["prompts_per_second"] = round(
+        run.done * budget.batch_size * budget.objects / run.seconds
+    )
     numbers["parameters"] = sum(parameter.numel() for parameter in sam.parameters())
     results = run.results(**numbers)
     results.configuration |= {**budget.settings, "schedule": "warmup_cosine(0.05)"}
@@ -76,7 +118,9 @@ def train(exercises, budget, data, seed):
 def make_sam(exercises, budget) -> models.Sam:
     """The exercises' prompt encoder and decoder behind the library's image encoder."""
     sizes = {name: budget.settings[name] for name in SIZES}
-    return models.build_sam(**sizes, prompt_encoder=exercises.PromptEncoder, mask_decoder=exercises.MaskDecoder)
+    return models.build_sam(
+        **sizes, prompt_encoder=exercises.PromptEncoder, mask_decoder=exercises.MaskDecoder
+    )
 
 
 def measured(sam: nn.Module, scenes) -> dict[str, float]:

@@ -35,7 +35,10 @@ class RowByRow(nn.Module):
         layers += [nn.Conv2d(quarter, mask_channels, 2, 2), LayerNorm2d(mask_channels), nn.GELU()]
         self.mask_downscaling = nn.Sequential(*layers, nn.Conv2d(mask_channels, embed_dim, 1))
         self.register_buffer("frequencies", torch.randn(2, embed_dim // 2))
-        self.label_embed, self.no_mask_embed = nn.Embedding(5, embed_dim), nn.Embedding(1, embed_dim)
+        self.label_embed, self.no_mask_embed = (
+            nn.Embedding(5, embed_dim),
+            nn.Embedding(1, embed_dim),
+        )
 
     def positions(self):
         rows, columns = self.grid
@@ -85,7 +88,9 @@ class StepByStep(nn.Module):
         self.self_attn = CrossAttention(embed_dim, num_heads)
         self.cross_attn_token_to_image = CrossAttention(embed_dim, num_heads, downsample)
         self.cross_attn_image_to_token = CrossAttention(embed_dim, num_heads, downsample)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, mlp_dim), nn.ReLU(), nn.Linear(mlp_dim, embed_dim)
+        )
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(embed_dim) for _ in range(4))
 
     def forward(self, tokens, image, token_positions, image_positions):
@@ -112,7 +117,10 @@ def the_courses_block(*arguments, **keywords):
 class MaskByMask(nn.Module):
     def __init__(self, embed_dim, num_heads, mlp_dim, depth=2, num_masks=3, iou_hidden_dim=64):
         super().__init__()
-        self.iou_token, self.mask_tokens = nn.Embedding(1, embed_dim), nn.Embedding(1 + num_masks, embed_dim)
+        self.iou_token, self.mask_tokens = (
+            nn.Embedding(1, embed_dim),
+            nn.Embedding(1 + num_masks, embed_dim),
+        )
         self.iou_prediction_head = MLP(embed_dim, iou_hidden_dim, 1 + num_masks)
         heads = [MLP(embed_dim, embed_dim, embed_dim // 8) for _ in range(1 + num_masks)]
         self.output_hypernetworks_mlps = nn.ModuleList(heads)
@@ -123,7 +131,13 @@ class MaskByMask(nn.Module):
             nn.ConvTranspose2d(embed_dim // 4, embed_dim // 8, 2, 2),
             nn.GELU(),
         )
-        self.transformer = TwoWayTransformer(depth, embed_dim, num_heads, mlp_dim, block=TwoWayBlock)  # noqa: F821
+        self.transformer = TwoWayTransformer(
+            depth,
+            embed_dim,
+            num_heads,
+            mlp_dim,
+            block=TwoWayBlock,  # noqa: F821
+        )
 
     def upscaled(self, image, skips=()):
         first, norm, gelu, second, last = self.output_upscaling
@@ -205,7 +219,9 @@ def by_multinomial(prediction, target, generator=None):
     for wrong, goal in zip(prediction != target, target, strict=True):
         places = wrong.nonzero()  # (wrong pixels, 2)
         if len(places):
-            row, column = places[torch.randint(len(places), (1,), generator=generator).item()].tolist()
+            row, column = places[
+                torch.randint(len(places), (1,), generator=generator).item()
+            ].tolist()
         points.append([column, row] if len(places) else [0, 0])
         labels.append(int(goal[row, column]) if len(places) else -1)
     return torch.tensor(points, dtype=torch.float32), torch.tensor(labels)
@@ -219,7 +235,9 @@ def the_courses_click(*arguments):
 @wheat("stability_score")
 def by_masks(logits, threshold=0.0, offset=1.0):
     high, low = logits > threshold + offset, logits > threshold - offset
-    return ((high & low).flatten(-2).sum(-1) / (high | low).flatten(-2).sum(-1).clamp(min=1)).float()
+    return (
+        (high & low).flatten(-2).sum(-1) / (high | low).flatten(-2).sum(-1).clamp(min=1)
+    ).float()
 
 
 @shortcut("stability_score")
@@ -228,7 +246,9 @@ def the_courses_score(*arguments, **keywords):
 
 
 @wheat("automatic_masks")
-def click_by_click(predict, points, iou_threshold=0.88, stability_threshold=0.95, nms_threshold=0.7):
+def click_by_click(
+    predict, points, iou_threshold=0.88, stability_threshold=0.95, nms_threshold=0.7
+):
     found = []
     for point in points:
         logits, scores = predict(point.view(1, 1, 2), torch.ones(1, 1, dtype=torch.long))
@@ -259,7 +279,9 @@ def with_lists(masks, scores, objects, budget, confident=0.9, found=0.5):
     taken = [mask for mask, score in zip(masks, scores, strict=True) if score >= confident]
     missing = []
     for thing in objects:
-        overlaps = [float((thing & mask).sum() / (thing | mask).sum().clamp(min=1)) for mask in taken]
+        overlaps = [
+            float((thing & mask).sum() / (thing | mask).sum().clamp(min=1)) for mask in taken
+        ]
         if not any(overlap >= found for overlap in overlaps):
             missing.append(thing)
     missing.sort(key=lambda thing: -int(thing.sum()))

@@ -29,7 +29,9 @@ UNIT = "90_mini"
 
 
 def moving_sum(signal: torch.Tensor, width: int = 2) -> torch.Tensor:
-    return torch.stack([signal[start : start + width].sum() for start in range(len(signal) - width + 1)])
+    return torch.stack(
+        [signal[start : start + width].sum() for start in range(len(signal) - width + 1)]
+    )
 
 
 @pytest.fixture
@@ -54,7 +56,11 @@ def check(course: Path) -> Checker:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def sentence_of(work: Callable[[], object]) -> str:
@@ -101,7 +107,11 @@ def of_another_program(path: Path) -> None:
 
 
 def half_a_document(path: Path) -> None:
-    save_file({"weights": torch.zeros(3)}, path, metadata={"cvcourse": json.dumps({"format": 1, "unit": UNIT})})
+    save_file(
+        {"weights": torch.zeros(3)},
+        path,
+        metadata={"cvcourse": json.dumps({"format": 1, "unit": UNIT})},
+    )
 
 
 DAMAGES = [truncated, emptied, garbled, one_bit_flipped, of_another_program, half_a_document]
@@ -111,13 +121,16 @@ DAMAGES = [truncated, emptied, garbled, one_bit_flipped, of_another_program, hal
 def test_a_damaged_key(check: Checker, course: Path, damage: Callable[[Path], None]) -> None:
     damage(course / VISIBLE)
     before = contents(course)
-    assert sentence_of(lambda: check(moving_sum)) == (
-        "key.safetensors is damaged: copy the unit's folder again from the course."
+    assert (
+        sentence_of(lambda: check(moving_sum))
+        == "key.safetensors is damaged: copy the unit's folder again from the course."
     )
     assert contents(course) == before
 
 
-def test_a_build_mends_a_damaged_key_and_keeps_the_learners_notebook(mini: Path, course: Path) -> None:
+def test_a_build_mends_a_damaged_key_and_keeps_the_learners_notebook(
+    mini: Path, course: Path
+) -> None:
     one_bit_flipped(course / VISIBLE)
     truncated(mini / "solutions" / UNIT / VISIBLE)
     mine = (course / f"{UNIT}.ipynb").read_bytes()
@@ -129,10 +142,14 @@ def test_a_build_mends_a_damaged_key_and_keeps_the_learners_notebook(mini: Path,
 # A notebook from another version of the course
 
 
-def test_a_key_of_another_format(check: Checker, course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_of_another_format(
+    check: Checker, course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(key, "FORMAT", 99)
     said = sentence_of(lambda: check(moving_sum))
-    assert said.startswith("key.safetensors was written by another version of the course (format 2, this one reads 99)")
+    assert said.startswith(
+        "key.safetensors was written by another version of the course (format 2, this one reads 99)"
+    )
     assert "update the course" in said
 
 
@@ -165,7 +182,9 @@ def test_hidden_cases_of_another_version(mini: Path) -> None:
 def test_another_units_key(course: Path) -> None:
     said = sentence_of(lambda: Checker("91_other", course)(moving_sum))
     assert (
-        said == "The key beside this notebook belongs to 90_mini, not to 91_other: open the notebook in its own folder."
+        said
+        == "The key beside this notebook belongs to 90_mini, not to 91_other: open the notebook in"
+        " its own folder."
     )
 
 
@@ -196,12 +215,17 @@ class Scale(torch.nn.Module):
         (lambda check: check(print), "no exercise 'print'"),
         (lambda check: check(Scale(3)), "check() takes the class Scale itself"),
         (lambda check: check(moving_sum, width=2), "not both: leave out width"),
-        (lambda check: check(wieghts=9), "No exercise of 90_mini asks for wieghts: its answers are weights, share"),
+        (
+            lambda check: check(wieghts=9),
+            "No exercise of 90_mini asks for wieghts: its answers are weights, share",
+        ),
         (lambda check: check(weights=9, width=3), "counts asks for weights, share, not for width"),
         (lambda check: check.hint("moving_summ"), "Did you mean moving_sum?"),
     ],
 )
-def test_a_check_of_the_wrong_object(check: Checker, wrong: Callable[[Checker], object], said: str) -> None:
+def test_a_check_of_the_wrong_object(
+    check: Checker, wrong: Callable[[Checker], object], said: str
+) -> None:
     assert said in sentence_of(lambda: wrong(check))
 
 
@@ -215,9 +239,13 @@ def moving_sum(signal, width=2): return signal
 
 
 def outputs_of(folder: Path, *sources: str) -> list[list[Mapping]]:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, kernel_name="python3", allow_errors=True, timeout=60, resources=resources).execute()
+    NotebookClient(
+        notebook, kernel_name="python3", allow_errors=True, timeout=60, resources=resources
+    ).execute()
     return [cell.outputs for cell in notebook.cells]
 
 
@@ -262,8 +290,11 @@ FAULTS = [errno.ENOSPC, errno.EROFS, errno.EACCES]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=errno.errorcode.get)
-def test_a_build_that_cannot_write(built_mini: Path, tmp_path: Path, monkeypatch, fault: int) -> None:
-    """Whichever write fails, the learner's work is still there, and the next build mends the rest."""
+def test_a_build_that_cannot_write(
+    built_mini: Path, tmp_path: Path, monkeypatch, fault: int
+) -> None:
+    """Whichever write fails, the learner's work is still there, and the next build mends the
+    rest."""
     for successes in range(100):
         root = Path(shutil.copytree(built_mini, tmp_path / str(successes)))
         mine = work_in(root / "course" / UNIT)
@@ -279,7 +310,9 @@ def test_a_build_that_cannot_write(built_mini: Path, tmp_path: Path, monkeypatch
         assert mine in contents(root).values()
         assert read_key(root / "course" / UNIT / VISIBLE).unit == UNIT
         assert not [name for name in contents(root) if name.endswith(".part")]
-    assert successes >= 6  # notebook, two keys, the learner's copy, the release and what comes with it
+    assert (
+        successes >= 6
+    )  # notebook, two keys, the learner's copy, the release and what comes with it
 
 
 def failing_write(successes: int, fault: int) -> Callable[[Path, bytes], int]:
@@ -313,7 +346,10 @@ def test_a_full_disk(mini: Path, course: Path, tiny_disk: Path) -> None:
     shutil.copytree(mini, small)
     mine = (course / f"{UNIT}.ipynb").read_bytes()
     (tiny_disk / "filler").write_bytes(b"")
-    with pytest.raises(OSError, match="No space left"), (tiny_disk / "filler").open("ab", buffering=0) as filler:
+    with (
+        pytest.raises(OSError, match="No space left"),
+        (tiny_disk / "filler").open("ab", buffering=0) as filler,
+    ):
         while True:
             if filler.write(bytes(4096)) < 4096:
                 raise OSError(errno.ENOSPC, "No space left")
@@ -331,14 +367,24 @@ def test_a_full_disk(mini: Path, course: Path, tiny_disk: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "before", "after", "said"),
     [
-        ("exercises.toml", 'difficulty = "medium"', 'difficulty = "medium', ("exercises.toml", "line 25")),
+        (
+            "exercises.toml",
+            'difficulty = "medium"',
+            'difficulty = "medium',
+            ("exercises.toml", "line 25"),
+        ),
         (
             "exercises.toml",
             'change = "- width + 1"',
             'change = "- breadth"',
             ("no longer applies", "'- breadth'", "0 times"),
         ),
-        ("exercises.toml", 'change = ".sum()"', 'change = "signal"', ("no longer applies", "'signal'", "3 times")),
+        (
+            "exercises.toml",
+            'change = ".sum()"',
+            'change = "signal"',
+            ("no longer applies", "'signal'", "3 times"),
+        ),
         (
             "exercises.toml",
             'to = ".mean()"',
@@ -346,18 +392,37 @@ def test_a_full_disk(mini: Path, course: Path, tiny_disk: Path) -> None:
             ("misconception 1 of moving_sum", "does not run", "Syntax"),
         ),
         ("exercises.toml", 'title = "A miniature"', "title = 'Ã'", ("not UTF-8",)),
-        ("90_mini.py", "from torch import nn", "from torch import nnn", ("'import torch'", "does not run", "nnn")),
+        (
+            "90_mini.py",
+            "from torch import nn",
+            "from torch import nnn",
+            ("'import torch'", "does not run", "nnn"),
+        ),
         ("90_mini.py", "A miniature unit", "Ã", ("not UTF-8",)),
-        ("90_mini.py", "weights = 3 * 3", "weights = 3 *", ("'weights = None'", "does not run", "SyntaxError")),
+        (
+            "90_mini.py",
+            "weights = 3 * 3",
+            "weights = 3 *",
+            ("'weights = None'", "does not run", "SyntaxError"),
+        ),
     ],
 )
 def test_a_broken_source(
-    mini: Path, course: Path, capsys, monkeypatch, file: str, before: str, after: str, said: tuple[str, ...]
+    mini: Path,
+    course: Path,
+    capsys,
+    monkeypatch,
+    file: str,
+    before: str,
+    after: str,
+    said: tuple[str, ...],
 ) -> None:
     path = mini / "solutions" / UNIT / file
     text = path.read_text(encoding="utf-8")
     assert before in text
-    path.write_text(text.replace(before, after), encoding="latin-1" if "not UTF-8" in said else "utf-8")
+    path.write_text(
+        text.replace(before, after), encoding="latin-1" if "not UTF-8" in said else "utf-8"
+    )
     existing = contents(mini)
     monkeypatch.setattr(sys, "argv", ["cvcourse", "build", UNIT])
     monkeypatch.setattr("autograder.authoring.build.build_units.__defaults__", ((), mini))

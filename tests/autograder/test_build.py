@@ -41,7 +41,14 @@ def test_nothing_of_the_author_reaches_the_learner(built_mini):
     course = built_mini / "course" / "90_mini"
     assert sorted(path.name for path in course.iterdir()) == ["90_mini.ipynb", VISIBLE, "probes.py"]
     text = (course / "90_mini.ipynb").read_text()
-    for secret in ("BEGIN SOLUTION", "HIDDEN TESTS", "hidden=True", "torch.stack", "3 * 3", "cancels"):
+    for secret in (
+        "BEGIN SOLUTION",
+        "HIDDEN TESTS",
+        "hidden=True",
+        "torch.stack",
+        "3 * 3",
+        "cancels",
+    ):
         assert secret not in text
     assert text.count("raise NotImplementedError") == 4
 
@@ -87,7 +94,9 @@ def test_numbers_that_the_solution_does_not_give_are_found(mini):
     for folder in ("solutions", "course"):
         write_key(forged, mini / folder / "90_mini" / VISIBLE)
     [problem] = check_units([], mini)
-    assert problem.startswith("the key of moving_sum in solutions/90_mini holds other numbers than its solution gives")
+    assert problem.startswith(
+        "the key of moving_sum in solutions/90_mini holds other numbers than its solution gives"
+    )
 
 
 def test_a_missing_or_extra_file_is_found(mini):
@@ -131,13 +140,23 @@ def test_an_edited_ipynb_is_not_overwritten(mini):
         ("exercises.toml", 'change = ".sum()"', 'change = ".total()"', "no longer applies"),
         ("exercises.toml", "minutes = 20", "minutes = ", "line 4"),
         ("exercises.toml", 'hints = ["Which', 'tips = ["Which', "unknown key 'tips'"),
-        ("exercises.toml", "[Scale]", "[Sclae]", "table \\[Sclae\\], but the lesson has no such exercise"),
+        (
+            "exercises.toml",
+            "[Scale]",
+            "[Sclae]",
+            "table \\[Sclae\\], but the lesson has no such exercise",
+        ),
         ("90_mini.py", "`Scale` · 2 points", "`Scale` · 3 points", "heading of `Scale`"),
         ("90_mini.py", "check_Scale", "chek_Scale", "no check cell check_Scale"),
         ("probes.py", "hidden=[(3, 4, 2)], ", "", "no hidden case for Scale"),
         ("probes.py", 'probe("Scale"', 'probe("Scales"', "which the lesson does not have"),
         ("probes.py", "import gradient", "import gradientt", "cannot be read"),
-        ("90_mini.py", "width + 1\n    return torch", "width + 1\n    return torhc", "fails in its own probe"),
+        (
+            "90_mini.py",
+            "width + 1\n    return torch",
+            "width + 1\n    return torhc",
+            "fails in its own probe",
+        ),
     ],
 )
 def test_a_broken_unit_says_where(mini, file, before, after, sentence):

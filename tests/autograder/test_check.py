@@ -1,4 +1,5 @@
-"""What a learner meets: the right exercise is found, the table says what is wrong, points reach nbgrader's eye."""
+"""What a learner meets: the right exercise is found, the table says what is wrong, points reach
+nbgrader's eye."""
 
 from __future__ import annotations
 
@@ -187,14 +188,19 @@ def test_a_forbidden_name_is_found_in_a_helper(check):
 
     answer.__globals__["helper"] = helper
     try:
-        assert verdict_of(check, answer).shortcuts == (("cumsum", "return signal.cumsum(0)[width - 1 :]"),)
+        assert verdict_of(check, answer).shortcuts == (
+            ("cumsum", "return signal.cumsum(0)[width - 1 :]"),
+        )
     finally:
         del answer.__globals__["helper"]
 
 
 def test_hidden_cases_count_where_their_key_lies(mini):
     folder = mini / "solutions" / "90_mini"
-    instructor, learner = Checker("90_mini", folder), Checker("90_mini", mini / "course" / "90_mini")
+    instructor, learner = (
+        Checker("90_mini", folder),
+        Checker("90_mini", mini / "course" / "90_mini"),
+    )
 
     def moving_sum(signal, width=2):  # right for every visible case
         if width > 4:

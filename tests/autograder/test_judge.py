@@ -1,4 +1,5 @@
-"""The judge names each kind of difference, gives partial credit, and diagnoses only what matches exactly."""
+"""The judge names each kind of difference, gives partial credit, and diagnoses only what matches
+exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, 
 from autograder.checking.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
 from autograder.checking.verdict import SPECIAL, CaseVerdict, Fit, Hint, State
 
-RULE = ProbeRule({"float32": 1e-4, "float64": 1e-8}, {"float32": 1e-6, "float64": 1e-10}, law=False, weight=1.0)
+RULE = ProbeRule(
+    {"float32": 1e-4, "float64": 1e-8}, {"float32": 1e-6, "float64": 1e-10}, law=False, weight=1.0
+)
 LAW = ProbeRule(RULE.rtol, RULE.atol, law=True, weight=1.0)
 
 
@@ -28,25 +31,47 @@ def case(expected, wrong=None, probe="output", hidden=False):
 
 def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None):
     hints = tuple(Hint(name, f"hint of {name}") for name in misconceptions)
-    return ExerciseKey("f", points, ("one", "two"), (), hints, probes or {"output": RULE}, tuple(cases))
+    return ExerciseKey(
+        "f", points, ("one", "two"), (), hints, probes or {"output": RULE}, tuple(cases)
+    )
 
 
 @pytest.mark.parametrize(
     ("expected", "got", "words"),
     [
         (torch.zeros(2, 3), torch.zeros(3, 2), "shape (3, 2) where (2, 3) is expected"),
-        (torch.zeros(2), torch.zeros(2, dtype=torch.float64), "dtype float64 where float32 is expected"),
+        (
+            torch.zeros(2),
+            torch.zeros(2, dtype=torch.float64),
+            "dtype float64 where float32 is expected",
+        ),
         (torch.zeros(2), torch.tensor([0.0, math.nan]), "NaN in 1 of 2 places, first at [1]"),
         (torch.zeros(2), torch.tensor([0.0, math.inf]), "largest difference inf at [1]"),
-        (torch.tensor([math.inf, 1.0]), torch.tensor([2.0, 1.0]), "infinite or NaN values differ, first at [0]"),
-        (torch.tensor([math.nan, math.inf]), torch.tensor([math.nan, 1.0]), "values differ, first at [1]"),
-        (torch.tensor([math.nan, 1.0]), torch.tensor([7.0, 1.0]), "infinite or NaN values differ, first at [0]"),
+        (
+            torch.tensor([math.inf, 1.0]),
+            torch.tensor([2.0, 1.0]),
+            "infinite or NaN values differ, first at [0]",
+        ),
+        (
+            torch.tensor([math.nan, math.inf]),
+            torch.tensor([math.nan, 1.0]),
+            "values differ, first at [1]",
+        ),
+        (
+            torch.tensor([math.nan, 1.0]),
+            torch.tensor([7.0, 1.0]),
+            "infinite or NaN values differ, first at [0]",
+        ),
         (
             torch.full((2,), 1e308, dtype=torch.float64),
             torch.full((2,), -1e308, dtype=torch.float64),
             "largest difference inf at [0]",
         ),
-        (torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [3.5]]), "largest difference 0.5 at [1, 0]; 1 of 2"),
+        (
+            torch.tensor([[1.0], [3.0]]),
+            torch.tensor([[1.0], [3.5]]),
+            "largest difference 0.5 at [1, 0]; 1 of 2",
+        ),
         (torch.zeros(2), None, "nothing (None; is a `return` missing?) where a tensor is expected"),
         (torch.zeros(2), "text", "a str where a tensor is expected"),
         (5, 5.0, "a number where a whole number is expected"),
@@ -88,13 +113,19 @@ def test_an_exception_is_known_by_its_type_and_its_words(words, known):
     entry = exercise(replace(case(torch.zeros(2)), wrong={0: wrong}))
     verdict = judge(entry, [Outcome(failure=Failure("RuntimeError", words))])
     assert (verdict.diagnosis is not None) == known
-    assert judge(entry, [Outcome(failure=Failure("TypeError", "a (2) must match b (3)"))]).diagnosis is None
+    assert (
+        judge(entry, [Outcome(failure=Failure("TypeError", "a (2) must match b (3)"))]).diagnosis
+        is None
+    )
 
 
 @pytest.mark.parametrize(
     ("expected", "got"),
     [
-        (torch.tensor([1000.0, 0.0]), torch.tensor([1000.0, 0.01])),  # 1e-4 of the largest magnitude
+        (
+            torch.tensor([1000.0, 0.0]),
+            torch.tensor([1000.0, 0.01]),
+        ),  # 1e-4 of the largest magnitude
         (torch.tensor([math.nan, math.inf]), torch.tensor([math.nan, math.inf])),
         (0.5, torch.tensor(0.5)),
         ((1, 2), [1, 2]),
@@ -106,7 +137,10 @@ def test_what_is_right_is_accepted(expected, got):
 
 
 def test_tolerance_is_no_wider_than_said():
-    assert compare(plain(torch.tensor([1000.0, 0.0])), plain(torch.tensor([1000.0, 0.2])), 1e-4, 1e-6) is not None
+    assert (
+        compare(plain(torch.tensor([1000.0, 0.0])), plain(torch.tensor([1000.0, 0.2])), 1e-4, 1e-6)
+        is not None
+    )
 
 
 def test_a_coarse_result_of_fine_inputs_has_its_own_tolerance():
@@ -144,7 +178,9 @@ def test_a_law_earns_nothing_alone():
 
 
 def test_a_law_earns_as_large_a_share_as_of_the_rest_is_right():
-    key = exercise(case(1), case(2), case(0, probe="law"), points=4.0, probes={"output": RULE, "law": LAW})
+    key = exercise(
+        case(1), case(2), case(0, probe="law"), points=4.0, probes={"output": RULE, "law": LAW}
+    )
     found = judge(key, [outcome(1), outcome(5), outcome(0)])
     assert [row.points for row in found.cases] == [1.0, 0.0, 1.0]  # the law's two points, halved
     assert judge(key, [outcome(1), outcome(2), outcome(9)]).points == 2.0
@@ -188,7 +224,8 @@ def test_a_drawn_law_is_known_beforehand_all_the_same():
 
 
 def test_laws_alone_earn_nothing():
-    """An exercise must have a case whose outcome is not known: the shares say so instead of dividing by zero."""
+    """An exercise must have a case whose outcome is not known: the shares say so instead of
+    dividing by zero."""
     key = exercise(case(0, probe="law"), probes={"law": LAW})
     assert earned_shares(key, [CaseVerdict(State.RIGHT, "", "", 0.0)]) == [0.0]
 
@@ -225,13 +262,18 @@ def test_python_and_torch_run_out_of_memory_alike(failure):
 
 
 def test_a_hidden_timeout_says_so_without_its_call():
-    verdict = judge(exercise(case(1, hidden=True)), [replace(failed("timeout"), call="f(secret)", printed="secret")])
+    verdict = judge(
+        exercise(case(1, hidden=True)),
+        [replace(failed("timeout"), call="f(secret)", printed="secret")],
+    )
     assert (verdict.cases[0].title, verdict.cases[0].printed) == ("hidden case", "")
     assert verdict.cases[0].message == SPECIAL[State.TIMEOUT]
 
 
 def test_a_shortcut_beside_a_timeout_earns_nothing():
-    found = judge(exercise(case(1), case(2)), [outcome(1), failed("timeout")], [("conv2d", "F.conv2d(x, k)")])
+    found = judge(
+        exercise(case(1), case(2)), [outcome(1), failed("timeout")], [("conv2d", "F.conv2d(x, k)")]
+    )
     assert (found.state, found.points) == (State.WRONG, 0.0)
 
 
@@ -285,7 +327,11 @@ def test_a_changed_input_is_wrong_even_with_the_right_output():
 
 def test_a_shortcut_earns_nothing():
     verdict = judge(exercise(case(1)), [outcome(1, shortcuts=("conv2d",))])
-    assert (verdict.state, verdict.points, verdict.shortcuts) == (State.WRONG, 0.0, (("conv2d", ""),))
+    assert (verdict.state, verdict.points, verdict.shortcuts) == (
+        State.WRONG,
+        0.0,
+        (("conv2d", ""),),
+    )
 
 
 def test_hidden_cases_show_neither_their_call_nor_what_was_printed():
@@ -299,9 +345,14 @@ def test_hidden_cases_show_neither_their_call_nor_what_was_printed():
 def test_a_hidden_case_names_the_exception_and_the_line_but_not_its_words():
     def message(kind, hidden):
         failure = Failure(kind, "got tensor([1., 2.])", "raise ValueError(x)", 3)
-        return judge(exercise(case(1, hidden=hidden)), [outcome(2, failure=failure)]).cases[0].message
+        return (
+            judge(exercise(case(1, hidden=hidden)), [outcome(2, failure=failure)]).cases[0].message
+        )
 
-    assert message("ValueError", hidden=False) == "ValueError: got tensor([1., 2.]) (line 3: `raise ValueError(x)`)"
+    assert (
+        message("ValueError", hidden=False)
+        == "ValueError: got tensor([1., 2.]) (line 3: `raise ValueError(x)`)"
+    )
     assert message("ValueError", hidden=True) == "ValueError (line 3: `raise ValueError(x)`)"
     assert message("Tensor_1_2", hidden=True) == "an exception (line 3: `raise ValueError(x)`)"
 
@@ -318,7 +369,10 @@ def test_answers_are_judged_by_hash():
     assert (right.state, right.points) == (State.RIGHT, 2.0)
     wrong = judge_answers(key, {"a": 34848, "b": 0.36004})
     assert (wrong.points, wrong.diagnosis.name) == (1.0, "second")
-    assert judge_answers(key, {"a": 34944.0, "b": torch.tensor(0.36, dtype=torch.float64)}).state is State.RIGHT
+    assert (
+        judge_answers(key, {"a": 34944.0, "b": torch.tensor(0.36, dtype=torch.float64)}).state
+        is State.RIGHT
+    )
     assert judge_answers(key, {"a": None, "b": None}).state is State.NOT_ATTEMPTED
     assert judge_answers(key, {"a": "34944", "b": math.nan}).points == 0.0
     assert judge_answers(key, {"a": 34944, "b": 0.37}).points == 1.0

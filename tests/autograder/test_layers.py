@@ -1,4 +1,5 @@
-"""The walls of the house: who may import whom, and what learners import is light. docs/architecture.md explains both."""
+"""The walls of the house: who may import whom, and what learners import is light.
+docs/architecture.md explains both."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from autograder.units import ROOT
 
 # What every room may use. None of it imports a folder.
 GROUND = {"cells", "errors", "files", "units", "nbgrader_config"}
-# What grading needs of authoring: to read a lesson, to record a key with fresh inputs, to make a release anew.
+# What grading needs of authoring: to read a lesson, to record a key with fresh inputs, to make a
+# release anew.
 READING = {"authoring.lesson", "authoring.record", "authoring.release"}
 MAY_IMPORT = {
     "checking": {"checking", "cells", "errors", "files"},
@@ -38,7 +40,8 @@ def imports_of(path):
 
 
 def own_imports_of(path):
-    """The modules of this package that a file imports, without the package's name: `checking.key`."""
+    """The modules of this package that a file imports, without the package's name:
+    `checking.key`."""
     for name in imports_of(path):
         package, *parts = name.split(".")
         if package == "autograder":
@@ -95,22 +98,39 @@ def test_a_door_only_leads_to_its_room(door):
 def test_the_library_does_not_know_the_grader():
     files = list((ROOT / "cvcourse").rglob("*.py"))
     assert files
-    assert not [path for path in files for name in imports_of(path) if name.split(".")[0] in ("autograder", "nbgrader")]
+    assert not [
+        path
+        for path in files
+        for name in imports_of(path)
+        if name.split(".")[0] in ("autograder", "nbgrader")
+    ]
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout
 
 
-@pytest.mark.parametrize("module", ["cvcourse", "cvcourse.data", "cvcourse.widgets", "cvcourse.training"])
+@pytest.mark.parametrize(
+    "module", ["cvcourse", "cvcourse.data", "cvcourse.widgets", "cvcourse.training"]
+)
 def test_importing_the_library_loads_nothing_heavy(module):
     heavy = ["torch", "numpy", "matplotlib", "sklearn", "skimage", "pooch", "anywidget"]
-    assert run(f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])").strip() == "[]"
+    assert (
+        run(
+            f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+        ).strip()
+        == "[]"
+    )
 
 
 def test_importing_the_library_is_quick():
     def seconds():
-        code = "import time; start = time.perf_counter(); import cvcourse; print(time.perf_counter() - start)"
+        code = (
+            "import time; start = time.perf_counter(); import cvcourse; print(time.perf_counter() -"
+            " start)"
+        )
         return float(run(code))
 
     assert statistics.median(seconds() for _ in range(5)) < 0.2

@@ -6,7 +6,14 @@ import textwrap
 
 import pytest
 
-from autograder.authoring.mutate import OPERATORS, REMOVED, Mutant, is_equivalent, mutants, unused_equivalents
+from autograder.authoring.mutate import (
+    OPERATORS,
+    REMOVED,
+    Mutant,
+    is_equivalent,
+    mutants,
+    unused_equivalents,
+)
 
 BATCH_NORM = '''
 @torch.compile(dynamic=3 > 2)
@@ -54,7 +61,11 @@ def shrink(values, k=2):
 
 
 def edits(source: str, operator: str | None = None) -> list[tuple[str, str]]:
-    return [(m.line, m.becomes) for m in mutants(textwrap.dedent(source)) if operator in (None, m.operator)]
+    return [
+        (m.line, m.becomes)
+        for m in mutants(textwrap.dedent(source))
+        if operator in (None, m.operator)
+    ]
 
 
 def becomes(expression: str, operator: str) -> list[str]:
@@ -89,7 +100,11 @@ def becomes(expression: str, operator: str) -> list[str]:
         ("comparison", "a != b", ["a == b"]),
         ("comparison", "a is None", ["a is not None"]),
         ("comparison", "a not in b", ["a in b"]),
-        ("comparison", "a is b in c == d", ["a is not b in c == d", "a is b not in c == d", "a is b in c != d"]),
+        (
+            "comparison",
+            "a is b in c == d",
+            ["a is not b in c == d", "a is b not in c == d", "a is b in c != d"],
+        ),
         ("comparison", "a == b != c", ["a != b != c", "a == b == c"]),
         ("boolean", "a and b", ["a or b"]),
         ("boolean", "a or b", ["a and b"]),
@@ -119,11 +134,16 @@ def becomes(expression: str, operator: str) -> list[str]:
         (
             "constant",
             "x.sum(dim=-1, keepdim=True)",
-            ["x.sum(dim=0, keepdim=True)", "x.sum(dim=-2, keepdim=True)"] + ["x.sum(dim=-1, keepdim=False)"],
+            ["x.sum(dim=0, keepdim=True)", "x.sum(dim=-2, keepdim=True)"]
+            + ["x.sum(dim=-1, keepdim=False)"],
         ),
         ("condition", "a if c else b", ["b if c else a"]),
         ("condition", "[a for a in b if a.ok]", ["[a for a in b if True]"]),
-        ("condition", "[a for a in b if a if c]", ["[a for a in b if True if c]", "[a for a in b if a if True]"]),
+        (
+            "condition",
+            "[a for a in b if a if c]",
+            ["[a for a in b if True if c]", "[a for a in b if a if True]"],
+        ),
         ("index", "x[1:]", ["x[2:]", "x[0:]"]),
         ("index", "x[0:]", ["x[1:]"]),
         ("index", "x[:-1]", ["x[:0]", "x[:-2]"]),
@@ -167,7 +187,9 @@ def test_expression(operator, expression, expected):
 
 
 def test_every_operator_is_tested_above():
-    tested = {mark.args[1][i][0] for mark in test_expression.pytestmark for i in range(len(mark.args[1]))}
+    tested = {
+        mark.args[1][i][0] for mark in test_expression.pytestmark for i in range(len(mark.args[1]))
+    }
     assert tested == {operator for operator, _ in OPERATORS}
 
 
@@ -238,7 +260,11 @@ def test_an_answer_cell_of_plain_assignments():
 
 
 def test_a_mutant_carries_its_whole_source_and_a_short_diff():
-    (mutant,) = [m for m in mutants("def f(a):\n    b = a\n    c = b\n    return b - c") if m.operator == "arithmetic"]
+    (mutant,) = [
+        m
+        for m in mutants("def f(a):\n    b = a\n    c = b\n    return b - c")
+        if m.operator == "arithmetic"
+    ]
     assert mutant == Mutant(
         operator="arithmetic",
         line="return b - c",
@@ -258,7 +284,8 @@ def removed(source: str) -> list[str]:
 
 
 def code(line: str) -> str:
-    """`line` as this Python version writes it; the parentheses of tuples differ between versions."""
+    """`line` as this Python version writes it; the parentheses of tuples differ between
+    versions."""
     return ast.unparse(ast.parse(line))
 
 
@@ -282,7 +309,16 @@ def test_an_assignment_goes_only_where_its_name_has_a_value_already():
         return y
     """
     assert removed(source) == [
-        *("y = y + k", "k = 2", code("a, b = b, a"), "x[0] = 1", "y += x", "offset = 3", "k: int = 4", "return y")
+        *(
+            "y = y + k",
+            "k = 2",
+            code("a, b = b, a"),
+            "x[0] = 1",
+            "y += x",
+            "offset = 3",
+            "k: int = 4",
+            "return y",
+        )
     ]
 
 
@@ -343,7 +379,12 @@ def test_an_attribute_goes_only_where_an_earlier_line_gave_it_a_value():
             self.mean.copy_(x)
             return
     """
-    assert removed(source) == ["self.layer.requires_grad = False", "self.mean = x", "self.n += 1", "self.mean.copy_(x)"]
+    assert removed(source) == [
+        "self.layer.requires_grad = False",
+        "self.mean = x",
+        "self.n += 1",
+        "self.mean.copy_(x)",
+    ]
 
 
 def test_guards_go_as_a_whole_and_their_messages_stay():
@@ -376,17 +417,24 @@ def test_guards_go_as_a_whole_and_their_messages_stay():
 
 
 def test_a_statement_alone_in_its_block_leaves_a_pass():
-    (gone,) = [m for m in mutants("def f(a):\n    for b in a:\n        b.go()") if m.operator == REMOVED]
+    (gone,) = [
+        m for m in mutants("def f(a):\n    for b in a:\n        b.go()") if m.operator == REMOVED
+    ]
     assert gone.source == "def f(a):\n    for b in a:\n        pass"
     assert (gone.line, gone.becomes) == ("b.go()", "")
     (gone,) = [m for m in mutants("try:\n    pass\nexcept E:\n    go()") if m.operator == REMOVED]
     assert gone.source == "try:\n    pass\nexcept E:\n    pass"
-    (gone,) = [m for m in mutants("for b in a:\n    pass\nelse:\n    go()") if m.operator == REMOVED]
+    (gone,) = [
+        m for m in mutants("for b in a:\n    pass\nelse:\n    go()") if m.operator == REMOVED
+    ]
     assert gone.source == "for b in a:\n    pass"
 
 
 def test_a_lone_statement_of_an_if_goes_through_its_condition_alone():
-    assert edits("def f(a, c):\n    if c:\n        a.go()\n") == [("if c:", "if True:"), ("if c:", "if False:")]
+    assert edits("def f(a, c):\n    if c:\n        a.go()\n") == [
+        ("if c:", "if True:"),
+        ("if c:", "if False:"),
+    ]
 
 
 def test_loops_keep_what_ends_them():
@@ -412,7 +460,16 @@ def test_loops_keep_what_ends_them():
             k.stop()
             continue
     """
-    assert removed(source) == ["k += 1", "k.go()", "k = 0", "k = 1", "break", "k.go()", "continue", "k.stop()"]
+    assert removed(source) == [
+        "k += 1",
+        "k.go()",
+        "k = 0",
+        "k = 1",
+        "break",
+        "k.go()",
+        "continue",
+        "k.stop()",
+    ]
 
 
 def test_silent_statements_stay():
@@ -428,7 +485,9 @@ def test_silent_statements_stay():
         return None
     '''
     assert removed(source) == []
-    assert [line for line, _ in edits(source)] == ["super().__init__(x, 3)"] * 3  # two constants, one swap
+    assert [line for line, _ in edits(source)] == [
+        "super().__init__(x, 3)"
+    ] * 3  # two constants, one swap
 
 
 # Targets, returns, and where edits must not reach.
@@ -458,20 +517,34 @@ def test_an_answer_cell_is_read_by_its_check():
 
 
 def untouched(node: ast.AST) -> list[str]:
-    """Docstrings, annotations, decorators, bases, imports, raise statements and prints under `node`."""
+    """Docstrings, annotations, decorators, bases, imports, raise statements and prints under
+    `node`."""
     found = []
     for inner in ast.walk(node):
         if isinstance(inner, ast.Module | ast.ClassDef | ast.FunctionDef):
             found.append(ast.get_docstring(inner))
-        found += [ast.dump(one) for one in getattr(inner, "decorator_list", []) + getattr(inner, "bases", [])]
-        for part in (getattr(inner, "annotation", None), getattr(inner, "returns", None), getattr(inner, "msg", None)):
+        found += [
+            ast.dump(one)
+            for one in getattr(inner, "decorator_list", []) + getattr(inner, "bases", [])
+        ]
+        for part in (
+            getattr(inner, "annotation", None),
+            getattr(inner, "returns", None),
+            getattr(inner, "msg", None),
+        ):
             found += [ast.dump(part)] if part is not None else []
-        if isinstance(inner, ast.Import | ast.ImportFrom) or ast.unparse(inner).startswith("print("):
+        if isinstance(inner, ast.Import | ast.ImportFrom) or ast.unparse(inner).startswith(
+            "print("
+        ):
             found.append(ast.dump(inner))
     return found
 
 
-SOURCES = {"class": BATCH_NORM, "loops": LOOPS, "cell": "import math as m\nfrom a import b\nx = m.sqrt(2) * b\n"}
+SOURCES = {
+    "class": BATCH_NORM,
+    "loops": LOOPS,
+    "cell": "import math as m\nfrom a import b\nx = m.sqrt(2) * b\n",
+}
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES.keys())
@@ -481,7 +554,9 @@ def test_every_mutant_is_new_compiles_and_leaves_the_text_alone(source):
     assert len(found) >= 4
     assert len({m.source for m in found} | {normal}) == len(found) + 1
     kept = sorted(map(str, untouched(ast.parse(normal))))
-    raised = [ast.unparse(node) for node in ast.walk(ast.parse(normal)) if isinstance(node, ast.Raise)]
+    raised = [
+        ast.unparse(node) for node in ast.walk(ast.parse(normal)) if isinstance(node, ast.Raise)
+    ]
     for mutant in found:
         compile(mutant.source, "<mutant>", "exec")
         tree = ast.parse(mutant.source)
@@ -489,7 +564,9 @@ def test_every_mutant_is_new_compiles_and_leaves_the_text_alone(source):
             assert mutant.becomes == ""
         else:
             assert sorted(map(str, untouched(tree))) == kept
-            assert [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Raise)] == raised
+            assert [
+                ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Raise)
+            ] == raised
         assert mutant.line in [line.strip() for line in normal.split("\n")]
         assert mutant.line != mutant.becomes
         assert not mutant.diff.startswith("---")
@@ -570,7 +647,9 @@ def test_a_mark_gives_its_reason_however_the_line_is_spelled():
     gone = next(m for m in mutants(SHORT) if m.operator == REMOVED)
     always = next(m for m in mutants(SHORT) if m.becomes == "if True:")
     assert (
-        is_equivalent(swap, [mark("return x", ""), mark("return g(a,b)  # symmetric", "return g( b, a )")])
+        is_equivalent(
+            swap, [mark("return x", ""), mark("return g(a,b)  # symmetric", "return g( b, a )")]
+        )
         == "same sum"
     )
     assert is_equivalent(gone, [mark(' a = a + "x"[0]', "", "a is text")]) == "a is text"
@@ -579,7 +658,11 @@ def test_a_mark_gives_its_reason_however_the_line_is_spelled():
 
 def test_a_mark_for_another_edit_does_not_match():
     swap = next(m for m in mutants(SHORT) if m.operator == "arguments swapped")
-    others = [mark("return g(a, b)", ""), mark("return g(a, c)", swap.becomes), mark(swap.becomes, swap.line)]
+    others = [
+        mark("return g(a, b)", ""),
+        mark("return g(a, c)", swap.becomes),
+        mark(swap.becomes, swap.line),
+    ]
     assert is_equivalent(swap, others) is None
     assert is_equivalent(swap, []) is None
     chain = next(m for m in mutants("if a:\n    b()\nelif c:\n    d()") if m.line == "elif c:")

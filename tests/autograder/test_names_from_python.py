@@ -1,4 +1,5 @@
-"""Names from Python's own libraries, such as an annotation's, do not stop the search for forbidden ones."""
+"""Names from Python's own libraries, such as an annotation's, do not stop the search for forbidden
+ones."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -29,9 +29,13 @@ def solutions(mini: Path) -> dict[str, str]:
 
 @pytest.fixture
 def write(mini: Path, solutions: Mapping[str, str]) -> Callable[..., Path]:
-    """Write the released notebook with some cells answered, and changed by `edit`; gives its path."""
+    """Write the released notebook with some cells answered, and changed by `edit`; gives its
+    path."""
 
-    def make(sources: Mapping[str, str] = solutions, edit: Callable[[NotebookNode], object] = lambda _: None) -> Path:
+    def make(
+        sources: Mapping[str, str] = solutions,
+        edit: Callable[[NotebookNode], object] = lambda _: None,
+    ) -> Path:
         path = mini / "course" / "90_mini" / "90_mini.ipynb"
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
@@ -52,7 +56,9 @@ def row(report: NotebookReport, exercise: str) -> Row:
 
 
 def insert(index: int, source: str, **metadata: object) -> Callable[[NotebookNode], None]:
-    return lambda notebook: notebook.cells.insert(index, nbformat.v4.new_code_cell(source, metadata=metadata))
+    return lambda notebook: notebook.cells.insert(
+        index, nbformat.v4.new_code_cell(source, metadata=metadata)
+    )
 
 
 def test_everything_right(write) -> None:
@@ -63,7 +69,11 @@ def test_everything_right(write) -> None:
     assert (report.total, report.max_total, report.notes, report.passed) == (6.0, 6.0, (), True)
     assert row(report, "question_blur").points is None
     assert path.read_bytes() == before
-    assert {item.name for item in path.parent.iterdir()} == {"90_mini.ipynb", "probes.py", "key.safetensors"}
+    assert {item.name for item in path.parent.iterdir()} == {
+        "90_mini.ipynb",
+        "probes.py",
+        "key.safetensors",
+    }
 
 
 def test_untouched(write) -> None:
@@ -73,9 +83,13 @@ def test_untouched(write) -> None:
 
 
 def test_wrong_and_partly_right(write, solutions) -> None:
-    blunt = solutions["moving_sum"].replace("    length =", "    signal = signal.detach()\n    length =")
+    blunt = solutions["moving_sum"].replace(
+        "    length =", "    signal = signal.detach()\n    length ="
+    )
     added = solutions["Scale"].replace("x * self", "x + self")
-    report = check_notebook(write({"moving_sum": blunt, "Scale": added, "counts": "weights = 9\nshare = None"}))
+    report = check_notebook(
+        write({"moving_sum": blunt, "Scale": added, "counts": "weights = 9\nshare = None"})
+    )
     assert points(report) == {"moving_sum": 1.5, "Scale": 0.0, "counts": 0.5}
     assert row(report, "Scale").message == "This is exactly what Scale gives with the gain added."
     assert row(report, "moving_sum").message.startswith("gradient: ")
@@ -91,13 +105,18 @@ def test_the_table_of_the_command(write, solutions, capsys, monkeypatch) -> None
     assert stop.value.code == 1
     table = re.sub(r" +", " ", capsys.readouterr().out)
     assert "moving_sum right 3 of 3" in table
-    assert "counts wrong 0.5 of 1 This is exactly what counts gives with rows and columns added." in table
+    assert (
+        "counts wrong 0.5 of 1 This is exactly what counts gives with rows and columns added."
+        in table
+    )
     assert "question_blur graded by hand 2" in table
     assert "total 5.5 of 6" in table
 
 
 def test_a_learners_markup_is_text(write, solutions) -> None:
-    report = check_notebook(write(solutions | {"moving_sum": "raise ValueError('[bold]loud[/nothing]')"}))
+    report = check_notebook(
+        write(solutions | {"moving_sum": "raise ValueError('[bold]loud[/nothing]')"})
+    )
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(report)
     assert "[bold]loud[/nothing]" in console.export_text()
@@ -108,9 +127,13 @@ def test_syntax_errors(write, solutions) -> None:
     report = check_notebook(write(sources, insert(2, "import nothing_of_this_name")))
     assert points(report) == FULL | {"moving_sum": 0.0}
     assert row(report, "moving_sum").state == "error"
-    assert re.fullmatch(r"in the exercise's cell: SyntaxError: .* \(line 1\)", row(report, "moving_sum").message)
+    assert re.fullmatch(
+        r"in the exercise's cell: SyntaxError: .* \(line 1\)", row(report, "moving_sum").message
+    )
     (note,) = report.notes
-    assert note.startswith("Cell 3 (`import nothing_of_this_name`) does not run: ModuleNotFoundError: No module named")
+    assert note.startswith(
+        "Cell 3 (`import nothing_of_this_name`) does not run: ModuleNotFoundError: No module named"
+    )
 
 
 def test_a_missing_check_cell(write) -> None:
@@ -119,28 +142,35 @@ def test_a_missing_check_cell(write) -> None:
 
     report = check_notebook(write(edit=delete))
     assert points(report) == FULL
-    assert report.notes[0].startswith("The check cell of moving_sum is missing; it was checked all the same.")
+    assert report.notes[0].startswith(
+        "The check cell of moving_sum is missing; it was checked all the same."
+    )
 
 
 def test_costly_cells_and_questions_to_the_reader(write) -> None:
     def add(notebook: NotebookNode) -> None:
         for tag in ("training", "widget", "figure"):
             insert(2, "open('it-ran', 'w').close()\nwhile True: pass", tags=[tag])(notebook)
-        insert(2, "import os\nassert os.environ['CVCOURSE_WIDGETS'] == 'off'\nassert os.path.exists('probes.py')")(
-            notebook
-        )
+        insert(
+            2,
+            "import os\nassert os.environ['CVCOURSE_WIDGETS'] == 'off'\nassert"
+            " os.path.exists('probes.py')",
+        )(notebook)
         insert(3, "input('Who are you?')")(notebook)
 
     path = write(edit=add)
     report = check_notebook(path)
     assert points(report) == FULL
     assert not (path.parent / "it-ran").exists()
-    assert [note.split(" does not run")[0] for note in report.notes] == ["Cell 4 (`input('Who are you?')`)"]
+    assert [note.split(" does not run")[0] for note in report.notes] == [
+        "Cell 4 (`input('Who are you?')`)"
+    ]
 
 
 def test_a_timeout(write, solutions) -> None:
     endless = {"moving_sum": "def moving_sum(signal, width=2):\n    while True: pass"}
-    # Long enough for the cells below: on a busy machine a kernel takes seconds to say where it was interrupted.
+    # Long enough for the cells below: on a busy machine a kernel takes seconds to say where it was
+    # interrupted.
     report = check_notebook(write(solutions | endless), timeout=10)
     assert points(report) == FULL | {"moving_sum": 0.0}
     assert row(report, "moving_sum").message == "Timeout: the cell took longer than 10 s"
@@ -151,7 +181,8 @@ def test_a_kernel_that_dies(write, solutions) -> None:
     assert points(report) == {"moving_sum": 3.0, "Scale": 0.0, "counts": 0.0}
     assert [item.state for item in report.rows] == ["right", "not run", "not run", "graded by hand"]
     assert re.fullmatch(
-        r"The kernel died in cell \d+ \(`import os`\); what stands below was not run\.", report.notes[0]
+        r"The kernel died in cell \d+ \(`import os`\); what stands below was not run\.",
+        report.notes[0],
     )
 
 
@@ -163,7 +194,9 @@ def test_a_kernel_that_does_not_start(write, solutions, monkeypatch, python: str
 
 
 def test_another_meaning_of_check(write, solutions) -> None:
-    report = check_notebook(write(solutions | {"counts": solutions["counts"] + "\ncheck = lambda **answers: None"}))
+    report = check_notebook(
+        write(solutions | {"counts": solutions["counts"] + "\ncheck = lambda **answers: None"})
+    )
     assert points(report) == FULL | {"counts": 0.0}
     assert "another meaning to the name `check`" in row(report, "counts").message
 
@@ -176,7 +209,9 @@ def test_another_version(write) -> None:
 
     report = check_notebook(write(edit=rename))
     (note,) = report.notes
-    assert note.startswith("This notebook is of another version than the key beside it: it checks running_sum")
+    assert note.startswith(
+        "This notebook is of another version than the key beside it: it checks running_sum"
+    )
     assert "lacks moving_sum. Keep your notebook" in note
 
 
@@ -186,7 +221,9 @@ def test_another_unit(write) -> None:
             cell.source = cell.source.replace("90_mini", "91_other")
 
     path = write(edit=move)
-    with pytest.raises(CourseError, match="The key beside this notebook belongs to 90_mini, not to 91_other"):
+    with pytest.raises(
+        CourseError, match="The key beside this notebook belongs to 90_mini, not to 91_other"
+    ):
         check_notebook(path)
 
 

@@ -1,4 +1,5 @@
-"""What probes have for modules: parameters filled by name, and the course's own version of earlier exercises."""
+"""What probes have for modules: parameters filled by name, and the course's own version of earlier
+exercises."""
 
 import functools
 
@@ -21,7 +22,9 @@ class Layers(nn.Module):
 
 
 def numbers(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    return {
+        name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()
+    }
 
 
 def test_what_a_parameter_gets_depends_on_its_name_alone():
@@ -113,7 +116,9 @@ def test_an_earlier_exercise_may_be_lent(tmp_path):
     lines = "from cvcourse.models import BasicBlock\ndef answer(x):\n    return BasicBlock(x, x)"
     answer = function_in(tmp_path, lines)
     assert forbidden_in_source(answer, ["models"]) == []
-    assert forbidden_in_source(answer.__globals__["BasicBlock"], ["models"]) == [("models", "BasicBlock")]
+    assert forbidden_in_source(answer.__globals__["BasicBlock"], ["models"]) == [
+        ("models", "BasicBlock")
+    ]
 
 
 @pytest.mark.parametrize(

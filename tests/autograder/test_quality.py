@@ -40,7 +40,15 @@ def test_the_figures_of_a_sound_unit(mini):
 
 def test_json_rows_have_the_promised_names(mini):
     names = {
-        *("exercise", "points", "stub_fails", "solution_passes", "wheats", "wheats_passed", "misconceptions"),
+        *(
+            "exercise",
+            "points",
+            "stub_fails",
+            "solution_passes",
+            "wheats",
+            "wheats_passed",
+            "misconceptions",
+        ),
         *("misconceptions_caught", "misconceptions_diagnosed", "mutants", "mutants_killed"),
     }
     rows = json.loads(json.dumps(run_quality([], mini).rows))
@@ -62,7 +70,10 @@ def test_a_misconception_that_is_accepted_is_found(mini):
 def test_two_misconceptions_that_look_alike_are_found(mini):
     rows, unit = quality_after(mini, "exercises.toml", 'to = "x + self"', 'to = "(x * 1) + self"')
     assert rows["Scale"].misconceptions_diagnosed == 2
-    twin = '\n[[Scale.misconceptions]]\nname = "a twin"\nchange = "x * self"\nto = "x + self"\nhint = "h"\n'
+    twin = (
+        '\n[[Scale.misconceptions]]\nname = "a twin"\nchange = "x * self"\nto = "x + self"\nhint ='
+        ' "h"\n'
+    )
     path = mini / "solutions" / "90_mini" / "exercises.toml"
     path.write_text(path.read_text() + twin)
     build_units([], mini)
@@ -75,7 +86,10 @@ def test_a_stub_that_passes_is_found(mini):
     path = mini / "course" / "90_mini" / "90_mini.ipynb"
     notebook = json.loads(path.read_text())
     cell = next(cell for cell in notebook["cells"] if cell["id"] == "moving_sum")
-    body = "    return torch.stack([signal[i : i + width].sum() for i in range(len(signal) - width + 1)])"
+    body = (
+        "    return torch.stack([signal[i : i + width].sum() for i in range(len(signal) - width +"
+        " 1)])"
+    )
     cell["source"] = [re.sub(r" *raise NotImplementedError", body, line) for line in cell["source"]]
     path.write_text(json.dumps(notebook))
     rows, _ = problems(mini)

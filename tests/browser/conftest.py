@@ -14,7 +14,8 @@ from .harness import CHROMIUM_ARGUMENTS, Watched, find_chromium, jupyter_lab
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of a browser. Installs one only on a CI machine; elsewhere the tests are skipped without it."""
+    """Path of a browser. Installs one only on a CI machine; elsewhere the tests are skipped without
+    it."""
     pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if find_chromium() is None and os.environ.get("CI") and shutil.which("apt-get"):
         sudo = [] if os.geteuid() == 0 else ["sudo"]
@@ -58,9 +59,12 @@ def watched(browser) -> Iterator[Watched]:
 
 @pytest.fixture(scope="session")
 def pace(browser, lab_address: str, lab_folder) -> float:
-    """What limits are multiplied by: how much longer than `BARE_MS` a bare widget takes; between 1 and `SLOWEST`."""
+    """What limits are multiplied by: how much longer than `BARE_MS` a bare widget takes; between 1
+    and `SLOWEST`."""
     [widget] = harness.widget_cells(harness.BARE)
-    page = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=2).new_page()
+    page = browser.new_context(
+        viewport={"width": 1400, "height": 1000}, device_scale_factor=2
+    ).new_page()
     path = harness.place(harness.notebook_for(widget), widget, lab_folder / "work" / "pace")
     harness.run_notebook(page, lab_address, f"pace/{path}")
     [label] = harness.control_labels(page, 0)

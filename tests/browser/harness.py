@@ -1,4 +1,5 @@
-"""Drives notebooks in a real JupyterLab and a real, headless Chromium, and measures how fast widgets redraw."""
+"""Drives notebooks in a real JupyterLab and a real, headless Chromium, and measures how fast
+widgets redraw."""
 
 import itertools
 import json
@@ -19,8 +20,9 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(__file__).parent / "demo" / "00_demo.py"
 BARE = DEMO.with_name("00_bare.py")
-# From key or click to picture, where a widget with nothing of the course in it takes BARE_MS. Where that takes longer,
-# JupyterLab and the browser are slower under every widget, and limits grow with it (`pace`), up to SLOWEST times.
+# From key or click to picture, where a widget with nothing of the course in it takes BARE_MS. Where
+# that takes longer, JupyterLab and the browser are slower under every widget, and limits grow with
+# it (`pace`), up to SLOWEST times.
 LIMIT_MS, CLICK_LIMIT_MS, BARE_MS, SLOWEST = 60, 100, 30, 2.5
 
 CHROMIUM_ARGUMENTS = [
@@ -41,7 +43,8 @@ LAB_SETTINGS = {
 }
 
 
-# Notebooks -----------------------------------------------------------------------------------------------------------
+# Notebooks
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ def lessons() -> list[Path]:
     """Every unit's source; its paired notebook where there is no source."""
     folders = sorted(path for path in (ROOT / "solutions").glob("[0-9]*") if path.is_dir())
     pairs = [(folder / f"{folder.name}.py", folder / f"{folder.name}.ipynb") for folder in folders]
-    return [source if source.exists() else paired for source, paired in pairs if source.exists() or paired.exists()]
+    return [
+        source if source.exists() else paired
+        for source, paired in pairs
+        if source.exists() or paired.exists()
+    ]
 
 
 def widget_cells(lesson: Path) -> list[WidgetCell]:
@@ -74,11 +81,14 @@ def notebook_for(widget: WidgetCell) -> Any:
 
 
 def notebook_with(widgets: list[WidgetCell]) -> Any:
-    """A notebook with these widgets of a lesson, in order, and of what stands before the last one what they need."""
+    """A notebook with these widgets of a lesson, in order, and of what stands before the last one
+    what they need."""
     notebook = _read(widgets[0].lesson)
     wanted = [widget.index for widget in widgets]
     notebook.cells = [
-        cell for k, cell in enumerate(notebook.cells[: wanted[-1] + 1]) if k in wanted or _is_needed(cell)
+        cell
+        for k, cell in enumerate(notebook.cells[: wanted[-1] + 1])
+        if k in wanted or _is_needed(cell)
     ]
     for cell in notebook.cells:
         cell.outputs, cell.execution_count = [], None
@@ -101,7 +111,8 @@ def _is_needed(cell: Any) -> bool:
 
 
 def place(notebook: Any, widget: WidgetCell, work: Path) -> str:
-    """Puts the notebook into a copy of what learners get with its unit; gives its path below `work`."""
+    """Puts the notebook into a copy of what learners get with its unit; gives its path below
+    `work`."""
     import nbformat
 
     folder = work / str(widget)
@@ -113,7 +124,8 @@ def place(notebook: Any, widget: WidgetCell, work: Path) -> str:
     return f"{folder.name}/widget.ipynb"
 
 
-# JupyterLab ----------------------------------------------------------------------------------------------------------
+# JupyterLab
+# --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -128,16 +140,24 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
     # The course's server extension, by the file that an installation puts among Jupyter's settings.
     enabled = folder / "config" / "jupyter_server_config.d"
     enabled.mkdir(parents=True)
-    shutil.copy(ROOT / "cvcourse" / "widgets" / "jupyter_server_config.json", enabled / "cvcourse.json")
+    shutil.copy(
+        ROOT / "cvcourse" / "widgets" / "jupyter_server_config.json", enabled / "cvcourse.json"
+    )
     port = _free_port()
-    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
+    places = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+    }
     places |= {
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         "IPYTHONDIR": "ipython",
     }
     environment = os.environ | {name: str(folder / place) for name, place in places.items()}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )
     for name in ("NBGRADER_EXECUTION", "CVCOURSE_WIDGETS"):
         environment.pop(name, None)
     options = {
@@ -167,7 +187,8 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
 
 
 def stop_kernels(address: str, folder: str = "") -> None:
-    """Gives the memory of the notebooks' kernels back: of all, or of those in one folder of the server's."""
+    """Gives the memory of the notebooks' kernels back: of all, or of those in one folder of the
+    server's."""
     with urllib.request.urlopen(f"{address}/api/sessions") as answer:
         sessions = json.load(answer)
     for session in (one for one in sessions if one["path"].startswith(folder)):
@@ -193,7 +214,8 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float 
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
-# The browser ---------------------------------------------------------------------------------------------------------
+# The browser
+# --------------------------------------------------------------------------------------------------
 
 
 def find_chromium() -> str | None:
@@ -211,14 +233,21 @@ class Watched:
     outside: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.page.on(
+            "console",
+            lambda line: self.complaints.append(line.text) if line.type == "error" else None,
+        )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._note(request.url))
         self.page.on("websocket", lambda socket: self._note(socket.url))
 
     def _note(self, address: str) -> None:
         parts = urlsplit(address)
-        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in (
+            "127.0.0.1",
+            "localhost",
+            "::1",
+        ):
             self.outside.append(address)
 
 
@@ -248,7 +277,9 @@ def run_notebook(page: Any, address: str, path: str) -> None:
 
 def set_theme(page: Any, theme: str) -> None:
     """ "JupyterLab Light" or "JupyterLab Dark"."""
-    page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    page.evaluate(
+        "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
+    )
     page.wait_for_function("(theme) => document.body.dataset.jpThemeName === theme", arg=theme)
     page.wait_for_timeout(400)  # the style sheet's colours, and the repainting they cause
 
@@ -260,7 +291,8 @@ def labs(page: Any) -> Any:
 
 
 def labs_of_cells(page: Any) -> list[list[int]]:
-    """For each code cell of the page that shows labs, in order: their places among all labs of the page."""
+    """For each code cell of the page that shows labs, in order: their places among all labs of the
+    page."""
     counts = page.evaluate(LABS_OF_CELLS)
     ends = list(itertools.accumulate(counts))
     return [list(range(end - count, end)) for count, end in zip(counts, ends, strict=True)]
@@ -281,14 +313,16 @@ MEASURED = "input[type=range], select, input[type=number]"
 
 
 def control_labels(page: Any, lab_index: int) -> list[str]:
-    """Labels of what a lab is measured by: each slider and choice, and the first number of each grid."""
+    """Labels of what a lab is measured by: each slider and choice, and the first number of each
+    grid."""
     inputs = labs(page).nth(lab_index).locator("[data-control]")
     found = [inputs.nth(k).locator(MEASURED).first for k in range(inputs.count())]
     return [one.get_attribute("aria-label") for one in found if one.count()]
 
 
-# One promise for the next redraw with another value of this control. The clock starts with the key event's own time
-# stamp and stops when the frame with the new picture has been handed over: animation frame, then the task after.
+# One promise for the next redraw with another value of this control. The clock starts with the key
+# event's own time stamp and stops when the frame with the new picture has been handed over:
+# animation frame, then the task after.
 ARM = """
 ([lab, label, measured]) => {
   const root = document.querySelectorAll(".cvlab")[lab];
@@ -328,9 +362,11 @@ OPPOSITE = {"ArrowUp": "ArrowDown", "ArrowDown": "ArrowUp"}
 
 
 def measure_lab(page: Any, lab_index: int, label: str, steps: int = 15) -> list[float]:
-    """Milliseconds from key press to redrawn canvas, for each of `steps` presses of an arrow key on a control.
+    """Milliseconds from key press to redrawn canvas, for each of `steps` presses of an arrow key on
+    a control.
 
-    Only a picture drawn for the control's new value counts. Sliders and choices turn round at their ends.
+    Only a picture drawn for the control's new value counts. Sliders and choices turn round at their
+    ends.
     """
     times, rising = [], True
     for _ in range(steps + 1):
@@ -368,8 +404,11 @@ ARM_CLICK = """
 """
 
 
-def measure_clicks(page: Any, lab_index: int, name: str, places: list[tuple[float, float]]) -> list[float]:
-    """Milliseconds from a click into the lab's first picture to the redrawn canvas, for each of `places`.
+def measure_clicks(
+    page: Any, lab_index: int, name: str, places: list[tuple[float, float]]
+) -> list[float]:
+    """Milliseconds from a click into the lab's first picture to the redrawn canvas, for each of
+    `places`.
 
     name: of the Prompts control. places: (down, across) in shares of the picture, all different.
     """

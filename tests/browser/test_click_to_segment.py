@@ -1,4 +1,5 @@
-"""Unit 15's click-to-segment widget in a real browser: answers within 100 ms, whose weights, boxes, files, everything.
+"""Unit 15's click-to-segment widget in a real browser: answers within 100 ms, whose weights, boxes,
+files, everything.
 
 CVCOURSE_FIGURES=file appends the median.
 """
@@ -23,7 +24,9 @@ LESSON = harness.ROOT / "solutions" / "15_sam" / "15_sam.py"
 def widget_cell() -> harness.WidgetCell:
     """The cell of the lesson that makes the widget."""
     return next(
-        widget for widget in harness.widget_cells(LESSON) if "Prompts(" in harness.notebook_for(widget).cells[-1].source
+        widget
+        for widget in harness.widget_cells(LESSON)
+        if "Prompts(" in harness.notebook_for(widget).cells[-1].source
     )
 
 
@@ -31,7 +34,9 @@ def widget_cell() -> harness.WidgetCell:
 def page(browser, lab_address: str, lab_folder: Path) -> Iterator:
     widget = widget_cell()
     page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
-    harness.run_notebook(page, lab_address, place(harness.notebook_for(widget), widget, lab_folder / "work"))
+    harness.run_notebook(
+        page, lab_address, place(harness.notebook_for(widget), widget, lab_folder / "work")
+    )
     harness.labs(page)
     yield page
     stop_kernels(lab_address)
@@ -62,11 +67,18 @@ def test_a_click_is_answered_within_100_ms(page, weights, pace: float):
             times += harness.measure_clicks(page, 0, "prompt", [(down, across), (across, down)])
             unmark(page)
         medians.append(statistics.median(times))
-    record = {"figure": "click to mask", "unit": "ms", "widget": "15_sam", "control": f"a click, {weights} weights"}
+    record = {
+        "figure": "click to mask",
+        "unit": "ms",
+        "widget": "15_sam",
+        "control": f"a click, {weights} weights",
+    }
     record["pace"] = round(pace, 2)
     if os.environ.get("CVCOURSE_FIGURES"):
         with open(os.environ["CVCOURSE_FIGURES"], "a") as file:
-            file.write(json.dumps(record | {"medians": [round(median, 1) for median in medians]}) + "\n")
+            file.write(
+                json.dumps(record | {"medians": [round(median, 1) for median in medians]}) + "\n"
+            )
     assert min(medians) <= harness.CLICK_LIMIT_MS * pace
 
 
@@ -79,7 +91,9 @@ def test_it_says_whose_weights_answer(page):
 
 def test_boxes_everything_and_files(page, tmp_path):
     drag(page, (4, 4), (30, 32))
-    page.wait_for_function("() => document.querySelector('.cvlab-caption').innerText.includes('Foretold')")
+    page.wait_for_function(
+        "() => document.querySelector('.cvlab-caption').innerText.includes('Foretold')"
+    )
     control(page, "everything").locator("input").check()
     drawn_for(page, "everything", True)
     assert "masks from a grid of clicks" in words(page)

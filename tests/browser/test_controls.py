@@ -1,4 +1,5 @@
-"""Each kind of control moves the picture, by mouse and by keyboard; failures are seen; nothing jumps."""
+"""Each kind of control moves the picture, by mouse and by keyboard; failures are seen; nothing
+jumps."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ def sliding(browser, lab_address: str, lab_folder: Path) -> Iterator:
     """A page with the demo's first lab, which has every kind of control."""
     widget = harness.widget_cells(harness.DEMO)[0]
     page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
-    harness.run_notebook(page, lab_address, place(harness.notebook_for(widget), widget, lab_folder / "work"))
+    harness.run_notebook(
+        page, lab_address, place(harness.notebook_for(widget), widget, lab_folder / "work")
+    )
     harness.labs(page)
     yield page
     stop_kernels(lab_address)
@@ -38,9 +41,13 @@ def sliding(browser, lab_address: str, lab_folder: Path) -> Iterator:
 def drawn_for(page, name: str, value) -> None:
     """Waits until the picture is the one for this value."""
     wanted = (
-        "([name, value]) => JSON.stringify(JSON.parse(document.querySelector('.cvlab').dataset.values)[name]) === value"
+        "([name, value]) =>"
+        " JSON.stringify(JSON.parse(document.querySelector('.cvlab').dataset.values)[name]) ==="
+        " value"
     )
-    page.wait_for_function(wanted, arg=[name, json.dumps(value, separators=(",", ":"))], timeout=10_000)
+    page.wait_for_function(
+        wanted, arg=[name, json.dumps(value, separators=(",", ":"))], timeout=10_000
+    )
 
 
 def control(page, name: str):

@@ -1,4 +1,5 @@
-"""Feedback and formgrader in a real browser: nothing that a learner wrote acts, and formulas and verdicts show."""
+"""Feedback and formgrader in a real browser: nothing that a learner wrote acts, and formulas and
+verdicts show."""
 
 from __future__ import annotations
 
@@ -30,17 +31,27 @@ SCRIPT = f"<script>{RUN}</script>"
 IMAGE = f'<img src="http://evil.example/x.png" onerror="{RUN}">'
 SVG = f'<svg xmlns="http://www.w3.org/2000/svg" onload="{RUN}"><script>{RUN}</script></svg>'
 WIDGET = "application/vnd.jupyter.widget-view+json"
-TABLE = '<section class="cv-check right" style="position:fixed;inset:0"><b>moving_sum</b> 3 of 3 points</section>'
+TABLE = (
+    '<section class="cv-check right" style="position:fixed;inset:0"><b>moving_sum</b> 3 of 3'
+    " points</section>"
+)
 HTML = (
-    f'{SCRIPT}{IMAGE}{SVG}{TABLE}<iframe srcdoc="{SCRIPT}"></iframe><a href="javascript:{RUN}">press</a></div></main>'
+    f'{SCRIPT}{IMAGE}{SVG}{TABLE}<iframe srcdoc="{SCRIPT}"></iframe><a'
+    f' href="javascript:{RUN}">press</a></div></main>'
 )
 
 MARKDOWN = [
     HTML,
-    f'[press](javascript:{RUN}) ![p](x"onerror="{RUN}) ![p](attachment:p.png) ![p](http://evil.example/y.png)',
+    (
+        f'[press](javascript:{RUN}) ![p](x"onerror="{RUN}) ![p](attachment:p.png)'
+        " ![p](http://evil.example/y.png)"
+    ),
     f'$\\text{{{IMAGE}}}$ ![$\\text{{">{IMAGE}}}$](x) $$\\href{{javascript:{RUN}}}{{press}}$$',
     f"| a |\n|---|\n| {IMAGE} |\n\n```mermaid\n{SCRIPT}\n```\n\n```html\n</pre>{SCRIPT}\n```",
-    f"<meta http-equiv=refresh content='0;url=http://evil.example'><base href='http://evil.example/'>\n\n# {IMAGE}",
+    (
+        "<meta http-equiv=refresh content='0;url=http://evil.example'><base"
+        f" href='http://evil.example/'>\n\n# {IMAGE}"
+    ),
 ]
 
 
@@ -61,13 +72,21 @@ def hostile_outputs() -> list[dict[str, Any]]:
     outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in displays]
     outputs[0]["metadata"] = {"cvcourse": "verdict"}
     outputs += [
-        {"output_type": "stream", "name": name, "text": f"\x1b[31m{HTML}\x1b[0m"} for name in ("stdout", "stderr")
+        {"output_type": "stream", "name": name, "text": f"\x1b[31m{HTML}\x1b[0m"}
+        for name in ("stdout", "stderr")
     ]
     outputs.append(
-        {"output_type": "error", "ename": SCRIPT, "evalue": IMAGE, "traceback": [HTML, f"\x1b[38;5;{SCRIPT}m"]}
+        {
+            "output_type": "error",
+            "ename": SCRIPT,
+            "evalue": IMAGE,
+            "traceback": [HTML, f"\x1b[38;5;{SCRIPT}m"],
+        }
     )
     sized = {"image/png": {"width": f"1 onerror={RUN}"}}
-    outputs.append({"output_type": "display_data", "data": {"image/png": picture()}, "metadata": sized})
+    outputs.append(
+        {"output_type": "display_data", "data": {"image/png": picture()}, "metadata": sized}
+    )
     return outputs
 
 
@@ -83,29 +102,45 @@ def picture() -> str:
 
 
 def make_hostile(notebook: Any) -> None:
-    """Put script wherever a graded notebook can hold some. One check keeps a verdict of ours, with nasty words."""
+    """Put script wherever a graded notebook can hold some. One check keeps a verdict of ours, with
+    nasty words."""
     notebook.metadata = {
         "title": f"</title>{SCRIPT}",
         "authors": [{"name": SCRIPT}],
         "kernelspec": {"name": SCRIPT, "display_name": SCRIPT},
         "language_info": {"name": SCRIPT, "pygments_lexer": SCRIPT},
-        "widgets": {"application/vnd.jupyter.widget-state+json": {"state": {"x": f"</script>{SCRIPT}"}}},
+        "widgets": {
+            "application/vnd.jupyter.widget-state+json": {"state": {"x": f"</script>{SCRIPT}"}}
+        },
     }
     for cell in notebook.cells:
-        cell.metadata |= {"tags": [f'">{SCRIPT}'], "name": SCRIPT, "jupyter": {"source_hidden": True}}
+        cell.metadata |= {
+            "tags": [f'">{SCRIPT}'],
+            "name": SCRIPT,
+            "jupyter": {"source_hidden": True},
+        }
         name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
         if name == "check_moving_sum":
-            rows = (CaseVerdict(State.WRONG, f"moving_sum({HTML})", f"`{HTML}`", 0.0, printed=HTML),)
+            rows = (
+                CaseVerdict(State.WRONG, f"moving_sum({HTML})", f"`{HTML}`", 0.0, printed=HTML),
+            )
             ours = Verdict("moving_sum", State.WRONG, 1.5, 3.0, rows)
             cell.outputs = [verdict_output(ours), *map(nbformat.from_dict, hostile_outputs())]
         elif name == "moving_sum":
             cell.source += f"\n'''</pre></script>{HTML}'''\n%%javascript\n{RUN}\n# {'x' * 50_000}"
         elif name == "question_blur":
             cell.source = "\n\n".join(MARKDOWN)
-    attachments = {"p.png": {"image/svg+xml": base64.b64encode(SVG.encode()).decode(), f'"{IMAGE}': "x"}}
+    attachments = {
+        "p.png": {"image/svg+xml": base64.b64encode(SVG.encode()).decode(), f'"{IMAGE}': "x"}
+    }
     notebook.cells += [new_markdown_cell(text, attachments=attachments) for text in MARKDOWN]
-    notebook.cells += [new_raw_cell(HTML, metadata={"raw_mimetype": "text/html"}), new_raw_cell(HTML)]
-    notebook.cells.append(new_markdown_cell("Honest: $\\frac{a}{b}$ and [a link](https://example.org)"))
+    notebook.cells += [
+        new_raw_cell(HTML, metadata={"raw_mimetype": "text/html"}),
+        new_raw_cell(HTML),
+    ]
+    notebook.cells.append(
+        new_markdown_cell("Honest: $\\frac{a}{b}$ and [a link](https://example.org)")
+    )
     # Marked as ours, but in a cell that checks nothing.
     forged = verdict_output(Verdict("moving_sum", State.RIGHT, 3.0, 3.0, ()))
     outputs = [forged, *map(nbformat.from_dict, hostile_outputs())]
@@ -120,7 +155,11 @@ def room(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Classroo
     room = Classroom(folder)
     release = room.release(UNIT)
     lesson = read_lesson(folder / "solutions" / UNIT)
-    room.submit("eve", UNIT, answered(release, {name: item.solution for name, item in lesson.exercises.items()}))
+    room.submit(
+        "eve",
+        UNIT,
+        answered(release, {name: item.solution for name, item in lesson.exercises.items()}),
+    )
     room.autograde(UNIT, "eve")
     path = folder / "autograded" / "eve" / UNIT / f"{UNIT}.ipynb"
     path.chmod(0o644)
@@ -135,16 +174,31 @@ def room(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Classroo
 
 
 @pytest.fixture(scope="module")
-def formgrader(room: Classroom, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def formgrader(
+    room: Classroom, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """nbgrader's formgrader on the course; the address of the submission's page."""
     folder, port = tmp_path_factory.mktemp("formgrader"), _free_port()
-    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
+    places = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+    }
     environment = os.environ | {
         name: str(folder / place) for name, place in {**places, "IPYTHONDIR": "ipython"}.items()
     }
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )
     options = {"port": port, "ip": "127.0.0.1", "root_dir": room.folder}
-    command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--IdentityProvider.token="]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter_server",
+        "--no-browser",
+        "--allow-root",
+        "--IdentityProvider.token=",
+    ]
     command += [f"--ServerApp.{name}={value}" for name, value in options.items()]
     with room.api.gradebook as gradebook:
         [submitted] = gradebook.notebook_submissions(UNIT, UNIT)
@@ -167,7 +221,8 @@ def dialogs(watched) -> list[str]:
     return found
 
 
-# Everything a reader might do: open, point at, press. Links of ours lead away, so only a learner's are pressed.
+# Everything a reader might do: open, point at, press. Links of ours lead away, so only a learner's
+# are pressed.
 TOUCH = """
 async () => {
   document.querySelectorAll("details").forEach((one) => (one.open = true));
@@ -189,7 +244,8 @@ ACTING = """
   .map((one) => one.outerHTML.slice(0, 200))
 """
 IMITATIONS = (
-    "() => document.querySelectorAll('.theirs .cv-check, .theirs [style*=fixed], .rendered_html .cv-check').length"
+    "() => document.querySelectorAll('.theirs .cv-check, .theirs [style*=fixed], .rendered_html"
+    " .cv-check').length"
 )
 
 
@@ -205,7 +261,9 @@ def assert_nothing_acted(watched, dialogs: list[str]) -> None:
 
 def assert_content_shows(page) -> None:
     assert page.locator("math mfrac").first.is_visible()
-    assert page.locator("a[href='https://example.org']").get_attribute("rel") == "noopener noreferrer"
+    assert (
+        page.locator("a[href='https://example.org']").get_attribute("rel") == "noopener noreferrer"
+    )
     assert page.locator("section.cv-check").first.is_visible()
     assert page.locator("section.cv-check").count() == CHECKS
     ours = page.locator("section.cv-check", has_text="1.5 of 3 points")
@@ -225,10 +283,14 @@ def test_feedback_is_inert(room: Classroom, watched, dialogs) -> None:
     assert watched.page.locator(".comment").first.is_visible()
 
 
-def test_the_policy_of_feedback_stops_what_cleaning_would_miss(room: Classroom, watched, dialogs, tmp_path) -> None:
+def test_the_policy_of_feedback_stops_what_cleaning_would_miss(
+    room: Classroom, watched, dialogs, tmp_path
+) -> None:
     page = room.give_feedback(UNIT, "eve").read_text(encoding="utf-8")
     path = tmp_path / "page.html"
-    path.write_text(page.replace("<main>", f"<main>{HTML}<link rel=stylesheet href=http://evil.example/x.css>"))
+    path.write_text(
+        page.replace("<main>", f"<main>{HTML}<link rel=stylesheet href=http://evil.example/x.css>")
+    )
     watched.page.goto(path.as_uri())
     watched.page.wait_for_timeout(500)
     assert watched.page.evaluate("window.pwned") is None
@@ -241,11 +303,15 @@ def test_formgrader_is_inert_and_still_works(formgrader: str, watched, dialogs) 
     page.goto(formgrader, wait_until="networkidle")
     assert_nothing_acted(watched, dialogs)
     assert_content_shows(page)
-    page.wait_for_function("formgrader.loaded && formgrader.grades.loaded && formgrader.comments.loaded")
+    page.wait_for_function(
+        "formgrader.loaded && formgrader.grades.loaded && formgrader.comments.loaded"
+    )
     assert page.locator("#check_moving_sum").get_attribute("placeholder") == "3"
     assert page.locator("#question_blur-comment").input_value() == HTML
     page.locator("#question_blur").fill("1.5")
-    with page.expect_response(lambda answer: "/api/grade/" in answer.url and answer.request.method == "PUT") as saved:
+    with page.expect_response(
+        lambda answer: "/api/grade/" in answer.url and answer.request.method == "PUT"
+    ) as saved:
         page.keyboard.press("Escape")
     assert saved.value.ok
     page.locator("span.glyphicon.name-hidden").click()
@@ -253,7 +319,9 @@ def test_formgrader_is_inert_and_still_works(formgrader: str, watched, dialogs) 
     assert watched.complaints == []
 
 
-def test_the_policy_of_formgrader_stops_what_cleaning_would_miss(formgrader: str, watched, dialogs) -> None:
+def test_the_policy_of_formgrader_stops_what_cleaning_would_miss(
+    formgrader: str, watched, dialogs
+) -> None:
     page = watched.page
     page.goto(formgrader, wait_until="networkidle")
     page.evaluate("(html) => document.body.insertAdjacentHTML('beforeend', html)", IMAGE)

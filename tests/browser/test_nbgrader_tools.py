@@ -1,4 +1,5 @@
-"""nbgrader's own tools in JupyterLab work on our notebooks: Validate on a release, Create Assignment on a source."""
+"""nbgrader's own tools in JupyterLab work on our notebooks: Validate on a release, Create
+Assignment on a source."""
 
 import shutil
 from pathlib import Path
@@ -48,8 +49,12 @@ def test_create_assignment_shows_every_cell_with_its_points(opened) -> None:
     page.locator(".lm-TabBar-tab").filter(has_text="Create Assignment").first.click()
     total = page.locator(".nbgrader-TotalPointsInput")
     total.wait_for()
-    graded = [cell.metadata["nbgrader"] for cell in lesson.notebook.cells if "nbgrader" in cell.metadata]
-    assert float(total.input_value()) == sum(cell.get("points", 0) for cell in graded if cell["grade"])
+    graded = [
+        cell.metadata["nbgrader"] for cell in lesson.notebook.cells if "nbgrader" in cell.metadata
+    ]
+    assert float(total.input_value()) == sum(
+        cell.get("points", 0) for cell in graded if cell["grade"]
+    )
     shown = page.locator(".nbgrader-CellId input")
     ids = [shown.nth(k).input_value() for k in range(shown.count())]
     assert [cell["grade_id"] for cell in graded] == [name for name in ids if name]

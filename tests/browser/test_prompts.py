@@ -1,4 +1,5 @@
-"""Marking a picture in a real browser: clicks of both signs, boxes, undo, reset, keys, candidates, another picture."""
+"""Marking a picture in a real browser: clicks of both signs, boxes, undo, reset, keys, candidates,
+another picture."""
 
 import json
 import statistics
@@ -20,7 +21,9 @@ def page(browser, lab_address: str, lab_folder: Path) -> Iterator:
     """A page with the demo's lab that is marked."""
     widget = harness.widget_cells(harness.DEMO)[3]
     page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
-    harness.run_notebook(page, lab_address, place(harness.notebook_for(widget), widget, lab_folder / "work"))
+    harness.run_notebook(
+        page, lab_address, place(harness.notebook_for(widget), widget, lab_folder / "work")
+    )
     harness.labs(page)
     yield page
     stop_kernels(lab_address)

@@ -1,4 +1,5 @@
-"""Every widget of every unit, in a real browser: it redraws fast enough, without errors, and asks nobody outside.
+"""Every widget of every unit, in a real browser: it redraws fast enough, without errors, and asks
+nobody outside.
 
 CVCOURSE_SCREENSHOTS=folder keeps a picture of each widget in the light and the dark theme;
 CVCOURSE_FIGURES=file appends one JSON line with the medians of each control.
@@ -32,10 +33,14 @@ def test_widgets_redraw_within_the_limit(
                 assert labs.nth(k).get_attribute("data-failed") == "false", labs.nth(k).inner_text()
                 labels = harness.control_labels(page, k)
                 assert labels, f"{widget} has nothing to move"
-                limit = pace * (CLICK_LIMIT_MS if labs.nth(k).locator(".cvlab-prompts").count() else LIMIT_MS)
+                limit = pace * (
+                    CLICK_LIMIT_MS if labs.nth(k).locator(".cvlab-prompts").count() else LIMIT_MS
+                )
                 for label in labels:
                     median = best_median(page, k, label, str(widget), limit, pace)
-                    slow += [f"{widget}, {label}: {median:.0f} ms of {limit:.0f}"] * (median > limit)
+                    slow += [f"{widget}, {label}: {median:.0f} ms of {limit:.0f}"] * (
+                        median > limit
+                    )
                 take_pictures(page, k, f"{widget}-{k - own[0]}")
         for drawn, shown in page.evaluate(harness.ASPECTS):
             assert drawn == pytest.approx(shown, rel=0.02), "a picture is stretched"
@@ -47,14 +52,23 @@ def test_widgets_redraw_within_the_limit(
 
 
 def best_median(page, lab_index: int, label: str, widget: str, limit: float, pace: float) -> float:
-    """The median of 15 steps, measured again when it is above the limit; each round is written down."""
+    """The median of 15 steps, measured again when it is above the limit; each round is written
+    down."""
     medians = []
     while len(medians) < ROUNDS and (not medians or medians[-1] > limit):
         medians.append(statistics.median(harness.measure_lab(page, lab_index, label)))
-    record = {"figure": "control to redraw", "unit": "ms", "widget": widget, "control": label, "pace": round(pace, 2)}
+    record = {
+        "figure": "control to redraw",
+        "unit": "ms",
+        "widget": widget,
+        "control": label,
+        "pace": round(pace, 2),
+    }
     if os.environ.get("CVCOURSE_FIGURES"):
         with open(os.environ["CVCOURSE_FIGURES"], "a") as file:
-            file.write(json.dumps(record | {"medians": [round(median, 1) for median in medians]}) + "\n")
+            file.write(
+                json.dumps(record | {"medians": [round(median, 1) for median in medians]}) + "\n"
+            )
     return min(medians)
 
 
@@ -66,4 +80,6 @@ def take_pictures(page, lab_index: int, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for theme in ("Dark", "Light"):
         harness.set_theme(page, f"JupyterLab {theme}")
-        page.locator(".cvlab").nth(lab_index).screenshot(path=folder / f"{name}-{theme.lower()}.png")
+        page.locator(".cvlab").nth(lab_index).screenshot(
+            path=folder / f"{name}-{theme.lower()}.png"
+        )

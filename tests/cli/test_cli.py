@@ -60,10 +60,14 @@ def test_help_lists_every_command(run) -> None:
     code, out, _ = run("--help")
     assert code == 0
     assert all(f"\n  {command} " in out for command in COMMANDS if " " not in command)
-    assert not [line for line in out.splitlines()[1:] if line.endswith("...")], "a summary is too long for its line"
+    assert not [line for line in out.splitlines()[1:] if line.endswith("...")], (
+        "a summary is too long for its line"
+    )
 
 
-@pytest.mark.parametrize("arguments", [("paint",), ("build", "--fast"), ("check",), ("data", "fetch")])
+@pytest.mark.parametrize(
+    "arguments", [("paint",), ("build", "--fast"), ("check",), ("data", "fetch")]
+)
 def test_wrong_usage_exits_with_2(run, arguments: tuple[str, ...]) -> None:
     code, _, err = run(*arguments)
     assert code == 2
@@ -77,9 +81,8 @@ def test_version(run) -> None:
 
 def test_starts_without_heavy_imports() -> None:
     script = (
-        "import sys, autograder.cli\n"
-        "heavy = {'torch', 'numpy', 'matplotlib', 'nbformat', 'nbgrader', 'jupytext', 'jupyterlab', 'pooch'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        "import sys, autograder.cli\nheavy = {'torch', 'numpy', 'matplotlib', 'nbformat',"
+        " 'nbgrader', 'jupytext', 'jupyterlab', 'pooch'}\nprint(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
@@ -95,13 +98,24 @@ def test_starts_without_heavy_imports() -> None:
             CourseError("There is no unit 99:\n the units are 00_seeing."),
             "There is no unit 99: the units are 00_seeing.",
         ),
-        (OSError(28, "No space left on device", "course/a.ipynb"), "No space left on device: course/a.ipynb"),
+        (
+            OSError(28, "No space left on device", "course/a.ipynb"),
+            "No space left on device: course/a.ipynb",
+        ),
         (PermissionError(13, "Permission denied"), "Permission denied"),
-        (ModuleNotFoundError("No module named 'nbgrader'", name="nbgrader.apps"), "package nbgrader is not installed"),
-        (ZeroDivisionError("division by zero"), "unexpected ZeroDivisionError: division by zero (CVCOURSE_DEBUG=1"),
+        (
+            ModuleNotFoundError("No module named 'nbgrader'", name="nbgrader.apps"),
+            "package nbgrader is not installed",
+        ),
+        (
+            ZeroDivisionError("division by zero"),
+            "unexpected ZeroDivisionError: division by zero (CVCOURSE_DEBUG=1",
+        ),
     ],
 )
-def test_an_error_is_one_line(run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+def test_an_error_is_one_line(
+    run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
     stand_in(monkeypatch, "autograder.authoring.build", build_units=raising(error))
     code, out, err = run("build")
     assert (code, out) == (2, "")
@@ -111,7 +125,9 @@ def test_an_error_is_one_line(run, monkeypatch: pytest.MonkeyPatch, error: Excep
 def test_data_error_is_one_line(run, monkeypatch: pytest.MonkeyPatch) -> None:
     from cvcourse import data
 
-    monkeypatch.setattr(data, "datasets", raising(data.DataError("The cache\ncannot be read.")), raising=False)
+    monkeypatch.setattr(
+        data, "datasets", raising(data.DataError("The cache\ncannot be read.")), raising=False
+    )
     assert run("data") == (2, "", "cvcourse: The cache cannot be read.\n")
 
 
@@ -133,10 +149,16 @@ def test_interrupt(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_build_check(run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    stand_in(monkeypatch, "autograder.authoring.build", check_units=lambda units: asked.append(units) or [])
+    stand_in(
+        monkeypatch,
+        "autograder.authoring.build",
+        check_units=lambda units: asked.append(units) or [],
+    )
     assert run("build", "--check")[0] == 0
     stand_in(
-        monkeypatch, "autograder.authoring.build", check_units=lambda units: asked.append(units) or ["a.ipynb differs"]
+        monkeypatch,
+        "autograder.authoring.build",
+        check_units=lambda units: asked.append(units) or ["a.ipynb differs"],
     )
     code, out, _ = run("build", "01", "02_building_blocks", "--check")
     assert (code, out) == (1, "a.ipynb differs\n")
@@ -144,10 +166,15 @@ def test_build_check(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_build_says_what_it_made_and_kept(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = types.SimpleNamespace(unit="01_convolution", exercises=9, points=27.0, minutes=100, kept=["kept as mine-1"])
+    built = types.SimpleNamespace(
+        unit="01_convolution", exercises=9, points=27.0, minutes=100, kept=["kept as mine-1"]
+    )
     stand_in(monkeypatch, "autograder.authoring.build", build_units=lambda units: [built])
     code, out, _ = run("build")
-    assert (code, out.splitlines()) == (0, ["01_convolution: 9 exercises, 27 points, 100 minutes", "  kept as mine-1"])
+    assert (code, out.splitlines()) == (
+        0,
+        ["01_convolution: 9 exercises, 27 points, 100 minutes", "  kept as mine-1"],
+    )
 
 
 def test_unknown_unit_names_the_units(run) -> None:
@@ -232,19 +259,29 @@ def test_data_verify(run, sets: dict[str, Dataset]) -> None:
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify"])
-def test_unknown_data_set_names_those_that_exist(run, sets: dict[str, Dataset], command: str) -> None:
+def test_unknown_data_set_names_those_that_exist(
+    run, sets: dict[str, Dataset], command: str
+) -> None:
     code, _, err = run("data", command, "mnist")
     assert code == 2 and "mnist" in err and "scenes, cifar10" in err
 
 
 def test_lab_gets_folder_and_options(run, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    stand_in(monkeypatch, "autograder.lab", open_lab=lambda folder, options: opened.append((folder, options)))
+    stand_in(
+        monkeypatch,
+        "autograder.lab",
+        open_lab=lambda folder, options: opened.append((folder, options)),
+    )
     run("lab")
     run("lab", "--no-browser")
     run("lab", "course", "--port=9000", "--no-browser")
     course = ROOT / "course"
-    assert opened == [(course, []), (course, ["--no-browser"]), (Path("course"), ["--port=9000", "--no-browser"])]
+    assert opened == [
+        (course, []),
+        (course, ["--no-browser"]),
+        (Path("course"), ["--port=9000", "--no-browser"]),
+    ]
 
 
 def test_quality_json_is_json(run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,9 @@ def test_here_nothing_is_missing_but_perhaps_the_course(capsys: pytest.CaptureFi
     ):
         assert found[subject].state == "ok", found[subject]
     for finding in found.values():
-        assert finding.state == "ok" or finding.mend, f"{finding.subject} does not say how to mend it"
+        assert finding.state == "ok" or finding.mend, (
+            f"{finding.subject} does not say how to mend it"
+        )
 
 
 def test_runs_where_no_package_is_installed() -> None:
@@ -92,7 +94,9 @@ def test_torch_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib, "import_module", fail)
     found = findings(doctor.torch)["torch"]
-    assert found.state == "missing" and "libtorch_cpu.so" in found.detail and "\n" not in found.detail
+    assert (
+        found.state == "missing" and "libtorch_cpu.so" in found.detail and "\n" not in found.detail
+    )
 
 
 def fake_torch(cuda: bool, build: str | None, mps: bool = False) -> SimpleNamespace:
@@ -148,7 +152,9 @@ def test_lab_extension_absent_or_disabled(monkeypatch: pytest.MonkeyPatch) -> No
 def test_disabled_lab_extension_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As JupyterLab itself reads it."""
     (tmp_path / "labconfig").mkdir()
-    (tmp_path / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": {"anywidget": True}}))
+    (tmp_path / "labconfig" / "page_config.json").write_text(
+        json.dumps({"disabledExtensions": {"anywidget": True}})
+    )
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path))
     assert doctor.lab_extension_state("anywidget") == (True, False)
     assert doctor.lab_extension_state("@jupyter/nbgrader") == (True, True)
@@ -166,7 +172,11 @@ def test_server_extension_switched_off(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps(off))
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path))
     found = findings(doctor.nbgrader)["nbgrader"]
-    assert found.state == "warning" and "formgrader" in found.detail and "server extension enable" in found.mend
+    assert (
+        found.state == "warning"
+        and "formgrader" in found.detail
+        and "server extension enable" in found.mend
+    )
 
 
 def fake_bwrap(folder: Path, script: str) -> str:
@@ -178,7 +188,9 @@ def fake_bwrap(folder: Path, script: str) -> str:
 
 def test_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.sandbox_try(fake_bwrap(tmp_path, "exit 0")).state == "ok"
-    refused = doctor.sandbox_try(fake_bwrap(tmp_path, "echo 'No permissions to create new namespace' >&2; exit 1"))
+    refused = doctor.sandbox_try(
+        fake_bwrap(tmp_path, "echo 'No permissions to create new namespace' >&2; exit 1")
+    )
     assert refused.state == "warning" and "new namespace" in refused.detail and not refused.needed
     assert doctor.sandbox_try(fake_bwrap(tmp_path, "exec sleep 30")).state == "warning"
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
@@ -186,7 +198,9 @@ def test_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert absent.state == "warning" and not absent.needed
 
 
-@pytest.mark.parametrize(("free", "state"), [(5 * 10**7, "missing"), (5 * 10**8, "warning"), (5 * 10**10, "ok")])
+@pytest.mark.parametrize(
+    ("free", "state"), [(5 * 10**7, "missing"), (5 * 10**8, "warning"), (5 * 10**10, "ok")]
+)
 def test_disk(monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Usage(0, 0, free))
     assert findings(doctor.disk)["disk"].state == state
@@ -226,7 +240,9 @@ def test_damaged_key(course: Path, damage, said: str) -> None:
     assert found.mend == "git checkout course/01_convolution/key.safetensors"
 
 
-def test_exit_code_follows_what_learners_need(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_exit_code_follows_what_learners_need(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     lines = [
         doctor.Finding("torch", "ok", "2.13"),
         doctor.Finding("nbgrader", "missing", "no", "install", needed=False),

@@ -32,8 +32,12 @@ def test_jupyterlab_must_be_installed(tmp_path: Path, monkeypatch: pytest.Monkey
         lab.open_lab(tmp_path, [])
 
 
-@pytest.mark.parametrize("screen", ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER", None])
-def test_browser_only_where_there_is_a_screen(monkeypatch: pytest.MonkeyPatch, screen: str | None) -> None:
+@pytest.mark.parametrize(
+    "screen", ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER", None]
+)
+def test_browser_only_where_there_is_a_screen(
+    monkeypatch: pytest.MonkeyPatch, screen: str | None
+) -> None:
     monkeypatch.setattr(lab.sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
@@ -55,14 +59,22 @@ def test_widgets_answer_without_delay(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_opens_prints_its_address_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "course").mkdir()
     (tmp_path / "tmp").mkdir()
-    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name and name != "BROWSER"}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if "DISPLAY" not in name and name != "BROWSER"
+    }
     environment |= {"TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "autograder.cli", "lab", "course"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
     try:
         address = wait_for_address(process)
         page = read(address)
-        config = json.loads(re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+        config = json.loads(
+            re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)[1]
+        )
         assert "@jupyterlab/apputils-extension:announcements" in config["disabledExtensions"]
         assert config["serverRoot"].endswith("/course")
     finally:

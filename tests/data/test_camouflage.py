@@ -12,14 +12,21 @@ def hidden():
 
 
 def test_shapes_and_annotations_agree(hidden):
-    assert hidden.images.shape == (300, 1, 64, 64) and hidden.images.min() >= 0 and hidden.images.max() <= 1
+    assert (
+        hidden.images.shape == (300, 1, 64, 64)
+        and hidden.images.min() >= 0
+        and hidden.images.max() <= 1
+    )
     assert hidden.visible.all() and set(hidden.labels.tolist()) == set(range(8))
     inside = hidden.instance_masks.bool()
     assert torch.equal(hidden.semantic_masks.long(), inside * (hidden.labels + 1)[:, None, None])
     for i in range(20):
         ys, xs = inside[i].nonzero(as_tuple=True)
         assert hidden.boxes[i, 0].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-    assert hidden.captions[0] == f"a creature of {CAMOUFLAGE_PATTERNS[hidden.labels[0]]} pattern on noise"
+    assert (
+        hidden.captions[0]
+        == f"a creature of {CAMOUFLAGE_PATTERNS[hidden.labels[0]]} pattern on noise"
+    )
 
 
 def test_brightness_and_contrast_are_the_same_inside_and_outside(hidden):
@@ -34,20 +41,31 @@ def test_it_covers_a_fifth_of_the_image(hidden):
 
 
 def test_inside_is_a_pattern_and_outside_is_not(hidden):
-    """A pattern repeats: its power lies in few frequencies. Compared on the 16x16 middle of creature and noise."""
+    """A pattern repeats: its power lies in few frequencies. Compared on the 16x16 middle of
+    creature and noise."""
 
     def peak(patches):
-        power = torch.fft.fft2((patches - patches.mean((1, 2), keepdim=True)) * window).abs().square().flatten(1)
+        power = (
+            torch.fft.fft2((patches - patches.mean((1, 2), keepdim=True)) * window)
+            .abs()
+            .square()
+            .flatten(1)
+        )
         return (power.topk(8).values.sum(1) / power.sum(1)).mean()
 
     window = torch.hann_window(16)[:, None] * torch.hann_window(16)
     striped = hidden[hidden.labels < 3]
     centers = ((striped.boxes[:, 0, :2] + striped.boxes[:, 0, 2:]) / 2).long().clamp(8, 56).tolist()
     inside = torch.stack(
-        [im[0, y - 8 : y + 8, x - 8 : x + 8] for im, (x, y) in zip(striped.images, centers, strict=True)]
+        [
+            im[0, y - 8 : y + 8, x - 8 : x + 8]
+            for im, (x, y) in zip(striped.images, centers, strict=True)
+        ]
     )
     corners = [
-        im[0, :16, :16] for im, m in zip(hidden.images, hidden.instance_masks, strict=True) if not m[:16, :16].any()
+        im[0, :16, :16]
+        for im, m in zip(hidden.images, hidden.instance_masks, strict=True)
+        if not m[:16, :16].any()
     ]
     assert len(corners) > 20 and peak(inside) > 1.3 * peak(torch.stack(corners))
 
@@ -66,7 +84,9 @@ def test_sizes():
     assert camouflage(0).images.shape == (0, 1, 64, 64)
 
 
-@pytest.mark.parametrize("arguments", [{"count": -1}, {"count": 1, "size": 8}, {"count": 1, "seed": -2}])
+@pytest.mark.parametrize(
+    "arguments", [{"count": -1}, {"count": 1, "size": 8}, {"count": 1, "seed": -2}]
+)
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match=r"must be .*\.$"):
         camouflage(**arguments)
@@ -74,8 +94,14 @@ def test_wrong_arguments(arguments):
 
 def test_color_does_not_give_it_away():
     grey, colored = camouflage(60, seed=1), camouflage(60, seed=1, color=True)
-    assert colored.images.shape == (60, 3, 64, 64) and colored.images.min() >= 0 and colored.images.max() <= 1
-    assert torch.equal(grey.instance_masks, colored.instance_masks) and torch.equal(grey.labels, colored.labels)
+    assert (
+        colored.images.shape == (60, 3, 64, 64)
+        and colored.images.min() >= 0
+        and colored.images.max() <= 1
+    )
+    assert torch.equal(grey.instance_masks, colored.instance_masks) and torch.equal(
+        grey.labels, colored.labels
+    )
     assert torch.equal(camouflage(5, seed=1, color=True).images, colored.images[:5])
     for image, mask in zip(colored.images, colored.instance_masks.bool(), strict=True):
         assert image.flatten(1).std(dim=1).max() > 0.04, "the pattern is seen in some channel"

@@ -21,10 +21,14 @@ def test_every_set_is_listed_with_what_it_costs():
     for data_set in listed:
         assert (data_set.size_bytes > 0) == (data_set.kind == "download")
         assert len(data_set.summary) < 80
-    assert one("cifar10").size_bytes == 170_498_071 and one("photographs").images == len(PHOTOGRAPHS)
+    assert one("cifar10").size_bytes == 170_498_071 and one("photographs").images == len(
+        PHOTOGRAPHS
+    )
 
 
-@pytest.mark.parametrize("name", ["scenes", "creatures", "camouflage", "motifs", "digits", "photographs"])
+@pytest.mark.parametrize(
+    "name", ["scenes", "creatures", "camouflage", "motifs", "digits", "photographs"]
+)
 def test_what_needs_no_download_is_present_and_right(name, tmp_path):
     data_set = one(name)
     assert data_set.is_present(tmp_path)
@@ -58,7 +62,9 @@ def test_cifar10_absent_spoilt_and_present(tmp_path, monkeypatch):
     # A stand-in of ten bytes: the checks are of size and checksum, whatever the size.
     archive = Archive(CIFAR10.url, hashlib.sha256(b"0123456789").hexdigest(), 10)
     monkeypatch.setattr(module, "CIFAR10", archive)
-    monkeypatch.setattr("cvcourse.data.cifar.cifar10.__defaults__", (None, None, True, True, archive))
+    monkeypatch.setattr(
+        "cvcourse.data.cifar.cifar10.__defaults__", (None, None, True, True, archive)
+    )
     (tmp_path / archive.file_name).write_bytes(b"01234")
     assert not one("cifar10").is_present(tmp_path)
     (tmp_path / archive.file_name).write_bytes(b"012345678X")

@@ -1,4 +1,5 @@
-"""CIFAR-10 from a loopback server that behaves, breaks off, lies, or is not there; with a miniature of the archive."""
+"""CIFAR-10 from a loopback server that behaves, breaks off, lies, or is not there; with a miniature
+of the archive."""
 
 import errno
 import hashlib
@@ -57,7 +58,10 @@ def batch(seed: int, count: int = 40) -> dict:
     }
 
 
-BATCHES = {name: batch(seed) for seed, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"])}
+BATCHES = {
+    name: batch(seed)
+    for seed, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"])
+}
 
 
 def packed(files: dict[str, bytes]) -> bytes:
@@ -75,14 +79,17 @@ CONTENT = packed({f"{INNER}/{name}": content for name, content in FILES.items()}
 
 
 class Server:
-    """Serves one file. `stops` says after how many bytes each connection in turn breaks off, None for never."""
+    """Serves one file. `stops` says after how many bytes each connection in turn breaks off, None
+    for never."""
 
     def __init__(self, content=CONTENT, ranges=True, stops=(), status=200, length=True, wait=None):
         self.content, self.ranges, self.stops, self.status = content, ranges, list(stops), status
         self.length, self.wait = length, wait
         self.requests, self.sent = [], 0
         handler = type(
-            "Handler", (BaseHTTPRequestHandler,), {"do_GET": answer_of(self), "log_message": lambda *a: None}
+            "Handler",
+            (BaseHTTPRequestHandler,),
+            {"do_GET": answer_of(self), "log_message": lambda *a: None},
         )
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
@@ -118,7 +125,9 @@ def answer_of(server: Server):
         body = server.content[start:]
         request.send_response(206 if start else 200)
         if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+            request.send_header(
+                "Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}"
+            )
         if server.length:
             request.send_header("Content-Length", str(len(body)))
         request.end_headers()
@@ -154,7 +163,9 @@ def said(call, *arguments, **options) -> str:
 
 def assert_is_the_data(splits):
     train = np.concatenate([BATCHES[f"data_batch_{n}"]["data"] for n in range(1, 6)])
-    assert splits.train_images.shape == (200, 3, 32, 32) and splits.train_images.dtype == torch.uint8
+    assert (
+        splits.train_images.shape == (200, 3, 32, 32) and splits.train_images.dtype == torch.uint8
+    )
     assert np.array_equal(splits.train_images.reshape(200, 3072), train)
     assert np.array_equal(splits.test_images.reshape(40, 3072), BATCHES["test_batch"]["data"])
     assert splits.test_labels.tolist() == BATCHES["test_batch"]["labels"]
@@ -172,8 +183,12 @@ def test_the_registry_has_the_official_address():
 
 def test_it_is_fetched_once_and_read(serve, tmp_path):
     server = serve()
-    assert_is_the_data(cifar10(tmp_path / "new" / "cache", archive=server.archive(), progress=False))
-    assert_is_the_data(cifar10(tmp_path / "new" / "cache", archive=server.archive(), progress=False))
+    assert_is_the_data(
+        cifar10(tmp_path / "new" / "cache", archive=server.archive(), progress=False)
+    )
+    assert_is_the_data(
+        cifar10(tmp_path / "new" / "cache", archive=server.archive(), progress=False)
+    )
     assert server.requests == [None]
     left = {path.name for path in (tmp_path / "new" / "cache").iterdir()}
     assert left - {f"{NAME}.lock"} == {NAME}
@@ -195,7 +210,9 @@ def test_cache_folder_from_the_environment(serve, tmp_path, monkeypatch):
 
 
 def test_a_mirror_is_used_and_not_believed(serve, tmp_path, monkeypatch):
-    elsewhere = Archive(f"https://nowhere.invalid/~x/{NAME}", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+    elsewhere = Archive(
+        f"https://nowhere.invalid/~x/{NAME}", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT)
+    )
     good, bad = serve(), serve(content=bytes(len(CONTENT)))
     monkeypatch.setenv("CVCOURSE_DATA_URL", good.url.rpartition("/")[0] + "/")
     assert_is_the_data(cifar10(tmp_path, archive=elsewhere, progress=False))
@@ -212,7 +229,10 @@ def test_two_processes_download_once(serve, tmp_path):
         "print('started', flush=True)\n"
         f"fetch({archive!r}, {str(tmp_path)!r})"
     )
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     for process in both:
         assert process.stdout.readline() == "started\n"
     gate.set()
@@ -334,7 +354,9 @@ def test_offline(tmp_path, monkeypatch):
 
 def test_download_false_never_asks(serve, tmp_path):
     server = serve()
-    assert "download=True" in said(cifar10, tmp_path / "x", download=False, archive=server.archive())
+    assert "download=True" in said(
+        cifar10, tmp_path / "x", download=False, archive=server.archive()
+    )
     assert server.requests == [] and not (tmp_path / "x").exists()
     cifar10(tmp_path, archive=server.archive(), progress=False)
     assert_is_the_data(cifar10(tmp_path, download=False, archive=server.archive()))
@@ -355,7 +377,9 @@ def test_a_read_only_file_system(serve, tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert "may not be written" in said(cifar10, tmp_path / "x", archive=serve().archive(), progress=False)
+    assert "may not be written" in said(
+        cifar10, tmp_path / "x", archive=serve().archive(), progress=False
+    )
 
 
 @contextmanager
@@ -372,22 +396,30 @@ def without_root():
 
 def test_a_read_only_folder(serve, tmp_path):
     archive = serve().archive()
-    cifar10(tmp_path, archive=archive, progress=False)  # what it imports, nobody may not be able to read
+    cifar10(
+        tmp_path, archive=archive, progress=False
+    )  # what it imports, nobody may not be able to read
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o555)
         with without_root():
-            assert "may not be written" in said(cifar10, Path(name), archive=archive, progress=False)
+            assert "may not be written" in said(
+                cifar10, Path(name), archive=archive, progress=False
+            )
         Path(name).chmod(0o700)
 
 
 def test_a_file_where_the_folder_should_be(serve, tmp_path):
     (tmp_path / "file").write_text("")
-    assert "cannot be used" in said(cifar10, tmp_path / "file" / "x", archive=serve().archive(), progress=False)
+    assert "cannot be used" in said(
+        cifar10, tmp_path / "file" / "x", archive=serve().archive(), progress=False
+    )
 
 
 def test_a_read_only_cache_that_holds_the_file_is_read(serve, tmp_path, monkeypatch):
     (tmp_path / NAME).write_bytes(CONTENT)
-    monkeypatch.setattr("cvcourse.data.download._download", None)  # neither lock nor temporary file may be needed
+    monkeypatch.setattr(
+        "cvcourse.data.download._download", None
+    )  # neither lock nor temporary file may be needed
     assert_is_the_data(cifar10(tmp_path, archive=serve().archive(), progress=False))
 
 
@@ -421,7 +453,9 @@ def test_folder_with_the_archive(tmp_path):
     (tmp_path / NAME).write_bytes(CONTENT)
     assert_is_the_data(cifar10(folder=tmp_path, archive=archive))
     assert "checksum" in said(cifar10, folder=tmp_path)  # the miniature is not the official file
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]  # one's own folder is left as it was
+    assert [path.name for path in tmp_path.iterdir()] == [
+        NAME
+    ]  # one's own folder is left as it was
 
 
 def test_folder_without_anything(tmp_path):
@@ -469,9 +503,21 @@ class Run:
 
 def hostile(marker: Path) -> dict[str, bytes]:
     script = f"open({str(marker)!r}, 'w')"
-    attacks = [Run(os.system, f"touch {marker}"), Run(exec, script), Run(eval, script), Run(open, str(marker), "w")]
-    attacks += [Run(np.save, str(marker), [1]), Run(Path.touch, marker), Run(getattr, np.ndarray, "tofile")]
-    made = {attack.call[0].__qualname__: pickle.dumps({b"data": attack}, protocol=2) for attack in attacks}
+    attacks = [
+        Run(os.system, f"touch {marker}"),
+        Run(exec, script),
+        Run(eval, script),
+        Run(open, str(marker), "w"),
+    ]
+    attacks += [
+        Run(np.save, str(marker), [1]),
+        Run(Path.touch, marker),
+        Run(getattr, np.ndarray, "tofile"),
+    ]
+    made = {
+        attack.call[0].__qualname__: pickle.dumps({b"data": attack}, protocol=2)
+        for attack in attacks
+    }
     # Attributes reached through a module that is allowed, and through a dotted name (protocol 4).
     made["dotted"] = b"\x80\x04\x8c\x05numpy\x8c\x13ndarray.__class__.x\x93."
     made["module"] = b"\x80\x04\x8c\x16numpy._core.multiarray\x8c\x02os\x93."
@@ -496,7 +542,9 @@ def test_the_attacks_would_work_on_an_ordinary_unpickler(tmp_path, monkeypatch):
 
 def test_an_archive_cannot_write_outside(tmp_path):
     files = {f"{INNER}/{name}": content for name, content in FILES.items()}
-    content = packed({"../outside": b"x", "/tmp/cvcourse-outside": b"x", f"{INNER}/../../outside": b"x", **files})
+    content = packed(
+        {"../outside": b"x", "/tmp/cvcourse-outside": b"x", f"{INNER}/../../outside": b"x", **files}
+    )
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / NAME).write_bytes(content)
     archive = Archive(CIFAR10.url, hashlib.sha256(content).hexdigest(), len(content))

@@ -1,4 +1,5 @@
-"""A picture goes into a square and its masks come back to the same places; files that are no pictures are refused."""
+"""A picture goes into a square and its masks come back to the same places; files that are no
+pictures are refused."""
 
 import pytest
 import torch
@@ -23,7 +24,10 @@ def test_a_mask_comes_back_to_where_it_was(shape):
 
 def test_points_and_boxes_go_with_the_picture():
     frame = framed(torch.rand(3, 30, 60), 120)
-    assert frame.points(torch.tensor([[0.0, 0.0], [59.5, 29.5]])).tolist() == [[0.5, 0.5], [119.5, 59.5]]
+    assert frame.points(torch.tensor([[0.0, 0.0], [59.5, 29.5]])).tolist() == [
+        [0.5, 0.5],
+        [119.5, 59.5],
+    ]
     assert frame.boxes(torch.tensor([[0.0, 0, 9.5, 9.5]])).tolist() == [[0.5, 0.5, 19.5, 19.5]]
 
 

@@ -22,7 +22,9 @@ def test_digits_are_scikit_learns_each_once():
 
     train_images, train_labels, test_images, test_labels = digits()
     assert train_images.shape == (1297, 1, 8, 8) and test_images.shape == (500, 1, 8, 8)
-    assert train_images.min() == 0 and train_images.max() == 1 and train_images.dtype == torch.float32
+    assert (
+        train_images.min() == 0 and train_images.max() == 1 and train_images.dtype == torch.float32
+    )
     ours = torch.cat([train_images, test_images]).reshape(1797, 64)
     ours = np.column_stack([(ours * 16).numpy(), torch.cat([train_labels, test_labels]).numpy()])
     theirs = np.column_stack([load_digits().data, load_digits().target])
@@ -50,9 +52,12 @@ def test_all_photographs_are_there_and_are_pictures():
     assert list(pictures) == list(PHOTOGRAPHS)
     for name, picture in pictures.items():
         assert picture.shape[0] in (1, 3) and min(picture.shape[1:]) >= 250, name
-        assert picture.dtype == torch.float32 and picture.min() >= 0 and picture.max() <= 1 and picture.std() > 0.03, (
-            name
-        )
+        assert (
+            picture.dtype == torch.float32
+            and picture.min() >= 0
+            and picture.max() <= 1
+            and picture.std() > 0.03
+        ), name
 
 
 def test_a_photograph_has_the_pixels_its_library_gives():
@@ -60,9 +65,13 @@ def test_a_photograph_has_the_pixels_its_library_gives():
     from sklearn.datasets import load_sample_image
 
     ours = photographs(["astronaut", "camera", "china"])
-    assert np.array_equal((ours["astronaut"] * 255).round().byte().permute(1, 2, 0), skimage.data.astronaut())
+    assert np.array_equal(
+        (ours["astronaut"] * 255).round().byte().permute(1, 2, 0), skimage.data.astronaut()
+    )
     assert np.array_equal((ours["camera"][0] * 255).round().byte(), skimage.data.camera())
-    assert np.array_equal((ours["china"] * 255).round().byte().permute(1, 2, 0), load_sample_image("china.jpg"))
+    assert np.array_equal(
+        (ours["china"] * 255).round().byte().permute(1, 2, 0), load_sample_image("china.jpg")
+    )
 
 
 def test_size_takes_the_middle_and_keeps_proportions():

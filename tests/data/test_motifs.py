@@ -33,7 +33,9 @@ def test_a_mirrored_motif_is_turned_at_every_step(some):
 
 
 def test_blocks_have_one_of_two_colours_that_differ(some):
-    assert torch.equal(some.images, some.images[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.equal(
+        some.images, some.images[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
     for image in some.images[:50]:
         colours = image.flatten(1).T.unique(dim=0)
         assert len(colours) == 2

@@ -39,11 +39,17 @@ def test_parts_lie_on_their_wholes_and_wholes_in_their_groups(scenes):
     parts, wholes, groups = scenes.levels.long().unbind(dim=1)
     on_whole = (wholes == parts) | (parts == 0) | (wholes == 0)
     assert on_whole.all(), "a part has its whole's number"
-    of_one_group = [len(groups[i][wholes[i] == k].unique()) for i in range(len(scenes)) for k in wholes[i].unique()[1:]]
+    of_one_group = [
+        len(groups[i][wholes[i] == k].unique())
+        for i in range(len(scenes))
+        for k in wholes[i].unique()[1:]
+    ]
     assert set(of_one_group) == {1}, "all pixels of a whole belong to the same group, or to none"
     for i in range(len(scenes)):
         for group in groups[i].unique()[1:]:
-            assert len(wholes[i][groups[i] == group].unique()) >= 2, "a group has at least two wholes"
+            assert len(wholes[i][groups[i] == group].unique()) >= 2, (
+                "a group has at least two wholes"
+            )
 
 
 def test_every_level_is_common_and_nothing_is_tiny(scenes):
@@ -64,7 +70,10 @@ def test_levels_of_slots_by_hand():
     slots = torch.zeros(1, 16, 16, dtype=torch.uint8)
     slots[0, :4, :4], slots[0, 1:3, 1:3] = 1, 2  # the first whole and its part
     slots[0, :4, 6:10] = 3  # the second whole of the same place
-    slots[0, 10:14, :4], slots[0, 15, 15] = 7, 9  # another place: a whole, and a pixel of a second, too little
+    slots[0, 10:14, :4], slots[0, 15, 15] = (
+        7,
+        9,
+    )  # another place: a whole, and a pixel of a second, too little
     part, whole, group = levels_of(slots)[0]
     assert part.unique().tolist() == [0, 1] and (part == 1).sum() == 4
     assert whole.unique().tolist() == [0, 1, 2, 4]

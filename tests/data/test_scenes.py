@@ -1,4 +1,5 @@
-"""Painted scenes against slow, plain recomputation, and against what a person would say of the picture."""
+"""Painted scenes against slow, plain recomputation, and against what a person would say of the
+picture."""
 
 import math
 import re
@@ -13,7 +14,17 @@ from cvcourse.data.painter import paint, paint_background
 from cvcourse.data.surfaces import SHAPE_FUNCTIONS, TEXTURE_ADJECTIVES, TEXTURE_FUNCTIONS
 from cvcourse.data.synthetic import _recipe
 
-TENSORS = ("images", "labels", "instance_masks", "semantic_masks", "boxes", "visible", "classes", "colors", "textures")
+TENSORS = (
+    "images",
+    "labels",
+    "instance_masks",
+    "semantic_masks",
+    "boxes",
+    "visible",
+    "classes",
+    "colors",
+    "textures",
+)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,9 +36,19 @@ def crowd():
     return scenes(40, (30, 44), objects=(0, 5), seed=3, scale=(0.3, 0.7), rotation=math.pi)
 
 
-def recipe(size=32, objects=1, background="texture", colors=COLOR_NAMES, occlusion=True, nested=False, scale=None):
+def recipe(
+    size=32,
+    objects=1,
+    background="texture",
+    colors=COLOR_NAMES,
+    occlusion=True,
+    nested=False,
+    scale=None,
+):
     size = (size, size) if isinstance(size, int) else size
-    return _recipe(size, objects, SHAPES, TEXTURES, colors, 0.3, scale, occlusion, nested, False, background)
+    return _recipe(
+        size, objects, SHAPES, TEXTURES, colors, 0.3, scale, occlusion, nested, False, background
+    )
 
 
 def grid(side):
@@ -63,7 +84,12 @@ def test_boxes_enclose_the_visible_pixels_and_no_more(crowd):
             assert crowd.visible[i, k].item() == (len(xs) > 0)
             expected = [0, 0, 0, 0]
             if len(xs):
-                expected = [xs.min().item(), ys.min().item(), xs.max().item() + 1, ys.max().item() + 1]
+                expected = [
+                    xs.min().item(),
+                    ys.min().item(),
+                    xs.max().item() + 1,
+                    ys.max().item() + 1,
+                ]
             assert crowd.boxes[i, k].tolist() == expected
 
 
@@ -88,7 +114,8 @@ def test_the_principal_object_is_the_last_painted_and_lies_in_front():
     assert torch.equal(made.labels, made.classes[:, -1])
     assert torch.equal(made.instance_masks == 4, whole[:, -1])
     covered = (
-        whole[:, :3].sum((2, 3)) > torch.stack([(made.instance_masks == k).sum((1, 2)) for k in (1, 2, 3)], 1)
+        whole[:, :3].sum((2, 3))
+        > torch.stack([(made.instance_masks == k).sum((1, 2)) for k in (1, 2, 3)], 1)
     ).sum()
     assert covered > 20  # the others do get covered
 
@@ -108,7 +135,9 @@ def test_the_mask_is_where_the_object_differs_from_the_background():
 
 
 def test_edges_are_smooth():
-    plain = scenes(10, 64, seed=0, background="plain", textures=["solid"], colors=["black", "white"])
+    plain = scenes(
+        10, 64, seed=0, background="plain", textures=["solid"], colors=["black", "white"]
+    )
     pixels = plain.images.permute(0, 2, 3, 1).reshape(10, -1, 3)
     tones = [len(image.unique(dim=0)) for image in pixels]
     assert min(tones) > 20  # background, object, and the mixtures along the edge
@@ -186,9 +215,14 @@ def test_shape_fits_its_radius_and_its_distance_is_about_true(name):
     distance = SHAPE_FUNCTIONS[name](u, v)
     assert not (distance[torch.hypot(u, v) > 1.06] < 0).any()  # a square's corner reaches 1.05
     step = 2.6 / 300
-    slope = torch.hypot(distance[1:, :-1] - distance[:-1, :-1], distance[:-1, 1:] - distance[:-1, :-1]) / step
+    slope = (
+        torch.hypot(distance[1:, :-1] - distance[:-1, :-1], distance[:-1, 1:] - distance[:-1, :-1])
+        / step
+    )
     edge = distance[:-1, :-1].abs() < 0.03
-    assert 0.9 < slope[edge].median() < 1.1  # one unit of distance a unit of length: edges one pixel wide
+    assert (
+        0.9 < slope[edge].median() < 1.1
+    )  # one unit of distance a unit of length: edges one pixel wide
 
 
 def test_shapes_are_told_apart_by_what_a_person_sees():
@@ -197,7 +231,9 @@ def test_shapes_are_told_apart_by_what_a_person_sees():
     middle = {name: mask[50, 50].item() for name, mask in inside.items()}
     assert [name for name, solid in middle.items() if not solid] == ["ring", "crescent"]
     assert inside["triangle"][20].sum() < inside["triangle"][70].sum()  # tip up
-    assert inside["crescent"][:, :50].sum() > 3 * inside["crescent"][:, 50:].sum()  # opens to the right
+    assert (
+        inside["crescent"][:, :50].sum() > 3 * inside["crescent"][:, 50:].sum()
+    )  # opens to the right
     assert inside["hourglass"][50].sum() < 0.2 * inside["hourglass"][15].sum()  # narrow waist
     assert inside["star"][:50].flip(1).equal(inside["star"][:50])  # one tip straight up
 
@@ -212,15 +248,21 @@ def test_pattern_shows_both_colours_unless_solid(name):
 def test_patterns_have_the_symmetry_of_their_name():
     u, v = grid(200)
     tone = {name: function(u, v) > 0 for name, function in TEXTURE_FUNCTIONS.items()}
-    assert (tone["stripes"] == tone["stripes"][:1]).all() and not (tone["stripes"] == tone["stripes"][:, :1]).all()
-    assert (tone["rings"] == tone["rings"].T).all() and (tone["rings"] == tone["rings"].flip(0)).all()
+    assert (tone["stripes"] == tone["stripes"][:1]).all() and not (
+        tone["stripes"] == tone["stripes"][:, :1]
+    ).all()
+    assert (tone["rings"] == tone["rings"].T).all() and (
+        tone["rings"] == tone["rings"].flip(0)
+    ).all()
     assert (tone["halves"] == (v > 0)).all()
     # along a ray the tone stays: twice as far out is the same
     assert (TEXTURE_FUNCTIONS["rays"](2 * u, 2 * v) > 0).eq(tone["rays"]).float().mean() > 0.999
 
 
 def test_rotation_turns_clockwise_as_seen():
-    upright = scenes(1, 64, seed=0, classes=["triangle"], textures=["halves"], rotation=0.0, background="plain")
+    upright = scenes(
+        1, 64, seed=0, classes=["triangle"], textures=["halves"], rotation=0.0, background="plain"
+    )
     rows = upright.instance_masks[0].sum(1)
     occupied = rows[rows > 0].tolist()
     assert occupied[0] < occupied[-1] / 4  # tip up
@@ -322,7 +364,9 @@ def test_captions_name_the_principal_object(crowd):
             continue
         k = int((crowd.classes[i] >= 0).sum()) - 1
         texture, color = TEXTURES[crowd.textures[i, k]], COLOR_NAMES[crowd.colors[i, k]]
-        assert caption.startswith(f"a {TEXTURE_ADJECTIVES[texture]} {color} {SHAPES[crowd.labels[i]]}")
+        assert caption.startswith(
+            f"a {TEXTURE_ADJECTIVES[texture]} {color} {SHAPES[crowd.labels[i]]}"
+        )
         assert len(re.findall(r"\ba ", caption)) == crowd.visible[i].sum()
 
 
@@ -338,8 +382,11 @@ def test_captions_say_where_things_are():
             continue
         seen.add(relation[0])
         assert (relation[0] == "in front of") == bool((whole[i, 0] & whole[i, 1]).any())
-        (x0, y0), (x1, y1) = ((mask.nonzero().float().mean(0)).flip(0).tolist() for mask in whole[i])
-        # Centres of mass, not of frames: a crescent's are apart, so only the clear cases are asked about.
+        (x0, y0), (x1, y1) = (
+            (mask.nonzero().float().mean(0)).flip(0).tolist() for mask in whole[i]
+        )
+        # Centres of mass, not of frames: a crescent's are apart, so only the clear cases are asked
+        # about.
         if relation[0] == "left of" and abs(x1 - x0) > 5:
             assert x1 < x0
         if relation[0] == "above" and abs(y1 - y0) > 5:
@@ -362,9 +409,18 @@ def test_labels_are_spread_evenly():
 
 
 def test_chosen_names_only():
-    made = scenes(50, 16, objects=2, classes=["ring", "plus"], textures=["dots"], colors=["red", "blue", "white"])
+    made = scenes(
+        50,
+        16,
+        objects=2,
+        classes=["ring", "plus"],
+        textures=["dots"],
+        colors=["red", "blue", "white"],
+    )
     assert made.class_names == ("ring", "plus") and set(made.labels.tolist()) == {0, 1}
-    assert all(re.fullmatch(r"[a-z ]+", c) and "dotted" in c and "disc" not in c for c in made.captions)
+    assert all(
+        re.fullmatch(r"[a-z ]+", c) and "dotted" in c and "disc" not in c for c in made.captions
+    )
 
 
 # --- keeping some, colours for masks ---
@@ -387,7 +443,9 @@ def test_indexing_keeps_everything_together(crowd, index, expected):
     kept = crowd[index]
     assert len(kept) == len(expected) and kept.captions == [crowd.captions[i] for i in expected]
     for name in TENSORS:
-        assert torch.equal(getattr(kept, name), getattr(crowd, name)[torch.tensor(expected, dtype=torch.int64)]), name
+        assert torch.equal(
+            getattr(kept, name), getattr(crowd, name)[torch.tensor(expected, dtype=torch.int64)]
+        ), name
     assert kept.class_names == crowd.class_names
 
 
@@ -410,7 +468,9 @@ def test_legend_gives_the_colours_masks_are_painted_in(crowd):
 def test_scenes_are_frozen_and_move_between_devices(crowd):
     with pytest.raises(AttributeError):
         crowd.labels = None
-    assert crowd.to("meta").images.device.type == "meta" and crowd.to("cpu").captions == crowd.captions
+    assert (
+        crowd.to("meta").images.device.type == "meta" and crowd.to("cpu").captions == crowd.captions
+    )
 
 
 # --- edges ---
@@ -418,7 +478,11 @@ def test_scenes_are_frozen_and_move_between_devices(crowd):
 
 def test_no_scene_at_all():
     none = scenes(0, 16, objects=2)
-    assert none.images.shape == (0, 3, 16, 16) and none.boxes.shape == (0, 2, 4) and none.captions == []
+    assert (
+        none.images.shape == (0, 3, 16, 16)
+        and none.boxes.shape == (0, 2, 4)
+        and none.captions == []
+    )
     assert color_masks(none.semantic_masks).shape == (0, 3, 16, 16)
 
 
@@ -433,7 +497,9 @@ def test_no_object_at_all():
 @pytest.mark.parametrize("size", [1, 2, 8, (1, 9), (8, 200)])
 def test_odd_sizes(size):
     made = scenes(20, size, objects=2)
-    assert made.images.isfinite().all() and made.images.shape[2:] == (size if isinstance(size, tuple) else (size, size))
+    assert made.images.isfinite().all() and made.images.shape[2:] == (
+        size if isinstance(size, tuple) else (size, size)
+    )
 
 
 def test_every_single_object_is_visible_at_eight_pixels():

@@ -31,7 +31,8 @@ def course(released_mini: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def must_be_sandboxed() -> None:
-    """Skip where there is no bubblewrap; where the whole suite is meant to run, that is a failure."""
+    """Skip where there is no bubblewrap; where the whole suite is meant to run, that is a
+    failure."""
     if shutil.which("bwrap") is None:
         without_sandbox("bubblewrap is not installed")
 
@@ -76,14 +77,17 @@ class Borrowed:
 
 @pytest.fixture(scope="session")
 def same_grader() -> Iterator[None]:
-    """The grader's code counts as unchanged between two runs, whoever saves a file of it meanwhile."""
+    """The grader's code counts as unchanged between two runs, whoever saves a file of it
+    meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grade, "grader_digest", lambda: "this grader")
         yield
 
 
 @pytest.fixture
-def warm(lanes: Lanes, same_grader: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Options]:
+def warm(
+    lanes: Lanes, same_grader: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Options]:
     """Let grading use the shared sandbox; gives the options for it."""
     monkeypatch.setattr(Run, "lanes", lambda run: Borrowed(lanes))
     return lambda **options: Options(**{"limits": LIMITS, **options})

@@ -1,4 +1,5 @@
-"""A released course for tests of the gradebook: results, graded notebooks, and what the gradebook holds afterwards."""
+"""A released course for tests of the gradebook: results, graded notebooks, and what the gradebook
+holds afterwards."""
 
 from __future__ import annotations
 
@@ -25,23 +26,32 @@ WORDS = "*Because the window adds what cancels.*"
 
 QUERIES = {
     "student": "SELECT id, first_name, last_name FROM student",
-    "submitted_assignment": """
+    "submitted_assignment": (
+        """
         SELECT student_id, assignment.name, timestamp, extension FROM submitted_assignment
-        JOIN assignment ON assignment.id = submitted_assignment.assignment_id""",
-    "submitted_notebook": """
+        JOIN assignment ON assignment.id = submitted_assignment.assignment_id"""
+    ),
+    "submitted_notebook": (
+        """
         SELECT student_id, notebook.name, flagged, late_submission_penalty FROM submitted_notebook
         JOIN notebook ON notebook.id = submitted_notebook.notebook_id
-        JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id""",
-    "grade": """
-        SELECT student_id, base_cell.name, type, auto_score, manual_score, extra_credit, needs_manual_grade FROM grade
+        JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id"""
+    ),
+    "grade": (
+        """
+        SELECT student_id, base_cell.name, type, auto_score, manual_score, extra_credit,
+        needs_manual_grade FROM grade
         JOIN base_cell ON base_cell.id = grade.cell_id
         JOIN submitted_notebook ON submitted_notebook.id = grade.notebook_id
-        JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id""",
-    "comment": """
+        JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id"""
+    ),
+    "comment": (
+        """
         SELECT student_id, base_cell.name, type, auto_comment, manual_comment FROM comment
         JOIN base_cell ON base_cell.id = comment.cell_id
         JOIN submitted_notebook ON submitted_notebook.id = comment.notebook_id
-        JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id""",
+        JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id"""
+    ),
 }
 
 
@@ -68,7 +78,8 @@ def tables(url: str) -> dict[str, list[tuple[Any, ...]]]:
     engine = create_engine(url)
     with engine.connect() as connection:
         found = {
-            name: [tuple(map(plain, row)) for row in connection.execute(text(sql))] for name, sql in QUERIES.items()
+            name: [tuple(map(plain, row)) for row in connection.execute(text(sql))]
+            for name, sql in QUERIES.items()
         }
     engine.dispose()
     return {name: sorted(rows, key=repr) for name, rows in found.items()}
@@ -92,7 +103,8 @@ def comments(url: str, student: str) -> dict[str, str | None]:
 
 
 def notebook_of(root: Path, sources: Mapping[str, str] | None = None) -> NotebookNode:
-    """The released notebook with other sources in the named cells; graded, as far as the gradebook looks at it."""
+    """The released notebook with other sources in the named cells; graded, as far as the gradebook
+    looks at it."""
     released = nbformat.read(root / "course" / UNIT / f"{UNIT}.ipynb", as_version=4)
     return answered(released, sources or {})
 
@@ -114,7 +126,9 @@ def submit(root: Path, student: str, timestamp: str | bytes | None = None) -> Pa
     return folder
 
 
-def verdict(exercise: str, state: State = State.RIGHT, points: float | None = None, **more: Any) -> Verdict:
+def verdict(
+    exercise: str, state: State = State.RIGHT, points: float | None = None, **more: Any
+) -> Verdict:
     """A verdict; right ones earn all, others nothing, unless `points` says otherwise."""
     most = POINTS[exercise]
     earned = (most if state is State.RIGHT else 0.0) if points is None else points
@@ -131,4 +145,6 @@ def mistaken(exercise: str, points: float = 0.0) -> Verdict:
 def result(student: str, *verdicts: Verdict, **more: Any) -> Result:
     """A result with everything right but for the given verdicts."""
     given = {name: verdict(name) for name in POINTS} | {item.exercise: item for item in verdicts}
-    return Result(student, UNIT, **{"digest": "d1", "grader": "g1", "seed": "s1", "verdicts": given, **more})
+    return Result(
+        student, UNIT, **{"digest": "d1", "grader": "g1", "seed": "s1", "verdicts": given, **more}
+    )

@@ -1,4 +1,5 @@
-"""A class for whole grading runs of the miniature unit: who hands in what, and under which limits it is run."""
+"""A class for whole grading runs of the miniature unit: who hands in what, and under which limits
+it is run."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def code(source: str, **keywords: object) -> NotebookNode:
 
 def cell(notebook: NotebookNode, name: str) -> NotebookNode:
     """A cell by nbgrader's name."""
-    return next(item for item in notebook.cells if item.metadata.get("nbgrader", {}).get("grade_id") == name)
+    return next(
+        item for item in notebook.cells if item.metadata.get("nbgrader", {}).get("grade_id") == name
+    )
 
 
 def with_cell(notebook: NotebookNode, source: str, place: int = 2) -> NotebookNode:
@@ -79,9 +82,12 @@ def enrol(root: Path, *students: str) -> None:
 
 
 def careless(root: Path) -> NotebookNode:
-    """Everything right, with a check deleted, another copied, one edited, and an exercise turned into text."""
+    """Everything right, with a check deleted, another copied, one edited, and an exercise turned
+    into text."""
     notebook = solved(root)
-    gone, copied, edited = (cell(notebook, f"check_{name}") for name in ("moving_sum", "Scale", "counts"))
+    gone, copied, edited = (
+        cell(notebook, f"check_{name}") for name in ("moving_sum", "Scale", "counts")
+    )
     notebook.cells = [item for item in notebook.cells if item is not gone]
     notebook.cells.append(NotebookNode({**copy.deepcopy(copied), "id": "a-copied-cell"}))
     edited.source = "6 * 7"
@@ -121,7 +127,9 @@ def a_class(root: Path) -> dict[str, NotebookNode | bytes]:
         "noisy": with_cell(solved(root), noise),
         "unparsable": solved(root, moving_sum="def moving_sum(:\n"),
         "careless": careless(root),
-        "equal": solved(root, moving_sum=EQUAL + "def moving_sum(*_, **__):\n    return Anything()\n"),
+        "equal": solved(
+            root, moving_sum=EQUAL + "def moving_sum(*_, **__):\n    return Anything()\n"
+        ),
         "loop": solved(root, moving_sum=LOOP),
         "sleeper": with_cell(solved(root), SLEEP),
         "goes-on": with_cell(solved(root), LOOP_THAT_GOES_ON),

@@ -1,4 +1,5 @@
-"""Alignment: whatever was done to a submission's cells, what is graded is the release with the learner's sources."""
+"""Alignment: whatever was done to a submission's cells, what is graded is the release with the
+learner's sources."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from autograder.grading.intake import RawCell, cells_of
 
 @pytest.fixture(scope="module")
 def release(released_mini: Path) -> list[Cell]:
-    notebook = json.loads((released_mini / "course" / UNIT / f"{UNIT}.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads(
+        (released_mini / "course" / UNIT / f"{UNIT}.ipynb").read_text(encoding="utf-8")
+    )
     return released_cells(notebook)
 
 
@@ -76,9 +79,10 @@ def test_a_deleted_cell_is_put_back_in_its_place(release, submitted, name):
     aligned = align(submitted, release)
     assert [cell.id for cell in aligned.cells] == [cell.id for cell in release]
     assert [note.split(" was missing")[0] for note in aligned.notes] == [
-        {"moving_sum": "The exercise `moving_sum`", "check_moving_sum": "The check `moving_sum`"}.get(
-            name, "The question `question_blur`"
-        )
+        {
+            "moving_sum": "The exercise `moving_sum`",
+            "check_moving_sum": "The check `moving_sum`",
+        }.get(name, "The question `question_blur`")
     ]
 
 
@@ -104,7 +108,9 @@ def test_of_copies_the_last_one_counts(release, submitted):
     # Its check would come before it.
     names = [cell.name for cell in aligned.cells]
     assert names.index("check_moving_sum") == names.index("moving_sum") + 1
-    assert "The check `moving_sum` stood before its exercise; it was moved behind it" in aligned.notes
+    assert (
+        "The check `moving_sum` stood before its exercise; it was moved behind it" in aligned.notes
+    )
 
 
 def test_a_retyped_cell_has_its_own_type_again(release, submitted):
@@ -121,7 +127,10 @@ def test_lost_metadata_and_lost_ids_are_repaired(release, submitted):
     assert list(by_id.cells) == list(by_name.cells) == release
     assert by_name.notes == ()
     assert len(by_id.notes) == 7
-    assert "The check `counts` had lost its name or carried another; it has its own again" in by_id.notes
+    assert (
+        "The check `counts` had lost its name or carried another; it has its own again"
+        in by_id.notes
+    )
 
 
 def test_without_ids_and_names_the_text_tells(release, submitted):
@@ -144,7 +153,10 @@ def test_own_cells_stay_in_place_with_ids_of_their_own(release, submitted):
     clash = RawCell("x = 1", "code", "own-1")
     aligned = align([submitted[0], clash, RawCell("words", "heading"), *submitted[1:]], release)
     own = [cell for cell in aligned.cells if cell.metadata is None]
-    assert [(cell.role, cell.source) for cell in own] == [(Role.CODE, "x = 1"), (Role.TEXT, "words")]
+    assert [(cell.role, cell.source) for cell in own] == [
+        (Role.CODE, "x = 1"),
+        (Role.TEXT, "words"),
+    ]
     assert aligned.cells[1:3] == tuple(own)
 
 
@@ -152,7 +164,10 @@ def test_a_copy_of_a_costly_cell_is_costly_and_an_edited_one_is_the_learners(rel
     source = next(cell.source for cell in release if cell.role is Role.COSTLY)
     copies = [RawCell(f"{source}\n", "code", "copy"), RawCell(f"{source}\nx = 1", "code", "edited")]
     aligned = align([*submitted, *copies], release)
-    assert [cell.role for cell in aligned.cells if cell.metadata is None] == [Role.COSTLY, Role.CODE]
+    assert [cell.role for cell in aligned.cells if cell.metadata is None] == [
+        Role.COSTLY,
+        Role.CODE,
+    ]
 
 
 def test_an_empty_notebook_becomes_the_release_without_its_texts(release):
@@ -167,11 +182,15 @@ def test_a_cell_posing_as_a_check_gives_no_second_check(release, submitted):
     fake = RawCell("check = print", "code", "mine", "check_moving_sum")
     aligned = align([*submitted, fake], release)
     checks = [cell for cell in aligned.cells if cell.role is Role.CHECK]
-    assert sorted(cell.source for cell in checks) == sorted(cell.source for cell in release if cell.role is Role.CHECK)
+    assert sorted(cell.source for cell in checks) == sorted(
+        cell.source for cell in release if cell.role is Role.CHECK
+    )
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_is_done_every_graded_cell_is_there_once_behind_its_exercise(release, submitted, seed):
+def test_whatever_is_done_every_graded_cell_is_there_once_behind_its_exercise(
+    release, submitted, seed
+):
     """Any mixture of deleting, copying, moving, retyping and renaming."""
     chance = random.Random(seed)
     cells = copy.copy(submitted)
@@ -187,10 +206,14 @@ def test_whatever_is_done_every_graded_cell_is_there_once_behind_its_exercise(re
         elif action == "move":
             cells.insert(chance.randrange(len(cells)), cells.pop(place))
         elif action == "retype":
-            cells[place] = changed(cells[place], cell_type=chance.choice(["raw", "markdown", "code", ""]))
+            cells[place] = changed(
+                cells[place], cell_type=chance.choice(["raw", "markdown", "code", ""])
+            )
         elif action == "rename":
             name = chance.choice(["", "check_counts", "Scale", "nobody"])
-            cells[place] = changed(cells[place], grade_id=name, id=chance.choice(["", cells[place].id]))
+            cells[place] = changed(
+                cells[place], grade_id=name, id=chance.choice(["", cells[place].id])
+            )
         else:
             cells[place] = changed(cells[place], source="")
     aligned = align(cells, release).cells

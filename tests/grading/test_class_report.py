@@ -20,7 +20,15 @@ from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
 from autograder.errors import CourseError
 from autograder.grading.result import UNSAFE, CellRun, Result, Results
 from autograder.nbgrader_config import find_tools_beside_python
-from autograder.reports.class_report import CONCERNS, ClassReport, HandGrade, class_report, histogram, html, summarise
+from autograder.reports.class_report import (
+    CONCERNS,
+    ClassReport,
+    HandGrade,
+    class_report,
+    histogram,
+    html,
+    summarise,
+)
 from autograder.reports.pseudonyms import Pseudonyms, read_secret
 
 UNIT = "90_mini"
@@ -38,12 +46,21 @@ def verdict(
     shortcuts: tuple[tuple[str, str], ...] = (),
     max_points: float | None = None,
 ) -> Verdict:
-    """A verdict with one case; right ones earn everything, others nothing, unless `points` says otherwise."""
+    """A verdict with one case; right ones earn everything, others nothing, unless `points` says
+    otherwise."""
     most = EXERCISES.get(exercise, 1.0) if max_points is None else max_points
     earned = (most if state is State.RIGHT else 0.0) if points is None else points
     case = CaseVerdict(state, f"{exercise}(...)", message, earned)
     return Verdict(
-        exercise, state, earned, most, (case,), diagnosis, Fit.EXACT if diagnosis else None, shortcuts, ("Look again.",)
+        exercise,
+        state,
+        earned,
+        most,
+        (case,),
+        diagnosis,
+        Fit.EXACT if diagnosis else None,
+        shortcuts,
+        ("Look again.",),
     )
 
 
@@ -51,11 +68,14 @@ def result(student: str, *verdicts: Verdict, **more: object) -> Result:
     """A result; without verdicts, everything is right."""
     chosen = verdicts or tuple(verdict(name) for name in EXERCISES)
     defaults = {"seconds": 1.0, "grader": "v1", "graded_at": "2026-11-22T10:00:00+00:00"}
-    return Result(student, UNIT, verdicts={one.exercise: one for one in chosen}, **{**defaults, **more})
+    return Result(
+        student, UNIT, verdicts={one.exercise: one for one in chosen}, **{**defaults, **more}
+    )
 
 
 def generated_class(size: int, seed: int = 0) -> list[Result]:
-    """A class whose strong members do better everywhere, with the whole range of troubles sprinkled over it."""
+    """A class whose strong members do better everywhere, with the whole range of troubles sprinkled
+    over it."""
     rng = random.Random(seed)
     hints = {"moving_sum": OFF_BY_ONE, "Scale": NO_GAIN, "counts": None}
     hardness = {"moving_sum": 0.35, "Scale": 0.6, "counts": 0.1}
@@ -73,9 +93,16 @@ def generated_class(size: int, seed: int = 0) -> list[Result]:
                 part = 0.5 * EXERCISES[name] * (rng.random() < 0.4)
                 verdicts.append(verdict(name, State.WRONG, part, hints[name]))
             else:
-                verdicts.append(verdict(name, State.ERROR, message="TypeError: 'NoneType' object is not iterable"))
+                verdicts.append(
+                    verdict(
+                        name, State.ERROR, message="TypeError: 'NoneType' object is not iterable"
+                    )
+                )
         seconds = max(0.4, rng.gauss(1.2, 0.15)) * (15 if rng.random() < 0.01 else 1)
-        cells = {"check_moving_sum": CellRun(seconds=seconds * 0.7), "check_Scale": CellRun(seconds=seconds * 0.2)}
+        cells = {
+            "check_moving_sum": CellRun(seconds=seconds * 0.7),
+            "check_Scale": CellRun(seconds=seconds * 0.2),
+        }
         results.append(result(f"s{index:04d}", *verdicts, seconds=seconds, cells=cells))
     return results
 
@@ -102,13 +129,17 @@ class Look:
 
 def look_at(page: str, path: Path, scheme: str) -> Look:
     """Open a page in headless Chromium, as a file, and measure it."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install playwright"
+    )
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("needs a browser: apt-get install chromium")
     path.write_text(page, encoding="utf-8")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         tab = browser.new_page(color_scheme=scheme, viewport={"width": 1000, "height": 900})
         requests, problems = [], []
         tab.on("request", lambda request: requests.append(request.url))
@@ -142,13 +173,21 @@ def test_a_class_in_numbers() -> None:
         [
             result("ada"),
             result("bo", verdict("moving_sum"), wrong, verdict("counts", State.NOT_ATTEMPTED)),
-            result("cy", verdict("moving_sum"), wrong, verdict("counts", State.ERROR, message="boom")),
+            result(
+                "cy", verdict("moving_sum"), wrong, verdict("counts", State.ERROR, message="boom")
+            ),
             result("dee", *(verdict(name, State.NOT_ATTEMPTED) for name in EXERCISES)),
         ],
     )
     by_name = {item.name: item for item in report.exercises}
     moving, scale, counts = (by_name[name] for name in EXERCISES)
-    assert (moving.full, moving.partly, moving.none, moving.left_out, moving.mean) == (3, 0, 0, 1, 0.75)
+    assert (moving.full, moving.partly, moving.none, moving.left_out, moving.mean) == (
+        3,
+        0,
+        0,
+        1,
+        0.75,
+    )
     assert (scale.full, scale.partly, scale.none, scale.left_out, scale.mean) == (1, 2, 0, 1, 0.5)
     assert (counts.full, counts.none, counts.left_out, counts.unexplained) == (1, 1, 2, 1)
     assert counts.messages == (("boom", 1),)
@@ -156,13 +195,21 @@ def test_a_class_in_numbers() -> None:
         ("Scale", "gain left out", ("bo", "cy"))
     ]
     assert sorted(report.shares) == pytest.approx([0, 4 / 6, 4 / 6, 1])
-    assert dict(histogram(report.shares)) | {"0–9%": 1, "60–69%": 2, "100%": 1} == dict(histogram(report.shares))
+    assert dict(histogram(report.shares)) | {"0–9%": 1, "60–69%": 2, "100%": 1} == dict(
+        histogram(report.shares)
+    )
 
 
 def test_forbidden_shortcuts_count_as_mistakes() -> None:
-    used = verdict("Scale", State.WRONG, 0.0, shortcuts=(("torch.conv2d", "return torch.conv2d(x)"),))
+    used = verdict(
+        "Scale", State.WRONG, 0.0, shortcuts=(("torch.conv2d", "return torch.conv2d(x)"),)
+    )
     (mistake,) = summarise(UNIT, [result("ada", used)]).mistakes
-    assert (mistake.exercise, mistake.name, mistake.students) == ("Scale", "forbidden shortcut: torch.conv2d", ("ada",))
+    assert (mistake.exercise, mistake.name, mistake.students) == (
+        "Scale",
+        "forbidden shortcut: torch.conv2d",
+        ("ada",),
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1])
@@ -183,7 +230,11 @@ def test_no_discrimination_below_ten() -> None:
 def test_discrimination_is_the_corrected_item_total_correlation() -> None:
     results = generated_class(60, seed=1)
     by_name = {item.name: item for item in summarise(UNIT, results).exercises}
-    touched = [one for one in results if any(v.state is not State.NOT_ATTEMPTED for v in one.verdicts.values())]
+    touched = [
+        one
+        for one in results
+        if any(v.state is not State.NOT_ATTEMPTED for v in one.verdicts.values())
+    ]
     item = np.array([one.verdicts["Scale"].points for one in touched])
     rest = np.array([one.points for one in touched]) - item
     expected = np.corrcoef(item, rest)[0, 1]
@@ -194,9 +245,13 @@ def test_discrimination_is_the_corrected_item_total_correlation() -> None:
 
 def test_an_exercise_that_the_strong_fail_is_named() -> None:
     strong = [
-        result(f"a{k}", verdict("moving_sum"), verdict("Scale"), verdict("counts", State.WRONG)) for k in range(8)
+        result(f"a{k}", verdict("moving_sum"), verdict("Scale"), verdict("counts", State.WRONG))
+        for k in range(8)
     ]
-    weak = [result(f"b{k}", verdict("moving_sum", State.WRONG), verdict("Scale"), verdict("counts")) for k in range(8)]
+    weak = [
+        result(f"b{k}", verdict("moving_sum", State.WRONG), verdict("Scale"), verdict("counts"))
+        for k in range(8)
+    ]
     by_name = {item.name: item for item in summarise(UNIT, strong + weak).exercises}
     assert by_name["counts"].discrimination < 0
     assert any("look at its text and its check" in remark for remark in by_name["counts"].remarks)
@@ -205,15 +260,21 @@ def test_an_exercise_that_the_strong_fail_is_named() -> None:
 
 
 def test_what_waits_for_a_person_is_neither_given_nor_taken() -> None:
-    fault = result("ada", verdict("moving_sum"), verdict("Scale", State.GRADER_FAULT), verdict("counts"))
+    fault = result(
+        "ada", verdict("moving_sum"), verdict("Scale", State.GRADER_FAULT), verdict("counts")
+    )
     report = summarise(UNIT, [fault, result("bo")])
     scale = next(item for item in report.exercises if item.name == "Scale")
     assert (scale.undecided, scale.mean, scale.full) == (1, 1.0, 1)
-    assert [(one.kind, one.student, one.where) for one in report.concerns] == [("grader fault", "ada", "Scale")]
+    assert [(one.kind, one.student, one.where) for one in report.concerns] == [
+        ("grader fault", "ada", "Scale")
+    ]
 
 
 def test_a_grade_by_hand_settles_it() -> None:
-    held = result("ada", verdict("moving_sum"), verdict("Scale", State.TAMPERING), verdict("counts"))
+    held = result(
+        "ada", verdict("moving_sum"), verdict("Scale", State.TAMPERING), verdict("counts")
+    )
     report = summarise(UNIT, [held], {"ada": {"check_Scale": HandGrade(1.5, 2.0, True)}})
     assert report.standings[0].points == 5.5
     assert [one.settled for one in report.concerns] == ["1.5 of 2 by hand"]
@@ -223,9 +284,14 @@ def test_a_grade_by_hand_settles_it() -> None:
 def test_everything_that_needs_a_person() -> None:
     results = [
         Result("refused", UNIT, refused="The notebook is a link to another file."),
-        result("cheat", verdict("Scale", State.TAMPERING, message="the outputs were not made by the probe")),
+        result(
+            "cheat",
+            verdict("Scale", State.TAMPERING, message="the outputs were not made by the probe"),
+        ),
         result("fault", verdict("Scale", State.GRADER_FAULT)),
-        result("dead", verdict("Scale", State.KERNEL_DEATH), cells={"x": CellRun(state="kernel death")}),
+        result(
+            "dead", verdict("Scale", State.KERNEL_DEATH), cells={"x": CellRun(state="kernel death")}
+        ),
         result("slow", verdict("Scale", State.TIMEOUT)),
         result("fat", verdict("Scale", State.OUT_OF_MEMORY)),
         result("sly", evidence=("read /proc/1/environ",)),
@@ -257,12 +323,19 @@ def test_everything_that_needs_a_person() -> None:
 
 def test_slow_submissions_by_median_and_mad() -> None:
     quick = [result(f"s{k}", seconds=1 + 0.01 * k) for k in range(20)]
-    slow = result("tortoise", seconds=30.0, cells={"check_Scale": CellRun(seconds=28.0), "setup": CellRun(seconds=1.0)})
+    slow = result(
+        "tortoise",
+        seconds=30.0,
+        cells={"check_Scale": CellRun(seconds=28.0), "setup": CellRun(seconds=1.0)},
+    )
     report = summarise(UNIT, [*quick, slow])
     assert [(one.student, one.cell) for one in report.outliers] == [("tortoise", "check_Scale")]
     assert summarise(UNIT, [*quick[:2], slow]).outliers == ()  # too few to call one an outlier
     assert (
-        summarise(UNIT, [result(f"s{k}", seconds=1.0) for k in range(9)] + [result("x", seconds=1.05)]).outliers == ()
+        summarise(
+            UNIT, [result(f"s{k}", seconds=1.0) for k in range(9)] + [result("x", seconds=1.05)]
+        ).outliers
+        == ()
     )
 
 
@@ -277,7 +350,10 @@ def hostile_class() -> list[Result]:
     held = verdict("moving_sum", State.TAMPERING, message=HOSTILE)
     cells = {HOSTILE: CellRun(seconds=50.0, state="timeout")}
     quick = [result(f"s{k}") for k in range(8)]
-    return [*quick, result("eve", held, bad, evidence=(HOSTILE,), notes=(HOSTILE,), seconds=60.0, cells=cells)]
+    return [
+        *quick,
+        result("eve", held, bad, evidence=(HOSTILE,), notes=(HOSTILE,), seconds=60.0, cells=cells),
+    ]
 
 
 def test_the_page_shows_hostile_text_and_runs_none_of_it() -> None:
@@ -301,13 +377,17 @@ def test_hidden_names_are_nowhere() -> None:
     people = {"ada.l": ["Ada", "Lovelace", "ada@example.org"], "bo": ["Bo", "Derek"]}
     names = Pseudonyms(b"k" * 32, people, people)
     wrong = verdict("Scale", State.WRONG, 0.0, NO_GAIN)
-    broken = verdict("counts", State.ERROR, message="NameError: ada_l and lovelace, said ADA@example.org")
+    broken = verdict(
+        "counts", State.ERROR, message="NameError: ada_l and lovelace, said ADA@example.org"
+    )
     evidence = ("opened submitted/bo/90_mini/90_mini.ipynb", "connect to bo:8080")
     results = [
         result("ada.l", wrong, broken, evidence=evidence, notes=("ada.l.ipynb was renamed",)),
         result("bo", refused=""),
     ]
-    found = summarise(UNIT, results, {"bo": {"question_blur": HandGrade(None, 2, False)}}, names=names)
+    found = summarise(
+        UNIT, results, {"bo": {"question_blur": HandGrade(None, 2, False)}}, names=names
+    )
     for text in (html(found), shown(found)):
         words = set(re.findall(r"[a-z]+", text.lower()))
         assert not words & {"ada", "lovelace", "bo", "derek", "example"}
@@ -333,7 +413,10 @@ def test_a_damaged_secret_is_an_error(tmp_path: Path) -> None:
 
 def test_a_name_that_two_students_share_points_to_neither() -> None:
     names = Pseudonyms(b"k" * 32, ["a1", "a2"], {"a1": ["Kim", "One"], "a2": ["Kim", "Two"]})
-    assert names.hide("Kim, one and TWO; kimono") == f"(name), {names.of('a1')} and {names.of('a2')}; kimono"
+    assert (
+        names.hide("Kim, one and TWO; kimono")
+        == f"(name), {names.of('a1')} and {names.of('a2')}; kimono"
+    )
 
 
 # From files
@@ -401,11 +484,16 @@ def test_grades_by_hand_come_from_the_gradebook(course: Path) -> None:
     assert [(one.name, one.graded, one.waiting, one.mean) for one in report.questions] == [
         ("question_blur", 1, 1, 0.75)
     ]
-    assert standings["s0000"].written == "1.5 of 2" and standings["s0001"].written == "0 of 2, 1 waiting"
+    assert (
+        standings["s0000"].written == "1.5 of 2"
+        and standings["s0001"].written == "0 of 2, 1 waiting"
+    )
     assert standings["s0000"].points == plain_points["s0000"]
     earned = Results(course).read(UNIT, "s0001").verdicts["Scale"].points
     assert standings["s0001"].points == pytest.approx(plain_points["s0001"] - earned + 0.25)
-    assert [one.student for one in report.concerns if one.kind == "waits for a grade by hand"] == ["s0001"]
+    assert [one.student for one in report.concerns if one.kind == "waits for a grade by hand"] == [
+        "s0001"
+    ]
     assert (course / "gradebook.db").read_bytes() == before
     elsewhere = (course / "gradebook.db").rename(course / "elsewhere.db")
     assert class_report(course, UNIT).questions == ()
@@ -429,12 +517,16 @@ def test_a_damaged_gradebook_is_a_note(course: Path, content: bytes) -> None:
 
 
 def test_the_command(course: Path, run) -> None:
-    code, out, err = run("report", "90", "--course", str(course), "--html", str(course / "r.html"), "--hide-names")
+    code, out, err = run(
+        "report", "90", "--course", str(course), "--html", str(course / "r.html"), "--hide-names"
+    )
     assert (code, err) == (0, "") and "gain left out" in out
     assert not re.search(r"\bs00\d\d\b", out + (course / "r.html").read_text(encoding="utf-8"))
     code, _, err = run("report", "77", "--course", str(course))
     assert code == 2 and err.startswith("cvcourse: There is no unit 77")
-    code, _, err = run("report", "90", "--course", str(course), "--html", str(course / "none" / "r.html"))
+    code, _, err = run(
+        "report", "90", "--course", str(course), "--html", str(course / "none" / "r.html")
+    )
     assert code == 2 and "r.html could not be written" in err
 
 

@@ -34,13 +34,22 @@ def call(course: Path, *arguments: str, **environment: str) -> tuple[int, str, s
     """(exit code, stdout, stderr) of `cvcourse grade`."""
     command = [*COMMAND, *arguments, "--course", str(course)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
     )
     return done.returncode, done.stdout, done.stderr
 
 
 def points(course: Path, student: str) -> dict[str, float | None]:
-    return {name: score for name, (score, _) in grades(db_url(course), student).items() if name.startswith("check_")}
+    return {
+        name: score
+        for name, (score, _) in grades(db_url(course), student).items()
+        if name.startswith("check_")
+    }
 
 
 ALL = {"check_moving_sum": 3.0, "check_Scale": 2.0, "check_counts": 1.0}
@@ -109,7 +118,9 @@ def test_ctrl_c_keeps_what_is_done_and_a_rerun_goes_on(course, must_be_sandboxed
     assert "3 graded" in out and "Stopped; 1 are left. Run it again to go on." in out
     assert [bool(points(course, student)) for student in students] == [True, True, True, False]
 
-    code, out, _ = call(course, UNIT, "--timeout", "20", "--student", "ada", "--student", "bo", "--student", "cy")
+    code, out, _ = call(
+        course, UNIT, "--timeout", "20", "--student", "ada", "--student", "bo", "--student", "cy"
+    )
     assert code == FINE and "0 graded, 3 unchanged" in out
     hand_in(course, "zoe", solved(course))
     code, out, _ = call(course, UNIT, "--timeout", "20", "--add-students")
@@ -132,7 +143,10 @@ def await_(condition: object, seconds: float) -> None:
     ("arguments", "sentence"),
     [
         (["91_none"], "cvcourse: There is no unit 91_none in solutions/."),
-        ([UNIT, "--student", "nobody"], f"nobody handed in nothing for {UNIT}: there is no submitted/nobody/{UNIT}."),
+        (
+            [UNIT, "--student", "nobody"],
+            f"nobody handed in nothing for {UNIT}: there is no submitted/nobody/{UNIT}.",
+        ),
         ([UNIT, "--db", "nonsense"], "The gradebook's address cannot be used"),
     ],
     ids=["unit", "student", "gradebook"],
@@ -181,9 +195,14 @@ def without_bubblewrap(tmp_path: Path) -> str:
 def test_without_bubblewrap_it_says_what_to_install(class_of_two, without_bubblewrap):
     code, out, error = call(class_of_two, UNIT, PATH=without_bubblewrap)
     assert (code, out) == (FAILED, "")
-    assert "bubblewrap is not here: install bubblewrap" in error and "sudo apt install bubblewrap" in error
+    assert (
+        "bubblewrap is not here: install bubblewrap" in error
+        and "sudo apt install bubblewrap" in error
+    )
     assert "--unsafe" in error
-    assert not (class_of_two / "autograded").exists() and not list(class_of_two.glob(".grading/*/*.json"))
+    assert not (class_of_two / "autograded").exists() and not list(
+        class_of_two.glob(".grading/*/*.json")
+    )
 
 
 def test_unsafe_grades_without_a_sandbox_and_every_grade_says_so(class_of_two, without_bubblewrap):

@@ -1,4 +1,5 @@
-"""Grading on a Dask cluster of processes on loopback: the same scores, and a worker that dies loses nothing."""
+"""Grading on a Dask cluster of processes on loopback: the same scores, and a worker that dies loses
+nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ class Processes:
     def __init__(self, folder: Path):
         self.folder = folder
         self.running: list[subprocess.Popen] = []
-        log = self.start("scheduler", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+        log = self.start(
+            "scheduler", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"
+        )
         self.address = self.said(log, r"Scheduler at:\s+(tcp://\S+)")
         self.scheduler = self.running[0]
 
@@ -42,12 +45,22 @@ class Processes:
         log = self.folder / f"{name}.log"
         command = [sys.executable, "-m", module, *arguments, "--no-dashboard"]
         with log.open("wb") as file:
-            self.running.append(subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder))
+            self.running.append(
+                subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder)
+            )
         return log
 
     def worker(self, name: str) -> subprocess.Popen:
         """One more worker: a single process, no nanny that would start it again."""
-        options = ("--nthreads", "1", "--no-nanny", "--name", name, "--local-directory", str(self.folder / name))
+        options = (
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--name",
+            name,
+            "--local-directory",
+            str(self.folder / name),
+        )
         log = self.start(name, "distributed.cli.dask_worker", self.address, *options)
         self.said(log, r"(Registered to)")
         return self.running[-1]
@@ -96,7 +109,9 @@ def a_dozen(course: Path) -> Path:
 
 
 def test_the_same_scores_though_a_worker_dies(processes, a_dozen, monkeypatch):
-    hand_in(a_dozen, "s12", solved(a_dozen, moving_sum=LOOP))  # two seconds and more: something to be killed in
+    hand_in(
+        a_dozen, "s12", solved(a_dozen, moving_sum=LOOP)
+    )  # two seconds and more: something to be killed in
     enrol(a_dozen, "s12")
     workers = [processes.worker("one"), processes.worker("two")]
     written: Counter[str] = Counter()
@@ -121,11 +136,15 @@ def test_the_same_scores_though_a_worker_dies(processes, a_dozen, monkeypatch):
     assert sorted(through) == sorted(written)
     on_cluster = tables(db_url(a_dozen))
     kept = {
-        result.student: {name: (v.state, v.points) for name, v in result.verdicts.items()} for result in graded.results
+        result.student: {name: (v.state, v.points) for name, v in result.verdicts.items()}
+        for result in graded.results
     }
 
     here = grade_unit(a_dozen, UNIT, Options(limits=LIMITS, workers=2, again=True))
-    assert {r.student: {name: (v.state, v.points) for name, v in r.verdicts.items()} for r in here.results} == kept
+    assert {
+        r.student: {name: (v.state, v.points) for name, v in r.verdicts.items()}
+        for r in here.results
+    } == kept
     assert tables(db_url(a_dozen)) == on_cluster
     assert no_sandbox_of(workers[0].pid)
 
@@ -133,7 +152,9 @@ def test_the_same_scores_though_a_worker_dies(processes, a_dozen, monkeypatch):
 def scores(graded: Graded) -> dict[str, dict[str, tuple[str, float]]]:
     """(state, points) by student and exercise."""
     return {
-        result.student: {name: (verdict.state, verdict.points) for name, verdict in result.verdicts.items()}
+        result.student: {
+            name: (verdict.state, verdict.points) for name, verdict in result.verdicts.items()
+        }
         for result in graded.results
     }
 
@@ -165,7 +186,9 @@ def test_a_scheduler_that_dies_gives_and_takes_no_points(processes, a_dozen, mon
     monkeypatch.setattr(lanes_module, "CLUSTER_SECONDS", 2)
     options = Options(limits=LIMITS, cluster=processes.address)
     outcome: list[object] = []
-    thread = threading.Thread(target=lambda: outcome.append(grade_unit(a_dozen, UNIT, options, kill)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: outcome.append(grade_unit(a_dozen, UNIT, options, kill)), daemon=True
+    )
     thread.start()
     thread.join(90)
     assert not thread.is_alive(), "it waits for a scheduler that is gone"
@@ -182,13 +205,18 @@ def test_a_scheduler_that_dies_gives_and_takes_no_points(processes, a_dozen, mon
 
 def test_a_cluster_without_workers(processes):
     cluster = Cluster(Settings(LIMITS), processes.address)
-    with contextlib.closing(cluster), pytest.raises(CourseError, match="has no workers: start some with `dask worker"):
+    with (
+        contextlib.closing(cluster),
+        pytest.raises(CourseError, match="has no workers: start some with `dask worker"),
+    ):
         cluster.wait_until_ready()
 
 
 def test_no_scheduler_there(monkeypatch):
     monkeypatch.setattr(lanes_module, "CLUSTER_SECONDS", 1)
-    with pytest.raises(CourseError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9 .*is it running\?"):
+    with pytest.raises(
+        CourseError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9 .*is it running\?"
+    ):
         Cluster(Settings(LIMITS), "tcp://127.0.0.1:9")
 
 
@@ -214,5 +242,8 @@ def test_workers_of_another_version_do_not_grade(processes, monkeypatch):
     processes.worker("one")
     monkeypatch.setattr(kit, "grader_digest", lambda: "another")
     cluster = Cluster(Settings(LIMITS), processes.address)
-    with contextlib.closing(cluster), pytest.raises(CourseError, match="another version of the course"):
+    with (
+        contextlib.closing(cluster),
+        pytest.raises(CourseError, match="another version of the course"),
+    ):
         cluster.wait_until_ready()

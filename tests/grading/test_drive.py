@@ -1,4 +1,5 @@
-"""Driving a submission through the sandbox: what a cell or a check does costs itself, and nothing comes out changed."""
+"""Driving a submission through the sandbox: what a cell or a check does costs itself, and nothing
+comes out changed."""
 
 from __future__ import annotations
 
@@ -52,7 +53,10 @@ def cells(unit) -> Callable[[NotebookNode], tuple[Cell, ...]]:
 @pytest.fixture
 def states(key, cells) -> Callable[[NotebookNode, Transcript], dict[str, State]]:
     def found(notebook: NotebookNode, transcript: Transcript) -> dict[str, State]:
-        return {name: verdict.state for name, verdict in verdicts_of(key, cells(notebook), transcript).items()}
+        return {
+            name: verdict.state
+            for name, verdict in verdicts_of(key, cells(notebook), transcript).items()
+        }
 
     return found
 
@@ -88,16 +92,27 @@ def test_a_right_submission_comes_through_at_once(run, states, unit, released_mi
 
 def test_a_check_sees_the_names_as_they_were_where_it_stands(run, states, released_mini):
     notebook = solved(released_mini)
-    check = next(index for index, item in enumerate(notebook.cells) if item.source == "check(moving_sum)")
-    later = with_cell(notebook, "def moving_sum(signal, width=2):\n    return signal\n\ndel Scale, weights", check + 1)
+    check = next(
+        index for index, item in enumerate(notebook.cells) if item.source == "check(moving_sum)"
+    )
+    later = with_cell(
+        notebook,
+        "def moving_sum(signal, width=2):\n    return signal\n\ndel Scale, weights",
+        check + 1,
+    )
     found = states(later, run(later))
     assert found["moving_sum"] is State.RIGHT
     assert found["Scale"] is State.RIGHT  # its own cell comes later still
 
 
 def test_a_function_finds_helpers_that_are_defined_after_it(run, states, released_mini):
-    notebook = solved(released_mini, moving_sum="def moving_sum(signal, width=2):\n    return added(signal, width)")
-    place = next(index for index, item in enumerate(notebook.cells) if item.source == "check(moving_sum)")
+    notebook = solved(
+        released_mini,
+        moving_sum="def moving_sum(signal, width=2):\n    return added(signal, width)",
+    )
+    place = next(
+        index for index, item in enumerate(notebook.cells) if item.source == "check(moving_sum)"
+    )
     helper = "def added(x, n):\n    return sum(x[i:len(x) - n + 1 + i] for i in range(n))"
     with_cell(notebook, helper, place)
     assert states(notebook, run(notebook)) == RIGHT
@@ -108,8 +123,14 @@ def test_a_function_finds_helpers_that_are_defined_after_it(run, states, release
     [
         ("40 + 2", {"output_type": "execute_result", "text/plain": "42"}),
         ("print('out')", {"output_type": "stream", "name": "stdout", "text": "out\n"}),
-        ("import sys; print('oops', file=sys.stderr)", {"output_type": "stream", "name": "stderr", "text": "oops\n"}),
-        ("1 / 0", {"output_type": "error", "ename": "ZeroDivisionError", "evalue": "division by zero"}),
+        (
+            "import sys; print('oops', file=sys.stderr)",
+            {"output_type": "stream", "name": "stderr", "text": "oops\n"},
+        ),
+        (
+            "1 / 0",
+            {"output_type": "error", "ename": "ZeroDivisionError", "evalue": "division by zero"},
+        ),
         ("%%capture\nprint('unseen')", {}),
         ("from IPython.display import HTML\nHTML('<b>x</b>')", {"text/html": "<b>x</b>"}),
         ("import matplotlib.pyplot as plt\nplt.plot([1, 2]);\nplt.show()", {}),
@@ -121,7 +142,9 @@ def test_a_function_finds_helpers_that_are_defined_after_it(run, states, release
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_what_a_cell_shows_comes_out_and_the_rest_is_run(run, states, released_mini, source, output):
+def test_what_a_cell_shows_comes_out_and_the_rest_is_run(
+    run, states, released_mini, source, output
+):
     notebook = with_cell(solved(released_mini), source)
     transcript = run(notebook)
     outputs = transcript.cells["own-2"].outputs
@@ -150,7 +173,8 @@ torch.manual_seed(1)
     second = """
 import os, torch, builtins
 print(os.path.exists("left"), os.path.exists(os.path.expanduser("~/left")), "LEFT" in os.environ)
-print(torch.sum is None, hasattr(builtins, "left"), len([n for n in os.listdir("/proc") if n.isdigit()]))
+processes = [name for name in os.listdir("/proc") if name.isdigit()]
+print(torch.sum is None, hasattr(builtins, "left"), len(processes))
 """
     run(with_cell(solved(released_mini), first))
     seen = printed(run(with_cell(solved(released_mini), second))).split()
@@ -159,7 +183,10 @@ print(torch.sum is None, hasattr(builtins, "left"), len([n for n in os.listdir("
 
 
 def test_chance_is_seeded_alike_for_everybody(run, released_mini):
-    source = "import random, torch, numpy as np\nprint(random.random(), np.random.rand(), torch.rand(1).item())"
+    source = (
+        "import random, torch, numpy as np\nprint(random.random(), np.random.rand(),"
+        " torch.rand(1).item())"
+    )
     one, other = (printed(run(with_cell(solved(released_mini), source))) for _ in range(2))
     assert one == other and len(one.split()) == 3
 
@@ -198,12 +225,27 @@ def test_the_notebooks_time_is_kept_whatever_its_cells_do(run, states, released_
     ("source", "kinds"),
     [
         ("weights = None\nshare = ...", ["no answer yet"] * 2),
-        ("weights = '9'\nshare = [0.36]", ["a whole number is expected, not str", "a number is expected, not list"]),
+        (
+            "weights = '9'\nshare = [0.36]",
+            ["a whole number is expected, not str", "a number is expected, not list"],
+        ),
         ("weights = torch.tensor(9)\nshare = 9 / 25", ["", ""]),
-        ("weights = float('nan')\nshare = float('inf')", ["expected, not float", "expected, not float"]),
-        ("weights = 10 ** 400\nshare = -1", ["a whole number is expected, not int", "-1.0 is not the answer"]),
-        ("class Evil:\n    def __eq__(self, other): return True\nweights = share = Evil()", ["not Evil"] * 2),
-        ("class Odd(list):\n    def __len__(self): 1 / 0\nweights = share = Odd()", ["not Odd"] * 2),
+        (
+            "weights = float('nan')\nshare = float('inf')",
+            ["expected, not float", "expected, not float"],
+        ),
+        (
+            "weights = 10 ** 400\nshare = -1",
+            ["a whole number is expected, not int", "-1.0 is not the answer"],
+        ),
+        (
+            "class Evil:\n    def __eq__(self, other): return True\nweights = share = Evil()",
+            ["not Evil"] * 2,
+        ),
+        (
+            "class Odd(list):\n    def __len__(self): 1 / 0\nweights = share = Odd()",
+            ["not Odd"] * 2,
+        ),
     ],
     ids=["none", "others", "right", "not finite", "huge", "equal to all", "raising"],
 )
@@ -220,7 +262,9 @@ def test_what_a_process_relies_on_is_watched(run, states, key, cells, released_m
     transcript = run(notebook)
     assert any("torch.equal was replaced" in line for line in transcript.evidence)
     verdicts = verdicts_of(key, cells(notebook), transcript)
-    assert {verdict.state for name, verdict in verdicts.items() if name != "counts"} == {State.TAMPERING}
+    assert {verdict.state for name, verdict in verdicts.items() if name != "counts"} == {
+        State.TAMPERING
+    }
     assert verdicts["moving_sum"].points == 0
 
 

@@ -16,12 +16,24 @@ from nbgrader.apps import ExportApp
 
 from autograder.nbgrader_config import find_tools_beside_python
 
-pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's queries, of no concern here
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Object of type <Submitted"
+)  # nbgrader's queries, of no concern here
 
 EXPORTS = "autograder.grading.exports"
 STUDENTS: dict[str, dict[str, str]] = {
-    "ada": {"first_name": "Ada", "last_name": "Lovelace, Countess", "email": "ada@x.org", "lms_user_id": "101"},
-    "bjork": {"first_name": "Björk", "last_name": 'Guð"mundsdóttir', "email": "b@x.org", "lms_user_id": "102"},
+    "ada": {
+        "first_name": "Ada",
+        "last_name": "Lovelace, Countess",
+        "email": "ada@x.org",
+        "lms_user_id": "101",
+    },
+    "bjork": {
+        "first_name": "Björk",
+        "last_name": 'Guð"mundsdóttir',
+        "email": "b@x.org",
+        "lms_user_id": "102",
+    },
     "eve": {
         "first_name": '=LINK("http://x","y")',
         "last_name": "Mal\nory",
@@ -79,12 +91,24 @@ def export(course: Path, system: str, *options: str, to: str = "out.csv") -> lis
 def grades(rows: list[list[str]], key: str, column: str) -> dict[str, str]:
     """A column's cells by student."""
     header = rows[0]
-    return {row[header.index(key)]: row[header.index(column)] for row in rows[1:] if row[header.index(key)]}
+    return {
+        row[header.index(key)]: row[header.index(column)]
+        for row in rows[1:]
+        if row[header.index(key)]
+    }
 
 
 def test_canvas(course: Path, capfd: pytest.CaptureFixture) -> None:
     rows = export(course, "Canvas", "--CanvasExport.assignment_ids=01_a=4711")
-    assert rows[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "01_a (4711)", "02_b"]
+    assert rows[0] == [
+        "Student",
+        "ID",
+        "SIS User ID",
+        "SIS Login ID",
+        "Section",
+        "01_a (4711)",
+        "02_b",
+    ]
     assert rows[1] == ["    Points Possible", "", "", "", "", "7.5", "7.5"]
     assert {len(row) for row in rows} == {7}
     by_login = {row[3]: row for row in rows[2:]}
@@ -105,13 +129,23 @@ def test_canvas_takes_only_numbers_for_its_own(course: Path) -> None:
 
 def test_moodle(course: Path) -> None:
     rows = export(course, "Moodle")
-    assert rows[0] == ["First name", "Last name", "Username", "ID number", "Email address", "01_a", "02_b"]
+    assert rows[0] == [
+        "First name",
+        "Last name",
+        "Username",
+        "ID number",
+        "Email address",
+        "01_a",
+        "02_b",
+    ]
     assert rows[1] == ["Ada", "Lovelace, Countess", "ada", "101", "ada@x.org", "4.12", ""]
     assert len(rows) == 1 + len(STUDENTS)
 
 
 @pytest.mark.parametrize("email", [None, "ada@x.org"], ids=["empty", "twice the same"])
-def test_moodle_leaves_out_a_column_that_does_not_tell_everybody(course: Path, email: str | None, capfd) -> None:
+def test_moodle_leaves_out_a_column_that_does_not_tell_everybody(
+    course: Path, email: str | None, capfd
+) -> None:
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         book.update_or_create_student("bjork", email=email)
     rows = export(course, "Moodle")
@@ -121,7 +155,9 @@ def test_moodle_leaves_out_a_column_that_does_not_tell_everybody(course: Path, e
 
 
 @pytest.mark.parametrize("system, key", [("Canvas", "SIS Login ID"), ("Moodle", "Username")])
-def test_late_penalties_count_and_what_waits_is_empty(course: Path, system: str, key: str, capfd) -> None:
+def test_late_penalties_count_and_what_waits_is_empty(
+    course: Path, system: str, key: str, capfd
+) -> None:
     found = grades(export(course, system), key, "01_a")
     assert found == {"ada": "4.12", "bjork": "3", "eve": "0", "late": "3.5", "none": "", "wait": ""}
     said = capfd.readouterr().err
@@ -130,16 +166,21 @@ def test_late_penalties_count_and_what_waits_is_empty(course: Path, system: str,
 
 
 def test_the_same_scores_as_nbgraders_own_export(course: Path) -> None:
-    ours = grades(export(course, "Canvas", "--CanvasExport.include_waiting=True"), "SIS Login ID", "01_a")
+    ours = grades(
+        export(course, "Canvas", "--CanvasExport.include_waiting=True"), "SIS Login ID", "01_a"
+    )
     ExportApp.clear_instance()
     ExportApp.launch_instance(["--to", "stock.csv", "--assignment=01_a"])
-    # nbgrader does not quote, so its columns move at a comma in a name; from behind they still count.
+    # nbgrader does not quote, so its columns move at a comma in a name; from behind they still
+    # count.
     lines = [line.split(",") for line in (course / "stock.csv").read_text().splitlines()]
-    stock = {cells[3]: float(cells[-2]) for cells in lines if cells[0] == "01_a" and cells[3] != "eve"}
+    stock = {
+        cells[3]: float(cells[-2]) for cells in lines if cells[0] == "01_a" and cells[3] != "eve"
+    }
     assert stock == {"ada": 4.125, "bjork": 3.0, "late": 3.5, "none": 0.0, "wait": 2.0}
-    assert {name: float(points or 0) for name, points in ours.items() if name != "eve"} == pytest.approx(
-        stock, abs=0.006
-    )
+    assert {
+        name: float(points or 0) for name, points in ours.items() if name != "eve"
+    } == pytest.approx(stock, abs=0.006)
 
 
 def test_points_so_far_and_zeros_on_request(course: Path, capfd) -> None:
@@ -153,7 +194,13 @@ def test_points_so_far_and_zeros_on_request(course: Path, capfd) -> None:
 def test_no_cell_is_a_formula(course: Path, system: str) -> None:
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         for index, start in enumerate(["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", " =1"]):
-            book.add_student(f"{start}x{index}", first_name=start, last_name=start, email=start, lms_user_id=start)
+            book.add_student(
+                f"{start}x{index}",
+                first_name=start,
+                last_name=start,
+                email=start,
+                lms_user_id=start,
+            )
     rows = export(course, system)
     cells = [cell for row in rows for cell in row if cell.strip()]
     assert not [cell for cell in cells if cell.strip()[0] in "=+-@" or cell[0] in "\t\r"]
@@ -164,7 +211,9 @@ def test_choosing_units_and_students(course: Path) -> None:
     assert [row[3] for row in rows[2:]] == ["ada"] and rows[0][5:] == ["01_a"]
 
 
-@pytest.mark.parametrize("option, name", [("--assignment=09_z", "unit 09_z"), ("--student=zoe", "student zoe")])
+@pytest.mark.parametrize(
+    "option, name", [("--assignment=09_z", "unit 09_z"), ("--student=zoe", "student zoe")]
+)
 def test_unknown_names_are_an_error(course: Path, option: str, name: str, capfd) -> None:
     with pytest.raises(SystemExit) as ended:
         export(course, "Moodle", option)
@@ -186,11 +235,24 @@ def test_a_file_that_cannot_be_written(course: Path, capfd) -> None:
 def test_an_assignment_number_that_is_none(course: Path, capfd) -> None:
     with pytest.raises(SystemExit):
         export(course, "Canvas", "--CanvasExport.assignment_ids=01_a=first")
-    assert "first is no number of a Canvas assignment" in capfd.readouterr().err and not (course / "out.csv").exists()
+    assert (
+        "first is no number of a Canvas assignment" in capfd.readouterr().err
+        and not (course / "out.csv").exists()
+    )
 
 
 def test_the_command_line(course: Path) -> None:
-    command = [sys.executable, "-m", "nbgrader", "export", f"--exporter={EXPORTS}.MoodleExport", "--to=cli.csv"]
+    command = [
+        sys.executable,
+        "-m",
+        "nbgrader",
+        "export",
+        f"--exporter={EXPORTS}.MoodleExport",
+        "--to=cli.csv",
+    ]
     done = subprocess.run(command, cwd=course, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "must still grade it: wait" in done.stderr and (course / "cli.csv").read_bytes().count(b"\r\n") == 7
+    assert (
+        "must still grade it: wait" in done.stderr
+        and (course / "cli.csv").read_bytes().count(b"\r\n") == 7
+    )

@@ -1,8 +1,9 @@
 """Inputs drawn afresh: whatever is drawn, what is right is right, and each misconception is named.
 
-The released keys are one draw, which the gates prove; a grading run has another. Three secrets, every unit, in this
-process: what runs here is the course's own code. Misconceptions run once for each secret, when its key is made, and for
-the first secret once more.
+The released keys are one draw, which the gates prove; a grading run has another. Three secrets,
+every unit, in this
+process: what runs here is the course's own code. Misconceptions run once for each secret, when its
+key is made, and for the first secret once more.
 """
 
 from __future__ import annotations
@@ -51,11 +52,14 @@ def tried(key: ExerciseKey, probes: ProbeFile, case: Any, answer: Callable[..., 
 
 
 def recorded(key: ExerciseKey, misconception: int) -> list[Outcome]:
-    """What a misconception gave on a key's inputs when the key was made; to run it again would take as long again."""
+    """What a misconception gave on a key's inputs when the key was made; to run it again would take
+    as long again."""
     return [case.wrong.get(misconception, case.expected) for case in key.cases]
 
 
-def misconceptions(lesson: Lesson, exercise: Exercise, names: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def misconceptions(
+    lesson: Lesson, exercise: Exercise, names: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
     """By name, the lesson's names with that misconception in the exercise's place."""
     where = f"{lesson.unit}/exercises.toml"
     return {
@@ -77,7 +81,9 @@ def test_right_is_right_and_every_misconception_is_named(name, built_mini):
         for exercise in lesson.exercises:
             verdict = judged(key.exercises[exercise], probes, names)
             if (verdict.state, verdict.points) != (State.RIGHT, verdict.max_points):
-                problems.append(f"{secret}: the solution of {exercise} is {verdict.state}: {verdict.cases}")
+                problems.append(
+                    f"{secret}: the solution of {exercise} is {verdict.state}: {verdict.cases}"
+                )
             for number, (label, changed) in enumerate(wrong[exercise].items()):
                 once_more = secret == SECRETS[0] or key.exercises[exercise].answers
                 verdict = (
@@ -87,12 +93,21 @@ def test_right_is_right_and_every_misconception_is_named(name, built_mini):
                 )
                 found = verdict.diagnosis.name if verdict.diagnosis else None
                 if verdict.is_right or found != label or verdict.points >= verdict.max_points:
-                    problems.append(f"{secret}: {exercise} with {label!r} is {verdict.state}, taken for {found!r}")
+                    problems.append(
+                        f"{secret}: {exercise} with {label!r} is {verdict.state}, taken for"
+                        f" {found!r}"
+                    )
         for item in wheats:
-            bound = item.answer() if lesson.exercises[item.exercise].answers else {item.exercise: item.answer}
+            bound = (
+                item.answer()
+                if lesson.exercises[item.exercise].answers
+                else {item.exercise: item.answer}
+            )
             verdict = judged(key.exercises[item.exercise], probes, {**names, **bound})
             if not verdict.is_right:
-                problems.append(f"{secret}: the right answer {item.name} of {item.exercise} is {verdict.state}")
+                problems.append(
+                    f"{secret}: the right answer {item.name} of {item.exercise} is {verdict.state}"
+                )
     assert problems == []
 
 
@@ -103,7 +118,10 @@ def unit(built_mini: Path) -> Unit:
 
 def inputs(key: Key) -> list[list[float]]:
     return [
-        tensor.flatten().tolist() for item in key.exercises.values() for case in item.cases for tensor in case.inputs
+        tensor.flatten().tolist()
+        for item in key.exercises.values()
+        for case in item.cases
+        for tensor in case.inputs
     ]
 
 
@@ -122,7 +140,11 @@ def test_what_is_no_draw_stays_as_it_was_released(unit):
     for name, item in fresh.exercises.items():
         before = stored.exercises[name]
         assert item.answers == before.answers
-        assert (item.points, item.hints, item.misconceptions) == (before.points, before.hints, before.misconceptions)
+        assert (item.points, item.hints, item.misconceptions) == (
+            before.points,
+            before.hints,
+            before.misconceptions,
+        )
         told = [(case.probe, case.values, case.dtype, case.hidden) for case in before.cases]
         assert sorted(map(repr, told)) == sorted(
             repr((case.probe, case.values, case.dtype, case.hidden)) for case in item.cases
@@ -133,7 +155,9 @@ def test_the_kit_holds_inputs_and_no_answers(unit):
     key = fresh_key(unit, "a")
     packed = make_kit(unit, key, "a")
     (scaled,) = (item for item in packed.asks.values() if item.exercise == "Scale")
-    text = repr(packed).encode() + packed.start + b"".join(request for request, _ in scaled.requests)
+    text = (
+        repr(packed).encode() + packed.start + b"".join(request for request, _ in scaled.requests)
+    )
     assert b"digest" not in text and b"expected" not in text and b"misconception" not in text
     for item in key.exercises.values():
         for answer in item.answers.values():
@@ -148,7 +172,9 @@ def test_the_kit_holds_inputs_and_no_answers(unit):
 def test_released_cases_are_asked_before_hidden_ones(unit):
     key = fresh_key(unit, "a")
     for name, item in key.exercises.items():
-        order = [index for _, cases in make_kit(unit, key, "a").asks[name].requests for index in cases]
+        order = [
+            index for _, cases in make_kit(unit, key, "a").asks[name].requests for index in cases
+        ]
         hidden = [item.cases[index].hidden for index in order]
         assert sorted(order) == list(range(len(item.cases)))
         assert hidden == sorted(hidden)
@@ -185,5 +211,7 @@ def test_a_unit_that_was_edited_and_not_built_is_refused(built_mini, tmp_path):
     root = Path(shutil.copytree(built_mini, tmp_path / "mini"))
     lesson = root / "solutions" / MINI / f"{MINI}.py"
     lesson.write_text(lesson.read_text().replace("A miniature unit", "A tiny unit"))
-    with pytest.raises(kit.CourseError, match=r"was edited since it was built: run `cvcourse build 90_mini`"):
+    with pytest.raises(
+        kit.CourseError, match=r"was edited since it was built: run `cvcourse build 90_mini`"
+    ):
         fresh_key(Unit(root, MINI), "a")

@@ -1,4 +1,5 @@
-"""Whole grading runs over a class: right grades for honest work, and nobody ends the run for the others."""
+"""Whole grading runs over a class: right grades for honest work, and nobody ends the run for the
+others."""
 
 from __future__ import annotations
 
@@ -30,10 +31,15 @@ from autograder.grading.grade import Graded, Options, grade_unit
 from autograder.grading.result import BUBBLEWRAP, Result, Results, from_json
 from autograder.grading.workers import Lanes, Settings
 
-pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Object of type <Submitted"
+)  # nbgrader's own queries
 RIGHT, ZERO = dict(FULL), dict.fromkeys(FULL, 0.0)
 POINTS = {
-    **dict.fromkeys(("right", "right-again", "noisy", "careless", "sleeper", "goes-on", "killed", "garbling"), RIGHT),
+    **dict.fromkeys(
+        ("right", "right-again", "noisy", "careless", "sleeper", "goes-on", "killed", "garbling"),
+        RIGHT,
+    ),
     "stub": ZERO,
     "stub-again": ZERO,
     "slips": {**ZERO, "counts": 0.5},
@@ -54,7 +60,12 @@ STATES = {
     "hungry": State.OUT_OF_MEMORY,
     "deadly": State.KERNEL_DEATH,
 }
-CELLS = {"sleeper": "timeout", "goes-on": "timeout", "killed": "kernel death", "garbling": "tampering suspected"}
+CELLS = {
+    "sleeper": "timeout",
+    "goes-on": "timeout",
+    "killed": "kernel death",
+    "garbling": "tampering suspected",
+}
 REFUSED = {"empty": "is empty", "no-json": "is damaged", "bad-text": "is not UTF-8"}
 
 
@@ -73,12 +84,17 @@ class Played:
         return {name: verdict.points for name, verdict in self.result(student).verdicts.items()}
 
     def notebook(self, student: str) -> nbformat.NotebookNode:
-        return nbformat.read(self.root / "autograded" / student / UNIT / f"{UNIT}.ipynb", as_version=4)
+        return nbformat.read(
+            self.root / "autograded" / student / UNIT / f"{UNIT}.ipynb", as_version=4
+        )
 
 
 @pytest.fixture(scope="session")
 def played(
-    released_mini: Path, must_be_sandboxed: None, same_grader: None, tmp_path_factory: pytest.TempPathFactory
+    released_mini: Path,
+    must_be_sandboxed: None,
+    same_grader: None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Played:
     """The whole class, graded once by a run of its own."""
     root = Path(shutil.copytree(released_mini, tmp_path_factory.mktemp("played") / "mini"))
@@ -89,7 +105,9 @@ def played(
     hand_in(root, "early", notebooks["partly"], timestamp="2999-01-01 00:00:00 UTC")
     enrol(root, *notebooks, "early", "absent")
     listened: list[tuple[int, int, str]] = []
-    graded = grade_unit(root, UNIT, Options(limits=LIMITS, workers=2), lambda *said: listened.append(said))
+    graded = grade_unit(
+        root, UNIT, Options(limits=LIMITS, workers=2), lambda *said: listened.append(said)
+    )
     return Played(root, graded, listened)
 
 
@@ -99,7 +117,10 @@ def played(
 @pytest.mark.parametrize("student", POINTS)
 def test_points(played, student):
     assert played.points(student) == POINTS[student]
-    held = {name.removeprefix("check_"): score for name, (score, _) in grades(db_url(played.root), student).items()}
+    held = {
+        name.removeprefix("check_"): score
+        for name, (score, _) in grades(db_url(played.root), student).items()
+    }
     assert {name: held[name] for name in FULL} == POINTS[student]
 
 
@@ -110,7 +131,9 @@ def test_some_cases_right_earn_some_points(played):
 
 
 def test_mistakes_are_named(played):
-    diagnoses = {name: verdict.diagnosis.name for name, verdict in played.result("slips").verdicts.items()}
+    diagnoses = {
+        name: verdict.diagnosis.name for name, verdict in played.result("slips").verdicts.items()
+    }
     assert diagnoses == {
         "moving_sum": "a mean in place of the sum",
         "Scale": "the gain added",
@@ -124,7 +147,9 @@ def test_mistakes_are_named(played):
 def test_each_state_reaches_result_and_notebook(played, student):
     assert played.result(student).verdicts["moving_sum"].state is STATES[student]
     shown = [out for cell in played.notebook(student).cells for out in cell.get("outputs", [])]
-    said = {out.data[MIME]["exercise"]: out.data[MIME] for out in shown if MIME in out.get("data", {})}
+    said = {
+        out.data[MIME]["exercise"]: out.data[MIME] for out in shown if MIME in out.get("data", {})
+    }
     assert said["moving_sum"]["state"] == STATES[student]
     assert said["counts"]["points"] == POINTS[student]["counts"]
 
@@ -133,7 +158,12 @@ def test_each_state_reaches_result_and_notebook(played, student):
 def test_a_cell_that_hangs_or_dies_costs_itself(played, student):
     result = played.result(student)
     assert [run.state for run in result.cells.values() if run.state] == [CELLS[student]]
-    errors = [out for cell in played.notebook(student).cells for out in cell.get("outputs", []) if "ename" in out]
+    errors = [
+        out
+        for cell in played.notebook(student).cells
+        for out in cell.get("outputs", [])
+        if "ename" in out
+    ]
     assert [out.ename for out in errors] == [CELLS[student]]
 
 
@@ -178,7 +208,10 @@ def test_every_run_draws_its_inputs_anew(played, lanes, tmp_path, warm):
 
 def test_a_written_question_waits_for_a_person(played):
     assert grades(db_url(played.root), "right")["question_blur"] == (None, True)
-    assert grades(db_url(played.root), "stub")["question_blur"] == (0.0, False)  # nothing was written
+    assert grades(db_url(played.root), "stub")["question_blur"] == (
+        0.0,
+        False,
+    )  # nothing was written
 
 
 def test_results_say_how_they_were_reached(played):
@@ -365,12 +398,18 @@ def own_lanes() -> Iterator[None]:
 
 def files(root: Path) -> dict[str, bytes]:
     skipped = {".grading"}  # locks and what was found out, which is no grade
-    found = (path for path in root.rglob("*") if path.is_file() and not skipped & set(path.relative_to(root).parts))
+    found = (
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not skipped & set(path.relative_to(root).parts)
+    )
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 def test_nobody_handed_in(course, warm):
-    with pytest.raises(CourseError, match="Nobody handed in 90_mini: submitted/STUDENT/90_mini/ is where"):
+    with pytest.raises(
+        CourseError, match="Nobody handed in 90_mini: submitted/STUDENT/90_mini/ is where"
+    ):
         grade_unit(course, UNIT, warm())
 
 
@@ -381,7 +420,9 @@ def test_an_unknown_unit(small, warm):
 
 def test_a_unit_that_was_never_released(small, warm):
     shutil.rmtree(small / "course" / UNIT)
-    with pytest.raises(CourseError, match="90_mini was never released: run `cvcourse build 90_mini`"):
+    with pytest.raises(
+        CourseError, match="90_mini was never released: run `cvcourse build 90_mini`"
+    ):
         grade_unit(small, UNIT, warm())
 
 
@@ -399,7 +440,9 @@ def test_a_key_that_is_missing_or_damaged(small, warm, name):
     path = small / "solutions" / UNIT / name
     path.write_bytes(path.read_bytes()[:100])
     for _ in range(2):
-        with pytest.raises(CourseError, match="90_mini has no good answer key: run `cvcourse build 90_mini`"):
+        with pytest.raises(
+            CourseError, match="90_mini has no good answer key: run `cvcourse build 90_mini`"
+        ):
             grade_unit(small, UNIT, warm())
         path.unlink(missing_ok=True)
 
@@ -413,7 +456,9 @@ def test_a_release_that_was_worked_in_is_made_anew(small, warm):
 
 
 def test_a_corrupt_gradebook(small, warm):
-    (small / "gradebook.db").write_bytes(b"not a database at all, but long enough to be looked at" * 50)
+    (small / "gradebook.db").write_bytes(
+        b"not a database at all, but long enough to be looked at" * 50
+    )
     before = files(small)
     with pytest.raises(GradebookError, match=r"gradebook\.db is damaged"):
         grade_unit(small, UNIT, warm())
@@ -435,7 +480,9 @@ def test_a_locked_gradebook(small, warm, monkeypatch):
 
 
 def test_a_gradebook_that_is_locked_midway_keeps_what_is_done(small, warm, monkeypatch):
-    monkeypatch.setattr(gradebook_module, "GradebookWriter", partial(gradebook_module.GradebookWriter, patience=0.3))
+    monkeypatch.setattr(
+        gradebook_module, "GradebookWriter", partial(gradebook_module.GradebookWriter, patience=0.3)
+    )
     for student in ("bo", "cy", "dee"):
         hand_in(small, student, solved(small))
     other = sqlite3.connect(small / "gradebook.db", check_same_thread=False)
@@ -451,7 +498,10 @@ def test_a_gradebook_that_is_locked_midway_keeps_what_is_done(small, warm, monke
     assert len(written) == 2 == len(list((small / "autograded").glob(f"*/{UNIT}")))
     graded = grade_unit(small, UNIT, warm())
     assert graded.unchanged == 2 and graded.run + graded.rewritten == 2
-    assert all(grades(db_url(small), name)["check_counts"] == (1.0, False) for name in ("ada", "bo", "cy", "dee"))
+    assert all(
+        grades(db_url(small), name)["check_counts"] == (1.0, False)
+        for name in ("ada", "bo", "cy", "dee")
+    )
 
 
 def test_odd_folders_among_the_submissions_end_nothing(small, warm):
@@ -464,7 +514,9 @@ def test_odd_folders_among_the_submissions_end_nothing(small, warm):
     (submitted / "dir" / UNIT / f"{UNIT}.ipynb").mkdir(parents=True)
     (submitted / "link").symlink_to(submitted / "ada")
     graded = grade_unit(small, UNIT, warm())
-    assert {result.student: result.points for result in graded.results if not result.refused} == {"ada": 6.0}
+    assert {result.student: result.points for result in graded.results if not result.refused} == {
+        "ada": 6.0
+    }
     assert set(graded.problems) == {"x" * 250, "<b>bold", "a\nb", "\udcff\udcfe", "dir", "link"}
 
 

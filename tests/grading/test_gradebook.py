@@ -1,4 +1,5 @@
-"""The gradebook's one writer, beside nbgrader's own autograde and against everything that can go wrong."""
+"""The gradebook's one writer, beside nbgrader's own autograde and against everything that can go
+wrong."""
 
 from __future__ import annotations
 
@@ -43,12 +44,20 @@ from autograder.checking.verdict import Fit, Hint, State, Verdict
 from autograder.demo import Classroom
 from autograder.grading import graded_folder
 from autograder.grading.database import Database
-from autograder.grading.gradebook import MAX_COMMENT, GradebookError, GradebookWriter, SubmissionError, comment_on
+from autograder.grading.gradebook import (
+    MAX_COMMENT,
+    GradebookError,
+    GradebookWriter,
+    SubmissionError,
+    comment_on,
+)
 from autograder.grading.graded_folder import GradedFolder
 from autograder.grading.result import Result
 from autograder.nbgrader_config import configure
 
-pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Object of type <Submitted"
+)  # nbgrader's own queries
 DUE = datetime(2026, 1, 10, 12)
 IN_TIME, LATE = "2026-01-10 11:00:00 UTC", "2026-01-10 14:00:00 UTC"
 
@@ -77,7 +86,11 @@ def graded(root: Path, student: str = "ada") -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def penalising(method: str = "zero") -> Config:
@@ -120,7 +133,10 @@ def stock(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ada": (solved(root, question_blur=WORDS), IN_TIME),
         "bo": (notebook_of(root), None),
         "cy": (wrong, LATE),
-        "dee": (solved(root, moving_sum="    raise ValueError("), "2026-01-10 13:00:00.5 Europe/Paris"),
+        "dee": (
+            solved(root, moving_sum="    raise ValueError("),
+            "2026-01-10 13:00:00.5 Europe/Paris",
+        ),
     }
     room = Classroom(root)
     room.api.config.LateSubmissionPlugin.penalty_method = "zero"
@@ -136,13 +152,17 @@ def as_result(root: Path, student: str) -> Result:
     for name, data in Classroom(root).verdicts(UNIT, student).items():
         known = data["diagnosis"] and Hint(data["diagnosis"], data["why"][1])
         fit = Fit.EXACT if known else None
-        found[name] = verdict(name, State(data["state"]), data["points"], diagnosis=known or None, fit=fit)
+        found[name] = verdict(
+            name, State(data["state"]), data["points"], diagnosis=known or None, fit=fit
+        )
     for name in POINTS:  # a cell with an error in it has no verdict
         found.setdefault(name, verdict(name, State.ERROR))
     return result(student, *found.values())
 
 
-def test_rows_and_folders_are_those_of_nbgraders_autograde(stock: Path, released: Path, tmp_path: Path) -> None:
+def test_rows_and_folders_are_those_of_nbgraders_autograde(
+    stock: Path, released: Path, tmp_path: Path
+) -> None:
     ours = Path(shutil.copytree(released, tmp_path / "ours"))
     shutil.copytree(stock / "submitted", ours / "submitted")
     shutil.copy(stock / "nbgrader_config.py", ours)
@@ -156,8 +176,13 @@ def test_rows_and_folders_are_those_of_nbgraders_autograde(stock: Path, released
     theirs, mine = tables(db_url(stock)), tables(db_url(ours))
     for name in ("student", "submitted_assignment", "submitted_notebook", "grade"):
         assert mine[name] == theirs[name], name
-    assert {row[3] for row in mine["submitted_notebook"]} == {None, 3.0}  # cy was late and loses what they earned
-    for (student, cell, kind, comment, manual), stocks in zip(mine["comment"], theirs["comment"], strict=True):
+    assert {row[3] for row in mine["submitted_notebook"]} == {
+        None,
+        3.0,
+    }  # cy was late and loses what they earned
+    for (student, cell, kind, comment, manual), stocks in zip(
+        mine["comment"], theirs["comment"], strict=True
+    ):
         assert (student, cell, kind, manual) == (*stocks[:3], stocks[4])
         if cell in POINTS:  # ours say what the check said; nbgrader only tells an untouched cell
             assert comment == comment_on(results[student].verdicts[cell])
@@ -214,13 +239,17 @@ def test_scores_comments_and_what_waits(root: Path, writer: GradebookWriter) -> 
         "question_blur": (None, True),
     }
     said = comments(db_url(root), "ada")
-    assert said["moving_sum"].startswith("This is exactly what moving_sum gives with a mean in place of the sum. Try")
+    assert said["moving_sum"].startswith(
+        "This is exactly what moving_sum gives with a mean in place of the sum. Try"
+    )
     assert said["counts"].startswith("Not attempted")
     assert (said["Scale"], said["question_blur"]) == (None, None)
 
 
 @pytest.mark.parametrize("state", [State.TIMEOUT, State.OUT_OF_MEMORY, State.KERNEL_DEATH])
-def test_what_was_cut_short_is_graded_and_says_so(root: Path, writer: GradebookWriter, state: State) -> None:
+def test_what_was_cut_short_is_graded_and_says_so(
+    root: Path, writer: GradebookWriter, state: State
+) -> None:
     writer.write(result("ada", verdict("Scale", state, 0.5)), solved(root))
     assert grades(db_url(root), "ada")["check_Scale"] == (0.5, False)
     assert "check" in comments(db_url(root), "ada")["Scale"]
@@ -294,7 +323,9 @@ def test_a_refused_submission_is_not_written(root: Path, writer: GradebookWriter
     assert not writer.holds(refused)
 
 
-def test_a_record_that_cannot_be_written_costs_only_time(root: Path, writer: GradebookWriter) -> None:
+def test_a_record_that_cannot_be_written_costs_only_time(
+    root: Path, writer: GradebookWriter
+) -> None:
     (root / ".grading" / UNIT).write_text("a file")
     (note,) = writer.write(result("ada"), solved(root))
     assert "the next run writes it again" in note
@@ -309,7 +340,10 @@ def test_what_no_file_and_no_database_can_hold(root: Path, writer: GradebookWrit
     said = comments(db_url(root), "ada")["Scale"]
     assert "torch.conv?xxx" in said and len(said) == MAX_COMMENT
     notebook = nbformat.read(graded(root) / f"{UNIT}.ipynb", as_version=4)
-    assert next(cell for cell in notebook.cells if cell.id == "question_blur").source == "half ? a character"
+    assert (
+        next(cell for cell in notebook.cells if cell.id == "question_blur").source
+        == "half ? a character"
+    )
 
 
 # Lateness
@@ -320,7 +354,9 @@ def penalty(root: Path, student: str = "ada") -> float | None:
 
 
 @pytest.mark.parametrize(("timestamp", "lost"), [(IN_TIME, None), (LATE, 5.0), (None, None)])
-def test_late_submissions_lose_what_the_course_says(root: Path, timestamp: str | None, lost: float | None) -> None:
+def test_late_submissions_lose_what_the_course_says(
+    root: Path, timestamp: str | None, lost: float | None
+) -> None:
     set_due_date(root)
     submit(root, "ada", timestamp)
     with GradebookWriter(root, UNIT, config=penalising()) as writer:
@@ -331,7 +367,9 @@ def test_late_submissions_lose_what_the_course_says(root: Path, timestamp: str |
 class Lawless(LateSubmissionPlugin):
     """A plugin that asks for what its name says."""
 
-    def late_submission_penalty(self, student_id: str, score: float, total_seconds_late: float) -> float | None:
+    def late_submission_penalty(
+        self, student_id: str, score: float, total_seconds_late: float
+    ) -> float | None:
         return {"more": score + 1, "less": -1.0, "half": score / 2, "none": None}[student_id]
 
 
@@ -347,19 +385,29 @@ def test_a_penalty_lies_between_nothing_and_the_score(root: Path) -> None:
         for student in ("more", "less", "half", "none"):
             submit(root, student, LATE)
             writer.write(result(student), solved(root))
-    assert [penalty(root, student) for student in ("more", "less", "half", "none")] == [6.0, 0.0, 3.0, None]
+    assert [penalty(root, student) for student in ("more", "less", "half", "none")] == [
+        6.0,
+        0.0,
+        3.0,
+        None,
+    ]
 
 
 def test_a_plugin_that_fails_is_named(root: Path) -> None:
     set_due_date(root)
     submit(root, "ada", LATE)
     with GradebookWriter(root, UNIT, config=lawless()) as writer:
-        with pytest.raises(GradebookError, match="The plugin for late submissions, Lawless, failed: 'ada'"):
+        with pytest.raises(
+            GradebookError, match="The plugin for late submissions, Lawless, failed: 'ada'"
+        ):
             writer.write(result("ada"), solved(root))
         assert tables(db_url(root))["student"] == []
     config = configure(Config())
     config.AssignLatePenalties.plugin_class = "nowhere.Plugin"
-    with GradebookWriter(root, UNIT, config=config) as writer, pytest.raises(GradebookError, match="plugin for late"):
+    with (
+        GradebookWriter(root, UNIT, config=config) as writer,
+        pytest.raises(GradebookError, match="plugin for late"),
+    ):
         writer.write(result("ada"), solved(root))
     assert not list((root / "autograded").rglob("*.ipynb"))
     assert not list((root / "autograded").rglob(".*"))
@@ -379,7 +427,9 @@ def test_a_plugin_that_fails_is_named(root: Path) -> None:
     ],
     ids=["words", "empty", "not text", "long", "digits", "1970", "2199"],
 )
-def test_a_time_that_cannot_be_is_noted_and_costs_nothing(root: Path, content: bytes, note: str) -> None:
+def test_a_time_that_cannot_be_is_noted_and_costs_nothing(
+    root: Path, content: bytes, note: str
+) -> None:
     set_due_date(root)
     submit(root, "ada", content)
     with GradebookWriter(root, UNIT, config=penalising()) as writer:
@@ -387,7 +437,9 @@ def test_a_time_that_cannot_be_is_noted_and_costs_nothing(root: Path, content: b
         assert note in said and "correct it and grade again" in said
         assert writer.holds(result("ada"))
     assert penalty(root) is None
-    assert not (graded(root) / "timestamp.txt").exists()  # nbgrader itself stops at one that it cannot read
+    assert not (
+        graded(root) / "timestamp.txt"
+    ).exists()  # nbgrader itself stops at one that it cannot read
 
 
 def test_a_timestamp_that_is_a_link_is_not_followed(root: Path, writer: GradebookWriter) -> None:
@@ -448,7 +500,9 @@ def test_a_class_list_is_kept_to(root: Path) -> None:
     with GradebookWriter(root, UNIT) as writer:
         assert writer.problem_with("ada") == ""
         assert "bo is not in the class list" in writer.problem_with("bo")
-        with pytest.raises(SubmissionError, match=r"bo is not in the class list: .*nbgrader db student add bo"):
+        with pytest.raises(
+            SubmissionError, match=r"bo is not in the class list: .*nbgrader db student add bo"
+        ):
             writer.write(result("bo"), solved(root))
         writer.write(result("ada"), solved(root))
         with gradebook(root) as book:
@@ -456,12 +510,18 @@ def test_a_class_list_is_kept_to(root: Path) -> None:
         assert writer.problem_with("bo") == ""
     with GradebookWriter(root, UNIT, add_students=True) as writer:
         writer.write(result("cy"), solved(root))
-    assert tables(db_url(root))["student"] == [("ada", "Ada", "Lovelace"), ("bo", None, None), ("cy", None, None)]
+    assert tables(db_url(root))["student"] == [
+        ("ada", "Ada", "Lovelace"),
+        ("bo", None, None),
+        ("cy", None, None),
+    ]
     assert not graded(root, "bo").exists()
 
 
 @pytest.mark.parametrize("name", ["../ada", "", ".hidden", "a/b", "a\n", "x" * 200])
-def test_a_name_that_is_no_folder_is_refused(root: Path, writer: GradebookWriter, name: str) -> None:
+def test_a_name_that_is_no_folder_is_refused(
+    root: Path, writer: GradebookWriter, name: str
+) -> None:
     with pytest.raises(SubmissionError, match="cannot be a student's name"):
         writer.write(result(name), solved(root))
 
@@ -477,11 +537,19 @@ def test_released_cells(writer: GradebookWriter, root: Path) -> None:
         "check_counts": 1.0,
         "question_blur": 2.0,
     }
-    assert {name for name, cell in cells.items() if cell.is_check} == {"check_" + name for name in POINTS}
+    assert {name for name, cell in cells.items() if cell.is_check} == {
+        "check_" + name for name in POINTS
+    }
     for cell in notebook_of(root).cells:
-        if "nbgrader" in cell.metadata and not cells[cell.id].is_check:  # checks lose their hidden cases on release
+        if (
+            "nbgrader" in cell.metadata and not cells[cell.id].is_check
+        ):  # checks lose their hidden cases on release
             assert (
-                cells[cell.id].flags.items() >= {**cell.metadata.nbgrader, "points": cells[cell.id].max_score}.items()
+                cells[cell.id].flags.items()
+                >= {
+                    **cell.metadata.nbgrader,
+                    "points": cells[cell.id].max_score,
+                }.items()
             )
             assert cells[cell.id].is_untouched(cell.source)
             assert not cells[cell.id].is_untouched(cell.source + "!")
@@ -495,7 +563,10 @@ def test_a_unit_that_was_never_released(root: Path) -> None:
 
 def test_without_a_gradebook_one_is_made_and_the_unit_is_not_released(root: Path) -> None:
     (root / "gradebook.db").unlink()
-    with GradebookWriter(root, UNIT) as writer, pytest.raises(GradebookError, match="was never released"):
+    with (
+        GradebookWriter(root, UNIT) as writer,
+        pytest.raises(GradebookError, match="was never released"),
+    ):
         writer.released()
     assert not list(root.glob(".gradebook*.part"))
     Classroom(root).release(UNIT)
@@ -511,7 +582,9 @@ def test_a_release_that_the_gradebook_does_not_know(root: Path, change: str) -> 
     if change == "gone":
         notebook.cells.remove(check)
     else:
-        check.metadata.nbgrader |= {"grade_id": "check_Other"} if change == "cell" else {"points": 5}
+        check.metadata.nbgrader |= (
+            {"grade_id": "check_Other"} if change == "cell" else {"points": 5}
+        )
     nbformat.write(notebook, path)
     said = "differ in .*check_Scale.*generate_assignment 90_mini --force"
     with GradebookWriter(root, UNIT) as writer, pytest.raises(GradebookError, match=said):
@@ -520,14 +593,21 @@ def test_a_release_that_the_gradebook_does_not_know(root: Path, change: str) -> 
 
 def lacking(exercise: str) -> Result:
     full = result("ada")
-    return Result("ada", UNIT, verdicts={name: item for name, item in full.verdicts.items() if name != exercise})
+    return Result(
+        "ada",
+        UNIT,
+        verdicts={name: item for name, item in full.verdicts.items() if name != exercise},
+    )
 
 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
         (lacking("Scale"), r"do not have the same checks \(check_Scale\)"),
-        (result("ada", Verdict("new", State.RIGHT, 1.0, 1.0, ())), r"do not have the same checks \(check_new\)"),
+        (
+            result("ada", Verdict("new", State.RIGHT, 1.0, 1.0, ())),
+            r"do not have the same checks \(check_new\)",
+        ),
         (
             result("ada", Verdict("Scale", State.RIGHT, 4.0, 4.0, ())),
             "check_Scale gives 2 points in the gradebook and 4",
@@ -582,7 +662,9 @@ def count_statements(writer: GradebookWriter) -> list[str]:
     """Every statement from now on."""
     found: list[str] = []
     event.listen(
-        writer.database.engine, "before_cursor_execute", lambda connection, cursor, sql, *rest: found.append(sql)
+        writer.database.engine,
+        "before_cursor_execute",
+        lambda connection, cursor, sql, *rest: found.append(sql),
     )
     return found
 
@@ -629,7 +711,18 @@ def remove_grade(root: Path) -> None:
         lambda root: shutil.rmtree(root / ".grading"),
         lambda root: (root / ".grading" / UNIT / "ada.written").write_text("rubbish"),
     ],
-    ids=["notebook", "score", "extension", "rows", "row", "folder", "time", "due date", "records", "record"],
+    ids=[
+        "notebook",
+        "score",
+        "extension",
+        "rows",
+        "row",
+        "folder",
+        "time",
+        "due date",
+        "records",
+        "record",
+    ],
 )
 def test_what_changed_since_is_written_anew(root: Path, change: Callable[[Path], object]) -> None:
     set_due_date(root)
@@ -688,17 +781,31 @@ def folder_instead(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda path: path.write_bytes(os.urandom(5000)), "gradebook.db is damaged: put back a copy of it"),
-        (lambda path: path.write_bytes(b""), r"gradebook.db is empty \(0 bytes\): put back a copy of it"),
+        (
+            lambda path: path.write_bytes(os.urandom(5000)),
+            "gradebook.db is damaged: put back a copy of it",
+        ),
+        (
+            lambda path: path.write_bytes(b""),
+            r"gradebook.db is empty \(0 bytes\): put back a copy of it",
+        ),
         (torn, "gradebook.db is damaged: put back a copy of it"),
-        (old_schema, "gradebook.db was made by an older nbgrader: make a copy of it, then run `nbgrader db upgrade`"),
+        (
+            old_schema,
+            (
+                "gradebook.db was made by an older nbgrader: make a copy of it, then run `nbgrader"
+                " db upgrade`"
+            ),
+        ),
         (other_version, "gradebook.db was made by another version of nbgrader"),
         (other_database, "gradebook.db is a database but no gradebook of nbgrader"),
         (folder_instead, "gradebook.db is not a file"),
     ],
     ids=["garbage", "empty", "torn", "old", "newer", "other", "folder"],
 )
-def test_a_gradebook_that_cannot_be_used(root: Path, damage: Callable[[Path], object], said: str) -> None:
+def test_a_gradebook_that_cannot_be_used(
+    root: Path, damage: Callable[[Path], object], said: str
+) -> None:
     damage(root / "gradebook.db")
     before = {} if (root / "gradebook.db").is_dir() else (root / "gradebook.db").read_bytes()
     with pytest.raises(GradebookError, match=said) as caught:
@@ -717,14 +824,21 @@ def test_a_gradebook_damaged_while_grading(root: Path, writer: GradebookWriter) 
 
 
 def test_addresses_that_are_none(root: Path) -> None:
-    for address in ("gradebook.db", "nosuch://gradebook", "sqlite://", "postgresql+nodriver://localhost/x"):
+    for address in (
+        "gradebook.db",
+        "nosuch://gradebook",
+        "sqlite://",
+        "postgresql+nodriver://localhost/x",
+    ):
         with pytest.raises(GradebookError):
             GradebookWriter(root, UNIT, db_url=address)
 
 
 def test_settings_that_do_not_run_are_named(root: Path) -> None:
     (root / "nbgrader_config.py").write_text("c = get_config(\n")
-    with pytest.raises(GradebookError, match=r"nbgrader_config.py cannot be used \('\(' was never closed"):
+    with pytest.raises(
+        GradebookError, match=r"nbgrader_config.py cannot be used \('\(' was never closed"
+    ):
         GradebookWriter(root, UNIT)
 
 
@@ -755,7 +869,9 @@ def test_a_gradebook_locked_for_good(root: Path, writer: GradebookWriter, how: s
     other.execute(f"BEGIN {how}")
     started = time.monotonic()
     for student in ("ada", "bo"):
-        with pytest.raises(GradebookError, match=r"gradebook.db is locked by another program, perhaps formgrader"):
+        with pytest.raises(
+            GradebookError, match=r"gradebook.db is locked by another program, perhaps formgrader"
+        ):
             writer.write(result(student, mistaken("Scale")), solved(root))
     assert 0.6 <= time.monotonic() - started < 5
     other.execute("ROLLBACK")
@@ -798,10 +914,13 @@ def in_child(work: Callable[[], object]) -> int:
 
 @pytest.fixture
 def small_disk(root: Path) -> Iterator[Path]:
-    """autograded/ on a disk of 256 kB. Skips where it cannot be mounted; the tests below pretend one."""
+    """autograded/ on a disk of 256 kB. Skips where it cannot be mounted; the tests below pretend
+    one."""
     folder = root / "autograded"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("a disk can be mounted only by root")
     yield folder
@@ -812,29 +931,40 @@ def test_a_full_disk_changes_nothing(root: Path, writer: GradebookWriter, small_
     writer.write(result("ada"), solved(root))
     before, rows = contents(small_disk), tables(db_url(root))
     big = solved(root, question_blur="long " * 60_000)
-    with pytest.raises(GradebookError, match="The disk is full: autograded/ada/90_mini could not be written"):
+    with pytest.raises(
+        GradebookError, match="The disk is full: autograded/ada/90_mini could not be written"
+    ):
         writer.write(result("ada", mistaken("Scale")), big)
     assert (contents(small_disk), tables(db_url(root))) == (before, rows)
     writer.write(result("bo"), solved(root))
 
 
-def test_a_full_disk_under_the_gradebook_changes_nothing(root: Path, writer: GradebookWriter) -> None:
+def test_a_full_disk_under_the_gradebook_changes_nothing(
+    root: Path, writer: GradebookWriter
+) -> None:
     writer.write(result("ada"), solved(root))
     before, rows = contents(root / "autograded"), tables(db_url(root))
 
     def limit(connection: sqlite3.Connection, *_: object) -> None:
-        connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+        connection.execute(
+            f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}"
+        )
 
     writer.database.engine.dispose()
     event.listen(writer.database.engine, "connect", limit)
     long = tuple((f"name{number}", "x" * 150) for number in range(100))
     full = [verdict(name, State.WRONG, shortcuts=long) for name in POINTS]
-    with pytest.raises(GradebookError, match=r"The disk is full: gradebook.db could not be written"):
+    with pytest.raises(
+        GradebookError, match=r"The disk is full: gradebook.db could not be written"
+    ):
         for number in range(20):
             writer.write(result("ada" if number == 0 else f"s{number}", *full), solved(root))
     written = {path.name for path in (root / "autograded").iterdir() if (path / UNIT).exists()}
     assert written == {row[0] for row in tables(db_url(root))["student"]}
-    assert (written != {"ada"}) or (contents(root / "autograded"), tables(db_url(root))) == (before, rows)
+    assert (written != {"ada"}) or (contents(root / "autograded"), tables(db_url(root))) == (
+        before,
+        rows,
+    )
     assert not [path for path in (root / "autograded").rglob(".*")]
 
 
@@ -844,8 +974,16 @@ def test_a_full_disk_under_the_gradebook_changes_nothing(root: Path, writer: Gra
         (errno.ENOSPC, GradebookError, "The disk is full"),
         (errno.EDQUOT, GradebookError, "The disk is full"),
         (errno.EROFS, GradebookError, r"autograded cannot be written \(Read-only file system\)"),
-        (errno.EACCES, SubmissionError, r"autograded/ada/90_mini could not be written \(Permission denied\)"),
-        (errno.EIO, SubmissionError, r"autograded/ada/90_mini could not be written \(Input/output error\)"),
+        (
+            errno.EACCES,
+            SubmissionError,
+            r"autograded/ada/90_mini could not be written \(Permission denied\)",
+        ),
+        (
+            errno.EIO,
+            SubmissionError,
+            r"autograded/ada/90_mini could not be written \(Input/output error\)",
+        ),
     ],
     ids=["full", "quota", "read-only", "not ours", "broken"],
 )
@@ -871,7 +1009,11 @@ def test_a_disk_that_refuses_changes_nothing(
             patch.setattr(graded_folder.shutil, "copyfile", refuse)
         else:
             ours = graded_folder.NEXT
-            patch.setattr(Path, "rename", lambda path, to: (refuse if path.name.endswith(ours) else rename)(path, to))
+            patch.setattr(
+                Path,
+                "rename",
+                lambda path, to: (refuse if path.name.endswith(ours) else rename)(path, to),
+            )
         with pytest.raises(kind, match=said):
             writer.write(result("ada", mistaken("Scale")), solved(root))
     assert (contents(root / "autograded"), tables(db_url(root))) == (before, rows)
@@ -880,7 +1022,9 @@ def test_a_disk_that_refuses_changes_nothing(
     assert grades(db_url(root), "ada")["check_Scale"] == (0.0, False)
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere"
+)
 @pytest.mark.parametrize("place", ["autograded", "autograded/ada", "gradebook.db"])
 def test_a_place_that_may_not_be_written(root: Path, place: str, tmp_path: Path) -> None:
     """In another process, which has given up root's right to write everywhere."""
@@ -944,7 +1088,9 @@ def test_a_graded_folder_that_is_none(root: Path, writer: GradebookWriter, kind:
         place.parent.mkdir(parents=True)
         place.write_text("a file") if kind == "file" else place.symlink_to(root / "course")
     before = tables(db_url(root))
-    with pytest.raises(SubmissionError, match=r"autograded/ada/90_mini (is a file or a link|could not be written)"):
+    with pytest.raises(
+        SubmissionError, match=r"autograded/ada/90_mini (is a file or a link|could not be written)"
+    ):
         writer.write(result("ada"), solved(root))
     assert tables(db_url(root)) == before
     writer.write(result("bo"), solved(root))
@@ -964,7 +1110,9 @@ def before_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def between_renames(monkeypatch: pytest.MonkeyPatch) -> None:
     rename = Path.rename
     monkeypatch.setattr(
-        Path, "rename", lambda path, to: kill() if path.name.endswith(graded_folder.NEXT) else rename(path, to)
+        Path,
+        "rename",
+        lambda path, to: kill() if path.name.endswith(graded_folder.NEXT) else rename(path, to),
     )
 
 
@@ -982,9 +1130,14 @@ def before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first time", "again"])
-@pytest.mark.parametrize("moment", [before_rows, between_renames, before_commit, after_commit, before_the_end])
+@pytest.mark.parametrize(
+    "moment", [before_rows, between_renames, before_commit, after_commit, before_the_end]
+)
 def test_a_killed_run_is_repaired(
-    root: Path, monkeypatch: pytest.MonkeyPatch, moment: Callable[[pytest.MonkeyPatch], None], first: bool
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: Callable[[pytest.MonkeyPatch], None],
+    first: bool,
 ) -> None:
     old = [] if first else [("ada", result("ada", digest="d0"))]
     new = result("ada", mistaken("Scale"))
@@ -1017,7 +1170,10 @@ def test_a_killed_run_is_repaired(
         writer.write(new, answer)
         assert writer.holds(new)
     score, waits = grades(db_url(root), "ada")["check_Scale"]
-    assert (score, waits) == (0.0, not first)  # a person's score is looked at again: the answer changed
+    assert (score, waits) == (
+        0.0,
+        not first,
+    )  # a person's score is looked at again: the answer changed
     assert len(tables(db_url(root))["grade"]) == 4
     assert (graded(root) / "probes.py").exists()
 

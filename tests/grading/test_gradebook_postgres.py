@@ -44,7 +44,9 @@ from autograder.grading.gradebook import GradebookError, GradebookWriter, Submis
 from autograder.grading.graded_folder import GradedFolder
 from autograder.nbgrader_config import configure
 
-pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Object of type <Submitted"
+)  # nbgrader's own queries
 PASSWORD = "not-for-error-messages"
 
 
@@ -61,11 +63,18 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._run("initdb", "-D", self.data, "-U", "teacher", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self._run(
+            "initdb", "-D", self.data, "-U", "teacher", "-A", "trust", "-E", "UTF8", "--no-sync"
+        )
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
-        self._run("pg_ctl", "-D", self.data, "-l", self.folder / "log", "-w", "-o", options, "start")
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+            " -c fsync=off"
+        )
+        self._run(
+            "pg_ctl", "-D", self.data, "-l", self.folder / "log", "-w", "-o", options, "start"
+        )
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self.data, "-m", "immediate", "-w", "stop")
@@ -84,17 +93,30 @@ class Server:
         command = [str(self.programs / program), *map(str, arguments)]
         user = {"user": self.user, "extra_groups": []} if os.geteuid() == 0 else {}
         done = subprocess.run(  # its output goes to a file: the server would keep a pipe open
-            command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, **user
+            command,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            **user,
         )
-        assert done.returncode == 0, (command, (self.folder / "log").exists() and (self.folder / "log").read_text())
+        assert done.returncode == 0, (
+            command,
+            (self.folder / "log").exists() and (self.folder / "log").read_text(),
+        )
 
 
 def programs() -> Path | None:
     """Where PostgreSQL's server programs lie: Debian keeps them out of PATH."""
     found = shutil.which("initdb")
     places = [Path(found).resolve().parent] if found else []
-    places += [Path(place) for place in sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)]
-    return next((place for place in places if (place / "initdb").exists() and (place / "pg_ctl").exists()), None)
+    places += [
+        Path(place) for place in sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
+    ]
+    return next(
+        (place for place in places if (place / "initdb").exists() and (place / "pg_ctl").exists()),
+        None,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -116,13 +138,15 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def released(server: Server, built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The miniature course, released into a database that each test copies, and into a SQLite one to compare with."""
+    """The miniature course, released into a database that each test copies, and into a SQLite one
+    to compare with."""
     root = release(built_mini, tmp_path_factory.mktemp("released"))
     server.sql("CREATE DATABASE released")
     config = configure(Config())
     config.CourseDirectory.root = str(root)
     config.CourseDirectory.db_url = server.url("released")
-    config.CourseDirectory.course_id = "cv"  # on PostgreSQL, nbgrader cannot release in a course without a name
+    # On PostgreSQL, nbgrader cannot release in a course without a name.
+    config.CourseDirectory.course_id = "cv"
     done = NbGraderAPI(CourseDirectory(config=config), config=config).generate_assignment(UNIT)
     assert done["success"], done
     return root
@@ -207,7 +231,9 @@ def in_child(work: Callable[[], object]) -> int:
     return child
 
 
-def test_a_restart_between_two_writes(server: Server, root: Path, url: str, writer: GradebookWriter) -> None:
+def test_a_restart_between_two_writes(
+    server: Server, root: Path, url: str, writer: GradebookWriter
+) -> None:
     writer.write(result("ada"), solved(root))
     server.stop()
     server.start()
@@ -216,7 +242,9 @@ def test_a_restart_between_two_writes(server: Server, root: Path, url: str, writ
     assert {row[0] for row in tables(url)["grade"]} == {"ada", "bo"}
 
 
-def test_a_server_that_is_away_for_a_moment(server: Server, root: Path, url: str, writer: GradebookWriter) -> None:
+def test_a_server_that_is_away_for_a_moment(
+    server: Server, root: Path, url: str, writer: GradebookWriter
+) -> None:
     writer.write(result("ada"), solved(root))
     server.stop()
     back = threading.Timer(1.0, server.start)
@@ -238,7 +266,10 @@ def test_a_connection_lost_before_the_commit(
         put_in_place(folder)
         if not losses:
             losses.append(folder)
-            server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            server.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <>"
+                " pg_backend_pid()"
+            )
 
     monkeypatch.setattr(GradedFolder, "put_in_place", lose)
     for item in (result("ada", mistaken("Scale")), result("bo")):
@@ -257,7 +288,9 @@ def test_a_server_that_is_gone_for_good(server: Server, root: Path, url: str) ->
         try:
             started = time.monotonic()
             for student in ("ada", "bo"):
-                with pytest.raises(GradebookError, match="see that the database server runs") as said:
+                with pytest.raises(
+                    GradebookError, match="see that the database server runs"
+                ) as said:
                     writer.write(result(student, mistaken("Scale")), solved(root))
                 assert PASSWORD not in str(said.value) and "\n" not in str(said.value)
             assert 2 <= time.monotonic() - started < 15
@@ -270,7 +303,9 @@ def test_a_server_that_is_gone_for_good(server: Server, root: Path, url: str) ->
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in (root / "autograded").rglob("*") if path.is_file()}
+    return {
+        str(path): path.read_bytes() for path in (root / "autograded").rglob("*") if path.is_file()
+    }
 
 
 def test_a_first_connection_that_fails_is_not_waited_for(server: Server, root: Path) -> None:
@@ -298,7 +333,9 @@ def test_a_table_that_another_program_locked(server: Server, root: Path, url: st
     assert grades(url, "ada")["check_Scale"] == (0.0, False)
 
 
-def test_a_persons_score_given_meanwhile_stays(root: Path, url: str, writer: GradebookWriter) -> None:
+def test_a_persons_score_given_meanwhile_stays(
+    root: Path, url: str, writer: GradebookWriter
+) -> None:
     writer.write(result("ada"), solved(root))
     with gradebook(root, url) as book:
         grade = book.find_grade("check_Scale", UNIT, UNIT, "ada")
@@ -313,8 +350,14 @@ def test_a_persons_score_given_meanwhile_stays(root: Path, url: str, writer: Gra
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        ("ALTER TABLE student DROP COLUMN lms_user_id", "was made by an older nbgrader: .* `nbgrader db upgrade`"),
-        ("UPDATE alembic_version SET version_num = 'ffffffffffff'", "was made by another version of nbgrader"),
+        (
+            "ALTER TABLE student DROP COLUMN lms_user_id",
+            "was made by an older nbgrader: .* `nbgrader db upgrade`",
+        ),
+        (
+            "UPDATE alembic_version SET version_num = 'ffffffffffff'",
+            "was made by another version of nbgrader",
+        ),
         ("ALTER TABLE assignment RENAME TO songs", "is a database but no gradebook of nbgrader"),
     ],
     ids=["old", "newer", "other"],
@@ -328,9 +371,14 @@ def test_a_database_that_is_no_gradebook(
     assert PASSWORD not in str(error.value)
 
 
-def test_a_gradebook_that_may_only_be_read(server: Server, root: Path, database: str, url: str) -> None:
+def test_a_gradebook_that_may_only_be_read(
+    server: Server, root: Path, database: str, url: str
+) -> None:
     server.sql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
-    with GradebookWriter(root, UNIT, db_url=url) as writer, pytest.raises(GradebookError, match="cannot be written"):
+    with (
+        GradebookWriter(root, UNIT, db_url=url) as writer,
+        pytest.raises(GradebookError, match="cannot be written"),
+    ):
         writer.write(result("ada"), solved(root))
     assert not (root / "autograded" / "ada" / UNIT).exists()
 
@@ -339,7 +387,9 @@ def test_a_row_that_the_database_refuses_stops_one_submission(
     server: Server, root: Path, database: str, url: str, writer: GradebookWriter
 ) -> None:
     server.sql("ALTER TABLE student ADD CONSTRAINT short CHECK (length(id) < 5)", database)
-    with pytest.raises(SubmissionError, match=r"The gradebook does not take this submission .*violates check"):
+    with pytest.raises(
+        SubmissionError, match=r"The gradebook does not take this submission .*violates check"
+    ):
         writer.write(result("longname"), solved(root))
     writer.write(result("ada"), solved(root))
     assert {row[0] for row in tables(url)["student"]} == {"ada"}

@@ -1,4 +1,5 @@
-"""What a learner wrote is inert before any page shows it: HTML, markdown, formulas, pictures, outputs, metadata."""
+"""What a learner wrote is inert before any page shows it: HTML, markdown, formulas, pictures,
+outputs, metadata."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ def assert_inert(html: str) -> None:
         assert attributes.keys() <= SAFE_ATTRIBUTES, (tag, attributes)
         assert re.match(r"https?://|mailto:", attributes.get("href", "http://"), re.IGNORECASE)
         assert attributes.get("src", "data:image/").startswith("data:image/")
-        assert re.fullmatch(r"text-align:(left|right|center)", attributes.get("style", "text-align:left"))
+        assert re.fullmatch(
+            r"text-align:(left|right|center)", attributes.get("style", "text-align:left")
+        )
         assert "cv-check" not in attributes.get("class", "")
 
 
@@ -71,22 +74,46 @@ NASTY = [
     "<img src='http://evil.example/p.png'>",
     "<img src='data:image/svg+xml;base64,PHN2Zy8+'>",
     "<svg onload=window.pwned=1><script>1</script></svg>",
-    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(1)&gt;'>",
+    (
+        "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1"
+        " onerror=alert(1)&gt;'>"
+    ),
     "<form action=http://evil.example><button>Go</button></form>",
     "<iframe srcdoc='<script>parent.pwned=1</script>'></iframe>",
     "<object data=x></object><embed src=x><base href=http://evil.example>",
-    "<meta http-equiv=refresh content='0;url=http://evil.example'><link rel=stylesheet href=http://evil.example>",
-    "<a href=' javascript:window.pwned=1'>x</a><a href='java\tscript:1'>y</a><a href='data:text/html,x'>z</a>",
-    "<a href='/formgrader/submissions/1/evil.html'>relative</a><a href='//evil.example'>no scheme</a>",
-    "<section class='cv-check right' id=top style='position:fixed;inset:0'>10 of 10 points</section>",
+    (
+        "<meta http-equiv=refresh content='0;url=http://evil.example'><link rel=stylesheet"
+        " href=http://evil.example>"
+    ),
+    (
+        "<a href=' javascript:window.pwned=1'>x</a><a href='java\tscript:1'>y</a><a"
+        " href='data:text/html,x'>z</a>"
+    ),
+    (
+        "<a href='/formgrader/submissions/1/evil.html'>relative</a><a href='//evil.example'>no"
+        " scheme</a>"
+    ),
+    (
+        "<section class='cv-check right' id=top style='position:fixed;inset:0'>10 of 10"
+        " points</section>"
+    ),
     "<div style='background:url(http://evil.example)'>x</div><style>body{display:none}</style>",
     "</div></section></main></body></html><script>1</script>",
-    "<table><td style='text-align:right;position:fixed'>x</td></table><p style='text-align:right'>y</p>",
+    (
+        "<table><td style='text-align:right;position:fixed'>x</td></table><p"
+        " style='text-align:right'>y</p>"
+    ),
     "<noscript><p title='</noscript><img src=x onerror=1>'></noscript>",
-    "<template><img src=x onerror=1></template><xmp><script>1</script></xmp><plaintext><script>1</script>",
+    (
+        "<template><img src=x"
+        " onerror=1></template><xmp><script>1</script></xmp><plaintext><script>1</script>"
+    ),
     "<details open ontoggle=window.pwned=1><summary>s</summary>t</details>",
     "<video poster=http://evil.example><source src=x onerror=1></video><audio src=x onerror=1>",
-    "<input autofocus onfocus=1><select onfocus=1><textarea></textarea><img src=x onerror=1></select>",
+    (
+        "<input autofocus onfocus=1><select onfocus=1><textarea></textarea><img src=x"
+        " onerror=1></select>"
+    ),
     "<b\x00><scr\x00ipt>1</script>",
     "<![CDATA[<script>1</script>]]><?php 1 ?><!--[if IE]><script>1</script><![endif]-->",
 ]
@@ -101,12 +128,20 @@ def test_html_is_cleaned_in_outputs_and_in_markdown(html):
 
 def test_what_is_honest_stays():
     html = (
-        '<h3>Title</h3><table><thead><tr><th>a</th></tr></thead><tbody><tr><td colspan="2">1</td></tr></tbody></table>'
+        "<h3>Title</h3><table><thead><tr><th>a</th></tr></thead><tbody><tr><td"
+        ' colspan="2">1</td></tr></tbody></table>'
     )
     assert inert.clean_html(html) == html
     link = '<a href="https://example.org/x" rel="noopener noreferrer">x</a>'
-    assert inert.clean_html('<a href="https://example.org/x" rel="opener" target="_top">x</a>') == link
-    assert inert.clean_html(f'<img src="data:image/png;base64,{picture()}" alt="red" onload="1">').count("base64") == 1
+    assert (
+        inert.clean_html('<a href="https://example.org/x" rel="opener" target="_top">x</a>') == link
+    )
+    assert (
+        inert.clean_html(
+            f'<img src="data:image/png;base64,{picture()}" alt="red" onload="1">'
+        ).count("base64")
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,10 +153,16 @@ def test_what_is_honest_stays():
         '![x](x"onerror="window.pwned=1)',
         '![x](http://evil.example/p.png "t\\" onerror=1")',
         "![x](attachment:none.png)",
-        "$\\text{<img src=x onerror=1>}$ $\\href{javascript:1}{x}$ $\\class{cv-check}{x}$ $\\style{position:fixed}{x}$",
+        (
+            "$\\text{<img src=x onerror=1>}$ $\\href{javascript:1}{x}$ $\\class{cv-check}{x}$"
+            " $\\style{position:fixed}{x}$"
+        ),
         '![$\\text{"><img src=x onerror=1>}$](x)',
         '<img alt="$x$"> <a title="$\\alpha\\text{\'}$" href="http://example.org/$x$">x</a>',
-        "$</code><script>1</script>$ $$</math><script>1</script>$$ \\begin{x}<script>1</script>\\end{x}",
+        (
+            "$</code><script>1</script>$ $$</math><script>1</script>$$"
+            " \\begin{x}<script>1</script>\\end{x}"
+        ),
         "```html\n<script>1</script>\n```\n```mermaid\n<script>1</script>\n```\n```'\"><script>\nx\n```",
         "~~~<script>\n</pre><script>1</script>\n~~~",
         '<span class="cv-check k">x</span><div class="highlight alert">y</div>',
@@ -145,7 +186,14 @@ def test_attached_pictures_are_shown_only_where_they_are_pictures():
     good = {"p.png": {"image/png": picture()}}
     assert f"base64,{picture()}" in inert.markdown_html("![a](attachment:p.png)", good)
     script = base64.b64encode(b"<script>1</script>").decode()
-    for bundle in [{"image/svg+xml": script}, {"image/png": script}, {"text/html": script}, {"image/png": 5}, 7, None]:
+    for bundle in [
+        {"image/svg+xml": script},
+        {"image/png": script},
+        {"text/html": script},
+        {"image/png": 5},
+        7,
+        None,
+    ]:
         assert "src" not in inert.markdown_html("![a](attachment:p.png)", {"p.png": bundle})
 
 
@@ -165,7 +213,9 @@ def test_a_picture_that_is_left_out_is_named():
 def test_every_formula_of_the_units_converts():
     assert len(UNITS) >= 3
     for path in UNITS:
-        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+        cells = [
+            cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+        ]
         formulas = inert.Formulas()
         for cell in cells:
             inert._renderer(formulas, {})(cell.source)
@@ -206,7 +256,11 @@ def verdict(**changes) -> Verdict:
         "cases": (
             CaseVerdict(State.RIGHT, "conv1d(x (3,) float32)", "", 1.5),
             CaseVerdict(
-                State.WRONG, "conv1d(<b>)", "output: `<img src=x onerror=1>` differs", 0.0, printed="</pre><script>"
+                State.WRONG,
+                "conv1d(<b>)",
+                "output: `<img src=x onerror=1>` differs",
+                0.0,
+                printed="</pre><script>",
             ),
             CaseVerdict(State.TIMEOUT, "hidden case", "longer than is allowed", 0.0, hidden=True),
         ),
@@ -283,24 +337,40 @@ def test_a_damaged_verdict_is_reported(damage):
 
 def display(**data):
     """A display with the given forms; underscores stand for slashes."""
-    return {"output_type": "display_data", "metadata": {}, "data": {key.replace("_", "/"): data[key] for key in data}}
+    return {
+        "output_type": "display_data",
+        "metadata": {},
+        "data": {key.replace("_", "/"): data[key] for key in data},
+    }
 
 
 def test_outputs_that_may_be_shown_stay():
     outputs = [
         {"output_type": "stream", "name": "stdout", "text": "hello\n"},
         {"output_type": "stream", "name": "stderr", "text": ["a\n", "b"]},
-        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[31mred\x1b[0m", "line"]},
+        {
+            "output_type": "error",
+            "ename": "E",
+            "evalue": "v",
+            "traceback": ["\x1b[31mred\x1b[0m", "line"],
+        },
         display(image_png=picture(), text_plain="<Figure>"),
         display(image_jpeg=picture(kind="JPEG")),
         display(text_html="<b>x</b>", text_plain="x"),
     ]
     shown = inert.sanitised_outputs(outputs)
-    assert [output.output_type for output in shown] == ["stream", "stream", "error", *["display_data"] * 3]
+    assert [output.output_type for output in shown] == [
+        "stream",
+        "stream",
+        "error",
+        *["display_data"] * 3,
+    ]
     assert shown[1].text == "a\nb" and shown[2].traceback[0] == "\x1b[31mred\x1b[0m"
     assert shown[3].data == {"image/png": picture(), "text/plain": "<Figure>"}
     assert inert.sanitised_outputs(shown) == shown
-    nbformat.validate(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=shown, id="a")]))
+    nbformat.validate(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=shown, id="a")])
+    )
 
 
 @pytest.mark.parametrize(
@@ -327,7 +397,9 @@ def test_other_kinds_leave_a_note(kind):
 def test_latex_and_markdown_outputs():
     [latex] = inert.sanitised_outputs([display(text_latex="$\\text{<script>}$")])
     assert latex.data == {"text/plain": "$\\text{<script>}$"}
-    [markdown] = inert.sanitised_outputs([display(text_markdown="**b** <script>1</script> $\\alpha$")])
+    [markdown] = inert.sanitised_outputs(
+        [display(text_markdown="**b** <script>1</script> $\\alpha$")]
+    )
     assert_inert(markdown.data["text/html"])
     assert "<code>$\\alpha$</code>" in markdown.data["text/html"]
     assert inert.sanitised_outputs([markdown]) == [markdown]
@@ -355,7 +427,16 @@ def test_a_result_cannot_read_as_points():
 def test_pictures_are_pictures_of_a_bearable_size():
     bomb = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(bomb, "PNG")
-    wrong = ["<svg/>", "AAAA", "=", 5, None, picture(kind="JPEG"), base64.b64encode(bomb.getvalue()).decode(), "é"]
+    wrong = [
+        "<svg/>",
+        "AAAA",
+        "=",
+        5,
+        None,
+        picture(kind="JPEG"),
+        base64.b64encode(bomb.getvalue()).decode(),
+        "é",
+    ]
     for data in [*wrong, "A" * (8 * 2**20)]:
         [said] = inert.sanitised_outputs([display(image_png=data)])
         assert said.text == "[not shown here: image/png]\n"
@@ -379,7 +460,9 @@ def test_text_is_what_a_terminal_would_leave():
     inert.plain_text("\ud800").encode("utf-8")
 
 
-@pytest.mark.parametrize("output", [None, 3, "x", [], {}, {"output_type": "stream", "text": 3}, {"output_type": 5}])
+@pytest.mark.parametrize(
+    "output", [None, 3, "x", [], {}, {"output_type": "stream", "text": 3}, {"output_type": 5}]
+)
 def test_an_output_that_is_none_is_named(output):
     [said] = inert.sanitised_outputs([output])
     assert "is not shown" in said.text
@@ -390,18 +473,27 @@ def test_an_output_that_is_none_is_named(output):
     [
         {"output_type": "display_data"},
         {"output_type": "display_data", "data": 3},
-        {"output_type": "display_data", "data": {"text/plain": {"a": 1}, "text/html": 3, "image/png": []}},
+        {
+            "output_type": "display_data",
+            "data": {"text/plain": {"a": 1}, "text/html": 3, "image/png": []},
+        },
         {"output_type": "error"},
         {"output_type": "error", "ename": 3, "evalue": None, "traceback": [1, None, "x"]},
         {"output_type": "error", "traceback": 3},
         {"output_type": "display_data", "data": {"text/plain": "x"}, "metadata": 3},
-        {"output_type": "display_data", "data": {"image/png": picture()}, "metadata": {"image/png": 3}},
+        {
+            "output_type": "display_data",
+            "data": {"image/png": picture()},
+            "metadata": {"image/png": 3},
+        },
     ],
 )
 def test_damaged_outputs_end_nothing(output):
     shown = inert.sanitised_outputs([output])
     assert shown
-    nbformat.validate(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=shown, id="a")]))
+    nbformat.validate(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=shown, id="a")])
+    )
 
 
 # Time
@@ -465,11 +557,20 @@ def test_a_notebooks_metadata_are_dropped_but_for_nbgraders():
     notebook = {
         "cells": [
             cell(
-                metadata={"nbgrader": flags, "tags": ["<script>"], "jupyter": {"source_hidden": True}}, id='"><script>'
+                metadata={
+                    "nbgrader": flags,
+                    "tags": ["<script>"],
+                    "jupyter": {"source_hidden": True},
+                },
+                id='"><script>',
             ),
             cell(metadata={"nbgrader": {**flags, "grade_id": '"><script>'}}),
             cell(metadata={"nbgrader": flags}),
-            cell(metadata={"nbgrader": {**flags, "grade_id": "f", "points": float("nan"), "grade": "yes"}}),
+            cell(
+                metadata={
+                    "nbgrader": {**flags, "grade_id": "f", "points": float("nan"), "grade": "yes"}
+                }
+            ),
             cell(metadata=5, outputs=[], source=["a\n", "b"]),
         ],
         "metadata": {
@@ -504,8 +605,12 @@ def test_raw_and_unknown_cells_are_shown_as_text():
 
 
 def test_sources_are_cut_and_escaped():
-    html = inert.highlighted("'</script></pre><img src=x onerror=1>'\n%%javascript\n" + "x" * 100_000)
+    html = inert.highlighted(
+        "'</script></pre><img src=x onerror=1>'\n%%javascript\n" + "x" * 100_000
+    )
     assert Elements(html).tags == {"div", "pre", "span"}
     assert len(html) < 60_000
     [long] = inert.inert_notebook({"cells": [cell("x = 1\n" * 20_000)]}).cells
-    assert len(long.source) < inert.MAX_SOURCE + 100 and "more characters are not shown" in long.source
+    assert (
+        len(long.source) < inert.MAX_SOURCE + 100 and "more characters are not shown" in long.source
+    )

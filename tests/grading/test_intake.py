@@ -1,4 +1,5 @@
-"""Intake: nothing in a submitted file is believed, and what cannot be graded is refused with its reason."""
+"""Intake: nothing in a submitted file is believed, and what cannot be graded is refused with its
+reason."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ import pytest
 
 from autograder.errors import CourseError
 from autograder.grading import intake
-from autograder.grading.intake import MOST_BYTES, MOST_CELLS, Refused, cells_of, read_file, take, take_in
+from autograder.grading.intake import (
+    MOST_BYTES,
+    MOST_CELLS,
+    Refused,
+    cells_of,
+    read_file,
+    take,
+    take_in,
+)
 
 UNIT = "90_mini"
 NOTEBOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
@@ -48,7 +57,9 @@ def test_only_those_asked_for(tmp_path):
     put(tmp_path, "ada")
     put(tmp_path, "bo")
     assert [item.student for item in take_in(tmp_path, UNIT, ["bo"])] == ["bo"]
-    with pytest.raises(CourseError, match=r"cy, dee handed in nothing for 90_mini: there is no .*/cy/90_mini"):
+    with pytest.raises(
+        CourseError, match=r"cy, dee handed in nothing for 90_mini: there is no .*/cy/90_mini"
+    ):
         list(take_in(tmp_path, UNIT, ["dee", "bo", "cy"]))
 
 
@@ -95,7 +106,10 @@ def test_a_missing_and_an_empty_notebook(tmp_path):
 def test_a_file_in_a_folders_place(tmp_path):
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada" / UNIT).touch()
-    assert take(tmp_path, "ada", UNIT).refused == "ada/90_mini is no folder; ask for the notebook itself"
+    assert (
+        take(tmp_path, "ada", UNIT).refused
+        == "ada/90_mini is no folder; ask for the notebook itself"
+    )
 
 
 def test_a_pipe_keeps_nobody_waiting(tmp_path):
@@ -117,8 +131,10 @@ def test_a_folder_in_the_notebooks_place(tmp_path):
 def test_a_large_file_is_not_read(tmp_path):
     file = put(tmp_path, "ada")
     os.truncate(file, 100 * 2**20)  # sparse: it takes no room
-    assert take(tmp_path, "ada", UNIT).refused == (
-        f"90_mini.ipynb has 100 MB, and at most {MOST_BYTES / 2**20:.0f} are read: clear its outputs"
+    assert (
+        take(tmp_path, "ada", UNIT).refused
+        == f"90_mini.ipynb has 100 MB, and at most {MOST_BYTES / 2**20:.0f} are read: clear its"
+        " outputs"
     )
 
 
@@ -139,7 +155,9 @@ def test_a_folder_whose_name_is_no_students_is_refused(tmp_path, name):
     assert taken.refused.startswith("the folder's name ") and taken.data == b""
 
 
-@pytest.mark.parametrize("name", ["ada", "s-1234", "Ada L.", "ada@uni.example", "josé", "o'neill".replace("'", "")])
+@pytest.mark.parametrize(
+    "name", ["ada", "s-1234", "Ada L.", "ada@uni.example", "josé", "o'neill".replace("'", "")]
+)
 def test_ordinary_names_are_taken(tmp_path, name):
     put(tmp_path, name)
     assert take(tmp_path, name, UNIT).refused == ""
@@ -157,12 +175,25 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
 
 def test_other_files_are_left_out_and_said(tmp_path):
     folder = put(tmp_path, "ada").parent
-    for name in ("yaml.py", "notes.txt", "timestamp.txt", "probes.py", "key.safetensors", ".DS_Store"):
+    for name in (
+        "yaml.py",
+        "notes.txt",
+        "timestamp.txt",
+        "probes.py",
+        "key.safetensors",
+        ".DS_Store",
+    ):
         (folder / name).touch()
-    assert take(tmp_path, "ada", UNIT).notes == ("Only the notebook is graded; left out: notes.txt, yaml.py",)
+    assert take(tmp_path, "ada", UNIT).notes == (
+        "Only the notebook is graded; left out: notes.txt, yaml.py",
+    )
     for number in range(10):
         (folder / f"{number}.bin").touch()
-    assert take(tmp_path, "ada", UNIT).notes[0].endswith("left out: 0.bin, 1.bin, 2.bin, 3.bin, 4.bin and 7 more")
+    assert (
+        take(tmp_path, "ada", UNIT)
+        .notes[0]
+        .endswith("left out: 0.bin, 1.bin, 2.bin, 3.bin, 4.bin and 7 more")
+    )
 
 
 # Notebooks that are none
@@ -181,9 +212,24 @@ def test_other_files_are_left_out_and_said(tmp_path):
         (b"{}", "is no notebook"),
         (b'{"cells": {}}', "is no notebook"),
         (b'{"worksheets": [], "nbformat": 3}', "was saved in a format of 2014"),
-        (cells(*({} for _ in range(MOST_CELLS + 1))), "has 2,001 cells, and at most 2,000 are read"),
+        (
+            cells(*({} for _ in range(MOST_CELLS + 1))),
+            "has 2,001 cells, and at most 2,000 are read",
+        ),
     ],
-    ids=["bytes", "zip", "cut", "lists", "objects", "number", "list", "object", "cells", "format 3", "many"],
+    ids=[
+        "bytes",
+        "zip",
+        "cut",
+        "lists",
+        "objects",
+        "number",
+        "list",
+        "object",
+        "cells",
+        "format 3",
+        "many",
+    ],
 )
 def test_what_is_no_notebook_is_refused(data, why):
     with pytest.raises(Refused) as refused:
@@ -200,7 +246,11 @@ def test_parts_of_a_wrong_kind_count_as_absent():
         {},
         {"source": 7, "cell_type": [], "id": {}, "metadata": 3},
         {"source": ["a\n", 5, "b"], "cell_type": "code", "id": "x", "metadata": {"nbgrader": []}},
-        {"source": "s", "cell_type": "code", "metadata": {"nbgrader": {"grade_id": 5, "points": 500}}},
+        {
+            "source": "s",
+            "cell_type": "code",
+            "metadata": {"nbgrader": {"grade_id": 5, "points": 500}},
+        },
     ]
     found = cells_of(cells(*odd))
     assert [(cell.source, cell.cell_type, cell.id, cell.grade_id) for cell in found] == [
@@ -213,11 +263,17 @@ def test_parts_of_a_wrong_kind_count_as_absent():
 
 def test_a_source_can_be_written_again():
     """Lone surrogates and null characters, which JSON can spell, stop nothing later."""
-    found = cells_of(b'{"cells": [{"source": "a\\u0000b\\ud800c", "cell_type": "code", "id": "\\udfff"}]}')
+    found = cells_of(
+        b'{"cells": [{"source": "a\\u0000b\\ud800c", "cell_type": "code", "id": "\\udfff"}]}'
+    )
     assert found[0].source == "a\ufffdb?c"
     found[0].id.encode("utf-8")
 
 
 def test_long_ids_and_names_are_cut():
-    found = cells_of(cells({"id": "i" * 10_000, "metadata": {"nbgrader": {"grade_id": "n" * 10_000}}, "source": ""}))
+    found = cells_of(
+        cells(
+            {"id": "i" * 10_000, "metadata": {"nbgrader": {"grade_id": "n" * 10_000}}, "source": ""}
+        )
+    )
     assert (len(found[0].id), len(found[0].grade_id)) == (100, 100)

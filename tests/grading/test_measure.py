@@ -1,4 +1,5 @@
-"""The benchmark and the rehearsal, in small: classes are what they say, and a few submissions go all the way."""
+"""The benchmark and the rehearsal, in small: classes are what they say, and a few submissions go
+all the way."""
 
 from __future__ import annotations
 
@@ -25,24 +26,40 @@ def makers(tmp_path_factory: pytest.TempPathFactory) -> classes.Makers:
 def texts(folder: Path, submissions: list[classes.Submission]) -> list[str]:
     """The notebooks that are handed in."""
     classes.hand_in(folder, UNIT, submissions)
-    return [(folder / "submitted" / item.student / UNIT / f"{UNIT}.ipynb").read_text() for item in submissions]
+    return [
+        (folder / "submitted" / item.student / UNIT / f"{UNIT}.ipynb").read_text()
+        for item in submissions
+    ]
 
 
-def test_sixty_honest_submissions_differ_and_are_all_graded_in_full(makers: classes.Makers, tmp_path: Path):
+def test_sixty_honest_submissions_differ_and_are_all_graded_in_full(
+    makers: classes.Makers, tmp_path: Path
+):
     submissions = classes.honest_class(makers, 60)
     assert len(set(texts(tmp_path, submissions))) == 60
     assert {item.kind for item in submissions} == {
-        *(classes.RIGHT, classes.MISCONCEPTION, classes.MIXTURE, classes.STUB, classes.BROKEN, classes.DAMAGED)
+        *(
+            classes.RIGHT,
+            classes.MISCONCEPTION,
+            classes.MIXTURE,
+            classes.STUB,
+            classes.BROKEN,
+            classes.DAMAGED,
+        )
     }
     known = [mark for item in submissions for mark in item.marks.values()]
-    assert len(known) == 60 * len(makers.exercises) and all(mark.points is not None for mark in known)
+    assert len(known) == 60 * len(makers.exercises) and all(
+        mark.points is not None for mark in known
+    )
 
 
 def test_the_rehearsal_holds_every_misconception_refusal_and_attack(makers: classes.Makers):
     submissions = classes.rehearsal_class(makers, 200)
     kinds = Counter(item.kind for item in submissions)
     assert len(submissions) == len({item.student for item in submissions}) == 200
-    assert kinds[classes.MISCONCEPTION] == sum(len(item.misconceptions) for item in makers.exercises)
+    assert kinds[classes.MISCONCEPTION] == sum(
+        len(item.misconceptions) for item in makers.exercises
+    )
     assert kinds[classes.REFUSED] == len(classes.REFUSALS)
     attacks = (classes.ATTACKS, classes.ATTACKS_THAT_REACH, classes.ATTACKS_IN_EXERCISE)
     assert kinds[classes.HOSTILE] == sum(map(len, attacks)) + 1
@@ -65,7 +82,9 @@ def result_of(state: State, points: float, diagnosis: str) -> Result:
 
 def test_the_rehearsal_says_what_is_not_as_expected():
     mark = classes.Mark(1.5, State.WRONG, "a slip")
-    item = classes.Submission("ada", classes.MISCONCEPTION, "", lambda folder, unit: None, {"f": mark})
+    item = classes.Submission(
+        "ada", classes.MISCONCEPTION, "", lambda folder, unit: None, {"f": mark}
+    )
     assert rehearsal.problems_of(item, result_of(State.WRONG, 1.5, "a slip")) == []
     assert len(rehearsal.problems_of(item, result_of(State.RIGHT, 3.0, ""))) == 3
     assert rehearsal.problems_of(item, None) == ["there is no result"]
@@ -75,7 +94,9 @@ def test_the_rehearsal_says_what_is_not_as_expected():
 def test_missed_bars_are_named():
     fine = grading.Figures(60, nbgrader=180.0, grade=7.0, regrade=1.0)
     assert fine.missed == []
-    slow = grading.Figures(60, nbgrader=60.0, grade=7.0, regrade=3.0, differences=["ada: 1 for f, 2 by nbgrader"])
+    slow = grading.Figures(
+        60, nbgrader=60.0, grade=7.0, regrade=3.0, differences=["ada: 1 for f, 2 by nbgrader"]
+    )
     assert len(slow.missed) == 3
 
 
@@ -92,7 +113,9 @@ def test_blocks_of_the_page_are_replaced_and_kept(tmp_path: Path):
     ]
 
 
-needs_sandbox = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+needs_sandbox = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not installed"
+)
 
 
 @needs_sandbox

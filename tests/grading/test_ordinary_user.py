@@ -24,15 +24,19 @@ UNIT, USER = "90_mini", 1000
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Object of type <Submitted"),  # nbgrader's own queries
     pytest.mark.skipif(
-        shutil.which("bwrap") is None and "CI" not in os.environ, reason="bubblewrap is not installed here"
+        shutil.which("bwrap") is None and "CI" not in os.environ,
+        reason="bubblewrap is not installed here",
     ),
 ]
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="not root: every other test of grading runs as an ordinary user")
+as_root = pytest.mark.skipif(
+    os.getuid() != 0, reason="not root: every other test of grading runs as an ordinary user"
+)
 
 
 @pytest.fixture
 def course(built_mini: Path) -> Iterator[Path]:
-    """The miniature course in a folder that belongs to an ordinary user, with one right submission."""
+    """The miniature course in a folder that belongs to an ordinary user, with one right
+    submission."""
     folder = Path(tempfile.mkdtemp(prefix="cvcourse-user-", dir="/tmp"))
     shutil.copytree(built_mini, folder, dirs_exist_ok=True)
     room, lesson = Classroom(folder), read_lesson(folder / "solutions" / UNIT)
@@ -46,11 +50,14 @@ def course(built_mini: Path) -> Iterator[Path]:
 
 def closed_ancestor(path: Path) -> Path | None:
     """The topmost folder above `path` that others may not enter."""
-    return next((folder for folder in reversed(path.parents) if not folder.stat().st_mode & 0o001), None)
+    return next(
+        (folder for folder in reversed(path.parents) if not folder.stat().st_mode & 0o001), None
+    )
 
 
 def as_ordinary_user(command: list[str], home: Path) -> list[str]:
-    """The command as user 1000, in a mount namespace where that user reaches Python and the course's packages."""
+    """The command as user 1000, in a mount namespace where that user reaches Python and the
+    course's packages."""
     paths = [Path(sys.prefix), Path(sys.base_prefix), ROOT]
     closed = sorted({folder for path in paths if (folder := closed_ancestor(path.resolve()))})
     hidden = [path for path in paths if any(path.is_relative_to(folder) for folder in closed)]
@@ -61,7 +68,15 @@ def as_ordinary_user(command: list[str], home: Path) -> list[str]:
     lines += [f"mount -t tmpfs -o mode=755 closed {folder}" for folder in closed]
     for number, path in enumerate(hidden):
         lines += [f"mkdir -p {path}", f"mount --bind {stage}/{number} {path}"]
-    user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", "-i", f"HOME={home}"]
+    user = [
+        "setpriv",
+        f"--reuid={USER}",
+        f"--regid={USER}",
+        "--clear-groups",
+        "env",
+        "-i",
+        f"HOME={home}",
+    ]
     path = f"PATH={Path(sys.executable).parent}:/usr/bin:/bin:/usr/local/bin"
     lines.append("exec " + shlex.join([*user, path, *command]))
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines)]
@@ -70,7 +85,9 @@ def as_ordinary_user(command: list[str], home: Path) -> list[str]:
 @as_root
 def test_grading_as_an_ordinary_user(course: Path) -> None:
     command = [sys.executable, "-m", "autograder.cli", "grade", "90", "--course", str(course)]
-    done = subprocess.run(as_ordinary_user(command, course), capture_output=True, text=True, cwd="/", timeout=180)
+    done = subprocess.run(
+        as_ordinary_user(command, course), capture_output=True, text=True, cwd="/", timeout=180
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     result = Results(course).read(UNIT, "ada")
     assert (result.points, result.sandbox) == (6.0, "bubblewrap")

@@ -18,7 +18,15 @@ from grading_class import LIMITS
 from autograder.grading.workers import Lanes, Settings, private_paths, proven
 from autograder.sandbox import bubblewrap as sandbox_module
 from autograder.sandbox import syscalls
-from autograder.sandbox.bubblewrap import PACKAGES, READ_ONLY, Limits, Sandbox, SandboxError, broken_promises, running
+from autograder.sandbox.bubblewrap import (
+    PACKAGES,
+    READ_ONLY,
+    Limits,
+    Sandbox,
+    SandboxError,
+    broken_promises,
+    running,
+)
 from autograder.sandbox.wire import receive, send
 
 
@@ -41,8 +49,12 @@ def seen(sandbox: Sandbox) -> Callable[[str], str]:
             header, _ = receive(fork.data, 30)
         finally:
             fork.end()
-        assert not [output for output in header["outputs"] if output["output_type"] == "error"], header["outputs"]
-        return "".join(output["text"] for output in header["outputs"] if output["output_type"] == "stream").strip()
+        assert not [output for output in header["outputs"] if output["output_type"] == "error"], (
+            header["outputs"]
+        )
+        return "".join(
+            output["text"] for output in header["outputs"] if output["output_type"] == "stream"
+        ).strip()
 
     return run
 
@@ -57,21 +69,46 @@ def test_it_holds_what_it_promises(sandbox):
     [
         ("import os; print(os.getuid() == 0 or os.geteuid() == 0)", "False"),
         ("import socket; print([name for _, name in socket.if_nameindex() if name != 'lo'])", "[]"),
-        ("import os; print(sorted(set(os.listdir('/')) & {'var', 'srv', 'mnt', 'media', 'boot', 'run', 'sys'}))", "[]"),
         (
-            f"import os; print([n for n in ('solutions', '.git') if os.path.exists({str(PACKAGES)!r} + '/' + n)])",
+            (
+                "import os; print(sorted(set(os.listdir('/')) & {'var', 'srv', 'mnt', 'media',"
+                " 'boot', 'run', 'sys'}))"
+            ),
+            "[]",
+        ),
+        (
+            (
+                "import os; print([n for n in ('solutions', '.git') if"
+                f" os.path.exists({str(PACKAGES)!r} + '/' + n)])"
+            ),
             "[]",
         ),
         ("import os; print(os.listdir(os.path.expanduser('~')), os.listdir('.'))", "[] []"),
         (
-            "import os; print([n for n in ('SECRET_OF_THE_HOST', 'SSH_AUTH_SOCK', 'HOME') if n in os.environ])",
+            (
+                "import os; print([n for n in ('SECRET_OF_THE_HOST', 'SSH_AUTH_SOCK', 'HOME') if n"
+                " in os.environ])"
+            ),
             "['HOME']",
         ),
-        ("import os; print(os.path.exists('/etc/passwd'), os.path.exists('/etc/shadow'))", "False False"),
+        (
+            "import os; print(os.path.exists('/etc/passwd'), os.path.exists('/etc/shadow'))",
+            "False False",
+        ),
         ("import torch; print(torch.get_num_threads())", "1"),
         ("import os; print(os.access('/usr', os.W_OK), os.access('/dev', os.W_OK))", "False False"),
     ],
-    ids=["user", "network", "folders", "course", "home", "environment", "passwords", "threads", "read-only"],
+    ids=[
+        "user",
+        "network",
+        "folders",
+        "course",
+        "home",
+        "environment",
+        "passwords",
+        "threads",
+        "read-only",
+    ],
 )
 def test_what_code_sees_from_in_there(seen, source, expected):
     assert seen(source) == expected
@@ -137,7 +174,9 @@ def test_forks_leave_no_descriptor_and_no_process(sandbox):
     ends = time.monotonic() + 5
     while descendants(sandbox.process.pid) > processes and time.monotonic() < ends:
         time.sleep(0.05)
-    assert descendants(sandbox.process.pid) <= processes  # the first fork may have been ending still
+    assert (
+        descendants(sandbox.process.pid) <= processes
+    )  # the first fork may have been ending still
 
 
 def open_descriptors() -> int:
@@ -146,7 +185,9 @@ def open_descriptors() -> int:
 
 def descendants(number: int) -> int:
     """How many processes stand below one."""
-    found = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
     parents = {int(child): int(parent) for child, parent in map(str.split, found.splitlines())}
     below = {number}
     for _ in range(10):
@@ -186,13 +227,21 @@ def test_what_holds_is_no_problem():
         ("filters_calls", not syscalls.is_known(), "system calls are not filtered"),
         ("interfaces", ["eth0", "lo"], "network interfaces are visible: ['eth0', 'lo']"),
         ("connects", True, "the network can be reached"),
-        ("visible", ["/course/gradebook.db"], "files of the host are visible: /course/gradebook.db"),
+        (
+            "visible",
+            ["/course/gradebook.db"],
+            "files of the host are visible: /course/gradebook.db",
+        ),
         ("writable", ["/usr"], "folders can be written to: /usr"),
         ("environment", ["HOME", "CVCOURSE_HOST_ENVIRONMENT"], "the host's environment is visible"),
         ("processes", 40, "other processes are visible"),
         ("limits", {**HOLDS["limits"], "memory": -1}, "the limit on memory does not hold"),
         ("limits", {**HOLDS["limits"], "processes": 10**6}, "the limit on processes does not hold"),
-        ("limits", {**HOLDS["limits"], "open_files": 10**6}, "the limit on open files does not hold"),
+        (
+            "limits",
+            {**HOLDS["limits"], "open_files": 10**6},
+            "the limit on open files does not hold",
+        ),
     ],
 )
 def test_each_broken_promise_is_named(fact, found, problem):
@@ -209,7 +258,9 @@ def test_a_sandbox_that_shows_a_file_of_the_host_is_refused(sandbox):
     weak = replace_hidden(sandbox, ["/usr"])
     with weak, pytest.raises(SandboxError) as raised:
         sandbox.must_hold()
-    assert "The sandbox is weaker than promised: files of the host are visible: /usr" in str(raised.value)
+    assert "The sandbox is weaker than promised: files of the host are visible: /usr" in str(
+        raised.value
+    )
     assert "--unsafe" in str(raised.value)
 
 
@@ -231,7 +282,9 @@ def test_what_is_not_to_be_written_is_tried():
 
 def test_without_bubblewrap(monkeypatch):
     monkeypatch.setattr(sandbox_module.shutil, "which", lambda tool: None)
-    with pytest.raises(SandboxError, match=r"bubblewrap is not here: install bubblewrap .*--unsafe"):
+    with pytest.raises(
+        SandboxError, match=r"bubblewrap is not here: install bubblewrap .*--unsafe"
+    ):
         Sandbox(LIMITS)
 
 
@@ -249,7 +302,9 @@ def bubblewrap_that(monkeypatch, tmp_path) -> Callable[[str], None]:
                 if folder != Path("/tmp"):
                     folder.chmod(folder.stat().st_mode | 0o055)  # root starts it as nobody
         monkeypatch.setattr(
-            sandbox_module.shutil, "which", lambda tool: str(path) if tool == "bwrap" else original(tool)
+            sandbox_module.shutil,
+            "which",
+            lambda tool: str(path) if tool == "bwrap" else original(tool),
         )
 
     return stand_in
@@ -258,10 +313,19 @@ def bubblewrap_that(monkeypatch, tmp_path) -> Callable[[str], None]:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "No permissions to create new namespace"),
-        ("echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1", "forbids user namespaces"),
+        (
+            "echo 'bwrap: No permissions to create new namespace' >&2; exit 1",
+            "No permissions to create new namespace",
+        ),
+        (
+            "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1",
+            "forbids user namespaces",
+        ),
         ("exit 1", "it says nothing"),
-        ("sleep 0.5; echo 'bwrap: Unknown option --cap-drop' >&2; exit 1", "Unknown option --cap-drop"),
+        (
+            "sleep 0.5; echo 'bwrap: Unknown option --cap-drop' >&2; exit 1",
+            "Unknown option --cap-drop",
+        ),
     ],
     ids=["namespaces", "map", "silent", "late"],
 )
@@ -271,7 +335,9 @@ def test_a_sandbox_that_does_not_start_says_why(must_be_sandboxed, bubblewrap_th
     sandbox = Sandbox(LIMITS)
     with pytest.raises(SandboxError) as raised:
         proven(sandbox)
-    assert str(raised.value).startswith("The sandbox does not start: ") and said in str(raised.value)
+    assert str(raised.value).startswith("The sandbox does not start: ") and said in str(
+        raised.value
+    )
     assert "--unsafe" in str(raised.value)
     assert open_descriptors() == descriptors
     assert sandbox.process.poll() is not None
@@ -289,7 +355,9 @@ def test_a_server_that_never_answers_is_given_up(must_be_sandboxed, bubblewrap_t
 
 
 def test_python_may_be_called_by_a_way_round(must_be_sandboxed, monkeypatch, tmp_path):
-    way_round = os.path.join(tmp_path, os.path.relpath(sys.executable, tmp_path))  # folders that the sandbox lacks
+    way_round = os.path.join(
+        tmp_path, os.path.relpath(sys.executable, tmp_path)
+    )  # folders that the sandbox lacks
     monkeypatch.setattr(sys, "executable", way_round)
     with running(Sandbox(LIMITS)) as sandbox:
         sandbox.must_hold()
@@ -315,7 +383,9 @@ def test_closing_ends_everything(must_be_sandboxed):
             raise ConnectionResetError
     fork.end(1)
     ends = time.monotonic() + 30
-    while not stage_folders() <= stages and time.monotonic() < ends:  # another worker's sandbox may be starting
+    while (
+        not stage_folders() <= stages and time.monotonic() < ends
+    ):  # another worker's sandbox may be starting
         time.sleep(0.2)
     assert stage_folders() <= stages
 
@@ -326,10 +396,12 @@ def stage_folders() -> set[Path]:
 
 def test_a_host_that_is_killed_takes_its_sandbox_with_it(must_be_sandboxed, tmp_path):
     script = (
-        "import sys, time\nfrom autograder.sandbox.bubblewrap import Sandbox\n"
-        "sandbox = Sandbox(); sandbox.wait_until_ready(); print(sandbox.process.pid, flush=True); time.sleep(100)\n"
+        "import sys, time\nfrom autograder.sandbox.bubblewrap import Sandbox\nsandbox = Sandbox();"
+        " sandbox.wait_until_ready(); print(sandbox.process.pid, flush=True); time.sleep(100)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as host:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as host:
         number = int(host.stdout.readline())
         assert os.path.exists(f"/proc/{number}")
         host.kill()

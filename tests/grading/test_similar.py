@@ -72,7 +72,9 @@ def course(mini: Path) -> Path:
 
 def hand_in(course: Path, student: str, sources: Mapping[str, str], **more: str) -> Path:
     """A submission with these answers, and more cells of the learner's own."""
-    notebook = answered(nbformat.read(course / "course" / UNIT / f"{UNIT}.ipynb", as_version=4), sources)
+    notebook = answered(
+        nbformat.read(course / "course" / UNIT / f"{UNIT}.ipynb", as_version=4), sources
+    )
     notebook.cells += [nbformat.v4.new_code_cell(source, id=name) for name, source in more.items()]
     folder = course / "submitted" / student / UNIT
     folder.mkdir(parents=True)
@@ -129,7 +131,10 @@ def test_an_untouched_notebook_is_not_compared(course: Path) -> None:
 
 
 def test_a_copied_part_in_a_longer_submission(course: Path) -> None:
-    own = "\n".join(f"measurement_{k} = estimate(sample[{k}], depth={k}) ** {k % 7} - offset({k})" for k in range(40))
+    own = "\n".join(
+        f"measurement_{k} = estimate(sample[{k}], depth={k}) ** {k % 7} - offset({k})"
+        for k in range(40)
+    )
     hand_in(course, "ada", {"moving_sum": LOOP})
     hand_in(course, "bo", {"moving_sum": RENAMED}, scratch=own)
     (pair,) = find_similar(course, UNIT).pairs
@@ -138,7 +143,10 @@ def test_a_copied_part_in_a_longer_submission(course: Path) -> None:
 
 
 def test_cells_of_their_own_count(course: Path) -> None:
-    extra = "def spread(values, places):\n    return [values[k] ** 2 + places[-1] for k in sorted(places)]\n" * 2
+    extra = (
+        "def spread(values, places):\n    return [values[k] ** 2 + places[-1] for k in"
+        " sorted(places)]\n" * 2
+    )
     hand_in(course, "ada", {"moving_sum": UNFOLDED}, one=extra)
     hand_in(course, "bo", {"moving_sum": CUMULATED}, two=extra)
     (pair,) = find_similar(course, UNIT, threshold=0.3).pairs
@@ -161,7 +169,9 @@ def test_damaged_files_are_skipped_by_name(course: Path) -> None:
     hand_in(course, "bytes", {}).write_bytes(b"\xff\xfe\x00\x80")
     hand_in(course, "list", {}).write_text("[1, 2]")
     hand_in(course, "none", {}).unlink()
-    hand_in(course, "odd", {}).write_text('{"cells": [7, {"cell_type": "code", "source": {"a": 1}}, {}]}')
+    hand_in(course, "odd", {}).write_text(
+        '{"cells": [7, {"cell_type": "code", "source": {"a": 1}}, {}]}'
+    )
     hand_in(course, "long", {"moving_sum": "x = 1\n" * 50_000})
     link = hand_in(course, "link", {})
     link.unlink()
@@ -169,7 +179,15 @@ def test_damaged_files_are_skipped_by_name(course: Path) -> None:
     broken = LOOP.replace("range(", "range((((").replace("return", "return '''")
     hand_in(course, "syntax", {"moving_sum": broken})
     found = find_similar(course, UNIT)
-    assert {student for student, _ in found.skipped} == {"cut", "bytes", "list", "none", "odd", "long", "link"}
+    assert {student for student, _ in found.skipped} == {
+        "cut",
+        "bytes",
+        "list",
+        "none",
+        "odd",
+        "long",
+        "link",
+    }
     assert all(reason for _, reason in found.skipped)
     assert {"ada", "bo"} in pairs(found) and found.compared == 3
     page = html(found)
@@ -181,7 +199,9 @@ def test_tiny_classes(course: Path, size: int) -> None:
     for student in ["ada"][:size]:
         hand_in(course, student, {"moving_sum": LOOP})
     found = find_similar(course, UNIT)
-    assert (found.compared, found.pairs) == (size, ()) and "None reaches the threshold" in html(found)
+    assert (found.compared, found.pairs) == (size, ()) and "None reaches the threshold" in html(
+        found
+    )
 
 
 def test_bad_input_is_one_sentence(course: Path) -> None:
@@ -199,15 +219,30 @@ def test_bad_input_is_one_sentence(course: Path) -> None:
 
 
 def test_masking_keeps_every_place() -> None:
-    code = "class Scale(nn.Module):  # a layer\n    def forward(self, x):\n        return x.mul(self.gain) + 1.5e3\n"
+    code = (
+        "class Scale(nn.Module):  # a layer\n    def forward(self, x):\n        return"
+        " x.mul(self.gain) + 1.5e3\n"
+    )
     text, starts, ends = masked(code)
     assert text == "classV(V.Module):defV(self,V):returnV.mul(self.gain)+1.5e3"
     assert len(text) == len(starts) == len(ends)
-    shown = {code[start:end] for start, end, sign in zip(starts, ends, text, strict=True) if sign == "V"}
+    shown = {
+        code[start:end] for start, end, sign in zip(starts, ends, text, strict=True) if sign == "V"
+    }
     assert shown == {"Scale", "nn", "forward", "x"}
 
 
-ODD_CODE = ["", "\n", "'''open", "\\", "def (", "\ufeffx = 1", "x = 1\r\n\ty", "λ = '\\N{'", "\u2028"]
+ODD_CODE = [
+    "",
+    "\n",
+    "'''open",
+    "\\",
+    "def (",
+    "\ufeffx = 1",
+    "x = 1\r\n\ty",
+    "λ = '\\N{'",
+    "\u2028",
+]
 
 
 @pytest.mark.parametrize("code", ODD_CODE)
@@ -241,19 +276,27 @@ def test_right_answers_in_other_styles_are_not_similar(unit: str) -> None:
     cast = Cast(lesson, release, load_wheats(lesson.folder / "wheats.py"))
     released = read_release(ROOT, unit)
     answers = {"one": cast.solutions, "other": cast.others(is_shortcut=False)}
-    raw = {name: similar.cells_of(nbformat.writes(answered(release, own)).encode()) for name, own in answers.items()}
+    raw = {
+        name: similar.cells_of(nbformat.writes(answered(release, own)).encode())
+        for name, own in answers.items()
+    }
     documents = [Document(name, own_cells(cells, released)) for name, cells in raw.items()]
-    ignored = set(Document("", [Cell("", similar.clean(cell.source)) for cell in released]).fingerprint.hashes)
+    ignored = set(
+        Document("", [Cell("", similar.clean(cell.source)) for cell in released]).fingerprint.hashes
+    )
     found = compare(unit, documents, ignored, threshold=0.001)
     assert all(document.cells for document in documents)
-    # Classes whose parts have fixed names share most: 0.29 in 04_resnet, less than 0.2 where functions are asked for.
+    # Classes whose parts have fixed names share most: 0.29 in 04_resnet, less than 0.2 where
+    # functions are asked for.
     assert max((pair.similarity for pair in found.pairs), default=0.0) < 0.8 * similar.THRESHOLD
 
 
 # The page and the command
 
 
-SCRIPT = '</pre></mark><script>window.pwned=1</script><img src="http://evil.example/x" \u202e\x1b[2J'
+SCRIPT = (
+    '</pre></mark><script>window.pwned=1</script><img src="http://evil.example/x" \u202e\x1b[2J'
+)
 HOSTILE = LOOP.replace("pieces = []", f"pieces = []  # {SCRIPT}")
 
 
@@ -268,24 +311,37 @@ def test_the_page_runs_nothing(course: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser(course: Path, tmp_path: Path, scheme: str) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install playwright"
+    )
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("needs a browser: apt-get install chromium")
-    for student, source in {"ada": HOSTILE, "bo": RENAMED, "cy": UNFOLDED, "dee": LOOP, "eve": LOOP}.items():
+    for student, source in {
+        "ada": HOSTILE,
+        "bo": RENAMED,
+        "cy": UNFOLDED,
+        "dee": LOOP,
+        "eve": LOOP,
+    }.items():
         hand_in(course, student, {"moving_sum": source})
     hand_in(course, "cut", {}).write_text("{")
     path = tmp_path / "similar.html"
     path.write_text(html(find_similar(course, UNIT)), encoding="utf-8")
     requests, problems = [], []
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         tab = browser.new_page(color_scheme=scheme, viewport={"width": 1000, "height": 900})
         tab.on("request", lambda request: requests.append(request.url))
         tab.on("console", lambda message: problems.append(message.text))
         tab.goto(path.as_uri())
         if os.environ.get("CVCOURSE_SCREENSHOTS"):
-            tab.screenshot(path=Path(os.environ["CVCOURSE_SCREENSHOTS"]) / f"similar-{scheme}.png", full_page=True)
+            tab.screenshot(
+                path=Path(os.environ["CVCOURSE_SCREENSHOTS"]) / f"similar-{scheme}.png",
+                full_page=True,
+            )
         assert tab.evaluate("window.pwned ?? null") is None
         assert tab.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert tab.locator("section").count() == 6 and tab.locator("mark").count() > 12
@@ -296,7 +352,9 @@ def test_the_page_in_a_browser(course: Path, tmp_path: Path, scheme: str) -> Non
 def test_the_command(course: Path, run) -> None:
     hand_in(course, "ada", {"moving_sum": LOOP})
     hand_in(course, "bo", {"moving_sum": RENAMED})
-    code, out, err = run("similar", "90", "--course", str(course), "--html", str(course / "similar.html"))
+    code, out, err = run(
+        "similar", "90", "--course", str(course), "--html", str(course / "similar.html")
+    )
     assert (code, err) == (0, "") and "100%" in out and "not a proof" in out
     assert "ada and bo" in (course / "similar.html").read_text(encoding="utf-8")
     code, _, err = run("similar", "90", "--course", str(course), "--threshold", "7")
@@ -307,7 +365,10 @@ def test_a_class_of_two_hundred(course: Path) -> None:
     """Every fifth copies from the one before; the others write each their own."""
     source = ""
     for k in range(200):
-        own = [f"step_{n} = part.unfold({n}, {k}, {n + k}) - {k}.0 * scale[{n * k % 17}]" for n in range(30)]
+        own = [
+            f"step_{n} = part.unfold({n}, {k}, {n + k}) - {k}.0 * scale[{n * k % 17}]"
+            for n in range(30)
+        ]
         source = source.replace("step", "mine") if k % 5 == 4 else "\n".join(own)
         hand_in(course, f"s{k:03d}", {"moving_sum": source})
     started = time.perf_counter()

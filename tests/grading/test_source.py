@@ -1,11 +1,18 @@
-"""What a submission's source says: forbidden shortcuts, by whatever name, and reaching for the grader."""
+"""What a submission's source says: forbidden shortcuts, by whatever name, and reaching for the
+grader."""
 
 from __future__ import annotations
 
 import pytest
 
 from autograder.grading.align import RUN
-from autograder.grading.learner_source import could_hide, forbidden, leads_elsewhere, reaching_for_grader, read
+from autograder.grading.learner_source import (
+    could_hide,
+    forbidden,
+    leads_elsewhere,
+    reaching_for_grader,
+    read,
+)
 from autograder.grading.materials import Unit
 from autograder.units import ROOT
 
@@ -13,41 +20,70 @@ FORBID = ["conv2d", "unfold", "Conv2d"]
 USES = {
     "plainly": ["def blur(x):\n    return F.conv2d(x, k)"],
     "as a method": ["def blur(x):\n    return x.unfold(0, 3, 1)"],
-    "by its own name": ["from torch.nn.functional import conv2d", "def blur(x):\n    return conv2d(x, k)"],
-    "by another name": ["from torch.nn.functional import conv2d as c", "def blur(x):\n    return c(x, k)"],
+    "by its own name": [
+        "from torch.nn.functional import conv2d",
+        "def blur(x):\n    return conv2d(x, k)",
+    ],
+    "by another name": [
+        "from torch.nn.functional import conv2d as c",
+        "def blur(x):\n    return c(x, k)",
+    ],
     "through an assignment": ["import torch\nc = torch.conv2d", "def blur(x):\n    return c(x, k)"],
-    "through a function": ["def inner(x):\n    return F.conv2d(x, k)", "def blur(x):\n    return inner(x)"],
+    "through a function": [
+        "def inner(x):\n    return F.conv2d(x, k)",
+        "def blur(x):\n    return inner(x)",
+    ],
     "through one of several assignments": ["a, b = 1, F.conv2d", "def blur(x):\n    return b(x)"],
     "through a swap": ["a, b = F.conv2d, 1", "b, a = a, b", "def blur(x):\n    return b(x)"],
     "unpacked": ["a, *b = F.conv2d, 1, 2", "def blur(x):\n    return a(x)"],
-    "through two": ["def a(x):\n    return F.conv2d(x, k)", "b = a", "def blur(x):\n    return b(x)"],
+    "through two": [
+        "def a(x):\n    return F.conv2d(x, k)",
+        "b = a",
+        "def blur(x):\n    return b(x)",
+    ],
     "by a string": ['def blur(x):\n    return getattr(F, "conv2d")(x, k)'],
     "in a class": ["class blur:\n    def forward(self, x):\n        self.c = nn.Conv2d(3, 3, 3)"],
-    "in a later cell": ["def blur(x):\n    return helper(x)", "def helper(x):\n    return F.conv2d(x, k)"],
+    "in a later cell": [
+        "def blur(x):\n    return helper(x)",
+        "def helper(x):\n    return F.conv2d(x, k)",
+    ],
     "under a condition": ["if True:\n    def_ = F.conv2d", "def blur(x):\n    return def_(x)"],
     "in a lambda": ["blur = lambda x: F.conv2d(x, k)"],
     "in another's attribute": ["blur = Blur()\nblur.forward = lambda x: F.conv2d(x, k)"],
     "in a comprehension": ["def blur(x):\n    return [F.conv2d(y, k) for y in x]"],
-    "imported within": ["def blur(x):\n    from torch.nn.functional import conv2d\n    return conv2d(x, k)"],
+    "imported within": [
+        "def blur(x):\n    from torch.nn.functional import conv2d\n    return conv2d(x, k)"
+    ],
     "below a magic": ["%matplotlib inline\ndef blur(x):\n    return F.conv2d(x, k)"],
 }
 
 
 OWN_MODELS = {
     "as a module": ["from cvcourse import models", "def blur(x):\n    return models.blur(x)"],
-    "under another name": ["from cvcourse.models import blur as b", "def blur(x):\n    return b(x)"],
+    "under another name": [
+        "from cvcourse.models import blur as b",
+        "def blur(x):\n    return b(x)",
+    ],
     "from within": ["from cvcourse.models.vit import blur as b", "def blur(x):\n    return b(x)"],
     "in place of the answer": ["from cvcourse.models import blur"],
     "by assignment": ["from cvcourse import models as m", "blur = m.blur"],
-    "by assignment, with another": ["from cvcourse import models", "blur, b = models.blur, models.b"],
+    "by assignment, with another": [
+        "from cvcourse import models",
+        "blur, b = models.blur, models.b",
+    ],
     "under another name, with another": [
         "from cvcourse import models",
         "x, b = 1, models.blur",
         "def blur(x):\n    return b(x)",
     ],
-    "imported in the answer": ["def blur(x):\n    from cvcourse.models import blur as b\n    return b(x)"],
+    "imported in the answer": [
+        "def blur(x):\n    from cvcourse.models import blur as b\n    return b(x)"
+    ],
     "as a measure": ["from cvcourse import measures as m", "def blur(x):\n    return m.blur(x)"],
-    "as a measure of the package": ["import cvcourse", "def blur(x):\n    return cvcourse.measures.blur(x)"],
+    "as a measure of the package": [
+        "import cvcourse",
+        "def blur(x):\n    return cvcourse.measures.blur(x)",
+    ],
     "inherited": ["import cvcourse", "class blur(cvcourse.models.blur):\n    pass"],
 }
 
@@ -69,7 +105,11 @@ LENT = {
 
 @pytest.mark.parametrize("lent", LENT.values(), ids=LENT)
 def test_another_exercise_may_be_lent_by_the_courses_own_models(lent):
-    cells = ["from cvcourse import models", lent, "class Net:\n    def __init__(self):\n        self.part = Block()"]
+    cells = [
+        "from cvcourse import models",
+        lent,
+        "class Net:\n    def __init__(self):\n        self.part = Block()",
+    ]
     assert forbidden(read(cells), "Net", ["models"]) == []
     assert {name for name, _ in forbidden(read(cells), "Block", ["models"])} == {"models"}
 
@@ -77,7 +117,9 @@ def test_another_exercise_may_be_lent_by_the_courses_own_models(lent):
 ONE_OF_THEM = {
     "as an attribute": "def nt_xent(x):\n    return models.nt_xent(x)",
     "by a string": 'def nt_xent(x):\n    return getattr(models, "nt_xent")(x)',
-    "under another name": "from cvcourse.models import nt_xent as n\ndef nt_xent(x):\n    return n(x)",
+    "under another name": (
+        "from cvcourse.models import nt_xent as n\ndef nt_xent(x):\n    return n(x)"
+    ),
     "in place of the answer": "from cvcourse.models import nt_xent",
     "by assignment": "nt_xent = models.nt_xent",
     "with all others": "from cvcourse.models import *",
@@ -107,7 +149,11 @@ def test_what_is_lent_below_its_check_is_none_of_that_check():
 
 
 def test_the_courses_own_models_beside_an_answer_are_no_shortcut():
-    cells = ["from cvcourse import data, models", "def blur(x):\n    return x", "show(models.blur(x))"]
+    cells = [
+        "from cvcourse import data, models",
+        "def blur(x):\n    return x",
+        "show(models.blur(x))",
+    ]
     assert forbidden(read(cells), "blur", ["models"]) == []
 
 
@@ -123,7 +169,10 @@ HARMLESS = {
     "a word": ['def blur(x):\n    """Like conv2d, but by hand."""\n    return x'],
     "a comment": ["def blur(x):\n    return x  # no conv2d here"],
     "another exercise": ["def other(x):\n    return F.conv2d(x, k)", "def blur(x):\n    return x"],
-    "an own function of that name": ["def conv2d(x):\n    return x", "def blur(x):\n    return conv2d(x)"],
+    "an own function of that name": [
+        "def conv2d(x):\n    return x",
+        "def blur(x):\n    return conv2d(x)",
+    ],
     "an earlier attempt": ["def blur(x):\n    return F.conv2d(x, k)", "def blur(x):\n    return x"],
     "a cell of its own": ["expected = F.conv2d(x, k)", "def blur(x):\n    return x"],
 }
@@ -135,7 +184,9 @@ def test_what_is_no_shortcut_is_not_taken_for_one(cells):
 
 
 def test_the_learners_line_is_shown_as_written():
-    cells = read(["import torch\n\ndef blur(x):\n    y = x + 1\n    return   F.conv2d(y, k)   # quick"])
+    cells = read(
+        ["import torch\n\ndef blur(x):\n    y = x + 1\n    return   F.conv2d(y, k)   # quick"]
+    )
     assert forbidden(cells, "blur", FORBID) == [("conv2d", "return   F.conv2d(y, k)   # quick")]
 
 
@@ -174,7 +225,10 @@ def test_reaching_for_the_grader_is_seen(source):
 @pytest.mark.parametrize(
     "source",
     [
-        "import torch\nfrom torch import nn\nfrom autograder.check import Checker\ncheck = Checker('01')",
+        (
+            "import torch\nfrom torch import nn\nfrom autograder.check import Checker\ncheck ="
+            " Checker('01')"
+        ),
         "import os\nos.listdir('.')",
         "def frame(image):\n    return image[1:-1]",
         "%matplotlib inline\n!ls",
@@ -186,7 +240,15 @@ def test_ordinary_cells_reach_for_nothing(source):
 
 
 @pytest.mark.parametrize(
-    "source", ["def blur(:", "x = '\0'", "(" * 5000, "x = " + "-" * 20_000 + "1", "lambda: " * 2000 + "0", "\ud800"]
+    "source",
+    [
+        "def blur(:",
+        "x = '\0'",
+        "(" * 5000,
+        "x = " + "-" * 20_000 + "1",
+        "lambda: " * 2000 + "0",
+        "\ud800",
+    ],
 )
 def test_what_is_no_python_is_left_out(source):
     cells = read([source, "def blur(x):\n    return F.conv2d(x, k)"])

@@ -199,7 +199,9 @@ def test_a_byte_of_seven_is_a_plain_truth_value(line):
 def test_an_array_may_start_anywhere(line):
     """float64 after a single byte: torch must not read it askew."""
     ours, theirs = line
-    theirs.sendall(raw(described(["uint8", [1]], ["float64", [2]]), b"\1" + struct.pack("<2d", 1.5, -2.0)))
+    theirs.sendall(
+        raw(described(["uint8", [1]], ["float64", [2]]), b"\1" + struct.pack("<2d", 1.5, -2.0))
+    )
     _, (_, got) = receive(ours, 5)
     assert got.tolist() == [1.5, -2.0]
 
@@ -215,7 +217,12 @@ def crossed(line: tuple[socket.socket, socket.socket], outcome: Outcome) -> Outc
 
 def test_an_outcome_crosses_whole(line):
     sent = Outcome(
-        {"output": plain(torch.arange(3.0)), "count": plain(5), "pair": plain((1, 2)), "none": plain(None)},
+        {
+            "output": plain(torch.arange(3.0)),
+            "count": plain(5),
+            "pair": plain((1, 2)),
+            "none": plain(None),
+        },
         changed=("x",),
         call="f(x (3,) float32)",
         shortcuts=("conv2d",),
@@ -229,7 +236,12 @@ def test_an_outcome_crosses_whole(line):
         "none": "nothing (None)",
     }
     assert torch.equal(got.values["output"].numbers, torch.arange(3.0))
-    assert (got.changed, got.call, got.shortcuts, got.printed) == (sent.changed, sent.call, sent.shortcuts, "here")
+    assert (got.changed, got.call, got.shortcuts, got.printed) == (
+        sent.changed,
+        sent.call,
+        sent.shortcuts,
+        "here",
+    )
 
 
 def test_a_failure_crosses_and_is_cut(line):
@@ -299,7 +311,11 @@ def test_outputs_are_rebuilt_field_by_field():
         {"output_type": "stream", "name": "stdout", "text": "a", "more": 1},
         {"output_type": "stream", "name": "elsewhere", "text": "b"},
         {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]},
-        {"output_type": "display_data", "data": {"text/plain": "c"}, "metadata": {"cvcourse": "verdict"}},
+        {
+            "output_type": "display_data",
+            "data": {"text/plain": "c"},
+            "metadata": {"cvcourse": "verdict"},
+        },
         {"output_type": "execute_result", "data": {"text/plain": "d"}, "execution_count": 5},
     ]
     got = outputs_of(sent)

@@ -1,4 +1,5 @@
-"""Measures of representations: against scikit-learn, against formulas, and on input that does not fit."""
+"""Measures of representations: against scikit-learn, against formulas, and on input that does not
+fit."""
 
 import math
 
@@ -38,7 +39,9 @@ def test_neighbours_are_scikit_learns_and_the_lessons(labelled, k, temperature):
     wanted = torch.from_numpy(model.fit(bank, labels).predict(queries))
     assert torch.equal(measures.knn_classify(bank, labels, queries, k, temperature), wanted)
     assert torch.equal(LESSON["knn_classify"](bank, labels, queries, k, temperature), wanted)
-    one_by_one = torch.cat([measures.knn_classify(bank, labels, query[None], k, temperature) for query in queries])
+    one_by_one = torch.cat(
+        [measures.knn_classify(bank, labels, query[None], k, temperature) for query in queries]
+    )
     assert torch.equal(one_by_one, wanted)
 
 
@@ -52,50 +55,74 @@ def test_votes_do_not_overflow_at_low_temperatures(labelled):
 @pytest.mark.parametrize("strength", [0.1, 1.0])
 def test_the_probe_is_scikit_learns(labelled, strength):
     bank, labels, queries, asked = labelled
-    bank = torch.cat([bank, torch.full((200, 1), 3.0, dtype=torch.float64)], dim=1)  # a constant feature
+    bank = torch.cat(
+        [bank, torch.full((200, 1), 3.0, dtype=torch.float64)], dim=1
+    )  # a constant feature
     queries = torch.cat([queries, torch.full((90, 1), 3.0, dtype=torch.float64)], dim=1)
     scaler = StandardScaler().fit(bank)
     model = LogisticRegression(C=strength, max_iter=1000).fit(scaler.transform(bank), labels)
     found = measures.linear_probe(bank, labels, queries, strength)
     assert torch.equal(found, torch.from_numpy(model.predict(scaler.transform(queries))))
     assert (found == asked).float().mean() > 0.5
-    assert torch.equal(found, measures.linear_probe(5 * bank, labels, 5 * queries, strength)), "scale must not matter"
+    assert torch.equal(found, measures.linear_probe(5 * bank, labels, 5 * queries, strength)), (
+        "scale must not matter"
+    )
 
 
 def test_alignment_and_uniformity():
     u = torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [0.0, -5.0]])
     pairs = [2, 4, 2, 2, 4, 2]  # squared distances of the corners of a square, each pair once
-    assert measures.uniformity(u, t=1.0) == pytest.approx(math.log(sum(math.exp(-d) for d in pairs) / 6))
+    assert measures.uniformity(u, t=1.0) == pytest.approx(
+        math.log(sum(math.exp(-d) for d in pairs) / 6)
+    )
     assert measures.alignment(u, u.roll(1, dims=0)) == pytest.approx(2)
     assert measures.alignment(u, -4 * u) == pytest.approx(4)
     assert measures.alignment(u, 7 * u) == pytest.approx(0, abs=1e-6)
     z1, z2 = normal(12, 5), normal(12, 5, seed=1)
     alignment, uniformity = LESSON["alignment_uniformity"](z1, z2, 1.3)
     assert alignment == pytest.approx(measures.alignment(z1, z2))
-    assert uniformity == pytest.approx((measures.uniformity(z1, 1.3) + measures.uniformity(z2, 1.3)) / 2)
+    assert uniformity == pytest.approx(
+        (measures.uniformity(z1, 1.3) + measures.uniformity(z2, 1.3)) / 2
+    )
 
 
 @pytest.mark.parametrize(("count", "classes"), [(10, 2), (60, 5)])
 def test_mean_average_precision_is_scikit_learns_and_the_lessons(count, classes):
     labels = torch.cat([torch.arange(classes).repeat(2), torch.arange(count - 2 * classes) % 2])
-    features = (normal(classes, 4)[labels] + normal(count, 4, seed=1)) * (0.2 + normal(count, 1, seed=2).abs())
+    features = (normal(classes, 4)[labels] + normal(count, 4, seed=1)) * (
+        0.2 + normal(count, 1, seed=2).abs()
+    )
     unit = features / features.norm(dim=1, keepdim=True)
     cosines, others = (unit @ unit.T).numpy(), ~np.eye(count, dtype=bool)
     wanted = [
-        average_precision_score((labels == labels[query])[others[query]], cosines[query][others[query]])
+        average_precision_score(
+            (labels == labels[query])[others[query]], cosines[query][others[query]]
+        )
         for query in range(count)
     ]
-    assert measures.mean_average_precision(features, labels) == pytest.approx(np.mean(wanted), rel=1e-12)
-    assert measures.mean_average_precision(5 * features, labels) == pytest.approx(np.mean(wanted), rel=1e-12)
-    assert solutions("09_dino")["mean_average_precision"](features, labels) == pytest.approx(np.mean(wanted), rel=1e-12)
-    alone = measures.mean_average_precision(torch.cat([features, unit[:1]]), torch.cat([labels, torch.tensor([99])]))
-    assert 0 < alone < np.mean(wanted), "a picture alone in its class does not ask, and can be in the way"
+    assert measures.mean_average_precision(features, labels) == pytest.approx(
+        np.mean(wanted), rel=1e-12
+    )
+    assert measures.mean_average_precision(5 * features, labels) == pytest.approx(
+        np.mean(wanted), rel=1e-12
+    )
+    assert solutions("09_dino")["mean_average_precision"](features, labels) == pytest.approx(
+        np.mean(wanted), rel=1e-12
+    )
+    alone = measures.mean_average_precision(
+        torch.cat([features, unit[:1]]), torch.cat([labels, torch.tensor([99])])
+    )
+    assert 0 < alone < np.mean(wanted), (
+        "a picture alone in its class does not ask, and can be in the way"
+    )
 
 
 def test_average_precisions_by_hand():
     corners = torch.eye(3).repeat(2, 1)
     assert measures.mean_average_precision(corners, torch.arange(3).repeat(2)) == pytest.approx(1)
-    pairs = torch.tensor([[1.0, 0.0], [-1.0, 0.01], [0.9, 0.1], [-0.9, 0.1]])  # partners at ranks 3, 3, 2 and 2
+    pairs = torch.tensor(
+        [[1.0, 0.0], [-1.0, 0.01], [0.9, 0.1], [-0.9, 0.1]]
+    )  # partners at ranks 3, 3, 2 and 2
     assert measures.mean_average_precision(pairs, torch.tensor([0, 0, 1, 1])) == pytest.approx(
         (1 / 3 + 1 / 3 + 1 / 2 + 1 / 2) / 4
     )
@@ -106,17 +133,28 @@ def test_equal_features_are_the_worst_there_is():
     assert measures.uniformity(equal) == pytest.approx(0)
     assert measures.uniformity(normal(6, 3)) < 0
     labels = torch.tensor([0, 0, 0, 1, 1, 2])
-    assert measures.knn_classify(equal, labels, equal, k=6).tolist() == [0] * 6, "the most frequent label wins"
+    assert measures.knn_classify(equal, labels, equal, k=6).tolist() == [0] * 6, (
+        "the most frequent label wins"
+    )
 
 
 def test_zero_vectors_are_no_error():
-    bank, labels = torch.cat([normal(9, 4), torch.zeros(1, 4, dtype=torch.float64)]), torch.arange(10) % 3
-    assert measures.knn_classify(bank, labels, torch.zeros(2, 4, dtype=torch.float64), k=3).shape == (2,)
+    bank, labels = (
+        torch.cat([normal(9, 4), torch.zeros(1, 4, dtype=torch.float64)]),
+        torch.arange(10) % 3,
+    )
+    assert measures.knn_classify(
+        bank, labels, torch.zeros(2, 4, dtype=torch.float64), k=3
+    ).shape == (2,)
     assert measures.uniformity(bank) < 0
     zeros = torch.zeros(3, 4)
     assert (measures.alignment(zeros, zeros), measures.uniformity(zeros)) == (0, 0)
-    assert measures.alignment(zeros, torch.ones(3, 4)) == pytest.approx(1), "a vector of zeros lies at the centre"
-    assert measures.linear_probe(zeros, torch.arange(3) % 2, zeros).tolist() == [0, 0, 0], "the most frequent label"
+    assert measures.alignment(zeros, torch.ones(3, 4)) == pytest.approx(1), (
+        "a vector of zeros lies at the centre"
+    )
+    assert measures.linear_probe(zeros, torch.arange(3) % 2, zeros).tolist() == [0, 0, 0], (
+        "the most frequent label"
+    )
 
 
 def test_one_query_and_none():
@@ -148,16 +186,48 @@ def test_the_mode_comes_back_after_an_error():
     ("call", "sentence"),
     [
         (lambda: measures.features(nn.Identity(), torch.empty(0, 3)), "no images"),
-        (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=6), "between 1 and the 5"),
-        (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=0), "between 1 and the 5"),
-        (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), 2, 0.0), "above 0, not 0.0"),
-        (lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 4)), "one width"),
-        (lambda: measures.knn_classify(normal(5, 3), torch.zeros(4).long(), normal(2, 3)), "labels of"),
-        (lambda: measures.linear_probe(normal(5, 3), torch.zeros(5).long(), normal(2, 3)), "two classes"),
-        (lambda: measures.linear_probe(normal(5, 3, 1), torch.zeros(5).long(), normal(2, 3)), "one width"),
-        (lambda: measures.mean_average_precision(normal(5, 3), torch.zeros(4).long()), r"\(N, D\) with labels \(N,\)"),
-        (lambda: measures.mean_average_precision(normal(5), torch.zeros(5).long()), r"\(N, D\) with labels \(N,\)"),
-        (lambda: measures.mean_average_precision(normal(4, 3), torch.arange(4)), "No class has two pictures"),
+        (
+            lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=6),
+            "between 1 and the 5",
+        ),
+        (
+            lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 3), k=0),
+            "between 1 and the 5",
+        ),
+        (
+            lambda: measures.knn_classify(
+                normal(5, 3), torch.zeros(5).long(), normal(2, 3), 2, 0.0
+            ),
+            "above 0, not 0.0",
+        ),
+        (
+            lambda: measures.knn_classify(normal(5, 3), torch.zeros(5).long(), normal(2, 4)),
+            "one width",
+        ),
+        (
+            lambda: measures.knn_classify(normal(5, 3), torch.zeros(4).long(), normal(2, 3)),
+            "labels of",
+        ),
+        (
+            lambda: measures.linear_probe(normal(5, 3), torch.zeros(5).long(), normal(2, 3)),
+            "two classes",
+        ),
+        (
+            lambda: measures.linear_probe(normal(5, 3, 1), torch.zeros(5).long(), normal(2, 3)),
+            "one width",
+        ),
+        (
+            lambda: measures.mean_average_precision(normal(5, 3), torch.zeros(4).long()),
+            r"\(N, D\) with labels \(N,\)",
+        ),
+        (
+            lambda: measures.mean_average_precision(normal(5), torch.zeros(5).long()),
+            r"\(N, D\) with labels \(N,\)",
+        ),
+        (
+            lambda: measures.mean_average_precision(normal(4, 3), torch.arange(4)),
+            "No class has two pictures",
+        ),
         (lambda: measures.alignment(normal(5, 3), normal(4, 3)), "one shape"),
         (lambda: measures.alignment(*normal(5, 3).chunk(2)), "one shape"),  # an odd number of rows
         (lambda: measures.alignment(normal(0, 3), normal(0, 3)), "one shape"),
@@ -175,7 +245,14 @@ def test_nothing_heavy_is_imported_for_a_name():
 
     code = "import sys, cvcourse.measures as m; m.__all__; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
-    names = {"features", "knn_classify", "linear_probe", "mean_average_precision", "alignment", "uniformity"}
+    names = {
+        "features",
+        "knn_classify",
+        "linear_probe",
+        "mean_average_precision",
+        "alignment",
+        "uniformity",
+    }
     assert names < set(measures.__all__) == set(measures.HOME)
 
 
@@ -192,7 +269,10 @@ def test_a_measure_is_no_answer_where_models_are_forbidden():
 
 
 def test_the_largest_fifth_and_the_largest_of_all_against_a_loop():
-    maps, masks = normal(6, 5, 8), torch.rand(6, 5, 8, generator=torch.Generator().manual_seed(1)) < 0.3
+    maps, masks = (
+        normal(6, 5, 8),
+        torch.rand(6, 5, 8, generator=torch.Generator().manual_seed(1)) < 0.3,
+    )
     ious, hits = [], []
     for values, mask in zip(maps.numpy(), masks.numpy(), strict=True):
         chosen = values >= np.sort(values, axis=None)[-8]

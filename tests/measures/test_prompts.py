@@ -19,7 +19,8 @@ def asked(scenes):
 
 
 class Knowing(models.Sam):
-    """Answers every click with what lies under it: part, whole and group, or the object itself after a second one."""
+    """Answers every click with what lies under it: part, whole and group, or the object itself
+    after a second one."""
 
     def __init__(self, scenes, asked):
         torch.nn.Module.__init__(self)
@@ -45,7 +46,9 @@ def test_clicks_lie_on_what_is_meant(asked):
 def test_the_same_seed_asks_the_same(scenes, asked):
     state = torch.random.get_rng_state()
     again = measures.ask(scenes, objects=3, seed=1)
-    assert torch.equal(again.points, asked.points) and torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(again.points, asked.points) and torch.equal(
+        torch.random.get_rng_state(), state
+    )
     assert not torch.equal(measures.ask(scenes, objects=3, seed=2).points, asked.points)
 
 
@@ -70,7 +73,12 @@ def test_recall_counts_objects(scenes):
     assert found["recall at 0.5"] == found["recall at 0.75"] == 1 and found["masks a picture"] > 12
     assert 0.05 < found["precision at 0.5"] < 0.6, "the objects of all scenes are offered to each"
     found = measures.automatic_recall(sam, scenes, finder=nothing)
-    assert found == {"recall at 0.5": 0, "recall at 0.75": 0, "precision at 0.5": 0, "masks a picture": 0}
+    assert found == {
+        "recall at 0.5": 0,
+        "recall at 0.75": 0,
+        "precision at 0.5": 0,
+        "masks a picture": 0,
+    }
     found = measures.automatic_recall(sam, scenes, side=2, iou_threshold=-9, stability_threshold=0)
     assert 0 <= found["recall at 0.75"] <= found["recall at 0.5"] <= 1
 
@@ -86,7 +94,12 @@ def test_flood_fill_stops_at_other_colours_and_at_gaps():
 
 def test_a_disc_about_the_click():
     masks = measures.click_disc(torch.tensor([[3.0, 2.0], [0, 0]]), (6, 8), 1.0)
-    assert masks.sum(dim=(1, 2)).tolist() == [5, 3] and masks[0, 2, 3] and masks[0, 2, 4] and not masks[0, 3, 4]
+    assert (
+        masks.sum(dim=(1, 2)).tolist() == [5, 3]
+        and masks[0, 2, 3]
+        and masks[0, 2, 4]
+        and not masks[0, 3, 4]
+    )
 
 
 def test_the_ceiling_bets_on_the_likelier_thing():
@@ -103,4 +116,8 @@ def test_an_untrained_model_can_be_measured(scenes, asked):
     torch.manual_seed(0)
     sam = models.build_sam(32, embed_dim=16, width=8, blocks=1, heads=2, mlp=32).eval()
     found = measures.report(sam, scenes, asked, clicks=2)
-    assert all(-1 <= value <= 1 for value in found.values()) and "click 2" in found and "click 3" not in found
+    assert (
+        all(-1 <= value <= 1 for value in found.values())
+        and "click 2" in found
+        and "click 3" not in found
+    )

@@ -23,7 +23,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def small_model(total_steps=4, **parts):
     torch.manual_seed(0)
-    encoder, head = models.ClassAttentionEncoder(1, 16, 2, widths=(8,)), models.DINOHead(16, 12, 6, 10)
+    encoder, head = (
+        models.ClassAttentionEncoder(1, 16, 2, widths=(8,)),
+        models.DINOHead(16, 12, 6, 10),
+    )
     return models.SelfDistillation(encoder, head, total_steps, **parts)
 
 
@@ -45,7 +48,16 @@ def train(model, steps=4, stop=None, **settings):
         return models.dino_loss(said.student, said.teacher, said.center, 0.1, 0.04)
 
     data = images, torch.zeros(24)
-    return fit(model, data, steps=steps, batch_size=6, optimizer=adamw(0.01), loss=loss, augment=augment, **settings)
+    return fit(
+        model,
+        data,
+        steps=steps,
+        batch_size=6,
+        optimizer=adamw(0.01),
+        loss=loss,
+        augment=augment,
+        **settings,
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -56,7 +68,9 @@ def test_a_step_in_training(count):
     assert said.student.shape == (count, 6, 10) and said.teacher.shape == (2, 6, 10)
     assert said.student.requires_grad and not said.teacher.requires_grad
     assert said.step == 0 and model.step == 1
-    assert torch.equal(said.center, torch.zeros(10)), "the loss has the center from before the batch"
+    assert torch.equal(said.center, torch.zeros(10)), (
+        "the loss has the center from before the batch"
+    )
     torch.testing.assert_close(model.center, 0.1 * said.teacher.mean(dim=(0, 1)))
     for old, new in zip(before.teacher.parameters(), model.teacher.parameters(), strict=True):
         assert torch.equal(old, new), "there is nothing to follow before the first step"
@@ -79,7 +93,9 @@ def test_the_teacher_follows_with_the_momentum_of_the_step():
     old = [parameter.clone() for parameter in model.teacher.parameters()]
     model(views())
     momentum = models.teacher_momentum(1, 10, 0.98)
-    for before, after, student in zip(old, model.teacher.parameters(), model.student.parameters(), strict=True):
+    for before, after, student in zip(
+        old, model.teacher.parameters(), model.student.parameters(), strict=True
+    ):
         torch.testing.assert_close(after, momentum * before + (1 - momentum) * student)
 
 
@@ -96,7 +112,9 @@ def test_the_learners_updates_are_used():
     def moved(teacher, student, momentum):
         calls.append(momentum)
 
-    model = small_model(update_teacher=moved, update_center=lambda center, teacher, momentum: center + 1)
+    model = small_model(
+        update_teacher=moved, update_center=lambda center, teacher, momentum: center + 1
+    )
     model(views()), model(views())
     assert len(calls) == 1 and torch.equal(model.center, torch.full((10,), 2.0))
 
@@ -105,7 +123,9 @@ def test_training_reaches_the_student_and_not_the_teacher_by_gradient():
     model = small_model()
     run = train(model)
     assert run.is_finished and all(math.isfinite(loss) for loss in run.losses)
-    assert model.step == 4 and all(parameter.grad is None for parameter in model.teacher.parameters())
+    assert model.step == 4 and all(
+        parameter.grad is None for parameter in model.teacher.parameters()
+    )
     assert not torch.equal(model.teacher[1].prototypes, model.student[1].prototypes)
 
 
@@ -145,7 +165,9 @@ def test_smoke(training, data, tmp_path, monkeypatch):
     assert all(math.isfinite(value) for value in results.numbers.values())
     assert all(0 <= results.numbers[name] <= 1 for name in {"knn", "linear"} | looks)
     assert [step for step, _ in results.curves["knn"]] == [3, 6]
-    assert results.model(torch.rand(2, 3, 32, 32)).shape == (2, 16), "the teacher's encoder is what is kept"
+    assert results.model(torch.rand(2, 3, 32, 32)).shape == (2, 16), (
+        "the teacher's encoder is what is kept"
+    )
 
 
 def test_the_command_writes_a_run(run, tmp_path, monkeypatch):
@@ -161,6 +183,8 @@ def test_the_command_writes_a_run(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("budget", ["cpu", "gpu"])
 def test_every_budgets_networks_can_be_built(training, budget, data):
     chosen = Budget(budget, "cpu", dict(training.BUDGETS[budget]))
-    build, settings = (training.train.__globals__[name] for name in ("new_distillation", "SETTINGS"))
+    build, settings = (
+        training.train.__globals__[name] for name in ("new_distillation", "SETTINGS")
+    )
     model = build(SimpleNamespace(**solutions(UNIT)), chosen, data, 3, settings[data]).eval()
     assert model(torch.rand(2, 3, 32, 32)).shape == (2, 512 if data == "cifar10" else chosen.dim)

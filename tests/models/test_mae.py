@@ -1,4 +1,5 @@
-"""The library's masked autoencoder: the same as the lesson's solutions, and clear about what does not fit."""
+"""The library's masked autoencoder: the same as the lesson's solutions, and clear about what does
+not fit."""
 
 import pytest
 import torch
@@ -8,7 +9,14 @@ from cvcourse import models
 
 LESSON = solutions("11_mae")
 NAMES = (
-    *("random_masking", "encode_visible", "restore_order", "decode", "normalize_patches", "mae_loss"),
+    *(
+        "random_masking",
+        "encode_visible",
+        "restore_order",
+        "decode",
+        "normalize_patches",
+        "mae_loss",
+    ),
     *("layerwise_learning_rates", "MAEEncoder", "MAEDecoder", "MaskedAutoencoder"),
 )
 
@@ -52,17 +60,26 @@ def test_functions_give_what_the_lessons_solutions_give(mask_ratio):
     torch.testing.assert_close(models.restore_order(*order), LESSON["restore_order"](*order))
     painted = models.decode(mae.decoder, latent, ids_restore)
     torch.testing.assert_close(painted, LESSON["decode"](mae.decoder, latent, ids_restore))
-    torch.testing.assert_close(models.normalize_patches(targets), LESSON["normalize_patches"](targets))
-    torch.testing.assert_close(models.mae_loss(painted, targets, mask), LESSON["mae_loss"](painted, targets, mask))
+    torch.testing.assert_close(
+        models.normalize_patches(targets), LESSON["normalize_patches"](targets)
+    )
+    torch.testing.assert_close(
+        models.mae_loss(painted, targets, mask), LESSON["mae_loss"](painted, targets, mask)
+    )
 
 
 def test_rates_are_the_lessons():
     encoder = models.MAEEncoder(8, 2, 1, depth=11)
-    names = [f"encoder.{name}" for name, _ in encoder.named_parameters()] + ["head.weight", "head.bias"]
+    names = [f"encoder.{name}" for name, _ in encoder.named_parameters()] + [
+        "head.weight",
+        "head.bias",
+    ]
     ours = models.layerwise_learning_rates(names, 11, 1e-3, 0.7)
     assert ours == pytest.approx(LESSON["layerwise_learning_rates"](names, 11, 1e-3, 0.7))
     assert ours["head.bias"] == ours["encoder.norm.weight"] == 1e-3
-    assert ours["encoder.embed.weight"] == ours["encoder.cls_token"] == pytest.approx(1e-3 * 0.7**12)
+    assert (
+        ours["encoder.embed.weight"] == ours["encoder.cls_token"] == pytest.approx(1e-3 * 0.7**12)
+    )
     assert ours["encoder.blocks.10.norm1.bias"] == pytest.approx(1e-3 * 0.7)
 
 
@@ -134,7 +151,9 @@ def test_ratios_that_leave_nothing_visible_or_nothing_to_paint(mask_ratio):
 
 @pytest.mark.parametrize("size", [30, (32, 30), (6, 32)])
 def test_sizes_that_patches_do_not_divide(size):
-    with pytest.raises(ValueError, match=r"Patches of 4 x 4 pixels do not fill an image of \d+ x \d+\."):
+    with pytest.raises(
+        ValueError, match=r"Patches of 4 x 4 pixels do not fill an image of \d+ x \d+\."
+    ):
         models.MAEEncoder(size, 4, 3)
     height, width = (size, size) if isinstance(size, int) else size
     with pytest.raises(ValueError, match="do not fill"):

@@ -1,4 +1,5 @@
-"""Unit 11's training outside its notebook, at smoke scale: on digits, on CIFAR-10's format, and in two processes."""
+"""Unit 11's training outside its notebook, at smoke scale: on digits, on CIFAR-10's format, and in
+two processes."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def test_smoke(training, data):
     assert 0 <= results.numbers["accuracy"] <= 1 and 0 <= results.numbers["scratch"] <= 1
     assert [step for step, _ in results.curves["loss"]] == [1, 2, 3, 4]
     side, channels = (8, 1) if data == "digits" else (32, 3)
-    assert results.model(torch.rand(2, channels, side, side)).shape == (2, 16), "the encoder is what is kept"
+    assert results.model(torch.rand(2, channels, side, side)).shape == (2, 16), (
+        "the encoder is what is kept"
+    )
     assert results.configuration["mask_ratio"] == {"digits": 0.5, "cifar10": 0.75}[data]
 
 
@@ -62,23 +65,49 @@ def test_the_command_writes_a_run(run, tmp_path):
     assert (found.unit, found.data, found.weights is not None) == (UNIT, "digits", True)
 
 
-@pytest.mark.parametrize(("budget", "data", "shape"), [("cpu", "digits", (1, 8, 8)), ("gpu", "cifar10", (3, 32, 32))])
+@pytest.mark.parametrize(
+    ("budget", "data", "shape"), [("cpu", "digits", (1, 8, 8)), ("gpu", "cifar10", (3, 32, 32))]
+)
 def test_every_budgets_network_can_be_built(training, budget, data, shape):
     names = training.train.__globals__
     settings = training.BUDGETS[budget]
     exercises = SimpleNamespace(**solutions(UNIT))
-    mae = names["make_mae"](exercises, Budget(budget, "cpu", dict(settings)), names["SETTINGS"][data], shape)
+    mae = names["make_mae"](
+        exercises, Budget(budget, "cpu", dict(settings)), names["SETTINGS"][data], shape
+    )
     painted, mask = mae(torch.rand(2, *shape))
     tokens = (shape[1] // 2) ** 2
     assert painted.shape == (2, tokens, 4 * shape[0]) and mask.shape == (2, tokens)
-    assert sum(p.numel() for p in mae.decoder.parameters()) < sum(p.numel() for p in mae.encoder.parameters())
+    assert sum(p.numel() for p in mae.decoder.parameters()) < sum(
+        p.numel() for p in mae.encoder.parameters()
+    )
 
 
 def test_two_processes_train_together(tmp_path):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
-    launch += ["--dynamo_backend", "no", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+    ]
+    launch += [
+        "--dynamo_backend",
+        "no",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--main_process_port",
+        "0",
+    ]
     launch += ["-m", "autograder.cli", "train", UNIT, "--budget", "smoke", "--out", str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "PYTHONPATH": str(ROOT),
+    }
     done = subprocess.run(launch, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = read_reference("smoke", folder=tmp_path)

@@ -1,4 +1,5 @@
-"""A picture of any size, asked by clicks and boxes: what comes first, what follows, and what is refused."""
+"""A picture of any size, asked by clicks and boxes: what comes first, what follows, and what is
+refused."""
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from cvcourse import models
 def sam():
     torch.manual_seed(0)
     return models.Sam(
-        models.ConvEncoder(16, 8, 1), models.PromptEncoder(16, (4, 4), (16, 16)), models.MaskDecoder(16, 2, 16)
+        models.ConvEncoder(16, 8, 1),
+        models.PromptEncoder(16, (4, 4), (16, 16)),
+        models.MaskDecoder(16, 2, 16),
     )
 
 
@@ -45,7 +48,11 @@ def test_it_is_what_the_network_says(sam, predictor):
     best = int(guesses[0].argmax())
     both = predictor.frame.points(torch.tensor([[[30.0, 5.0], [3.0, 20.0]]]))
     again, _ = sam.predict(
-        predictor.embedding, both, torch.tensor([[1, 0]]), masks=logits[:, best : best + 1], multimask=False
+        predictor.embedding,
+        both,
+        torch.tensor([[1, 0]]),
+        masks=logits[:, best : best + 1],
+        multimask=False,
     )
     second = predictor.reply([("point", 5, 30, 1), ("point", 20, 3, 0)])
     torch.testing.assert_close(second.mask, predictor.frame.masks(again)[0, 0])

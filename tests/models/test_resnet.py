@@ -1,4 +1,5 @@
-"""The library's residual networks: the same as the lesson's solutions, and safe to use in later units."""
+"""The library's residual networks: the same as the lesson's solutions, and safe to use in later
+units."""
 
 import copy
 
@@ -10,7 +11,15 @@ from autograder.authoring.lesson import solutions
 from cvcourse import models
 
 LESSON = solutions("04_resnet")
-NAMES = ("batch_norm", "BasicBlock", "Bottleneck", "make_stage", "ResNet", "fold_batch_norm", "cosine_schedule")
+NAMES = (
+    "batch_norm",
+    "BasicBlock",
+    "Bottleneck",
+    "make_stage",
+    "ResNet",
+    "fold_batch_norm",
+    "cosine_schedule",
+)
 
 
 def normal(*shape, seed=0):
@@ -56,7 +65,13 @@ def test_batch_norm_in_single_precision_survives_a_large_mean():
 @pytest.mark.parametrize("block", ["BasicBlock", "Bottleneck"])
 @pytest.mark.parametrize("skip", [True, False])
 def test_networks_load_the_lessons_weights(block, skip):
-    settings = {"blocks": (2, 1), "widths": (3, 4), "num_classes": 5, "in_channels": 2, "skip": skip}
+    settings = {
+        "blocks": (2, 1),
+        "widths": (3, 4),
+        "num_classes": 5,
+        "in_channels": 2,
+        "skip": skip,
+    }
     theirs = filled(LESSON["ResNet"](block=LESSON[block], **settings))
     ours = models.ResNet(block=getattr(models, block), **settings).double()
     ours.load_state_dict(theirs.state_dict())
@@ -74,15 +89,22 @@ def test_initialise_gives_hes_spread_and_silent_branches():
     torch.manual_seed(0)
     net = models.initialise(models.ResNet((2, 2), (32, 64)), zero_last_gamma=True)
     assert net.layer2[1].conv1.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
-    assert all(not block.bn2.weight.any() and block.bn1.weight.all() for block in (*net.layer1, *net.layer2))
+    assert all(
+        not block.bn2.weight.any() and block.bn1.weight.all()
+        for block in (*net.layer1, *net.layer2)
+    )
     x = torch.rand(2, 32, 5, 5)
     torch.testing.assert_close(net.layer1(x), x)
-    bottlenecks = models.initialise(models.make_stage(models.Bottleneck, 8, 2, 2, 1), zero_last_gamma=True)
+    bottlenecks = models.initialise(
+        models.make_stage(models.Bottleneck, 8, 2, 2, 1), zero_last_gamma=True
+    )
     assert not any(block.bn3.weight.any() for block in bottlenecks)
 
 
 def test_folding_keeps_every_setting_and_both_layers():
-    conv = filled(nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 2), (1, 2), groups=2, padding_mode="circular"))
+    conv = filled(
+        nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 2), (1, 2), groups=2, padding_mode="circular")
+    )
     bn = filled(nn.BatchNorm2d(6, eps=0.2)).eval()
     before = copy.deepcopy((conv.state_dict(), bn.state_dict()))
     folded, x = models.fold_batch_norm(conv, bn), normal(2, 4, 9, 8)
@@ -96,6 +118,8 @@ def test_folding_keeps_every_setting_and_both_layers():
 def test_the_schedule_is_the_lessons(warmup, last):
     for step in [*range(31), 3.5, 6.99, 20.25]:
         given = (step, 30, 0.4, warmup, last)
-        assert models.cosine_schedule(*given) == pytest.approx(LESSON["cosine_schedule"](*given), abs=1e-12)
+        assert models.cosine_schedule(*given) == pytest.approx(
+            LESSON["cosine_schedule"](*given), abs=1e-12
+        )
     assert models.cosine_schedule(warmup, 30, 0.4, warmup, last) == pytest.approx(0.4)
     assert models.cosine_schedule(30, 30, 0.4, warmup, last) == pytest.approx(last)

@@ -1,4 +1,5 @@
-"""Promptable segmentation in the library: what it computes, what it refuses, and that small models learn with it."""
+"""Promptable segmentation in the library: what it computes, what it refuses, and that small models
+learn with it."""
 
 import pytest
 import torch
@@ -40,7 +41,12 @@ def test_a_picture_once_and_many_prompts(sam, scenes):
     torch.testing.assert_close(logits[:1], one, rtol=1e-4, atol=1e-5)
     repeated, _ = sam.predict(embedding.rows([2] * 5), points, labels)
     torch.testing.assert_close(logits, repeated, rtol=1e-4, atol=1e-5)
-    assert sam.predict(embedding.rows([2]), points, labels, multimask=False)[0].shape == (5, 1, 32, 32)
+    assert sam.predict(embedding.rows([2]), points, labels, multimask=False)[0].shape == (
+        5,
+        1,
+        32,
+        32,
+    )
 
 
 def test_no_point_is_no_prompt_of_a_place(sam, scenes):
@@ -56,7 +62,10 @@ def test_all_prompts_together(sam, scenes):
     boxes, masks = torch.tensor([[2.0, 3, 20, 30]]), torch.zeros(1, 1, 32, 32)
     logits, _ = sam.predict(embedding, **click(5, 6), boxes=boxes, masks=masks, multimask=False)
     assert logits.shape == (1, 1, 32, 32) and logits.isfinite().all()
-    for full in (torch.full_like(masks, 50.0), torch.full_like(masks, -50.0)):  # all of the picture, nothing of it
+    for full in (
+        torch.full_like(masks, 50.0),
+        torch.full_like(masks, -50.0),
+    ):  # all of the picture, nothing of it
         assert sam.predict(embedding, masks=full)[0].isfinite().all()
 
 
@@ -97,7 +106,12 @@ def test_rectangular_pictures():
     torch.manual_seed(0)
     prompts = models.PromptEncoder(16, (4, 8), (16, 32), 8)
     sam = models.Sam(models.ConvEncoder(16, 8, 1), prompts, models.MaskDecoder(16, 2, 32)).eval()
-    assert sam.predict(sam.encode(torch.rand(1, 3, 16, 32)), **click(30, 14))[0].shape == (1, 3, 16, 32)
+    assert sam.predict(sam.encode(torch.rand(1, 3, 16, 32)), **click(30, 14))[0].shape == (
+        1,
+        3,
+        16,
+        32,
+    )
     with pytest.raises(ValueError, match="outside"):
         sam.predict(sam.encode(torch.rand(1, 3, 16, 32)), **click(14, 30))
 
@@ -107,7 +121,11 @@ def test_rectangular_pictures():
 
 def test_empty_and_full_masks():
     empty, full = torch.zeros(1, 6, 6, dtype=torch.bool), torch.ones(1, 6, 6, dtype=torch.bool)
-    assert models.mask_iou(empty, empty) == 0 and models.mask_iou(full, full) == 1 and models.mask_iou(empty, full) == 0
+    assert (
+        models.mask_iou(empty, empty) == 0
+        and models.mask_iou(full, full) == 1
+        and models.mask_iou(empty, full) == 0
+    )
     assert models.stability_score(torch.full((1, 6, 6), -9.0)) == 0
     assert models.stability_score(torch.full((1, 6, 6), 9.0)) == 1
     for target in (empty, full):
@@ -128,12 +146,17 @@ def test_a_click_where_nothing_is_wrong():
 
 
 def test_clicks_say_which_kind_of_wrong():
-    prediction, target = torch.zeros(400, 6, 8, dtype=torch.bool), torch.zeros(400, 6, 8, dtype=torch.bool)
+    prediction, target = (
+        torch.zeros(400, 6, 8, dtype=torch.bool),
+        torch.zeros(400, 6, 8, dtype=torch.bool),
+    )
     prediction[:, 1, 2:5], target[:, 1, 4:8] = True, True  # wrong: columns 2, 3 and 5, 6, 7
     points, labels = models.sample_next_click(prediction, target, torch.Generator().manual_seed(0))
     assert points.dtype == torch.float32 and labels.dtype == torch.int64
     assert set(points[:, 1].tolist()) == {1}
-    assert set(points[labels == 0, 0].tolist()) == {2, 3} and set(points[labels == 1, 0].tolist()) == {5, 6, 7}
+    assert set(points[labels == 0, 0].tolist()) == {2, 3} and set(
+        points[labels == 1, 0].tolist()
+    ) == {5, 6, 7}
     counts = torch.bincount(points[:, 0].long(), minlength=8)
     assert counts[[2, 3, 5, 6, 7]].min() > 50
 
@@ -144,7 +167,10 @@ def test_only_the_best_mask_learns():
     losses, best = models.best_mask_loss(logits, targets)
     losses.sum().backward()
     reached = logits.grad.flatten(2).abs().sum(dim=2) > 0  # (3, 4)
-    assert reached.sum(dim=1).tolist() == [1, 1, 1] and reached.int().argmax(dim=1).tolist() == best.tolist()
+    assert (
+        reached.sum(dim=1).tolist() == [1, 1, 1]
+        and reached.int().argmax(dim=1).tolist() == best.tolist()
+    )
     assert not models.iou_targets(logits, targets).requires_grad
 
 
@@ -161,7 +187,9 @@ def test_automatic_masks_of_a_model_that_knows():
 
     masks, scores = models.automatic_masks(predict, models.point_grid(4, (16, 16)))
     assert scores.tolist() == pytest.approx([0.95, 0.95])
-    assert {tuple(mask.flatten().tolist()) for mask in masks} == {tuple(mask.flatten().tolist()) for mask in squares}
+    assert {tuple(mask.flatten().tolist()) for mask in masks} == {
+        tuple(mask.flatten().tolist()) for mask in squares
+    }
     nothing, _ = models.automatic_masks(predict, models.point_grid(4, (16, 16)), iou_threshold=1.0)
     assert nothing.shape == (0, 16, 16)
 
@@ -174,7 +202,9 @@ def test_a_turn_of_the_data_engine():
     masks, scores = torch.stack([objects[0], objects[1]]), torch.tensor([0.95, 0.6])
     labels, by_hand = models.data_engine_step(masks, scores, objects, budget=2)
     assert by_hand.tolist() == [False, True, True]
-    assert torch.equal(labels, objects[[0, 1, 2]]), "what was unsure is drawn anew, the largest first"
+    assert torch.equal(labels, objects[[0, 1, 2]]), (
+        "what was unsure is drawn anew, the largest first"
+    )
     labels, by_hand = models.data_engine_step(masks, scores, objects[:0], budget=2)
     assert len(labels) == 1 and not by_hand.any()
 
@@ -195,7 +225,9 @@ def test_boxes_stay_in_the_picture():
 def test_the_loss_reaches_every_part(scenes, box_share):
     sam = small().train()
     torch.manual_seed(0)
-    loss = models.ClickLoss(sam, objects=2, rounds=2, box_share=box_share)(sam(scenes.images), scenes.levels)
+    loss = models.ClickLoss(sam, objects=2, rounds=2, box_share=box_share)(
+        sam(scenes.images), scenes.levels
+    )
     loss.backward()
     silent = {name for name, parameter in sam.named_parameters() if parameter.grad is None}
     assert not silent and loss.isfinite()
@@ -206,7 +238,10 @@ def test_the_loss_reaches_every_part(scenes, box_share):
 @pytest.mark.parametrize("box_share", [0.0, 1.0])
 def test_a_few_pictures_are_learned(box_share):
     scenes, sam = nested_scenes(2, 32, seed=0, places=(1, 1)), small().train()
-    loss, optimizer = models.ClickLoss(sam, 6, 1, box_share), torch.optim.AdamW(sam.parameters(), lr=3e-3)
+    loss, optimizer = (
+        models.ClickLoss(sam, 6, 1, box_share),
+        torch.optim.AdamW(sam.parameters(), lr=3e-3),
+    )
     losses = []
     for step in range(60):
         torch.manual_seed(step)

@@ -1,4 +1,5 @@
-"""What unit 15 says about its recorded runs, on every seed, and that the provided weights are those of the figures."""
+"""What unit 15 says about its recorded runs, on every seed, and that the provided weights are those
+of the figures."""
 
 import json
 
@@ -44,7 +45,9 @@ def test_three_masks_hold_what_one_cannot():
 
 def test_choosing_pays_after_the_longer_training_and_not_yet_after_the_short_one():
     column = "ambiguous, chosen"
-    assert on_every_seed(LONGER, ONE_LONGER, column) and on_every_seed(LONGER, ONE_LONGER, "click 1")
+    assert on_every_seed(LONGER, ONE_LONGER, column) and on_every_seed(
+        LONGER, ONE_LONGER, "click 1"
+    )
     assert [a > b for a, b in zip(THREE[column], ONE[column], strict=True)].count(True) == 2
     assert on_every_seed(THREE, ONE, "click 1")
 
@@ -62,14 +65,25 @@ def test_the_short_network_with_one_mask_finds_nothing_by_itself():
 
 def test_it_fails_on_streets():
     streets = ROWS["streets"]
-    assert streets["disc"] > 2 * streets["click, chosen"] and streets["filled box"] > 3 * streets["box"]
+    assert (
+        streets["disc"] > 2 * streets["click, chosen"]
+        and streets["filled box"] > 3 * streets["box"]
+    )
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_the_provided_weights_give_the_recorded_numbers():
     sam, test = models.load_sam(FOLDER / "provided.safetensors"), nested_scenes(300, 32, seed=2)
     found = measures.report(sam, test, measures.ask(test), clicks=2)
-    for column in ("click 1", "click 2", "best", "ambiguous, chosen", "all meanings", "correlation", "box"):
+    for column in (
+        "click 1",
+        "click 2",
+        "best",
+        "ambiguous, chosen",
+        "all meanings",
+        "correlation",
+        "box",
+    ):
         assert found[column] == pytest.approx(LONGER[column][0], abs=0.01), column
 
 
@@ -77,12 +91,20 @@ def test_a_turn_of_the_data_engine():
     turn = ROWS["data engine"]
     few, alone, engine, every = (
         turn[name]
-        for name in ("few scenes again", "and by hand alone", "and the engine's labels", "and every object drawn")
+        for name in (
+            "few scenes again",
+            "and by hand alone",
+            "and the engine's labels",
+            "and every object drawn",
+        )
     )
     for other in (few, alone, engine):
         assert on_every_seed(every, other, "click 1") and on_every_seed(every, other, "best")
     assert on_every_seed(engine, alone, "best")
-    assert all(on_every_seed(few, engine, column) for column in ("click 1", "click 3", "best", "recall at 0.5"))
+    assert all(
+        on_every_seed(few, engine, column)
+        for column in ("click 1", "click 3", "best", "recall at 0.5")
+    )
     labels = turn["labels"]
     assert min(labels["right among the network's"]) > 0.85 and max(labels["objects labelled"]) < 0.5
     assert labels["parts among all objects"][0] == pytest.approx(1 / 3, abs=0.01)

@@ -1,4 +1,5 @@
-"""Unit 15's training outside its notebook: the smoke budget runs, and the larger networks can be built and stored."""
+"""Unit 15's training outside its notebook: the smoke budget runs, and the larger networks can be
+built and stored."""
 
 from __future__ import annotations
 
@@ -29,9 +30,15 @@ def test_the_command_writes_a_run(run, tmp_path):
     assert printed.startswith("budget smoke on cpu: ")
     found = read_reference("smoke", folder=tmp_path)
     assert (found.unit, found.data, found.weights is not None) == (UNIT, "nested", True)
-    assert {"click 1", "click 5", "best", "box", "correlation", "prompts_per_second", "parameters"} <= set(
-        found.numbers
-    )
+    assert {
+        "click 1",
+        "click 5",
+        "best",
+        "box",
+        "correlation",
+        "prompts_per_second",
+        "parameters",
+    } <= set(found.numbers)
     assert all(math.isfinite(value) for value in found.numbers.values())
     assert [step for step, _ in found.curves["click 1"]] == [2, 4]
 

@@ -27,7 +27,9 @@ def test_it_is_the_lessons(training):
     with torch.no_grad():
         for tensor in ours.state_dict().values():
             if tensor.is_floating_point():
-                tensor.copy_(torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 0.1)
+                tensor.copy_(
+                    torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 0.1
+                )
     theirs.load_state_dict(ours.state_dict())
     h = torch.randn(6, 5, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(ours.train(training)(h), theirs.train(training)(h))
@@ -40,7 +42,9 @@ def test_one_row_cannot_be_normalised_in_training():
     assert ProjectionHead(4, 4, 2).eval()(torch.randn(1, 4)).shape == (1, 2)
 
 
-@pytest.mark.parametrize("given", [{}, {"scale": (0.05, 0.3)}, {"scale": (0.9, 1.0), "ratio": (0.3, 3.0)}])
+@pytest.mark.parametrize(
+    "given", [{}, {"scale": (0.05, 0.3)}, {"scale": (0.9, 1.0), "ratio": (0.3, 3.0)}]
+)
 @pytest.mark.parametrize("shape", [(9, 3, 12, 16), (5, 1, 11, 7)])
 def test_crops_are_the_lessons(given, shape):
     images = normal(*shape)
@@ -70,21 +74,31 @@ def test_loss_accuracy_and_gathering_are_the_lessons():
     gradients = []
     for place in (models.nt_xent, LESSON["nt_xent"]):
         loss = place(z1, z2, 0.3)
-        gradients.append(torch.cat([loss.detach()[None, None].expand(1, 4), *torch.autograd.grad(loss, (z1, z2))]))
+        gradients.append(
+            torch.cat(
+                [loss.detach()[None, None].expand(1, 4), *torch.autograd.grad(loss, (z1, z2))]
+            )
+        )
     torch.testing.assert_close(*gradients)
     related = z1 + 0.7 * z2
-    assert models.contrastive_accuracy(z1, related) == pytest.approx(LESSON["contrastive_accuracy"](z1, related))
+    assert models.contrastive_accuracy(z1, related) == pytest.approx(
+        LESSON["contrastive_accuracy"](z1, related)
+    )
     for rank in range(3):
         parts = [normal(7, 4, seed=5), normal(7, 4, seed=6), normal(7, 4, seed=7)]
         ours = models.gather_negatives(z1, lambda local, parts=parts: list(parts), rank)
-        torch.testing.assert_close(ours, LESSON["gather_negatives"](z1, lambda local, parts=parts: list(parts), rank))
+        torch.testing.assert_close(
+            ours, LESSON["gather_negatives"](z1, lambda local, parts=parts: list(parts), rank)
+        )
         assert torch.autograd.grad(ours.sum(), z1)[0].eq(1).all()
 
 
 def test_edges():
     equal = torch.ones(4, 3)
     assert models.nt_xent(equal, equal, 0.2).item() == pytest.approx(math.log(7), rel=1e-5)
-    assert models.contrastive_accuracy(equal, equal) == pytest.approx(1 / 8), "the first of all is nearest to all"
+    assert models.contrastive_accuracy(equal, equal) == pytest.approx(1 / 8), (
+        "the first of all is nearest to all"
+    )
     assert models.contrastive_accuracy(equal[:1], equal[:1]) == 1
     zeros = (0 * equal).requires_grad_()
     loss = models.nt_xent(zeros, equal, 0.2)
@@ -101,21 +115,51 @@ def refusals():
     return {
         "a batch of one": (lambda: models.nt_xent(z[:1], z[1:2], 0.5), "no negatives"),
         "no picture": (lambda: models.nt_xent(z[:0], z[:0], 0.5), "one shape"),
-        "an odd number of rows": (lambda: models.nt_xent(*z.chunk(2), 0.5), r"\(3, 2\) and \(2, 2\)"),
-        "odd, for the accuracy": (lambda: models.contrastive_accuracy(*z.chunk(2)), r"\(3, 2\) and \(2, 2\)"),
+        "an odd number of rows": (
+            lambda: models.nt_xent(*z.chunk(2), 0.5),
+            r"\(3, 2\) and \(2, 2\)",
+        ),
+        "odd, for the accuracy": (
+            lambda: models.contrastive_accuracy(*z.chunk(2)),
+            r"\(3, 2\) and \(2, 2\)",
+        ),
         "no temperature": (lambda: models.nt_xent(z, z, 0.0), "above 0, not 0.0"),
-        "crops larger than the picture": (lambda: crop(images, generator, scale=(0.5, 1.5)), "not .0.5, 1.5."),
+        "crops larger than the picture": (
+            lambda: crop(images, generator, scale=(0.5, 1.5)),
+            "not .0.5, 1.5.",
+        ),
         "crops of no area": (lambda: crop(images, generator, scale=(0, 1)), "0 < smallest"),
-        "a range the wrong way round": (lambda: crop(images, generator, scale=(0.8, 0.2)), "smallest <= largest"),
-        "a negative proportion": (lambda: crop(images, generator, ratio=(-1.0, 2.0)), "width over height"),
-        "grey pictures": (lambda: distort(images[:, :1], ones, ones, ones, ones, to_grey), "not in .3, 1, 4, 5."),
-        "two factors for three": (lambda: distort(images, ones, ones[:2], ones, ones, to_grey), "contrast has one"),
+        "a range the wrong way round": (
+            lambda: crop(images, generator, scale=(0.8, 0.2)),
+            "smallest <= largest",
+        ),
+        "a negative proportion": (
+            lambda: crop(images, generator, ratio=(-1.0, 2.0)),
+            "width over height",
+        ),
+        "grey pictures": (
+            lambda: distort(images[:, :1], ones, ones, ones, ones, to_grey),
+            "not in .3, 1, 4, 5.",
+        ),
+        "two factors for three": (
+            lambda: distort(images, ones, ones[:2], ones, ones, to_grey),
+            "contrast has one",
+        ),
         "an even kernel": (lambda: blur(images, ones, 4), "odd and at most 7"),
         "a kernel larger than the picture": (lambda: blur(images, ones, 9), "odd and at most 7"),
         "a negative sigma": (lambda: blur(images, -ones), "not -1"),
-        "one sigma for all": (lambda: blur(images, ones[:1]), "sigmas has one number for each of 3"),
-        "a place too far": (lambda: models.gather_negatives(z, lambda local: [local], 1), "Process 1 sent"),
-        "another's part": (lambda: models.gather_negatives(z, lambda local: [local[:1]], 0), "Process 0 sent"),
+        "one sigma for all": (
+            lambda: blur(images, ones[:1]),
+            "sigmas has one number for each of 3",
+        ),
+        "a place too far": (
+            lambda: models.gather_negatives(z, lambda local: [local], 1),
+            "Process 1 sent",
+        ),
+        "another's part": (
+            lambda: models.gather_negatives(z, lambda local: [local[:1]], 0),
+            "Process 0 sent",
+        ),
     }
 
 
@@ -129,4 +173,6 @@ def test_bad_input_is_answered_in_a_sentence(case):
 
 def test_the_largest_kernel_that_can_be_reflected():
     images, sigmas = unit(2, 1, 4, 6), torch.tensor([1.0, 3.0])
-    torch.testing.assert_close(models.gaussian_blur(images, sigmas, 7), LESSON["gaussian_blur"](images, sigmas, 7))
+    torch.testing.assert_close(
+        models.gaussian_blur(images, sigmas, 7), LESSON["gaussian_blur"](images, sigmas, 7)
+    )

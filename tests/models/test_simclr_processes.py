@@ -1,4 +1,5 @@
-"""Two processes with gathered negatives have the loss of one with the whole batch, and, averaged, its gradient."""
+"""Two processes with gathered negatives have the loss of one with the whole batch, and, averaged,
+its gradient."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double()
 views = torch.randn(2, 12, 6, dtype=torch.float64)
 model = accelerator.prepare(model)
 share = 12 // count
-own = views[:, rank * share : (rank + 1) * share].flatten(0, 1)  # first views, and below them second views
+# First views, and below them second views.
+own = views[:, rank * share : (rank + 1) * share].flatten(0, 1)
 loss = contrastive_loss(exercises, 0.4)(model(own), None)
 accelerator.backward(loss)  # accelerate averages gradients over processes
 gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
@@ -46,7 +48,8 @@ if distributed.is_initialized():
 
 
 def test_gathered_negatives(run_program, tmp_path: Path):
-    """The unit's own loss; its parts are the library's, which test_simclr.py compares with the lesson's."""
+    """The unit's own loss; its parts are the library's, which test_simclr.py compares with the
+    lesson's."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     for processes in (1, 2):

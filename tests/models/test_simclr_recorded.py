@@ -21,7 +21,11 @@ def on_every_seed(one, other, name):
 
 
 def test_three_seeds_and_the_pixels():
-    assert all(len(row["seconds"]) == 3 for name, row in ROWS.items() if "seconds" in row and name != "pixels")
+    assert all(
+        len(row["seconds"]) == 3
+        for name, row in ROWS.items()
+        if "seconds" in row and name != "pixels"
+    )
 
 
 def test_what_was_learned_is_not_in_the_architecture():
@@ -37,14 +41,19 @@ def test_fine_tuning_beats_training_from_scratch_on_the_same_labels():
 
 def test_a_linear_layer_on_the_frozen_encoder_is_ahead_on_one_seed_of_three():
     for labels in ("probe 1 %", "probe 5 %"):
-        ahead = [a > b for a, b in zip(column("SimCLR", labels), column("supervised", labels), strict=True)]
+        ahead = [
+            a > b
+            for a, b in zip(column("SimCLR", labels), column("supervised", labels), strict=True)
+        ]
         assert sum(ahead) == 1
 
 
 def test_a_head_is_worth_little_after_the_longer_training():
     with_head, without = column("SimCLR", "knn"), column("SimCLR, no head", "knn")
     assert 0 < sum(a > b for a, b in zip(with_head, without, strict=True)) < 3
-    assert all(0 < h - z < 0.05 for h, z in zip(with_head, column("SimCLR", "knn of z"), strict=True))
+    assert all(
+        0 < h - z < 0.05 for h, z in zip(with_head, column("SimCLR", "knn of z"), strict=True)
+    )
 
 
 def test_without_the_change_of_colour_pairs_are_found_and_nothing_is_learned():
@@ -60,11 +69,15 @@ def test_both_changes_help_probes_and_hardly_neighbours():
     assert both == pytest.approx(dyed, abs=0.03)
 
 
-@pytest.mark.parametrize("other", ["temperature 1", "temperature 0.05", "batches of 256", "no head"])
+@pytest.mark.parametrize(
+    "other", ["temperature 1", "temperature 0.05", "batches of 256", "no head"]
+)
 def test_other_settings_have_worse_neighbours(other):
     assert on_every_seed(BASE, other, "knn")
 
 
 def test_seeds_disagree_about_small_batches():
-    better = [a > b for a, b in zip(column("batches of 16", "knn"), column(BASE, "knn"), strict=True)]
+    better = [
+        a > b for a, b in zip(column("batches of 16", "knn"), column(BASE, "knn"), strict=True)
+    ]
     assert 0 < sum(better) < 3

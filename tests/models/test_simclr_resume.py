@@ -1,4 +1,5 @@
-"""The lesson's SimCLR cell goes on after a dead kernel, and the snapshots of its embedding map are not lost."""
+"""The lesson's SimCLR cell goes on after a dead kernel, and the snapshots of its embedding map are
+not lost."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def kernel(monkeypatch, tmp_path):
-    """Start a kernel: the lesson's names, and a function that runs its cells up to the end of SimCLR's training."""
+    """Start a kernel: the lesson's names, and a function that runs its cells up to the end of
+    SimCLR's training."""
     monkeypatch.setenv("CVCOURSE_BUDGET", "smoke")
     monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path / "checkpoints"))
     lesson = read_lesson(ROOT / SOLUTIONS / UNIT)
@@ -29,7 +31,9 @@ def kernel(monkeypatch, tmp_path):
         monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path / folder))
         names = lesson.namespace()
         few = names["queries"].images[:4]
-        names["snapshot"] = lambda encoder: measures.features(encoder, few).repeat(285, 1)  # quicker than all 1140
+        names["snapshot"] = lambda encoder: measures.features(encoder, few).repeat(
+            285, 1
+        )  # quicker than all 1140
 
         def train():
             for number, cell in enumerate(cells[: last + 1]):
@@ -63,7 +67,8 @@ def same(one, other):
 
 
 def test_a_dead_kernel_costs_no_snapshot(kernel):
-    """Killed twice while it takes stock, then run again: weights, losses and album are those of an undisturbed run."""
+    """Killed twice while it takes stock, then run again: weights, losses and album are those of an
+    undisturbed run."""
     undisturbed, train = kernel("elsewhere")
     train()
     assert [step for step, _ in undisturbed["snapshots"]] == list(range(13))
@@ -79,12 +84,16 @@ def test_a_dead_kernel_costs_no_snapshot(kernel):
     assert names["run"].losses == undisturbed["run"].losses
     assert same(names["snapshots"], undisturbed["snapshots"])
     weights = undisturbed["with_head"].state_dict()
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in names["with_head"].state_dict().items())
+    assert all(
+        torch.equal(tensor, weights[name])
+        for name, tensor in names["with_head"].state_dict().items()
+    )
     assert len(names["stock"]()[1]) == 13
 
 
 def test_finished_or_changed(kernel, capsys):
-    """A training that is over is taken up at once; one with another function starts afresh, and says so."""
+    """A training that is over is taken up at once; one with another function starts afresh, and
+    says so."""
     first, train = kernel()
     train()
     second, train = kernel()

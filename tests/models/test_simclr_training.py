@@ -1,4 +1,5 @@
-"""Unit 08's training outside its notebook, at smoke scale: on creatures, and on CIFAR-10's format."""
+"""Unit 08's training outside its notebook, at smoke scale: on creatures, and on CIFAR-10's
+format."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_smoke(training, data):
     budget = Budget("smoke", "cpu", dict(training.BUDGETS["smoke"]))
     torch.manual_seed(0)
     results = training.train(SimpleNamespace(**solutions(UNIT)), budget, data, seed=1)
-    assert {"knn", "linear", "images_per_second", "parameters", "steps", "seconds"} <= set(results.numbers)
+    assert {"knn", "linear", "images_per_second", "parameters", "steps", "seconds"} <= set(
+        results.numbers
+    )
     assert all(math.isfinite(value) for value in results.numbers.values())
     assert 0 <= results.numbers["knn"] <= 1 and 0 <= results.numbers["linear"] <= 1
     assert [step for step, _ in results.curves["knn"]] == [3, 6]

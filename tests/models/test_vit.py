@@ -1,4 +1,5 @@
-"""The library's vision transformer: the same as the lesson's solutions, and safe to use in later units."""
+"""The library's vision transformer: the same as the lesson's solutions, and safe to use in later
+units."""
 
 import pytest
 import torch
@@ -9,10 +10,29 @@ from cvcourse import models
 
 LESSON = solutions("07_vit")
 NAMES = (
-    *("patchify", "unpatchify", "PatchEmbed", "sincos_position_embedding", "attention", "MultiHeadSelfAttention"),
-    *("TransformerBlock", "VisionTransformer", "interpolate_position_embedding", "attention_rollout"),
+    *(
+        "patchify",
+        "unpatchify",
+        "PatchEmbed",
+        "sincos_position_embedding",
+        "attention",
+        "MultiHeadSelfAttention",
+    ),
+    *(
+        "TransformerBlock",
+        "VisionTransformer",
+        "interpolate_position_embedding",
+        "attention_rollout",
+    ),
 )
-SETTINGS = {"image_size": (8, 12), "patch_size": 4, "in_channels": 2, "num_classes": 5, "embed_dim": 12, "depth": 2}
+SETTINGS = {
+    "image_size": (8, 12),
+    "patch_size": 4,
+    "in_channels": 2,
+    "num_classes": 5,
+    "embed_dim": 12,
+    "depth": 2,
+}
 
 
 def normal(*shape, seed=0):
@@ -46,11 +66,16 @@ def test_functions_give_what_the_lessons_solutions_give():
         ("interpolate_position_embedding", (normal(1, 13, 6), (3, 4), (5, 2))),
         ("attention_rollout", (weights,)),
     ):
-        torch.testing.assert_close(getattr(models, name)(*arguments), LESSON[name](*arguments), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            getattr(models, name)(*arguments), LESSON[name](*arguments), rtol=0, atol=1e-12
+        )
 
 
 def test_the_network_takes_the_lessons_weights():
-    ours, theirs = filled(models.VisionTransformer(**SETTINGS)), LESSON["VisionTransformer"](**SETTINGS).double()
+    ours, theirs = (
+        filled(models.VisionTransformer(**SETTINGS)),
+        LESSON["VisionTransformer"](**SETTINGS).double(),
+    )
     theirs.load_state_dict(ours.state_dict())
     images = normal(2, 2, 8, 12)
     logits, weights = ours(images, return_attention=True)
@@ -87,7 +112,9 @@ def test_what_does_not_fit_is_refused_with_the_numbers(call):
 
 def test_a_hybrid_is_a_stem_and_a_vit():
     stem = nn.Conv2d(3, 64, 3, stride=4, padding=1)
-    network = nn.Sequential(stem, models.VisionTransformer(8, 1, in_channels=64, num_classes=7, depth=1))
+    network = nn.Sequential(
+        stem, models.VisionTransformer(8, 1, in_channels=64, num_classes=7, depth=1)
+    )
     assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
 
 

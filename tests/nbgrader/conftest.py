@@ -36,7 +36,11 @@ class Graded:
     def points(self) -> dict[str, float | None]:
         """The checks' points, by exercise."""
         grades = self.grades.items()
-        return {name.removeprefix("check_"): grade.points for name, grade in grades if name.startswith("check_")}
+        return {
+            name.removeprefix("check_"): grade.points
+            for name, grade in grades
+            if name.startswith("check_")
+        }
 
     @property
     def folder(self) -> Path:
@@ -66,7 +70,9 @@ class Course:
         """The release with everything right, except for the given cells."""
         return answered(self.release, {**self.solutions, **sources})
 
-    def grade(self, student: str, notebook: NotebookNode, files: Mapping[str, bytes] | None = None) -> Graded:
+    def grade(
+        self, student: str, notebook: NotebookNode, files: Mapping[str, bytes] | None = None
+    ) -> Graded:
         """Hand in, and let nbgrader grade."""
         folder = self.room.submit(student, self.unit, notebook)
         for name, content in (files or {}).items():
@@ -75,7 +81,8 @@ class Course:
 
 
 def open_course(folder: Path, unit: str, in_kernel: bool = False) -> Course:
-    """Release the unit of a course folder with nbgrader. in_kernel: grade without the sandbox, as plain nbgrader."""
+    """Release the unit of a course folder with nbgrader. in_kernel: grade without the sandbox, as
+    plain nbgrader."""
     (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     lesson = read_lesson(folder / "solutions" / unit)
     room = Classroom(folder, in_kernel)
@@ -85,7 +92,8 @@ def open_course(folder: Path, unit: str, in_kernel: bool = False) -> Course:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """Hide pytest's variable: a kernel that sees it does not show what is written to file descriptor 2."""
+    """Hide pytest's variable: a kernel that sees it does not show what is written to file
+    descriptor 2."""
     kept = os.environ.pop("PYTEST_CURRENT_TEST", None)
     try:
         return (yield)
@@ -97,7 +105,9 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 @pytest.fixture(scope="session")
 def course(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Course:
     """The miniature unit, released."""
-    return open_course(Path(shutil.copytree(built_mini, tmp_path_factory.mktemp("course") / "mini")), UNIT)
+    return open_course(
+        Path(shutil.copytree(built_mini, tmp_path_factory.mktemp("course") / "mini")), UNIT
+    )
 
 
 @pytest.fixture
@@ -108,7 +118,8 @@ def grade(course: Course, request: pytest.FixtureRequest) -> Callable[..., Grade
 
 @pytest.fixture(scope="session")
 def kernel_course(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Course:
-    """The miniature unit, released in a course where nbgrader runs submissions in its own kernel."""
+    """The miniature unit, released in a course where nbgrader runs submissions in its own
+    kernel."""
     folder = tmp_path_factory.mktemp("kernel_course") / "mini"
     return open_course(Path(shutil.copytree(built_mini, folder)), UNIT, in_kernel=True)
 

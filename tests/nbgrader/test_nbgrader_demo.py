@@ -12,8 +12,25 @@ from autograder.authoring.lesson import read_lesson
 from autograder.authoring.wheat import load_wheats
 from autograder.demo import Cast, Classroom, main, problems_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
-NAMES = ["ada", "bo", "cy", "dee", "ed", "fay", "gil", "hal", "ida", "jon", "kim", "lou", "mia", "ned"]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Object of type <Submitted"
+)  # nbgrader's own queries
+NAMES = [
+    "ada",
+    "bo",
+    "cy",
+    "dee",
+    "ed",
+    "fay",
+    "gil",
+    "hal",
+    "ida",
+    "jon",
+    "kim",
+    "lou",
+    "mia",
+    "ned",
+]
 
 
 @pytest.fixture
@@ -25,12 +42,18 @@ def here(mini: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return mini
 
 
-def test_a_class_played_through_a_unit(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_class_played_through_a_unit(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = tmp_path / "kept"
     assert main(["90", "--keep", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "Every grade is as it must be." in shown
-    rows = {line.split()[0]: line for line in shown.splitlines() if line.split()[:1] and line.split()[0] in NAMES}
+    rows = {
+        line.split()[0]: line
+        for line in shown.splitlines()
+        if line.split()[:1] and line.split()[0] in NAMES
+    }
     assert list(rows) == NAMES
     assert "✓✓✓" in rows["ada"] and "6 of 6" in rows["ada"]
     assert "···" in rows["bo"] and "0 of 6" in rows["bo"]

@@ -17,7 +17,9 @@ from traitlets.config import Config
 from autograder.demo import Classroom
 from autograder.nbgrader_config import configure
 
-pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Object of type <Submitted"
+)  # nbgrader's own queries
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}
 NOTHING = dict.fromkeys(FULL, 0.0)
 UNANSWERED = "*Write your answer here.*"
@@ -47,7 +49,9 @@ def test_an_untouched_notebook_earns_nothing(course, grade) -> None:
 
 
 def test_a_wrong_answer_earns_nothing_and_names_the_mistake(course, grade) -> None:
-    graded = grade(course.answered(moving_sum=course.solutions["moving_sum"].replace(".sum()", ".mean()")))
+    graded = grade(
+        course.answered(moving_sum=course.solutions["moving_sum"].replace(".sum()", ".mean()"))
+    )
     assert graded.points == FULL | {"moving_sum": 0.0}
     page = graded.feedback()
     assert "exactly what moving_sum gives with a mean in place of the sum" in page
@@ -59,26 +63,32 @@ def test_a_wrong_answer_earns_nothing_and_names_the_mistake(course, grade) -> No
 @pytest.mark.parametrize(
     ("source", "points"),
     [
-        # `output` and `slope` share the points alike: the first is right, the second finds no gradient.
+        # `output` and `slope` share the points alike: the first is right, the second finds no
+        # gradient.
         (("    length = ", "    signal = signal.detach()\n    length = "), 1.5),
         # Right where the width is 2: two of the five cases of `output`, none of `slope`.
         (("    length = ", "    width = 2\n    length = "), 0.6),
     ],
 )
-def test_a_partly_right_answer_earns_its_fraction(course, grade, source: tuple[str, str], points: float) -> None:
+def test_a_partly_right_answer_earns_its_fraction(
+    course, grade, source: tuple[str, str], points: float
+) -> None:
     graded = grade(course.answered(moving_sum=course.solutions["moving_sum"].replace(*source)))
     assert graded.points == FULL | {"moving_sum": points}
     assert f"{points:g} of 3 points" in graded.feedback()
 
 
 def test_one_of_two_answers_earns_half(course, grade) -> None:
-    assert grade(course.answered(counts="weights = 9\nshare = None")).points == FULL | {"counts": 0.5}
+    assert grade(course.answered(counts="weights = 9\nshare = None")).points == FULL | {
+        "counts": 0.5
+    }
 
 
 def test_hidden_cases_count(course, grade) -> None:
     """A table of the visible cases' lengths is no answer."""
     source = course.solutions["moving_sum"].replace(
-        "    length = ", "    if len(signal) in (12, 6) and width != 3:\n        return signal\n    length = "
+        "    length = ",
+        "    if len(signal) in (12, 6) and width != 3:\n        return signal\n    length = ",
     )
     graded = grade(course.answered(moving_sum=source))
     assert graded.points["moving_sum"] == pytest.approx(3 * (3 / 5 + 1) / 2)
@@ -97,8 +107,12 @@ def test_an_untouched_question_is_no_work_for_a_person(course, grade) -> None:
 
 def test_feedback_escapes_what_a_check_shows_of_learners_code(course, grade) -> None:
     attack = 'raise ValueError("<script>alert(1)</script>")\n    length = '
-    graded = grade(course.answered(moving_sum=course.solutions["moving_sum"].replace("length = ", attack)))
-    tables = re.findall(r'<section class="cv-check wrong">.*?</section>', graded.feedback(), re.DOTALL)
+    graded = grade(
+        course.answered(moving_sum=course.solutions["moving_sum"].replace("length = ", attack))
+    )
+    tables = re.findall(
+        r'<section class="cv-check wrong">.*?</section>', graded.feedback(), re.DOTALL
+    )
     assert len(tables) == 1
     assert "<script>" not in tables[0]
     assert html.escape("<script>alert(1)</script>") in tables[0]
@@ -106,7 +120,9 @@ def test_feedback_escapes_what_a_check_shows_of_learners_code(course, grade) -> 
 
 def test_a_grade_is_the_same_again(course, grade) -> None:
     notebook = course.answered(
-        moving_sum=course.solutions["moving_sum"].replace("    length = ", "    width = 2\n    length = ")
+        moving_sum=course.solutions["moving_sum"].replace(
+            "    length = ", "    width = 2\n    length = "
+        )
     )
     assert grade(notebook).points == grade(notebook).points == FULL | {"moving_sum": 0.6}
 
@@ -128,7 +144,12 @@ def test_validate_accepts_the_source_with_its_hidden_cases(mini: Path) -> None:
 
 def test_validate_refuses_the_untouched_release(mini: Path) -> None:
     failed = failed_checks(mini / "course" / "90_mini" / "90_mini.ipynb")
-    assert failed == ["check(moving_sum)", "check(Scale)", "check(weights=weights, share=share)", UNANSWERED]
+    assert failed == [
+        "check(moving_sum)",
+        "check(Scale)",
+        "check(weights=weights, share=share)",
+        UNANSWERED,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +157,9 @@ def test_validate_refuses_the_untouched_release(mini: Path) -> None:
     [(("", ""), []), ((".sum()", ".mean()"), ["check(moving_sum)"])],
     ids=["right", "wrong"],
 )
-def test_validate_of_a_learners_notebook(course, mini: Path, change: tuple[str, str], failed: list[str]) -> None:
+def test_validate_of_a_learners_notebook(
+    course, mini: Path, change: tuple[str, str], failed: list[str]
+) -> None:
     path = mini / "course" / "90_mini" / "90_mini.ipynb"
     source = course.solutions["moving_sum"].replace(*change)
     nbformat.write(course.answered(moving_sum=source, question_blur=WORDS), path)
@@ -146,7 +169,11 @@ def test_validate_of_a_learners_notebook(course, mini: Path, change: tuple[str, 
 def test_a_verdict_is_data_in_the_graded_notebook(course, grade) -> None:
     graded = grade(course.answered(Scale=course.solutions["Scale"].replace("x * self", "x + self")))
     verdict = graded.room.verdicts("90_mini", graded.student)["Scale"]
-    assert (verdict["state"], verdict["points"], verdict["diagnosis"]) == ("wrong", 0.0, "the gain added")
+    assert (verdict["state"], verdict["points"], verdict["diagnosis"]) == (
+        "wrong",
+        0.0,
+        "the gain added",
+    )
     assert json.loads(json.dumps(verdict)) == verdict
     assert copy.deepcopy(verdict) == verdict
 

@@ -19,7 +19,9 @@ from autograder.checking.key import HIDDEN, VISIBLE, read_key
 from autograder.demo import Classroom
 from autograder.units import COURSE, ROOT, SOLUTIONS, units
 
-pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own queries
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Object of type <Submitted"
+)  # nbgrader's own queries
 ENDLESS = "def moving_sum(signal, width=2):\n    while True:\n        pass"
 REDEFINED = "def check(*args, **kwargs):\n    'my own helper'\n\ndef moving_sum(signal): pass"
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}
@@ -27,11 +29,17 @@ SECRET_FILES = {"exercises.toml", "wheats.py", HIDDEN}
 
 
 def texts(folder: Path) -> dict[Path, str]:
-    return {path: path.read_text("utf-8", errors="replace") for path in folder.rglob("*") if path.is_file()}
+    return {
+        path: path.read_text("utf-8", errors="replace")
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def cell(notebook: NotebookNode, name: str) -> NotebookNode:
-    return next(item for item in notebook.cells if item.metadata.get("nbgrader", {}).get("grade_id") == name)
+    return next(
+        item for item in notebook.cells if item.metadata.get("nbgrader", {}).get("grade_id") == name
+    )
 
 
 def without(notebook: NotebookNode, *names: str) -> NotebookNode:
@@ -53,7 +61,13 @@ def test_solutions_leaking_into_the_release(unit: str) -> None:
     assert {path.name for path in folder.iterdir()} & (SECRET_FILES | {f"{unit}.py"}) == set()
     notebook = nbformat.read(folder / f"{unit}.ipynb", as_version=4)
     joined = "\n".join(item.source for item in notebook.cells)
-    for mark in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", "hidden=True", "BEGIN MARK SCHEME"):
+    for mark in (
+        "BEGIN SOLUTION",
+        "END SOLUTION",
+        "HIDDEN TESTS",
+        "hidden=True",
+        "BEGIN MARK SCHEME",
+    ):
         assert mark not in joined
     for path, text in texts(folder).items():
         assert "BEGIN SOLUTION" not in text, path
@@ -69,13 +83,19 @@ def test_solutions_leaking_into_the_release(unit: str) -> None:
 def test_hidden_cases_and_plain_answers_leaking_into_the_key(unit: str) -> None:
     path = ROOT / COURSE / unit / VISIBLE
     key = read_key(path)
-    assert not [case for exercise in key.exercises.values() for case in exercise.cases if case.hidden]
+    assert not [
+        case for exercise in key.exercises.values() for case in exercise.cases if case.hidden
+    ]
     with safe_open(str(path), framework="pt") as file:
         document = json.loads(file.metadata()["cvcourse"])
     for exercise in document["exercises"]:
         for answer in exercise["answers"].values():
             assert set(answer) == {"kind", "digits", "salt", "digest", "wrong"}
-    hints = [hint for exercise in read_lesson(ROOT / SOLUTIONS / unit).exercises.values() for hint in exercise.hints]
+    hints = [
+        hint
+        for exercise in read_lesson(ROOT / SOLUTIONS / unit).exercises.values()
+        for hint in exercise.hints
+    ]
     notebook = (ROOT / COURSE / unit / f"{unit}.ipynb").read_text(encoding="utf-8")
     assert not [hint for hint in hints if hint in notebook]
 
@@ -95,7 +115,9 @@ def test_solutions_leaking_into_what_is_given_back(course, grade) -> None:
 def worked_in(mini: Path) -> Path:
     path = mini / "course" / "90_mini" / "90_mini.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    cell(notebook, "moving_sum").source = "def moving_sum(signal, width=2):\n    return 'my evening of work'"
+    cell(
+        notebook, "moving_sum"
+    ).source = "def moving_sum(signal, width=2):\n    return 'my evening of work'"
     nbformat.write(notebook, path)
     return path
 
@@ -107,7 +129,10 @@ def test_a_rebuild_overwriting_a_learners_work(mini: Path) -> None:
         (built,) = build_units([], mini)
         assert path.with_name(f"90_mini.mine-{number}.ipynb").read_bytes() == mine
         assert f"90_mini.mine-{number}.ipynb" in built.kept[0]
-        assert release_digest(nbformat.read(path, as_version=4)) == read_key(path.parent / VISIBLE).release
+        assert (
+            release_digest(nbformat.read(path, as_version=4))
+            == read_key(path.parent / VISIBLE).release
+        )
         worked_in(mini)
 
 
@@ -118,7 +143,8 @@ def test_a_rebuild_keeping_a_copy_of_an_untouched_notebook(mini: Path) -> None:
 
 
 def test_generate_assignment_overwriting_a_learners_work(mini: Path) -> None:
-    """Without --force nbgrader leaves the release alone; with it (and from formgrader's button) a copy stays."""
+    """Without --force nbgrader leaves the release alone; with it (and from formgrader's button) a
+    copy stays."""
     path = worked_in(mini)
     mine = path.read_bytes()
     room = Classroom(mini)
@@ -161,9 +187,12 @@ def test_a_syntax_error_in_another_cell_costing_or_earning_points(course, grade)
 
 
 def test_the_instructors_code_graded_instead_of_the_learners(course, grade) -> None:
-    """Files that a learner hands in replace nothing, and none of the instructor's definitions is in reach."""
+    """Files that a learner hands in replace nothing, and none of the instructor's definitions is in
+    reach."""
     notebook = course.answered(moving_sum="from wheats import by_shifted_copies as moving_sum")
-    forged = {"wheats.py": b"import torch\ndef by_shifted_copies(signal, width=2):\n    return signal\n"}
+    forged = {
+        "wheats.py": b"import torch\ndef by_shifted_copies(signal, width=2):\n    return signal\n"
+    }
     graded = grade(notebook, files={**forged, "probes.py": b"", VISIBLE: b"", HIDDEN: b""})
     assert graded.points == FULL | {"moving_sum": 0.0}
     released = course.room.folder / "course" / "90_mini"
@@ -198,10 +227,14 @@ LOUDEST = """    os.write(2, b"in a library")
 
 
 def test_a_warning_on_stderr_costing_points(course, grade) -> None:
-    source = LOUD + course.solutions["moving_sum"].replace("    length = ", LOUDER + "    length = ")
+    source = LOUD + course.solutions["moving_sum"].replace(
+        "    length = ", LOUDER + "    length = "
+    )
     graded = grade(course.answered(moving_sum=source))
     assert graded.points == FULL
-    assert [output.output_type for output in cell(graded.notebook, "check_moving_sum").outputs] == ["execute_result"]
+    assert [output.output_type for output in cell(graded.notebook, "check_moving_sum").outputs] == [
+        "execute_result"
+    ]
 
 
 def test_a_warning_on_stderr_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
@@ -209,12 +242,16 @@ def test_a_warning_on_stderr_in_nbgraders_own_kernel(kernel_course, grade_in_ker
     source = LOUD + kernel_course.solutions["moving_sum"].replace("    length = ", louder)
     graded = grade_in_kernel(kernel_course.answered(moving_sum=source))
     assert graded.points == FULL
-    assert [output.output_type for output in cell(graded.notebook, "check_moving_sum").outputs] == ["execute_result"]
+    assert [output.output_type for output in cell(graded.notebook, "check_moving_sum").outputs] == [
+        "execute_result"
+    ]
 
 
 def test_a_result_shown_before_the_verdict_earning_points(course, grade) -> None:
     """nbgrader takes the first result of a cell for its points."""
-    source = "import sys\ndef moving_sum(signal, width=2):\n    sys.displayhook(3)\n    return signal\n"
+    source = (
+        "import sys\ndef moving_sum(signal, width=2):\n    sys.displayhook(3)\n    return signal\n"
+    )
     assert grade(course.answered(moving_sum=source)).points == FULL | {"moving_sum": 0.0}
 
 
@@ -258,7 +295,9 @@ def test_widgets_hanging_autograde(course, grade, monkeypatch: pytest.MonkeyPatc
     assert not (graded.folder / "it-ran").exists()
 
 
-def test_an_endless_loop_costs_its_own_exercise_only(course, grade, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_loop_costs_its_own_exercise_only(
+    course, grade, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(course.room.api.config.GradeOutside, "seconds", 1.0)
     graded = grade(course.answered(moving_sum=ENDLESS))
     assert graded.points == FULL | {"moving_sum": 0.0}
@@ -285,7 +324,8 @@ def test_a_redefinition_of_check_earns_and_costs_nothing(course, grade) -> None:
 
 
 def test_a_redefinition_of_check_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
-    """A cell without a verdict earns nothing and says why. (A forged one would count: hence the sandbox.)"""
+    """A cell without a verdict earns nothing and says why. (A forged one would count: hence the
+    sandbox.)"""
     graded = grade_in_kernel(kernel_course.answered(moving_sum=REDEFINED))
     assert graded.points == dict.fromkeys(FULL, 0.0)
     assert "earns no points. Does the notebook give another meaning to the name `check`?" in (
@@ -305,7 +345,10 @@ def test_a_number_as_check_in_nbgraders_own_kernel(kernel_course, grade_in_kerne
 def test_a_deleted_check_cell(course, grade) -> None:
     graded = grade(without(course.answered(), "check_moving_sum"))
     assert graded.points == FULL
-    assert "The check <code>moving_sum</code> was missing; the released one was put back" in graded.feedback()
+    assert (
+        "The check <code>moving_sum</code> was missing; the released one was put back"
+        in graded.feedback()
+    )
 
 
 def test_a_deleted_check_cell_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
@@ -318,7 +361,10 @@ def test_deleted_exercise_check_and_question(course, grade) -> None:
     notebook = without(course.answered(), "moving_sum", "check_moving_sum", "question_blur")
     graded = grade(notebook)
     assert graded.points == FULL | {"moving_sum": 0.0}
-    assert (graded.grades["question_blur"].points, graded.grades["question_blur"].is_manual) == (0.0, False)
+    assert (graded.grades["question_blur"].points, graded.grades["question_blur"].is_manual) == (
+        0.0,
+        False,
+    )
 
 
 def test_a_renamed_check_cell(course, grade) -> None:

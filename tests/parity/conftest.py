@@ -1,7 +1,8 @@
 """A torchvision that was built for GPUs can be imported beside a torch without one.
 
-Its compiled operators are not loaded then, and importing it ends in "operator torchvision::nms does not exist", which
-takes timm and transformers with it. With the two operators declared, models and transforms work; detection would not.
+Its compiled operators are not loaded then, and importing it ends in "operator torchvision::nms does
+not exist", which takes timm and transformers with it. With the two operators declared, models and
+transforms work; detection would not.
 """
 
 import importlib

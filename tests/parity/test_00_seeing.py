@@ -49,7 +49,9 @@ def test_semantic_from_instances_against_skimage(shape, objects):
     classes = torch.randint(1, 6, (objects,), generator=generator(2))
     table = np.concatenate([[0], classes.numpy()])
     expected = map_array(instances.numpy(), np.arange(objects + 1), table)
-    np.testing.assert_array_equal(unit.semantic_from_instances(instances, classes).numpy(), expected)
+    np.testing.assert_array_equal(
+        unit.semantic_from_instances(instances, classes).numpy(), expected
+    )
 
 
 @pytest.mark.parametrize("objects", [1, 3, 5])
@@ -63,7 +65,9 @@ def test_targets_against_the_painted_scenes(objects):
         assert torch.equal(unit.boxes_from_masks(instances == numbers).float(), scenes.boxes[index])
 
 
-@pytest.mark.parametrize(("shape", "share"), list(itertools.product([(9, 14), (20, 6), (1, 8)], [0.02, 0.2])))
+@pytest.mark.parametrize(
+    ("shape", "share"), list(itertools.product([(9, 14), (20, 6), (1, 8)], [0.02, 0.2]))
+)
 def test_boxes_from_masks_against_scipy_and_skimage(shape, share):
     masks = torch.rand(6, *shape, generator=generator(3)) < share
     result = unit.boxes_from_masks(masks)
@@ -102,16 +106,23 @@ def test_box_iou_against_counted_pixels():
         canvas[top:bottom, left:right] = True
         return canvas
 
-    expected = [[(painted(a) & painted(b)).sum() / (painted(a) | painted(b)).sum() for b in second] for a in first]
+    expected = [
+        [(painted(a) & painted(b)).sum() / (painted(a) | painted(b)).sum() for b in second]
+        for a in first
+    ]
     np.testing.assert_allclose(unit.box_iou(first, second).numpy(), np.array(expected), rtol=1e-6)
 
 
-GABORS = list(itertools.product([7, 13], [0.0, 0.6, 2.5], [4.0, 6.5], [2.0, 3.0], [0.0, 1.2], [0.5, 1.0]))
+GABORS = list(
+    itertools.product([7, 13], [0.0, 0.6, 2.5], [4.0, 6.5], [2.0, 3.0], [0.0, 1.2], [0.5, 1.0])
+)
 
 
 def by_skimage(size, theta, wavelength, sigma, phase, aspect):
     """Complex Gabor cut out of scikit-image's larger, normalised one; odd sizes only."""
-    kernel = gabor_kernel(1 / wavelength, theta, sigma_x=sigma, sigma_y=sigma / aspect, offset=phase, n_stds=9)
+    kernel = gabor_kernel(
+        1 / wavelength, theta, sigma_x=sigma, sigma_y=sigma / aspect, offset=phase, n_stds=9
+    )
     top, left = ((side - size) // 2 for side in kernel.shape)
     return kernel[top : top + size, left : left + size] * (2 * math.pi * sigma**2 / aspect)
 
@@ -131,7 +142,9 @@ def test_gabor_of_any_size_against_numpy(size):
     turned = (columns + 1j * rows) * np.exp(-1j * theta)
     bell = np.exp(-0.5 * ((turned.real / sigma) ** 2 + (aspect * turned.imag / sigma) ** 2))
     expected = bell * np.cos(2 * np.pi * turned.real / wavelength + phase)
-    np.testing.assert_allclose(unit.gabor(size, theta, wavelength, sigma, phase, aspect).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        unit.gabor(size, theta, wavelength, sigma, phase, aspect).numpy(), expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("position", range(4))
@@ -139,7 +152,9 @@ def test_gabor_slopes_against_differences(position):
     values, step = [0.7, 5.0, 2.5, -0.8], 1e-2
     weights = torch.randn(9, 9, generator=generator(8))
     parameters = [torch.tensor(value, requires_grad=True) for value in values]
-    slope = torch.autograd.grad((unit.gabor(9, *parameters) * weights).sum(), parameters[position])[0]
+    slope = torch.autograd.grad((unit.gabor(9, *parameters) * weights).sum(), parameters[position])[
+        0
+    ]
     above, below = list(values), list(values)
     above[position] += step
     below[position] -= step
@@ -147,7 +162,9 @@ def test_gabor_slopes_against_differences(position):
     torch.testing.assert_close(slope, difference, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize(("leading", "shape"), list(itertools.product([(), (5,), (2, 3)], [(7, 7), (4, 9)])))
+@pytest.mark.parametrize(
+    ("leading", "shape"), list(itertools.product([(), (5,), (2, 3)], [(7, 7), (4, 9)]))
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_simple_cell_against_scipy(leading, shape, dtype):
     images = torch.randn(*leading, *shape, generator=generator(9), dtype=dtype)
@@ -155,11 +172,15 @@ def test_simple_cell_against_scipy(leading, shape, dtype):
     result = unit.simple_cell(images, field)
     assert result.shape == leading and result.dtype == dtype
     flat = images.reshape(-1, *shape).numpy()
-    expected = [max(0.0, correlate2d(picture, field.numpy(), mode="valid").item()) for picture in flat]
+    expected = [
+        max(0.0, correlate2d(picture, field.numpy(), mode="valid").item()) for picture in flat
+    ]
     np.testing.assert_allclose(result.reshape(-1).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("leading", "shape"), list(itertools.product([(), (5,), (2, 3)], [(7, 7), (4, 9)])))
+@pytest.mark.parametrize(
+    ("leading", "shape"), list(itertools.product([(), (5,), (2, 3)], [(7, 7), (4, 9)]))
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_complex_cell_against_complex_numbers(leading, shape, dtype):
     images = torch.randn(*leading, *shape, generator=generator(11), dtype=dtype)

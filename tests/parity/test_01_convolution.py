@@ -1,4 +1,5 @@
-"""Unit 01's solutions against torch, numpy, scipy, kornia and scikit-image, over a grid of parameters."""
+"""Unit 01's solutions against torch, numpy, scipy, kornia and scikit-image, over a grid of
+parameters."""
 
 from itertools import product
 
@@ -25,11 +26,16 @@ def close(ours, theirs):
     torch.testing.assert_close(ours, torch.as_tensor(theirs), **TOLERANCE)
 
 
-ONE_AXIS = list(product((1, 2, 3, 5), (1, 2, 3), (0, 1, 3), (1, 2, 3)))  # size, stride, padding, dilation
+ONE_AXIS = list(
+    product((1, 2, 3, 5), (1, 2, 3), (0, 1, 3), (1, 2, 3))
+)  # size, stride, padding, dilation
 TWO_AXES = [
     (kernel, stride, padding, dilation)
     for kernel, stride, padding, dilation in product(
-        ((3, 3), (2, 3), (1, 4)), (1, 2, (2, 1), (1, 3)), (0, 1, (2, 0), (1, 2)), (1, (2, 1), (1, 2))
+        ((3, 3), (2, 3), (1, 4)),
+        (1, 2, (2, 1), (1, 3)),
+        (0, 1, (2, 0), (1, 2)),
+        (1, (2, 1), (1, 2)),
     )
 ]
 SHAPES = [((7, 9), (3, 3)), ((6, 5), (2, 4)), ((8, 3), (5, 1)), ((4, 4), (4, 4))]
@@ -39,7 +45,9 @@ SHAPES = [((7, 9), (3, 3)), ((6, 5), (2, 4)), ((8, 3), (5, 1)), ((4, 4), (4, 4))
 def test_conv1d_and_output_size(size, stride, padding, dilation):
     for length in (13, 14, 15, 16):
         signal, kernel = normal(length), normal(size, seed=1)
-        expected = F.conv1d(signal[None, None], kernel[None, None], None, stride, padding, dilation)[0, 0]
+        expected = F.conv1d(
+            signal[None, None], kernel[None, None], None, stride, padding, dilation
+        )[0, 0]
         close(functions["conv1d"](signal, kernel, stride, padding, dilation), expected)
         assert functions["output_size"](length, size, stride, padding, dilation) == len(expected)
 
@@ -60,7 +68,9 @@ def test_cross_correlate2d(image, kernel):
 def test_cross_correlate2d_is_kornias_filter_inside_the_border():
     kornia = pytest.importorskip("kornia")
     picture, filter_ = normal(9, 8), normal(3, 5, seed=1)
-    theirs = kornia.filters.filter2d(picture[None, None], filter_[None], border_type="constant")[0, 0]
+    theirs = kornia.filters.filter2d(picture[None, None], filter_[None], border_type="constant")[
+        0, 0
+    ]
     close(functions["cross_correlate2d"](picture, filter_), theirs[1:-1, 2:-2])
 
 
@@ -94,9 +104,12 @@ def test_conv2d(kernel, stride, padding, dilation):
 
 def test_conv2d_passes_gradcheck():
     arguments = [
-        tensor.requires_grad_() for tensor in (normal(2, 2, 5, 6), normal(3, 2, 3, 2, seed=1), normal(3, seed=2))
+        tensor.requires_grad_()
+        for tensor in (normal(2, 2, 5, 6), normal(3, 2, 3, 2, seed=1), normal(3, seed=2))
     ]
-    assert torch.autograd.gradcheck(lambda *given: functions["conv2d"](*given, (2, 1), (1, 0), (1, 2)), arguments)
+    assert torch.autograd.gradcheck(
+        lambda *given: functions["conv2d"](*given, (2, 1), (1, 0), (1, 2)), arguments
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(6, 7), (5, 9)])
@@ -121,19 +134,36 @@ def test_conv_matrix_of_one_row_is_a_toeplitz_matrix():
     list(product(((3, 3), (2, 3), (1, 4)), (1, 2, (2, 1), (1, 3), 4), (0, 1, (2, 0), (1, 2)))),
 )
 def test_conv2d_backward(kernel, stride, padding):
-    for size in ((9, 10), (8, 11)):  # windows that reach every pixel, and windows that leave some out
+    for size in (
+        (9, 10),
+        (8, 11),
+    ):  # windows that reach every pixel, and windows that leave some out
         images, weight = normal(2, 3, *size), normal(4, 3, *kernel, seed=1)
         upstream = normal(*F.conv2d(images, weight, None, stride, padding).shape, seed=2)
-        grad_images, grad_weight, grad_bias = functions["conv2d_backward"](upstream, images, weight, stride, padding)
-        close(grad_images, torch.nn.grad.conv2d_input(images.shape, weight, upstream, stride, padding))
-        close(grad_weight, torch.nn.grad.conv2d_weight(images, weight.shape, upstream, stride, padding))
+        grad_images, grad_weight, grad_bias = functions["conv2d_backward"](
+            upstream, images, weight, stride, padding
+        )
+        close(
+            grad_images, torch.nn.grad.conv2d_input(images.shape, weight, upstream, stride, padding)
+        )
+        close(
+            grad_weight,
+            torch.nn.grad.conv2d_weight(images, weight.shape, upstream, stride, padding),
+        )
         close(grad_bias, upstream.sum(dim=(0, 2, 3)))
 
 
 def test_the_input_gradient_is_a_transposed_convolution():
-    images, weight, upstream = normal(2, 3, 9, 8), normal(4, 3, 3, 2, seed=1), normal(2, 4, 5, 4, seed=2)
+    images, weight, upstream = (
+        normal(2, 3, 9, 8),
+        normal(4, 3, 3, 2, seed=1),
+        normal(2, 4, 5, 4, seed=2),
+    )
     grad_images = functions["conv2d_backward"](upstream, images, weight, 2, (1, 0))[0]
-    close(grad_images, F.conv_transpose2d(upstream, weight, stride=2, padding=(1, 0), output_padding=(0, 0)))
+    close(
+        grad_images,
+        F.conv_transpose2d(upstream, weight, stride=2, padding=(1, 0), output_padding=(0, 0)),
+    )
 
 
 def test_parameter_counts():
@@ -142,6 +172,8 @@ def test_parameter_counts():
         maps = layer(torch.empty(1, 3, 227, 227))
         dense = torch.nn.Linear(3 * 227 * 227, maps.numel())
     assert functions["first_layer_size"] == maps.shape[-1] == maps.shape[-2] == 55
-    assert functions["first_layer_parameters"] == sum(p.numel() for p in layer.parameters()) == 34944
+    assert (
+        functions["first_layer_parameters"] == sum(p.numel() for p in layer.parameters()) == 34944
+    )
     assert functions["first_layer_multiply_adds"] == maps.numel() * layer.weight[0].numel()
     assert functions["dense_parameters"] == sum(p.numel() for p in dense.parameters())

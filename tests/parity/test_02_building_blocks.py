@@ -53,10 +53,15 @@ def test_pooling_with_stride_1_is_scipys_filter(kernel_size):
     maxima = functions["max_pool2d"](plane[None, None], kernel_size, 1, reach)[0][0, 0]
     close(
         maxima,
-        torch.from_numpy(scipy.ndimage.maximum_filter(plane.numpy(), kernel_size, mode="constant", cval=-np.inf)),
+        torch.from_numpy(
+            scipy.ndimage.maximum_filter(plane.numpy(), kernel_size, mode="constant", cval=-np.inf)
+        ),
     )
     means = functions["avg_pool2d"](plane[None, None], kernel_size, 1, reach)[0, 0]
-    close(means, torch.from_numpy(scipy.ndimage.uniform_filter(plane.numpy(), kernel_size, mode="constant")))
+    close(
+        means,
+        torch.from_numpy(scipy.ndimage.uniform_filter(plane.numpy(), kernel_size, mode="constant")),
+    )
 
 
 @pytest.mark.parametrize(("kernel_size", "stride", "padding"), POOLS)
@@ -94,7 +99,10 @@ def test_receptive_field_is_the_support_of_the_gradient(name):
     support = torch.autograd.grad(out[0, 0, row, column], x)[0][0, 0] > 0
     for unit, axis in ((row, 1), (column, 0)):
         seen = support.any(dim=axis).nonzero()
-        assert (seen[0].item(), seen[-1].item()) == (start + unit * jump, start + unit * jump + size - 1)
+        assert (seen[0].item(), seen[-1].item()) == (
+            start + unit * jump,
+            start + unit * jump + size - 1,
+        )
 
 
 def test_receptive_fields_of_known_networks():
@@ -103,7 +111,14 @@ def test_receptive_fields_of_known_networks():
         vgg += [(3, 1, 1, 1)] * convolutions + [(2, 2, 0, 1)]
     assert functions["receptive_field"](vgg)[:2] == (212, 32)
     assert functions["receptive_field"](vgg[:-1])[:2] == (196, 16)
-    alexnet = [(11, 4, 2, 1), (3, 2, 0, 1), (5, 1, 2, 1), (3, 2, 0, 1), *[(3, 1, 1, 1)] * 3, (3, 2, 0, 1)]
+    alexnet = [
+        (11, 4, 2, 1),
+        (3, 2, 0, 1),
+        (5, 1, 2, 1),
+        (3, 2, 0, 1),
+        *[(3, 1, 1, 1)] * 3,
+        (3, 2, 0, 1),
+    ]
     assert functions["receptive_field"](alexnet)[:2] == (195, 32)
     assert functions["receptive_field"]([(5, 1, 0, 1), (2, 2, 0, 1)] * 2 + [(5, 1, 0, 1)])[0] == 32
 
@@ -111,12 +126,16 @@ def test_receptive_fields_of_known_networks():
 @pytest.mark.parametrize("factor", [1, 2, 3, 5])
 def test_upsample_nearest(factor):
     x = normal(2, 3, 4, 6)
-    close(functions["upsample_nearest"](x, factor), F.interpolate(x, scale_factor=factor, mode="nearest"))
+    close(
+        functions["upsample_nearest"](x, factor),
+        F.interpolate(x, scale_factor=factor, mode="nearest"),
+    )
     close(functions["upsample_nearest"](x, factor), torch.kron(x, x.new_ones(1, 1, factor, factor)))
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel_size", "stride"), [((8, 6), 2, 2), ((9, 7), 3, 3), ((9, 11), 3, 2), ((7, 6), 3, 1)]
+    ("size", "kernel_size", "stride"),
+    [((8, 6), 2, 2), ((9, 7), 3, 3), ((9, 11), 3, 2), ((7, 6), 3, 1)],
 )
 def test_max_unpool2d(size, kernel_size, stride):
     x = normal(2, 3, *size)
@@ -133,22 +152,31 @@ SIZES = [((3, 5), (6, 10)), ((4, 6), (9, 7)), ((8, 9), (3, 5)), ((5, 2), (5, 11)
 def test_upsample_bilinear(old, new, corners):
     x = normal(2, 3, *old)
     close(
-        functions["upsample_bilinear"](x, new, corners), F.interpolate(x, new, mode="bilinear", align_corners=corners)
+        functions["upsample_bilinear"](x, new, corners),
+        F.interpolate(x, new, mode="bilinear", align_corners=corners),
     )
 
 
 def test_upsample_bilinear_is_pillows_and_scipys():
     plane = normal(5, 7).float()
     ours = functions["upsample_bilinear"](plane[None, None], (10, 21))[0, 0]
-    pillow = np.asarray(Image.fromarray(plane.numpy(), mode="F").resize((21, 10), Image.Resampling.BILINEAR))
+    pillow = np.asarray(
+        Image.fromarray(plane.numpy(), mode="F").resize((21, 10), Image.Resampling.BILINEAR)
+    )
     close(ours, torch.tensor(pillow), rtol=1e-5, atol=1e-5)
-    ours = functions["upsample_bilinear"](plane.double()[None, None], (9, 13), align_corners=True)[0, 0]
-    close(ours, torch.from_numpy(scipy.ndimage.zoom(plane.double().numpy(), (9 / 5, 13 / 7), order=1)))
+    ours = functions["upsample_bilinear"](plane.double()[None, None], (9, 13), align_corners=True)[
+        0, 0
+    ]
+    close(
+        ours, torch.from_numpy(scipy.ndimage.zoom(plane.double().numpy(), (9 / 5, 13 / 7), order=1))
+    )
 
 
 PAINTINGS = [
     (k, stride, padding, output_padding)
-    for k, stride, padding, output_padding in product((1, 2, 3, 4, 5), (1, 2, 3), (0, 1, 2), (0, 1, 2))
+    for k, stride, padding, output_padding in product(
+        (1, 2, 3, 4, 5), (1, 2, 3), (0, 1, 2), (0, 1, 2)
+    )
     if output_padding < stride and 2 * padding < k + output_padding
 ]
 
@@ -158,7 +186,10 @@ def test_conv_transpose2d(k, stride, padding, output_padding):
     x, weight, bias = normal(2, 3, 4, 6), normal(3, 2, k, k, seed=1), normal(2, seed=2)
     given = {"stride": stride, "padding": padding, "output_padding": output_padding}
     close(functions["conv_transpose2d"](x, weight, **given), F.conv_transpose2d(x, weight, **given))
-    close(functions["conv_transpose2d"](x, weight, bias, **given), F.conv_transpose2d(x, weight, bias, **given))
+    close(
+        functions["conv_transpose2d"](x, weight, bias, **given),
+        F.conv_transpose2d(x, weight, bias, **given),
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (4, 2)])
@@ -187,6 +218,10 @@ def test_errors_are_norms_of_differences():
     expected = np.linalg.norm((f(turned(x)) - f(x)).numpy()) / length
     assert float(functions["invariance_error"](f, x, turned)) == pytest.approx(expected, rel=1e-12)
     expected = np.linalg.norm((f(turned(x)) - turned(f(x))).numpy()) / length
-    assert float(functions["equivariance_error"](f, x, turned)) == pytest.approx(expected, rel=1e-12)
+    assert float(functions["equivariance_error"](f, x, turned)) == pytest.approx(
+        expected, rel=1e-12
+    )
     expected = np.linalg.norm((f(turned(x)) - 3 * f(x)).numpy()) / length
-    assert float(functions["equivariance_error"](f, x, turned, lambda y: 3 * y)) == pytest.approx(expected, rel=1e-12)
+    assert float(functions["equivariance_error"](f, x, turned, lambda y: 3 * y)) == pytest.approx(
+        expected, rel=1e-12
+    )

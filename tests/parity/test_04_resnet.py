@@ -1,4 +1,5 @@
-"""Unit 04's solutions against torchvision, timm and torch, through loaded weights; the figures that its text states."""
+"""Unit 04's solutions against torchvision, timm and torch, through loaded weights; the figures that
+its text states."""
 
 from __future__ import annotations
 
@@ -61,7 +62,10 @@ def test_batch_norm(training, momentum, eps, shape):
     channels, results = shape[1], []
     for function in ("ours", "torch"):
         x = normal(*shape).requires_grad_()
-        weight, bias = normal(channels, seed=2).requires_grad_(), normal(channels, seed=3).requires_grad_()
+        weight, bias = (
+            normal(channels, seed=2).requires_grad_(),
+            normal(channels, seed=3).requires_grad_(),
+        )
         mean, var = normal(channels, seed=4), normal(channels, seed=5).abs() + 0.5
         for _ in range(3):
             if function == "ours":
@@ -85,14 +89,20 @@ def torchvision_block(name, in_channels, channels, stride):
 
 
 @pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck"])
-@pytest.mark.parametrize(("in_channels", "channels", "stride"), [(8, 2, 1), (3, 3, 1), (3, 4, 2), (4, 4, 2), (2, 3, 3)])
+@pytest.mark.parametrize(
+    ("in_channels", "channels", "stride"), [(8, 2, 1), (3, 3, 1), (3, 4, 2), (4, 4, 2), (2, 3, 3)]
+)
 def test_blocks_are_torchvisions(name, in_channels, channels, stride):
     theirs = torchvision_block(name, in_channels, channels, stride)
-    same_in_both_modes(lesson[name](in_channels, channels, stride), theirs, normal(2, in_channels, 7, 6))
+    same_in_both_modes(
+        lesson[name](in_channels, channels, stride), theirs, normal(2, in_channels, 7, 6)
+    )
 
 
 @pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck"])
-@pytest.mark.parametrize(("in_channels", "channels", "count", "stride"), [(4, 3, 3, 2), (8, 2, 2, 1), (3, 3, 1, 2)])
+@pytest.mark.parametrize(
+    ("in_channels", "channels", "count", "stride"), [(4, 3, 3, 2), (8, 2, 2, 1), (3, 3, 1, 2)]
+)
 def test_stages_are_torchvisions(name, in_channels, channels, count, stride):
     resnet = pytest.importorskip("torchvision.models.resnet")
     builder = resnet.ResNet(getattr(resnet, name), [1, 1, 1, 1])
@@ -110,7 +120,9 @@ def torchvision_network(name, blocks):
     return filled(theirs)
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("BasicBlock", (2, 1, 2, 1)), ("Bottleneck", (1, 2, 1, 1))])
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("BasicBlock", (2, 1, 2, 1)), ("Bottleneck", (1, 2, 1, 1))]
+)
 def test_whole_networks_are_torchvisions(name, blocks):
     theirs = torchvision_network(name, blocks)
     ours = lesson["ResNet"](blocks, (64, 128, 256, 512), num_classes=7, block=lesson[name])
@@ -148,7 +160,11 @@ def test_parameter_counts_are_the_published_ones():
     for depth, published in OPTION_A.items():
         n = (depth - 2) // 6
         net = lesson["ResNet"]((n, n, n))
-        projections = [part for name, part in net.named_modules() if name.endswith("downsample") and part is not None]
+        projections = [
+            part
+            for name, part in net.named_modules()
+            if name.endswith("downsample") and part is not None
+        ]
         assert len(projections) == 2
         assert count(net) - sum(map(count, projections)) == published
         assert count(net) == OPTION_B.get(depth, count(net))
@@ -167,8 +183,15 @@ def test_folding_is_torchs():
         dict(groups=2, bias=False, dilation=2),
         dict(padding=(0, 2), groups=4, stride=(1, 3)),
     ):
-        conv, bn = filled(nn.Conv2d(4, 8, (3, 2), **settings)), filled(nn.BatchNorm2d(8, eps=0.2)).eval()
-        ours, theirs, x = lesson["fold_batch_norm"](conv, bn), fuse_conv_bn_eval(conv.eval(), bn), normal(2, 4, 9, 8)
+        conv, bn = (
+            filled(nn.Conv2d(4, 8, (3, 2), **settings)),
+            filled(nn.BatchNorm2d(8, eps=0.2)).eval(),
+        )
+        ours, theirs, x = (
+            lesson["fold_batch_norm"](conv, bn),
+            fuse_conv_bn_eval(conv.eval(), bn),
+            normal(2, 4, 9, 8),
+        )
         close(ours.weight, theirs.weight)
         close(ours.bias, theirs.bias)
         close(ours(x), bn(conv(x)))
@@ -181,11 +204,15 @@ def test_the_schedule_is_torchs(total, warmup, last):
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total - warmup, eta_min=last)
     if warmup:
         rising = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / warmup)
-        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total - warmup, eta_min=last)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, total - warmup, eta_min=last
+        )
         scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, [rising, falling], [warmup])
     for step in range(total + 1):
         expected = optimizer.param_groups[0]["lr"]
-        assert lesson["cosine_schedule"](step, total, peak, warmup, last) == pytest.approx(expected, abs=1e-9)
+        assert lesson["cosine_schedule"](step, total, peak, warmup, last) == pytest.approx(
+            expected, abs=1e-9
+        )
         optimizer.step()
         scheduler.step()
 
@@ -194,27 +221,45 @@ def test_the_schedule_is_timms():
     scheduler = pytest.importorskip("timm.scheduler")
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = scheduler.CosineLRScheduler(
-        optimizer, 36, lr_min=0.01, warmup_t=9, warmup_lr_init=0.0, warmup_prefix=True, t_in_epochs=False
+        optimizer,
+        36,
+        lr_min=0.01,
+        warmup_t=9,
+        warmup_lr_init=0.0,
+        warmup_prefix=True,
+        t_in_epochs=False,
     )
     for step in range(45):
         theirs.step_update(step)
         expected = optimizer.param_groups[0]["lr"]
-        assert lesson["cosine_schedule"](step, 45, 0.3, 9, 0.01) == pytest.approx(expected, abs=1e-12)
+        assert lesson["cosine_schedule"](step, 45, 0.3, 9, 0.01) == pytest.approx(
+            expected, abs=1e-12
+        )
 
 
 def recorded_rows():
     """The losses of docs/figures.md's degradation block, by net."""
     text = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
-    block = re.search(r"<!-- begin degradation -->(.*?)<!-- end degradation -->", text, re.DOTALL)[1]
-    rows = [line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")][2:]
+    block = re.search(r"<!-- begin degradation -->(.*?)<!-- end degradation -->", text, re.DOTALL)[
+        1
+    ]
+    rows = [line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")][
+        2:
+    ]
     return {name: tuple(float(loss) for loss in losses.split(" / ")) for name, losses, *_ in rows}
 
 
 def test_the_lesson_shows_the_recorded_losses():
-    source = "\n".join(cell.source for cell in read_lesson(ROOT / "solutions" / "04_resnet").notebook.cells)
-    shown = ast.literal_eval(re.search(r"^recorded = (\{.*?^\})", source, re.DOTALL | re.MULTILINE)[1])
+    source = "\n".join(
+        cell.source for cell in read_lesson(ROOT / "solutions" / "04_resnet").notebook.cells
+    )
+    shown = ast.literal_eval(
+        re.search(r"^recorded = (\{.*?^\})", source, re.DOTALL | re.MULTILINE)[1]
+    )
     rows = recorded_rows()
-    assert shown == {name: rows[name] for name in ("plain 20", "plain 56", "residual 20", "residual 56")}
+    assert shown == {
+        name: rows[name] for name in ("plain 20", "plain 56", "residual 20", "residual 56")
+    }
     zero = ", ".join(f"{loss:.3f}" for loss in rows["residual 56, last gammas zero"])
     assert f"seeds 0, 1, 2: {zero}" in source
     longer = [f"{loss:.2f}" for loss in rows["plain 56, 600 steps"]]

@@ -1,4 +1,5 @@
-"""Unit 07's solutions against independent implementations: PyTorch's layers, timm, transformers, torchvision."""
+"""Unit 07's solutions against independent implementations: PyTorch's layers, timm, transformers,
+torchvision."""
 
 import ast
 from functools import partial
@@ -18,7 +19,9 @@ BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
 def close(ours, theirs):
@@ -26,12 +29,17 @@ def close(ours, theirs):
 
 
 def randomised(module, dtype=torch.float64):
-    """Every parameter from a draw: layer norms at 1 and 0 and class tokens at 0 would hide mistakes."""
+    """Every parameter from a draw: layer norms at 1 and 0 and class tokens at 0 would hide
+    mistakes."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in sorted(module.named_parameters()):
-            spread = parameter[0].numel() ** -0.5 if parameter.ndim > 1 and "pos" not in name else 0.5
-            parameter.copy_(spread * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+            spread = (
+                parameter[0].numel() ** -0.5 if parameter.ndim > 1 and "pos" not in name else 0.5
+            )
+            parameter.copy_(
+                spread * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            )
     return module.to(dtype).eval()
 
 
@@ -52,7 +60,9 @@ def test_multi_head_attention_is_torchs(embed_dim, num_heads, dtype):
     ours = randomised(functions["MultiHeadSelfAttention"](embed_dim, num_heads), dtype)
     theirs = nn.MultiheadAttention(embed_dim, num_heads, batch_first=True).to(dtype).eval()
     state = {"in_proj_weight": ours.qkv.weight, "in_proj_bias": ours.qkv.bias}
-    theirs.load_state_dict({**state, "out_proj.weight": ours.proj.weight, "out_proj.bias": ours.proj.bias})
+    theirs.load_state_dict(
+        {**state, "out_proj.weight": ours.proj.weight, "out_proj.bias": ours.proj.bias}
+    )
     x = normal(2, 6, embed_dim, dtype=dtype)
     expected, expected_weights = theirs(x, x, x, average_attn_weights=False)
     output, weights = ours(x)
@@ -62,13 +72,24 @@ def test_multi_head_attention_is_torchs(embed_dim, num_heads, dtype):
 
 def test_block_is_torchs_pre_norm_encoder_layer():
     ours = randomised(functions["TransformerBlock"](12, 3, 2.0))
-    theirs = nn.TransformerEncoderLayer(12, 3, 24, 0.0, "gelu", 1e-6, batch_first=True, norm_first=True).double()
+    theirs = nn.TransformerEncoderLayer(
+        12, 3, 24, 0.0, "gelu", 1e-6, batch_first=True, norm_first=True
+    ).double()
     renamed = {
-        **{"attn.qkv.weight": "self_attn.in_proj_weight", "attn.qkv.bias": "self_attn.in_proj_bias"},
+        **{
+            "attn.qkv.weight": "self_attn.in_proj_weight",
+            "attn.qkv.bias": "self_attn.in_proj_bias",
+        },
         **{f"attn.proj.{kind}": f"self_attn.out_proj.{kind}" for kind in ("weight", "bias")},
-        **{f"mlp.{2 * k}.{kind}": f"linear{k + 1}.{kind}" for k in (0, 1) for kind in ("weight", "bias")},
+        **{
+            f"mlp.{2 * k}.{kind}": f"linear{k + 1}.{kind}"
+            for k in (0, 1)
+            for kind in ("weight", "bias")
+        },
     }
-    theirs.load_state_dict({renamed.get(name, name): value for name, value in ours.state_dict().items()})
+    theirs.load_state_dict(
+        {renamed.get(name, name): value for name, value in ours.state_dict().items()}
+    )
     x = normal(2, 5, 12)
     close(ours(x)[0], theirs(x))
 
@@ -85,27 +106,36 @@ def test_patches_and_tokens_against_unfold_and_einops_order():
 
 
 def official_mae_positions(embed_dim, height, width):
-    """As models_mae.py lays them out, written down with numpy from the description in the references."""
+    """As models_mae.py lays them out, written down with numpy from the description in the
+    references."""
     speeds = 1 / 10000 ** (np.arange(embed_dim // 4) / (embed_dim / 4))
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     halves = [np.outer(place.reshape(-1), speeds) for place in (columns, rows)]
-    return np.concatenate([np.concatenate([np.sin(half), np.cos(half)], axis=1) for half in halves], axis=1)
+    return np.concatenate(
+        [np.concatenate([np.sin(half), np.cos(half)], axis=1) for half in halves], axis=1
+    )
 
 
 @pytest.mark.parametrize(("embed_dim", "height", "width"), [(8, 3, 3), (16, 2, 5), (24, 7, 4)])
 def test_positions_are_those_of_mae(embed_dim, height, width):
     expected = torch.from_numpy(official_mae_positions(embed_dim, height, width)).float()
-    torch.testing.assert_close(functions["sincos_position_embedding"](embed_dim, height, width), expected)
+    torch.testing.assert_close(
+        functions["sincos_position_embedding"](embed_dim, height, width), expected
+    )
 
 
 def test_positions_are_those_of_transformers():
     mae = transformers_mae(image_size=20, patch_size=4, hidden_size=16)
     embeddings = mae.vit.embeddings
-    embeddings.patch_embeddings.projection._is_hf_initialized = False  # or else it leaves the table at zero
+    embeddings.patch_embeddings.projection._is_hf_initialized = (
+        False  # or else it leaves the table at zero
+    )
     embeddings.initialize_weights()
     expected = embeddings.position_embeddings[0]
     assert torch.equal(expected[0], torch.zeros(16))  # the class token has no place
-    torch.testing.assert_close(functions["sincos_position_embedding"](16, 5, 5), expected[1:].detach())
+    torch.testing.assert_close(
+        functions["sincos_position_embedding"](16, 5, 5), expected[1:].detach()
+    )
 
 
 def test_positions_are_timms_with_its_halves_in_this_order():
@@ -114,7 +144,12 @@ def test_positions_are_timms_with_its_halves_in_this_order():
     theirs = timm.build_sincos2d_pos_embed([3, 5], 16, temperature=50.0)
     matches = [
         torch.allclose(ours[:, list(order)], theirs, atol=1e-6)
-        for order in (range(16), [*range(8, 16), *range(8)], sines_first([0, 8]), sines_first([8, 0]))
+        for order in (
+            range(16),
+            [*range(8, 16), *range(8)],
+            sines_first([0, 8]),
+            sines_first([8, 0]),
+        )
     ]
     assert any(matches), "the same columns in another order are expected"
 
@@ -131,14 +166,27 @@ def test_resized_positions_are_timms(old, new, dtype):
     table = normal(1, 1 + old[0] * old[1], 6, dtype=dtype)
     expected = timm.resample_abs_pos_embed(table.float(), list(new), list(old), num_prefix_tokens=1)
     ours = functions["interpolate_position_embedding"](table, old, new)
-    torch.testing.assert_close(ours, expected.to(dtype), rtol=1e-5, atol=1e-5)  # timm computes in float32
+    torch.testing.assert_close(
+        ours, expected.to(dtype), rtol=1e-5, atol=1e-5
+    )  # timm computes in float32
 
 
 def transformers_mae(**settings):
     transformers = pytest.importorskip("transformers")
-    encoder = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    decoder = {"decoder_hidden_size": 8, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
-    return transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**{**encoder, **decoder, **settings}))
+    encoder = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+    }
+    decoder = {
+        "decoder_hidden_size": 8,
+        "decoder_num_hidden_layers": 1,
+        "decoder_num_attention_heads": 2,
+    }
+    return transformers.ViTMAEForPreTraining(
+        transformers.ViTMAEConfig(**{**encoder, **decoder, **settings})
+    )
 
 
 @pytest.mark.parametrize("patch_size", [2, 4])
@@ -147,17 +195,28 @@ def test_patches_are_those_of_transformers_mae(patch_size):
     images = normal(2, 3, 16, 16, dtype=torch.float32)
     patches = functions["patchify"](images, patch_size)
     assert torch.equal(patches, mae.patchify(images))
-    assert torch.equal(functions["unpatchify"](patches, patch_size, 16, 16), mae.unpatchify(patches))
+    assert torch.equal(
+        functions["unpatchify"](patches, patch_size, 16, 16), mae.unpatchify(patches)
+    )
 
 
 # Whole networks
 
-SMALL = {"image_size": 16, "patch_size": 4, "num_classes": 5, "embed_dim": 24, "depth": 2, "num_heads": 3}
+SMALL = {
+    "image_size": 16,
+    "patch_size": 4,
+    "num_classes": 5,
+    "embed_dim": 24,
+    "depth": 2,
+    "num_heads": 3,
+}
 
 
 def from_timm(state):
     """timm's weights under this course's names."""
-    return {name.replace(".fc1.", ".0.").replace(".fc2.", ".2."): value for name, value in state.items()}
+    return {
+        name.replace(".fc1.", ".0.").replace(".fc2.", ".2."): value for name, value in state.items()
+    }
 
 
 def from_transformers(state):
@@ -227,7 +286,10 @@ TORCHVISION_NAMES = [
 @BOTH
 def test_network_with_timms_weights(dtype):
     vit = pytest.importorskip("timm.models.vision_transformer")
-    names = {"img_size": SMALL["image_size"], **{k: v for k, v in SMALL.items() if k != "image_size"}}
+    names = {
+        "img_size": SMALL["image_size"],
+        **{k: v for k, v in SMALL.items() if k != "image_size"},
+    }
     theirs = randomised(vit.VisionTransformer(mlp_ratio=2, **names), dtype)
     ours = functions["VisionTransformer"](**SMALL, mlp_ratio=2.0).to(dtype)
     ours.load_state_dict(from_timm(theirs.state_dict()))
@@ -250,9 +312,16 @@ def transformers_pair(attention, dtype):
     """transformers' network with weights from a draw, and ours with the same."""
     transformers = pytest.importorskip("transformers")
     config = transformers.ViTConfig(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, image_size=16, patch_size=4,
-        num_labels=5, layer_norm_eps=1e-6, attn_implementation=attention,
-    )  # fmt: skip
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=48,
+        image_size=16,
+        patch_size=4,
+        num_labels=5,
+        layer_norm_eps=1e-6,
+        attn_implementation=attention,
+    )
     theirs = randomised(transformers.ViTForImageClassification(config), dtype)
     ours = functions["VisionTransformer"](**SMALL, mlp_ratio=2.0).to(dtype)
     ours.load_state_dict(from_transformers(theirs.state_dict()))
@@ -269,7 +338,10 @@ def test_network_with_transformers_weights(dtype):
 def test_attention_weights_are_those_of_transformers():
     ours, theirs = transformers_pair("eager", torch.float32)  # its softmax computes in float32
     images = normal(2, 3, 16, 16, dtype=torch.float32)
-    weights, expected = ours(images, return_attention=True)[1], theirs(images, output_attentions=True)
+    weights, expected = (
+        ours(images, return_attention=True)[1],
+        theirs(images, output_attentions=True),
+    )
     for block_weights, expected_weights in zip(weights, expected.attentions, strict=True):
         close(block_weights, expected_weights)
 
@@ -279,11 +351,17 @@ def test_network_with_torchvisions_weights(dtype):
     models = pytest.importorskip("torchvision.models")
     theirs = randomised(
         models.VisionTransformer(
-            image_size=16, patch_size=4, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=48, num_classes=5,
+            image_size=16,
+            patch_size=4,
+            num_layers=2,
+            num_heads=3,
+            hidden_dim=24,
+            mlp_dim=48,
+            num_classes=5,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
         ),
         dtype,
-    )  # fmt: skip
+    )
     ours = functions["VisionTransformer"](**SMALL, mlp_ratio=2.0).to(dtype)
     ours.load_state_dict(from_torchvision(theirs.state_dict()))
     images = normal(2, 3, 16, 16, dtype=dtype)
@@ -308,7 +386,12 @@ def test_published_sizes(name):
     count = sum(parameter.numel() for parameter in ours.parameters())
     assert known in (None, count)
     vit = pytest.importorskip("timm.models.vision_transformer")
-    settings = {"patch_size": patch_size, "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+    settings = {
+        "patch_size": patch_size,
+        "embed_dim": embed_dim,
+        "depth": depth,
+        "num_heads": num_heads,
+    }
     with torch.device("meta"):
         theirs = vit.VisionTransformer(**settings)
     assert count == sum(parameter.numel() for parameter in theirs.parameters())
@@ -318,7 +401,9 @@ def test_rollout_is_the_product_written_with_numpy():
     weights = [normal(2, 3, 5, 5, seed=seed).softmax(dim=-1) for seed in range(4)]
     expected = np.stack([np.eye(5)] * 2)
     for block in weights:
-        expected = np.einsum("nij,njk->nik", 0.5 * block.numpy().mean(1) + 0.5 * np.eye(5), expected)
+        expected = np.einsum(
+            "nij,njk->nik", 0.5 * block.numpy().mean(1) + 0.5 * np.eye(5), expected
+        )
     close(functions["attention_rollout"](weights), torch.from_numpy(expected))
 
 
@@ -331,6 +416,12 @@ def test_the_recorded_accuracies_are_those_of_the_figures():
     recorded = ast.literal_eval(ast.parse(cell.source).body[0].value)
     page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
     block = page.split("<!-- begin inductive-bias -->")[1].split("<!-- end inductive-bias -->")[0]
-    rows = [[part.strip() for part in line.strip("| ").split("|")] for line in block.splitlines() if "|" in line]
+    rows = [
+        [part.strip() for part in line.strip("| ").split("|")]
+        for line in block.splitlines()
+        if "|" in line
+    ]
     assert rows[0] == ["network", *map(str, recorded["CNN"])]
-    assert {name: list(shares.values()) for name, shares in recorded.items()} == {row[0]: row[1:] for row in rows[2:5]}
+    assert {name: list(shares.values()) for name, shares in recorded.items()} == {
+        row[0]: row[1:] for row in rows[2:5]
+    }

@@ -1,8 +1,9 @@
-"""Unit 09's solutions against torchvision, torch, timm, scipy, scikit-learn, formulas in numpy, and lightly.
+"""Unit 09's solutions against torchvision, torch, timm, scipy, scikit-learn, formulas in numpy, and
+lightly.
 
-lightly asks for pytorch-lightning and hydra, too heavy for what it checks: it is not among what the tests install.
-Where it is there (`pip install --no-deps lightly`; its loss and head import nothing more), its tests run, too. What
-they test is tested by formulas in numpy in any case.
+lightly asks for pytorch-lightning and hydra, too heavy for what it checks: it is not among what the
+tests install. Where it is there (`pip install --no-deps lightly`; its loss and head import nothing
+more), its tests run, too. What they test is tested by formulas in numpy in any case.
 """
 
 import itertools
@@ -40,7 +41,8 @@ def close(ours, theirs, **tolerance):
 
 
 def test_local_boxes_are_distributed_as_torchvisions():
-    """Areas, proportions and places of the default local views, which always fit, in 4000 draws each."""
+    """Areas, proportions and places of the default local views, which always fit, in 4000 draws
+    each."""
     from torchvision.transforms import RandomResizedCrop
 
     side = 400  # so large that torchvision's rounding does not matter
@@ -48,12 +50,23 @@ def test_local_boxes_are_distributed_as_torchvisions():
     empty = torch.empty(1, side, side)
     drawn = [RandomResizedCrop.get_params(empty, [0.05, 0.4], [3 / 4, 4 / 3]) for _ in range(4000)]
     top, left, height, width = torch.tensor(drawn, dtype=torch.float64).T
-    theirs = [height * width / side**2, (width / height).log(), top / (side - height), left / (side - width)]
-    places = torch.stack(torch.meshgrid(torch.arange(16) + 0.5, torch.arange(16) + 0.5, indexing="ij")).double()
-    view = functions["multi_crop"](places.expand(4000, -1, -1, -1), generator(), num_local=1, local_size=8)[2]
+    theirs = [
+        height * width / side**2,
+        (width / height).log(),
+        top / (side - height),
+        left / (side - width),
+    ]
+    places = torch.stack(
+        torch.meshgrid(torch.arange(16) + 0.5, torch.arange(16) + 0.5, indexing="ij")
+    ).double()
+    view = functions["multi_crop"](
+        places.expand(4000, -1, -1, -1), generator(), num_local=1, local_size=8
+    )[2]
     rows, columns = view[:, 0, :, 4], view[:, 1, 4]
     sides = [(each[:, 5] - each[:, 2]) * 8 / 3 for each in (rows, columns)]
-    starts = [each[:, 2] - 2.5 / 8 * length for each, length in zip((rows, columns), sides, strict=True)]
+    starts = [
+        each[:, 2] - 2.5 / 8 * length for each, length in zip((rows, columns), sides, strict=True)
+    ]
     ours = [sides[0] * sides[1] / 256, (sides[1] / sides[0]).log()]
     ours += [start / (16 - length) for start, length in zip(starts, sides, strict=True)]
     for one, other in zip(ours, theirs, strict=True):
@@ -69,12 +82,15 @@ def filled(module, seed=0):
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
                 values = torch.randn(tensor.shape, generator=drawn, dtype=torch.float64)
-                tensor.copy_(values.abs() + 0.3 if "var" in name else values / math.sqrt(tensor.shape[-1]))
+                tensor.copy_(
+                    values.abs() + 0.3 if "var" in name else values / math.sqrt(tensor.shape[-1])
+                )
     return module
 
 
 def sequence_of(head):
-    """torch's own layers with the head's numbers: a weight-normed last layer of length 1, as in the official code."""
+    """torch's own layers with the head's numbers: a weight-normed last layer of length 1, as in the
+    official code."""
     layers = [head.fc1, head.bn1, nn.GELU(), head.fc2, head.bn2, nn.GELU(), head.fc3]
     last = nn.Linear(head.prototypes.shape[1], len(head.prototypes), bias=False).double()
     with torch.no_grad():
@@ -93,7 +109,9 @@ def test_the_head_is_torchs_layers_with_weight_norm(training):
     theirs = last(F.normalize(layers(x), dim=-1))
     close(ours, theirs.detach(), rtol=1e-8)
     scalar = normal(6, 9, seed=1)
-    for one, other in zip(*(torch.autograd.grad((y * scalar).sum(), x) for y in (ours, theirs)), strict=True):
+    for one, other in zip(
+        *(torch.autograd.grad((y * scalar).sum(), x) for y in (ours, theirs)), strict=True
+    ):
         close(one, other, rtol=1e-8)
 
 
@@ -108,10 +126,15 @@ def test_logits_are_cosines_of_numpy():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_head_is_lightlys(training):
-    """The same formula but for the order of parts; lightly 1.6 keeps biases beside its batch norms, as ours does."""
+    """The same formula but for the order of parts; lightly 1.6 keeps biases beside its batch norms,
+    as ours does."""
     heads = pytest.importorskip("lightly.models.modules.heads")
     head = filled(functions["DINOHead"](5, 7, 4, 9).double()).train(training)
-    theirs = heads.DINOProjectionHead(5, 7, 4, 9, batch_norm=True, norm_last_layer=True).double().train(training)
+    theirs = (
+        heads.DINOProjectionHead(5, 7, 4, 9, batch_norm=True, norm_last_layer=True)
+        .double()
+        .train(training)
+    )
     linear = [layer for layer in theirs.layers if isinstance(layer, nn.Linear)]
     norms = [layer for layer in theirs.layers if isinstance(layer, nn.BatchNorm1d)]
     with torch.no_grad():
@@ -132,19 +155,24 @@ def test_the_head_is_lightlys(training):
 
 
 def loss_by_the_paper(student, teacher, center, student_temperature, teacher_temperature):
-    """Equations 1 to 4, word by word, in numpy: the sum over the teacher's views and all other views, and its mean."""
+    """Equations 1 to 4, word by word, in numpy: the sum over the teacher's views and all other
+    views, and its mean."""
     entropies = []
     for t in range(2):
         p2 = scipy.special.softmax((teacher[t] - center) / teacher_temperature, axis=-1)
         for s in range(len(student)):
             if s != t:
                 p1 = scipy.special.softmax(student[s] / student_temperature, axis=-1)
-                entropies += [-(row * np.log(other)).sum() for row, other in zip(p2, p1, strict=True)]
+                entropies += [
+                    -(row * np.log(other)).sum() for row, other in zip(p2, p1, strict=True)
+                ]
     return np.mean(entropies)
 
 
 def views_of(views, count=4, prototypes=6, seed=0):
-    return normal(views, count, prototypes, seed=seed), normal(2, count, prototypes, seed=seed + 100)
+    return normal(views, count, prototypes, seed=seed), normal(
+        2, count, prototypes, seed=seed + 100
+    )
 
 
 @pytest.mark.parametrize("temperatures", [(0.1, 0.04), (0.1, 0.07), (0.5, 1.0)])
@@ -159,7 +187,8 @@ def test_the_loss_is_the_papers(views, count, temperatures):
 
 @pytest.mark.parametrize("views", [2, 3, 5])
 def test_the_gradient_is_the_difference_of_probabilities(views):
-    """d loss / d student: the mean over pairs of (p_student - p_teacher) / temperature. The teacher gets none."""
+    """d loss / d student: the mean over pairs of (p_student - p_teacher) / temperature. The teacher
+    gets none."""
     student, teacher = (x.requires_grad_() for x in views_of(views))
     center = normal(6, seed=7)
     loss = functions["dino_loss"](student, teacher, center, 0.1, 0.04)
@@ -178,17 +207,28 @@ def test_cross_entropy_is_the_teachers_entropy_plus_a_divergence():
     center = normal(6, seed=7)
     p1 = scipy.special.softmax(student.numpy() / 0.1, axis=-1)
     p2 = scipy.special.softmax((teacher - center).numpy() / 0.04, axis=-1)
-    both = [scipy.stats.entropy(p2[t], axis=-1) + scipy.stats.entropy(p2[t], p1[1 - t], axis=-1) for t in range(2)]
-    assert functions["dino_loss"](student, teacher, center, 0.1, 0.04).item() == pytest.approx(np.mean(both), rel=1e-10)
+    both = [
+        scipy.stats.entropy(p2[t], axis=-1) + scipy.stats.entropy(p2[t], p1[1 - t], axis=-1)
+        for t in range(2)
+    ]
+    assert functions["dino_loss"](student, teacher, center, 0.1, 0.04).item() == pytest.approx(
+        np.mean(both), rel=1e-10
+    )
 
 
 def test_both_collapses_have_their_loss():
     """Everything uniform: ln K. Everything on one prototype: 0. The lower loss is no better."""
     equal, center = torch.ones(3, 5, 8, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)
-    assert functions["dino_loss"](equal, equal[:2], center, 0.1, 0.04).item() == pytest.approx(math.log(8))
+    assert functions["dino_loss"](equal, equal[:2], center, 0.1, 0.04).item() == pytest.approx(
+        math.log(8)
+    )
     one = 50 * F.one_hot(torch.full((3, 5), 2), 8).double()
-    assert functions["dino_loss"](one, one[:2], center, 0.1, 0.04).item() == pytest.approx(0, abs=1e-12)
-    assert functions["dino_loss"](one, one[:2], one[0, 0], 0.1, 0.04).item() > 100, "centred, it does not pay"
+    assert functions["dino_loss"](one, one[:2], center, 0.1, 0.04).item() == pytest.approx(
+        0, abs=1e-12
+    )
+    assert functions["dino_loss"](one, one[:2], one[0, 0], 0.1, 0.04).item() > 100, (
+        "centred, it does not pay"
+    )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 1.0])
@@ -206,12 +246,19 @@ def test_the_center_over_many_batches_is_numpys(momentum):
 def test_loss_and_center_are_lightlys_over_several_steps(views):
     """lightly's center is that of the steps before, too."""
     module = pytest.importorskip("lightly.loss.dino_loss")
-    theirs = module.DINOLoss(6, 0.04, 0.04, warmup_teacher_temp_epochs=1, student_temp=0.1, center_momentum=0.9)
+    theirs = module.DINOLoss(
+        6, 0.04, 0.04, warmup_teacher_temp_epochs=1, student_temp=0.1, center_momentum=0.9
+    )
     center = torch.zeros(6)
     for step in range(5):
         student, teacher = (x.float() for x in views_of(views, seed=step))
         wanted = theirs(list(teacher), list(student), epoch=0)
-        close(functions["dino_loss"](student, teacher, center, 0.1, 0.04), wanted, rtol=1e-5, atol=1e-6)
+        close(
+            functions["dino_loss"](student, teacher, center, 0.1, 0.04),
+            wanted,
+            rtol=1e-5,
+            atol=1e-6,
+        )
         center = functions["update_center"](center, teacher, 0.9)
         close(center, theirs.center.flatten())
 
@@ -257,13 +304,18 @@ def test_the_teacher_is_timms_and_lightlys():
         averages["timm"].update(student)
         if update_momentum:
             update_momentum(student, rest, 0.9)
-    theirs = [averages["timm"].module.parameters(), *([rest.parameters()] if update_momentum else [])]
+    theirs = [
+        averages["timm"].module.parameters(),
+        *([rest.parameters()] if update_momentum else []),
+    ]
     for parameters in theirs:
         for one, other in zip(teacher.parameters(), parameters, strict=True):
             close(one.detach(), other.detach())
 
 
-@pytest.mark.parametrize(("warmup", "start", "end"), [(30, 0.04, 0.07), (7, 0.02, 0.02), (1, 0.01, 0.5), (9, 1.0, 0.1)])
+@pytest.mark.parametrize(
+    ("warmup", "start", "end"), [(30, 0.04, 0.07), (7, 0.02, 0.02), (1, 0.01, 0.5), (9, 1.0, 0.1)]
+)
 def test_the_temperature_is_numpys_interpolation(warmup, start, end):
     steps = range(warmup + 20)
     ours = [functions["teacher_temperature"](step, warmup, start, end) for step in steps]
@@ -287,26 +339,38 @@ def test_no_smaller_set_of_tokens_holds_the_share(share):
         fewest = every[enough].sum(axis=1).min()
         assert mask.sum() == fewest
         best = enough & (every.sum(axis=1) == fewest)
-        assert mask @ row == pytest.approx(held[best].max()), "of equally many tokens, those that hold most"
+        assert mask @ row == pytest.approx(held[best].max()), (
+            "of equally many tokens, those that hold most"
+        )
 
 
 @pytest.mark.parametrize(("count", "classes"), [(12, 2), (40, 5), (61, 7)])
 def test_mean_average_precision_is_scikit_learns(count, classes):
-    labels = torch.cat([torch.arange(classes).repeat(2), torch.randint(classes, (count - 2 * classes,))])
-    features = (normal(classes, 4)[labels] + normal(count, 4, seed=1)) * (0.1 + normal(count, 1, seed=2).abs())
+    labels = torch.cat(
+        [torch.arange(classes).repeat(2), torch.randint(classes, (count - 2 * classes,))]
+    )
+    features = (normal(classes, 4)[labels] + normal(count, 4, seed=1)) * (
+        0.1 + normal(count, 1, seed=2).abs()
+    )
     cosines = scipy.spatial.distance.cdist(features, features, "cosine")
     precisions = []
     for query in range(count):
         others = np.arange(count) != query
         hits = (labels == labels[query]).numpy()[others]
         precisions.append(average_precision_score(hits, -cosines[query][others]))
-    assert functions["mean_average_precision"](features, labels) == pytest.approx(np.mean(precisions), rel=1e-12)
+    assert functions["mean_average_precision"](features, labels) == pytest.approx(
+        np.mean(precisions), rel=1e-12
+    )
 
 
 def test_what_finds_everything_is_worth_one_and_chance_is_worth_the_share():
     labels = torch.arange(400) % 4
-    assert functions["mean_average_precision"](F.one_hot(labels).double(), labels) == pytest.approx(1)
-    assert functions["mean_average_precision"](normal(400, 30), labels) == pytest.approx(0.25, abs=0.02)
+    assert functions["mean_average_precision"](F.one_hot(labels).double(), labels) == pytest.approx(
+        1
+    )
+    assert functions["mean_average_precision"](normal(400, 30), labels) == pytest.approx(
+        0.25, abs=0.02
+    )
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.0, 4.0, 5.5])
@@ -317,8 +381,12 @@ def test_pooling_is_torchs_scipys_and_their_limits(power):
     planes = patches.mT.reshape(3, 6, 5, 5)
     close(ours[:, 6:], F.lp_pool2d(planes, power, 5).flatten(1) / 25 ** (1 / power))
     close(ours[:, 6:], scipy.stats.pmean(patches.numpy(), power, axis=1))
-    assert (ours[:, 6:] <= patches.amax(dim=1) + 1e-12).all() and (ours[:, 6:] >= patches.mean(dim=1) - 1e-12).all()
-    close(functions["copy_features"](classes, patches, 300.0)[:, 6:], patches.amax(dim=1), rtol=0.02)
+    assert (ours[:, 6:] <= patches.amax(dim=1) + 1e-12).all() and (
+        ours[:, 6:] >= patches.mean(dim=1) - 1e-12
+    ).all()
+    close(
+        functions["copy_features"](classes, patches, 300.0)[:, 6:], patches.amax(dim=1), rtol=0.02
+    )
 
 
 def test_copies_that_are_negative_throughout_are_a_millionth():

@@ -1,4 +1,5 @@
-"""Promptable segmentation against the official modules, transformers and kornia, with weights copied across."""
+"""Promptable segmentation against the official modules, transformers and kornia, with weights
+copied across."""
 
 import pytest
 import torch
@@ -30,9 +31,15 @@ def randomised(module):
 def official():
     """The official prompt encoder and mask decoder at a small size."""
     modeling = pytest.importorskip("segment_anything.modeling")
-    prompts = modeling.PromptEncoder(embed_dim=DIM, image_embedding_size=GRID, input_image_size=SIZE, mask_in_chans=8)
-    transformer = modeling.TwoWayTransformer(depth=2, embedding_dim=DIM, num_heads=HEADS, mlp_dim=HIDDEN)
-    decoder = modeling.MaskDecoder(transformer_dim=DIM, transformer=transformer, iou_head_hidden_dim=12)
+    prompts = modeling.PromptEncoder(
+        embed_dim=DIM, image_embedding_size=GRID, input_image_size=SIZE, mask_in_chans=8
+    )
+    transformer = modeling.TwoWayTransformer(
+        depth=2, embedding_dim=DIM, num_heads=HEADS, mlp_dim=HIDDEN
+    )
+    decoder = modeling.MaskDecoder(
+        transformer_dim=DIM, transformer=transformer, iou_head_hidden_dim=12
+    )
     return randomised(prompts), randomised(decoder)
 
 
@@ -44,7 +51,10 @@ def ours():
 
 def prompts_from_official(state):
     labels = torch.cat(
-        [state.pop("not_a_point_embed.weight"), *(state.pop(f"point_embeddings.{k}.weight") for k in range(4))]
+        [
+            state.pop("not_a_point_embed.weight"),
+            *(state.pop(f"point_embeddings.{k}.weight") for k in range(4)),
+        ]
     )
     return state | {
         "label_embed.weight": labels,
@@ -89,7 +99,9 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize("chosen", [flags for _, flags in CHOICES], ids=[name for name, _ in CHOICES])
+@pytest.mark.parametrize(
+    "chosen", [flags for _, flags in CHOICES], ids=[name for name, _ in CHOICES]
+)
 @pytest.mark.parametrize("multimask", [True, False])
 def test_official_modules(chosen, multimask):
     (prompt_encoder, decoder), (their_encoder, their_decoder) = official_pair()
@@ -97,13 +109,17 @@ def test_official_modules(chosen, multimask):
     with_points, with_boxes, with_masks = chosen
     boxes, masks = boxes if with_boxes else None, masks if with_masks else None
     expected = their_encoder((points, labels) if with_points else None, boxes, masks)
-    found = prompt_encoder(points if with_points else None, labels if with_points else None, boxes, masks)
+    found = prompt_encoder(
+        points if with_points else None, labels if with_points else None, boxes, masks
+    )
     for part, expected_part in zip(found, expected, strict=True):
         close(part, expected_part)
     close(prompt_encoder.positions(), their_encoder.get_dense_pe())
     image = normal(1, DIM, *GRID, seed=5)
     answer = decoder(image, prompt_encoder.positions(), *found, multimask=multimask)
-    expected = their_decoder(image, their_encoder.get_dense_pe(), *expected, multimask_output=multimask)
+    expected = their_decoder(
+        image, their_encoder.get_dense_pe(), *expected, multimask_output=multimask
+    )
     for part, expected_part in zip(answer, expected, strict=True):
         close(part, expected_part)
 
@@ -112,7 +128,9 @@ def test_two_way_block_alone():
     """One official block with positions of its own, which the transformer's tokens are not."""
     transformer = pytest.importorskip("segment_anything.modeling.transformer")
     for first in (True, False):
-        theirs = randomised(transformer.TwoWayAttentionBlock(DIM, HEADS, HIDDEN, skip_first_layer_pe=first))
+        theirs = randomised(
+            transformer.TwoWayAttentionBlock(DIM, HEADS, HIDDEN, skip_first_layer_pe=first)
+        )
         mine = models.TwoWayBlock(DIM, HEADS, HIDDEN, skip_first_positions=first)
         mine.load_state_dict(decoder_from_official(theirs.state_dict()))
         inputs = [normal(2, count, DIM, seed=seed) for seed, count in enumerate((5, 9, 5, 9))]
@@ -127,20 +145,40 @@ def transformers_model():
     """SamModel at a small size, every weight from a draw."""
     transformers = pytest.importorskip("transformers")
     vision = transformers.SamVisionConfig(
-        hidden_size=24, num_hidden_layers=1, num_attention_heads=3, image_size=64, patch_size=8, output_channels=DIM,
-        mlp_dim=48, num_pos_feats=DIM // 2, window_size=3, global_attn_indexes=[0],
-    )  # fmt: skip
-    prompts = transformers.SamPromptEncoderConfig(hidden_size=DIM, image_size=64, patch_size=8, mask_input_channels=8)
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        image_size=64,
+        patch_size=8,
+        output_channels=DIM,
+        mlp_dim=48,
+        num_pos_feats=DIM // 2,
+        window_size=3,
+        global_attn_indexes=[0],
+    )
+    prompts = transformers.SamPromptEncoderConfig(
+        hidden_size=DIM, image_size=64, patch_size=8, mask_input_channels=8
+    )
     decoder = transformers.SamMaskDecoderConfig(
-        hidden_size=DIM, mlp_dim=HIDDEN, num_hidden_layers=2, num_attention_heads=HEADS, iou_head_hidden_dim=12,
+        hidden_size=DIM,
+        mlp_dim=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=HEADS,
+        iou_head_hidden_dim=12,
         layer_norm_eps=1e-5,
-    )  # fmt: skip
-    config = transformers.SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+    )
+    config = transformers.SamConfig(
+        vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder
+    )
     return randomised(transformers.SamModel(config))
 
 
 def prompts_from_transformers(state):
-    own = {name.removeprefix("prompt_encoder."): x for name, x in state.items() if name.startswith("prompt_encoder.")}
+    own = {
+        name.removeprefix("prompt_encoder."): x
+        for name, x in state.items()
+        if name.startswith("prompt_encoder.")
+    }
     places = {"conv1": 0, "layer_norm1": 1, "conv2": 3, "layer_norm2": 4, "conv3": 6}
     found = {
         f"mask_downscaling.{place}.{kind}": own[f"mask_embed.{name}.{kind}"]
@@ -158,16 +196,28 @@ def prompts_from_transformers(state):
 def decoder_from_transformers(state):
     def renamed(name):
         for old, new in (
-            ("upscale_conv1", "output_upscaling.0"), ("upscale_layer_norm", "output_upscaling.1"),
-            ("upscale_conv2", "output_upscaling.3"), ("final_attn_layer_norm", "norm_final_attn"),
-            ("layer_norm_final_attn", "norm_final_attn"), ("mlp.lin1", "mlp.0"), ("mlp.lin2", "mlp.2"),
-            ("layer_norm", "norm"), ("proj_in", "0"), ("layers.0.", "2.") if "layers.0." in name and (
-                "hypernetworks" in name or "iou_prediction" in name) else ("", ""), ("proj_out", "4"),
-        ):  # fmt: skip
+            ("upscale_conv1", "output_upscaling.0"),
+            ("upscale_layer_norm", "output_upscaling.1"),
+            ("upscale_conv2", "output_upscaling.3"),
+            ("final_attn_layer_norm", "norm_final_attn"),
+            ("layer_norm_final_attn", "norm_final_attn"),
+            ("mlp.lin1", "mlp.0"),
+            ("mlp.lin2", "mlp.2"),
+            ("layer_norm", "norm"),
+            ("proj_in", "0"),
+            ("layers.0.", "2.")
+            if "layers.0." in name and ("hypernetworks" in name or "iou_prediction" in name)
+            else ("", ""),
+            ("proj_out", "4"),
+        ):
             name = name.replace(old, new) if old else name
         return name
 
-    own = {name.removeprefix("mask_decoder."): x for name, x in state.items() if name.startswith("mask_decoder.")}
+    own = {
+        name.removeprefix("mask_decoder."): x
+        for name, x in state.items()
+        if name.startswith("mask_decoder.")
+    }
     return {renamed(name): tensor for name, tensor in own.items()}
 
 
@@ -180,14 +230,23 @@ def test_transformers_sam():
     image = normal(1, DIM, *GRID, seed=6)
     for multimask in (True, False):
         expected = theirs(
-            image_embeddings=image, input_points=points[None], input_labels=labels[None], multimask_output=multimask
+            image_embeddings=image,
+            input_points=points[None],
+            input_labels=labels[None],
+            multimask_output=multimask,
         )
-        found = decoder(image, prompt_encoder.positions(), *prompt_encoder(points, labels), multimask=multimask)
+        found = decoder(
+            image, prompt_encoder.positions(), *prompt_encoder(points, labels), multimask=multimask
+        )
         close(found[0], expected.pred_masks[0])
         close(found[1], expected.iou_scores[0])
     expected = theirs(image_embeddings=image, input_boxes=boxes[None], multimask_output=False)
-    close(decoder(image, prompt_encoder.positions(), *prompt_encoder(boxes=boxes), multimask=False)[0],
-          expected.pred_masks[0])  # fmt: skip
+    close(
+        decoder(image, prompt_encoder.positions(), *prompt_encoder(boxes=boxes), multimask=False)[
+            0
+        ],
+        expected.pred_masks[0],
+    )
 
 
 # What is done with masks
@@ -198,7 +257,9 @@ def drawn_masks(count, size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     corners = torch.randint(0, size, (count, 2, 2), generator=generator).sort(dim=1).values
     place = torch.arange(size)
-    inside = (place >= corners[:, 0, :, None]) & (place <= corners[:, 1, :, None])  # (count, 2, size)
+    inside = (place >= corners[:, 0, :, None]) & (
+        place <= corners[:, 1, :, None]
+    )  # (count, 2, size)
     return inside[:, 1, :, None] & inside[:, 0, None, :], corners
 
 
@@ -211,7 +272,10 @@ def test_focal_loss_is_kornias_and_torchvisions():
     )
     close(found, expected.mean(dim=(1, 2, 3)))
     ops = pytest.importorskip("torchvision.ops")
-    close(found, ops.sigmoid_focal_loss(logits, targets.float(), alpha=0.25, gamma=2.0).mean(dim=(1, 2)))
+    close(
+        found,
+        ops.sigmoid_focal_loss(logits, targets.float(), alpha=0.25, gamma=2.0).mean(dim=(1, 2)),
+    )
 
 
 def test_dice_loss_is_that_of_maskformer():
@@ -231,7 +295,9 @@ def test_stability_is_the_official_one(threshold, offset):
 
 def test_point_grid_is_the_official_one():
     amg = pytest.importorskip("segment_anything.utils.amg")
-    expected = torch.from_numpy(amg.build_point_grid(5)).float() * torch.tensor([40.0, 20.0])  # x, y from the edge
+    expected = torch.from_numpy(amg.build_point_grid(5)).float() * torch.tensor(
+        [40.0, 20.0]
+    )  # x, y from the edge
     close(models.point_grid(5, (20, 40)) + 0.5, expected)
 
 

@@ -1,1 +1,2 @@
-"""Hostile submissions: what each tries, and what must come of it. `python -m tests.redteam` prints the table."""
+"""Hostile submissions: what each tries, and what must come of it. `python -m tests.redteam` prints
+the table."""

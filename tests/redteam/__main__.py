@@ -1,10 +1,12 @@
-"""The table of attacks: tried and withstood by heading, beside nbgrader's own kernel on the same files.
+"""The table of attacks: tried and withstood by heading, beside nbgrader's own kernel on the same
+files.
 
 `python -m tests.redteam [--no-stock]`. Exit codes: 0 all were withstood, 1 some were not.
 
-nbgrader's figure comes from this course's notebooks and checks, run as `nbgrader autograde` runs them without the
-sandbox. Attacks that could harm the machine there (bombs, kills, deletions, tours of the disk) are left out and
-counted. There an attack counts as withstood when it gains no point and leaves the bystander's grades as they were.
+nbgrader's figure comes from this course's notebooks and checks, run as `nbgrader autograde` runs
+them without the sandbox. Attacks that could harm the machine there (bombs, kills, deletions, tours
+of the disk) are left out and counted. There an attack counts as withstood when it gains no point
+and leaves the bystander's grades as they were.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ FIXTURE = Path(__file__).parent.parent / "fixtures" / "mini"
 
 def main() -> int:
     """Run everything and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.redteam", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.redteam", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--no-stock", action="store_true", help="leave nbgrader's own kernel out")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of nbformat's, on notebooks that are meant to be damaged
@@ -62,8 +66,12 @@ def stock(course: Attacked, attacks: Sequence[Attack]) -> dict[str, str]:
         try:
             course.room.autograde(UNIT, student)
             grades = course.room.grades(UNIT, student)
-            points = sum(grade.points or 0.0 for name, grade in grades.items() if name.startswith("check_"))
-            found[attack.name] = f"{points:g} points for {attack.honest:g}" if points > attack.honest else ""
+            points = sum(
+                grade.points or 0.0 for name, grade in grades.items() if name.startswith("check_")
+            )
+            found[attack.name] = (
+                f"{points:g} points for {attack.honest:g}" if points > attack.honest else ""
+            )
         except Exception as error:  # nbgrader gives up on the submission
             found[attack.name] = f"not graded: {str(error).splitlines()[-1][:80]}"
         if rows_of(course.root) != before:
@@ -78,7 +86,11 @@ def show(problems: dict[str, list[str]], gains: dict[str, str]) -> None:
     from rich.table import Table
 
     table = Table(title="Attacks tried and withstood", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, side in (("heading", "left"), ("here", "right"), ("in nbgrader's own kernel", "right")):
+    for name, side in (
+        ("heading", "left"),
+        ("here", "right"),
+        ("in nbgrader's own kernel", "right"),
+    ):
         table.add_column(name, justify=side)
     for heading in (*HEADINGS, "all"):
         names = [attack.name for attack in ATTACKS if heading in (attack.heading, "all")]
@@ -90,7 +102,10 @@ def show(problems: dict[str, list[str]], gains: dict[str, str]) -> None:
         )
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"{len(ATTACKS) - len(gains)} attacks were not tried in nbgrader's own kernel: they could do harm.")
+    console.print(
+        f"{len(ATTACKS) - len(gains)} attacks were not tried in nbgrader's own kernel: they could"
+        " do harm."
+    )
     for name, said in problems.items():
         for problem in said:
             console.print(f"here: {name}: {problem}", markup=False, soft_wrap=True)

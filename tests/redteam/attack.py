@@ -27,7 +27,8 @@ WITHOUT_SUM = ALL - POINTS["moving_sum"]
 
 @dataclass(frozen=True)
 class Target:
-    """What an attacker may know: where the course lies, and a file beside it that holds a secret."""
+    """What an attacker may know: where the course lies, and a file beside it that holds a
+    secret."""
 
     root: Path
     outside: Path
@@ -41,12 +42,13 @@ class Target:
 class Attack:
     """One hostile submission of the miniature unit.
 
-    honest: points of the same submission with the attack left out. cells: sources by cell name; what is not named is
-    the solution, and None is the released stub. first, last: cells put before and after all others. edit: changes the
-    notebook, or gives the bytes to hand in. plant: adds files to the submission's folder. earns: the points that it
-    must have where they are known exactly. states: of exercises. ends: the states of cells that did not run through.
-    evidence, refused: words that must be said. folder: another name for the submission's folder, as bytes. stock:
-    whether nbgrader's own kernel may run it without harm to the machine.
+    honest: points of the same submission with the attack left out. cells: sources by cell name;
+    what is not named is the solution, and None is the released stub. first, last: cells put before
+    and after all others. edit: changes the notebook, or gives the bytes to hand in. plant: adds
+    files to the submission's folder. earns: the points that it must have where they are known
+    exactly. states: of exercises. ends: the states of cells that did not run through.
+    evidence, refused: words that must be said. folder: another name for the submission's folder, as
+    bytes. stock: whether nbgrader's own kernel may run it without harm to the machine.
     """
 
     heading: str

@@ -1,4 +1,5 @@
-"""A course that is attacked: attacks and honest submissions in turn, graded in one run, and what is seen around it."""
+"""A course that is attacked: attacks and honest submissions in turn, graded in one run, and what is
+seen around it."""
 
 from __future__ import annotations
 
@@ -44,8 +45,12 @@ class Seen:
     names: dict[str, str] = field(default_factory=dict)  # student by attack
     followers: dict[str, str] = field(default_factory=dict)  # the honest one behind
     graded: Graded | None = None
-    left: dict[str, tuple[int, float]] = field(default_factory=dict)  # processes left over, and seconds, by student
-    standing: list[int] = field(default_factory=list)  # sandboxes that earlier tests of this process keep warm
+    left: dict[str, tuple[int, float]] = field(
+        default_factory=dict
+    )  # processes left over, and seconds, by student
+    standing: list[int] = field(
+        default_factory=list
+    )  # sandboxes that earlier tests of this process keep warm
     before: dict[str, str] = field(default_factory=dict)
     after: dict[str, str] = field(default_factory=dict)
     rows_before: list[tuple[object, ...]] = field(default_factory=list)
@@ -57,7 +62,9 @@ class Seen:
 
     def result(self, attack: Attack) -> Result | None:
         """The result of an attack."""
-        return next((item for item in self.graded.results if item.student == self.student(attack)), None)
+        return next(
+            (item for item in self.graded.results if item.student == self.student(attack)), None
+        )
 
     def next_result(self, attack: Attack) -> Result | None:
         """The result of the honest submission that follows it."""
@@ -66,7 +73,11 @@ class Seen:
     def points(self, student: str) -> float:
         """What the gradebook gives a student for all checks."""
         with closing(sqlite3.connect(self.root / "gradebook.db")) as base:
-            return sum(row[2] or 0.0 for row in grades(base) if row[0] == student and row[1].startswith("check_"))
+            return sum(
+                row[2] or 0.0
+                for row in grades(base)
+                if row[0] == student and row[1].startswith("check_")
+            )
 
     def graded_text(self, student: str) -> str:
         """The graded notebook as it lies there; empty where there is none."""
@@ -102,7 +113,9 @@ class Attacked:
         if attack.plant is not None:
             attack.plant(folder, self.target)
         if attack.folder:
-            os.rename(os.fsencode(folder.parent), os.fsencode(folder.parent.parent) + b"/" + attack.folder)
+            os.rename(
+                os.fsencode(folder.parent), os.fsencode(folder.parent.parent) + b"/" + attack.folder
+            )
         return folder
 
     def grade(self, attacks: Sequence[Attack], workers: int = 1) -> Seen:
@@ -136,10 +149,18 @@ def notebook_of(
 ) -> NotebookNode | bytes:
     """The notebook that is handed in."""
     stubs = {name for name, source in attack.cells.items() if source is None}
-    sources = {name: source for name, source in {**solutions, **attack.cells}.items() if name not in stubs}
+    sources = {
+        name: source for name, source in {**solutions, **attack.cells}.items() if name not in stubs
+    }
     notebook = answered(release, {name: target.named(source) for name, source in sources.items()})
-    setup = next(index for index, cell in enumerate(notebook.cells) if "setup" in cell.metadata.get("tags", []))
-    notebook.cells[setup + 1 : setup + 1] = [new_code_cell(target.named(source)) for source in attack.first]
+    setup = next(
+        index
+        for index, cell in enumerate(notebook.cells)
+        if "setup" in cell.metadata.get("tags", [])
+    )
+    notebook.cells[setup + 1 : setup + 1] = [
+        new_code_cell(target.named(source)) for source in attack.first
+    ]
     notebook.cells += [new_code_cell(target.named(source)) for source in attack.last]
     return attack.edit(notebook) if attack.edit is not None else notebook
 
@@ -153,7 +174,8 @@ def text_of(notebook: NotebookNode) -> bytes:
 
 
 def snapshot(root: Path, target: Target) -> dict[str, str]:
-    """Digests of all files of the course but those that grading writes, and of what lies beside it."""
+    """Digests of all files of the course but those that grading writes, and of what lies beside
+    it."""
     found = {}
     for base in (root, target.outside):
         for place, folders, files in os.walk(os.fsencode(base)):
@@ -182,7 +204,8 @@ def rows_of(root: Path) -> list[tuple[object, ...]]:
 def grades(base: sqlite3.Connection) -> list[tuple[object, ...]]:
     """(student, cell, automatic score, score by hand, whether it waits) of every grade."""
     return base.execute(
-        """SELECT student_id, base_cell.name, auto_score, manual_score, needs_manual_grade FROM grade
+        """SELECT student_id, base_cell.name, auto_score, manual_score, needs_manual_grade
+        FROM grade
         JOIN base_cell ON base_cell.id = grade.cell_id
         JOIN submitted_notebook ON submitted_notebook.id = grade.notebook_id
         JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id"""
@@ -191,7 +214,8 @@ def grades(base: sqlite3.Connection) -> list[tuple[object, ...]]:
 
 @contextmanager
 def counted(seen: Seen) -> Iterator[None]:
-    """Count, after each submission, the processes in the sandbox until they are as many as before the first."""
+    """Count, after each submission, the processes in the sandbox until they are as many as before
+    the first."""
 
     class CountingLanes(Lanes):
         idle = 0
@@ -221,7 +245,8 @@ def idle(process: int) -> int:
 
 
 def below(process: int) -> set[int]:
-    """Every process that descends from one. What a sandbox orphans falls to a process inside it, so none is missed."""
+    """Every process that descends from one. What a sandbox orphans falls to a process inside it, so
+    none is missed."""
     parents = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -252,21 +277,37 @@ def broken(attack: Attack, seen: Seen) -> list[str]:
         problem
         for holds, problem in (
             (points <= attack.honest, f"{points:g} points where {attack.honest:g} are honest"),
-            (points == round(result.points, 2), f"the gradebook holds {points:g} points, the result {result.points:g}"),
+            (
+                points == round(result.points, 2),
+                f"the gradebook holds {points:g} points, the result {result.points:g}",
+            ),
             (attack.earns in (None, points), f"{points:g} points where {attack.earns} are due"),
             (bool(result.refused) == bool(attack.refused), f"refused: {result.refused or 'no'}"),
             (attack.refused in result.refused, f"refused for another reason: {result.refused}"),
             (SECRET not in text, "it read what it must not see"),
             (left <= 0, f"{left} processes are left after {seconds:.0f} s"),
-            (following is not None and following.points == ALL, "the next submission is not graded right"),
-            (result.peak_memory < 1.5 * LIMITS.memory, f"it held {result.peak_memory / 2**20:.0f} MB"),
-            (not any("Grader fault" in note for note in result.notes), f"the grader failed: {result.notes}"),
+            (
+                following is not None and following.points == ALL,
+                "the next submission is not graded right",
+            ),
+            (
+                result.peak_memory < 1.5 * LIMITS.memory,
+                f"it held {result.peak_memory / 2**20:.0f} MB",
+            ),
+            (
+                not any("Grader fault" in note for note in result.notes),
+                f"the grader failed: {result.notes}",
+            ),
             *(
-                (result.verdicts[name].state == state, f"{name} is {result.verdicts[name].state}, not {state}")
+                (
+                    result.verdicts[name].state == state,
+                    f"{name} is {result.verdicts[name].state}, not {state}",
+                )
                 for name, state in attack.states.items()
             ),
             (
-                not attack.ends or {run.state for run in result.cells.values()} & set(attack.ends.split(" or ")),
+                not attack.ends
+                or {run.state for run in result.cells.values()} & set(attack.ends.split(" or ")),
                 f"no cell ended with {attack.ends}",
             ),
             (
@@ -274,7 +315,12 @@ def broken(attack: Attack, seen: Seen) -> list[str]:
                 f"no sign of {attack.evidence} in {result.evidence}",
             ),
             (
-                not any(told(case) for verdict in result.verdicts.values() for case in verdict.cases if case.hidden),
+                not any(
+                    told(case)
+                    for verdict in result.verdicts.values()
+                    for case in verdict.cases
+                    if case.hidden
+                ),
                 "a hidden case tells its inputs",
             ),
         )

@@ -26,7 +26,9 @@ def sandboxed() -> None:
 
 
 @pytest.fixture(scope="session")
-def attacked(sandboxed: None, built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Attacked:
+def attacked(
+    sandboxed: None, built_mini: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Attacked:
     """The miniature course with all attacks handed in."""
     base = tmp_path_factory.mktemp("redteam")
     return Attacked(Path(shutil.copytree(built_mini, base / "mini")), base / "outside")

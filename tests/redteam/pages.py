@@ -8,7 +8,18 @@ from html.parser import HTMLParser
 
 from .attack import MARK
 
-ADDRESSES = {"href", "src", "srcdoc", "action", "formaction", "data", "content", "xlink:href", "style", "background"}
+ADDRESSES = {
+    "href",
+    "src",
+    "srcdoc",
+    "action",
+    "formaction",
+    "data",
+    "content",
+    "xlink:href",
+    "style",
+    "background",
+}
 ACTING = {"iframe", "object", "embed", "form", "base", "link", "svg"}
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -25,7 +36,9 @@ class Acting(HTMLParser):
         """A tag that acts, or an attribute that does."""
         self.inside = tag if tag in ("script", "style") else ""
         for name, value in attrs:
-            if MARK in (value or "") and (name.startswith("on") or name in ADDRESSES or tag in ACTING):
+            if MARK in (value or "") and (
+                name.startswith("on") or name in ADDRESSES or tag in ACTING
+            ):
                 self.found.append(f"<{tag} {name}={value!r}>")
 
     def handle_endtag(self, tag: str) -> None:
@@ -47,7 +60,9 @@ def acting(page: str) -> list[str]:
 
 def acting_outputs(notebook_text: str) -> list[str]:
     """The same in the HTML that a graded notebook holds in its outputs."""
-    outputs = [output for cell in json.loads(notebook_text)["cells"] for output in cell.get("outputs", [])]
+    outputs = [
+        output for cell in json.loads(notebook_text)["cells"] for output in cell.get("outputs", [])
+    ]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     pages = ["".join(output["data"].get("text/html", "")) for output in outputs if "data" in output]
     scripts = [kind for kind in kinds if "javascript" in kind or "svg" in kind]

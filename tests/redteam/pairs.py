@@ -1,4 +1,5 @@
-"""Two submissions that run at the same time: one computes, the other asks it; or one harms the other."""
+"""Two submissions that run at the same time: one computes, the other asks it; or one harms the
+other."""
 
 from __future__ import annotations
 
@@ -77,15 +78,23 @@ class Pair:
 def meeting(name: str, family: str, address: str) -> Pair:
     """One serves at an address, the other asks there."""
     words = {"family": family, "address": address}
-    giver = Attack(HEADING, f"{name}, giver", WITHOUT_SUM, first=(SERVE.format(**words),), stock=False)
-    taker = Attack(HEADING, f"{name}, taker", WITHOUT_SUM, {"moving_sum": ASK.format(**words)}, stock=False)
+    giver = Attack(
+        HEADING, f"{name}, giver", WITHOUT_SUM, first=(SERVE.format(**words),), stock=False
+    )
+    taker = Attack(
+        HEADING, f"{name}, taker", WITHOUT_SUM, {"moving_sum": ASK.format(**words)}, stock=False
+    )
     return Pair(name, giver, taker)
 
 
 def harming(name: str, source: str) -> Pair:
     """One harms, the other is there."""
     giver = Attack(HEADING, f"{name}, giver", WITHOUT_SUM, first=(source,), stock=False)
-    return Pair(name, giver, Attack(HEADING, f"{name}, taker", WITHOUT_SUM, {"moving_sum": None}, stock=False))
+    return Pair(
+        name,
+        giver,
+        Attack(HEADING, f"{name}, taker", WITHOUT_SUM, {"moving_sum": None}, stock=False),
+    )
 
 
 PAIRS = [

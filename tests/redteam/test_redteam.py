@@ -92,7 +92,9 @@ def test_two_submissions_that_run_together_do_not_meet(attacked: Attacked, seen:
     for student, attack in zip(students, (pair.giver, pair.taker), strict=True):
         attacked.hand_in(student, attack)
     graded = grade_unit(
-        attacked.root, UNIT, Options(students=students, limits=LIMITS, workers=2, add_students=True, again=True)
+        attacked.root,
+        UNIT,
+        Options(students=students, limits=LIMITS, workers=2, add_students=True, again=True),
     )
     assert graded.problems == {}
     giver, taker = (Results(attacked.root).read(UNIT, student) for student in students)

@@ -18,15 +18,26 @@ TARGETS = {"help", "setup", "course", "test", "demo", "build", "quality", "lint"
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "PYTHON")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("MAKEFLAGS", "MAKELEVEL", "PYTHON")
     }
-    return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def test_make_alone_lists_every_target() -> None:
     listed = {line.split()[1] for line in make(ROOT).stdout.splitlines()}
     assert listed == TARGETS
-    declared = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    declared = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[
+        1
+    ].split()
     assert set(declared) == TARGETS
 
 
@@ -35,7 +46,11 @@ def test_make_alone_lists_every_target() -> None:
     [
         ("setup", "test", ""),
         ("course", "course", "-m autograder.cli lab course"),
-        ("test", "test", "-m pytest -n 2 --ignore=tests/units --ignore=tests/browser --ignore=tests/redteam"),
+        (
+            "test",
+            "test",
+            "-m pytest -n 2 --ignore=tests/units --ignore=tests/browser --ignore=tests/redteam",
+        ),
         ("demo", "course", "-m autograder.demo"),
         ("build", "course", "-m autograder.cli build"),
         ("quality", "course", "-m autograder.cli quality"),
@@ -50,8 +65,16 @@ def test_each_target_prepares_venv_first(target: str, kind: str, then: str) -> N
 
 def test_clean_touches_nothing_of_a_learner(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    kept = ["course/01_convolution/01_convolution.ipynb", "course/01_convolution/01_convolution.mine-1.ipynb"]
-    kept += ["submitted/ada/01_convolution/01_convolution.ipynb", "gradebook.db", "feedback/ada.html", "notes.txt"]
+    kept = [
+        "course/01_convolution/01_convolution.ipynb",
+        "course/01_convolution/01_convolution.mine-1.ipynb",
+    ]
+    kept += [
+        "submitted/ada/01_convolution/01_convolution.ipynb",
+        "gradebook.db",
+        "feedback/ada.html",
+        "notes.txt",
+    ]
     gone = [".venv/bin/python", ".pytest_cache/x", ".ruff_cache/x", "tests/__pycache__/x.pyc"]
     for name in kept + gone + ["cvcourse/a.py", "autograder/a.py", "scripts/a.py"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -69,9 +92,16 @@ def test_ci_runs_the_tests() -> None:
 
 
 def test_make_test_runs_every_test_once() -> None:
-    """What one part passes over, another runs: the units two at a time, the tests that measure times alone."""
-    commands = [line.split() for line in make(ROOT, "--dry-run", "test").stdout.splitlines() if "-m pytest" in line]
-    main, units, alone = (command[command.index("pytest") + 1 : command.index("||")] for command in commands)
+    """What one part passes over, another runs: the units two at a time, the tests that measure
+    times alone."""
+    commands = [
+        line.split()
+        for line in make(ROOT, "--dry-run", "test").stdout.splitlines()
+        if "-m pytest" in line
+    ]
+    main, units, alone = (
+        command[command.index("pytest") + 1 : command.index("||")] for command in commands
+    )
     ignored = [word.removeprefix("--ignore=") for word in main if word.startswith("--ignore=")]
     named = [[word for word in part if word.startswith("tests/")] for part in (units, alone)]
     assert sorted(ignored) == sorted(named[0] + named[1])
@@ -84,7 +114,10 @@ def test_failure_of_any_part_fails_make_test(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name, text in {
         "scripts/setup.sh": "exit 0",
-        ".venv/bin/python": 'case "$*" in *--ignore*) exit $MAIN;; *worksteal*) exit $UNIT_CODE;; *) exit $LAST;; esac',
+        ".venv/bin/python": (
+            'case "$*" in *--ignore*) exit $MAIN;; *worksteal*) exit $UNIT_CODE;; *) exit $LAST;;'
+            " esac"
+        ),
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True)
@@ -94,7 +127,10 @@ def test_failure_of_any_part_fails_make_test(tmp_path: Path) -> None:
         code: make(
             tmp_path,
             "test",
-            *(f"{name}={digit}" for name, digit in zip(("MAIN", "UNIT_CODE", "LAST"), code, strict=True)),
+            *(
+                f"{name}={digit}"
+                for name, digit in zip(("MAIN", "UNIT_CODE", "LAST"), code, strict=True)
+            ),
         )
         for code in map("".join, itertools.product("01", repeat=3))
     }
@@ -120,5 +156,7 @@ def test_readme_names_only_what_exists() -> None:
     assert set(re.findall(r"`make (\w+)`", README)) <= TARGETS
     commands = set(re.findall(r"\bcvcourse (lab|build|quality|check|doctor|data)\b", README))
     assert commands == {"lab", "build", "quality", "check", "doctor", "data"}
-    shown = subprocess.run([sys.executable, "-m", "autograder.cli", "--help"], cwd=ROOT, capture_output=True, text=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "autograder.cli", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
     assert all(re.search(rf"^  {command}  ", shown.stdout, re.MULTILINE) for command in commands)

@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("command", ["ruff check .", "ruff format --check ."])
 def test_gate(command: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", *command.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
 
@@ -32,6 +36,10 @@ def test_the_unit_table_is_in_step() -> None:
 def test_no_machine_path_is_committed() -> None:
     """Nothing that is committed names the folder it was written in."""
     found = subprocess.run(
-        ["git", "grep", "-lIF", "-e", f"{ROOT}/"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        ["git", "grep", "-lIF", "-e", f"{ROOT}/"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     ).stdout.split()
     assert not found

@@ -38,14 +38,17 @@ def test_pins_are_names_and_versions_only() -> None:
 
 
 def test_pins_are_complete(pins: dict[str, str], script) -> None:
-    """Every package that the course or its tests need on Linux, at any depth and under each Python, is pinned."""
+    """Every package that the course or its tests need on Linux, at any depth and under each Python,
+    is pinned."""
     needed = script.closure(script.course_requirements())
     assert set(needed) == set(pins)
     assert pins["torch"] == "2.13.0"
 
 
 def test_no_parser_is_built_whenever_a_notebook_is_read(pins: dict[str, str]) -> None:
-    assert "lark" not in pins, "jsonschema 4.25 and later build a grammar on import: 1.5 s in each process of Jupyter's"
+    assert "lark" not in pins, (
+        "jsonschema 4.25 and later build a grammar on import: 1.5 s in each process of Jupyter's"
+    )
 
 
 def test_pins_satisfy_pyproject(pins: dict[str, str], script) -> None:

@@ -1,4 +1,5 @@
-"""`make setup`: what it makes, mends, and says when it cannot. Real venvs, stand-in packages, no network."""
+"""`make setup`: what it makes, mends, and says when it cannot. Real venvs, stand-in packages, no
+network."""
 
 from __future__ import annotations
 
@@ -18,7 +19,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STAND_INS = {"torch": "2.13.0", "jupyterlab": "4.6.6", "nbgrader": "0.9.6", "ipywidgets": "8.1.9", "pytest": "9.2.0"}
+STAND_INS = {
+    "torch": "2.13.0",
+    "jupyterlab": "4.6.6",
+    "nbgrader": "0.9.6",
+    "ipywidgets": "8.1.9",
+    "pytest": "9.2.0",
+}
 PYPROJECT = """\
 [build-system]
 requires = []
@@ -36,7 +43,8 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
     metadata = "Metadata-Version: 2.1\\nName: cvcourse\\nVersion: 0.1.0\\nProvides-Extra: test\\n"
     metadata += "".join(f"Requires-Dist: {line}\\n" for line in REQUIRES)
     files = {"cvcourse.pth": str(pathlib.Path.cwd()), "cvcourse-0.1.0.dist-info/METADATA": metadata,
-             "cvcourse-0.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"}
+             "cvcourse-0.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\n"
+             "Root-Is-Purelib: true\\nTag: py3-none-any\\n"}
     with zipfile.ZipFile(pathlib.Path(folder, name), "w") as wheel:
         for path, text in files.items():
             wheel.writestr(path, text)
@@ -56,7 +64,8 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
     }
     digests = {path: hashlib.sha256(text.encode()).digest() for path, text in files.items()}
     record = "".join(
-        f"{path},sha256={urlsafe_b64encode(digest).decode().rstrip('=')},\n" for path, digest in digests.items()
+        f"{path},sha256={urlsafe_b64encode(digest).decode().rstrip('=')},\n"
+        for path, digest in digests.items()
     )
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         for path, text in (files | {f"{info}/RECORD": record}).items():
@@ -84,8 +93,13 @@ def clone(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         (folder / package / "__init__.py").touch()
     (folder / "pyproject.toml").write_text(PYPROJECT)
     (folder / "stand_in_backend.py").write_text(BACKEND)
-    (folder / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in STAND_INS.items()))
-    for name in [name for name in os.environ if name.startswith("PIP_")] + ["PYTHON", "VIRTUAL_ENV"]:
+    (folder / "constraints.txt").write_text(
+        "".join(f"{name}=={version}\n" for name, version in STAND_INS.items())
+    )
+    for name in [name for name in os.environ if name.startswith("PIP_")] + [
+        "PYTHON",
+        "VIRTUAL_ENV",
+    ]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -94,10 +108,14 @@ def clone(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return folder
 
 
-def set_up(clone: Path, kind: str = "course", **environment: str) -> subprocess.CompletedProcess[str]:
+def set_up(
+    clone: Path, kind: str = "course", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run scripts/setup.sh as make does."""
     command = ["sh", str(clone / "scripts" / "setup.sh"), kind]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120, cwd="/")
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=120, cwd="/"
+    )
 
 
 def packages(clone: Path) -> set[str]:
@@ -114,7 +132,8 @@ def load(clone: Path):
 
 
 def test_life_of_a_venv(clone: Path) -> None:
-    """Made once, fast when repeated, extended, brought up to date, and made anew when it is damaged."""
+    """Made once, fast when repeated, extended, brought up to date, and made anew when it is
+    damaged."""
     first = set_up(clone)
     assert first.returncode == 0, first.stderr
     assert "Ready in" in first.stdout
@@ -232,12 +251,24 @@ NO_SQLITE = GOOD + '; sys.modules["sqlite3"] = None'
     ("pythons", "chosen", "expected"),
     [
         ({}, "", ["No Python was found", "apt install python3 python3-venv"]),
-        ({"python3": OLD}, "", ["python3 is Python 3.9.2", "3.11 or newer", "PYTHON=python3.12 make course"]),
+        (
+            {"python3": OLD},
+            "",
+            ["python3 is Python 3.9.2", "3.11 or newer", "PYTHON=python3.12 make course"],
+        ),
         ({"python3": NO_VENV}, "", ["venv module", "sudo apt install python3-venv"]),
-        ({"python3": OLD, "python3.12": NO_VENV}, "", ["python3.12 is Python 3.12.1", "apt install python3.12-venv"]),
+        (
+            {"python3": OLD, "python3.12": NO_VENV},
+            "",
+            ["python3.12 is Python 3.12.1", "apt install python3.12-venv"],
+        ),
         ({"python3": NO_SQLITE}, "", ["built without", "sqlite3"]),
         ({"python3": GOOD}, "python3.99", ["PYTHON=python3.99 does not run"]),
-        ({"python3": GOOD, "python3.9": OLD}, "python3.9", ["python3.9 is Python 3.9.2", "3.11 or newer"]),
+        (
+            {"python3": GOOD, "python3.9": OLD},
+            "python3.9",
+            ["python3.9 is Python 3.9.2", "3.11 or newer"],
+        ),
     ],
 )
 def test_says_which_python_is_missing(
@@ -280,29 +311,41 @@ def script(clone: Path):
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_too_little_disk_space(script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(script.shutil, "disk_usage", lambda folder: Usage(10**11, 99 * 10**9, 10**9))
+def test_too_little_disk_space(
+    script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        script.shutil, "disk_usage", lambda folder: Usage(10**11, 99 * 10**9, 10**9)
+    )
     assert script.main(["course"]) == 1
     message = capsys.readouterr().err
     assert "needs about 3.0 GB" in message and "1.0 GB are free" in message
     assert not script.VENV.exists(), "nothing is begun that cannot be finished"
 
 
-def test_small_temporary_folder(script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_small_temporary_folder(
+    script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     free = {script.ROOT: 9 * 10**9}
-    monkeypatch.setattr(script.shutil, "disk_usage", lambda folder: Usage(0, 0, free.get(folder, 10**8)))
+    monkeypatch.setattr(
+        script.shutil, "disk_usage", lambda folder: Usage(0, 0, free.get(folder, 10**8))
+    )
     assert script.main(["course"]) == 1
     assert "TMPDIR" in capsys.readouterr().err
 
 
 def test_disk_that_fills_up_under_way(script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script.shutil, "disk_usage", lambda folder: Usage(0, 0, 10**6))
-    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
+    monkeypatch.setattr(
+        script.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1)
+    )
     with pytest.raises(script.SetupError, match="disk is full"):
         script.pip("install", "torch")
 
 
-def test_folder_that_cannot_be_written(script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_folder_that_cannot_be_written(
+    script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     def refuse(self, folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
@@ -312,7 +355,9 @@ def test_folder_that_cannot_be_written(script, monkeypatch: pytest.MonkeyPatch, 
     assert "Permission denied" in message and ".venv" in message and len(message.splitlines()) == 1
 
 
-def test_interrupt_ends_quietly(script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_interrupt_ends_quietly(
+    script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     def interrupt(self, folder):
         raise KeyboardInterrupt
 

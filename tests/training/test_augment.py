@@ -1,4 +1,5 @@
-"""Batched augmentation: the same pictures as Pillow's for the same parameters, and the laws that these follow."""
+"""Batched augmentation: the same pictures as Pillow's for the same parameters, and the laws that
+these follow."""
 
 from __future__ import annotations
 
@@ -10,7 +11,14 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from cvcourse.training import Compose, Cutout, RandomBrightness, RandomContrast, RandomCrop, RandomFlip
+from cvcourse.training import (
+    Compose,
+    Cutout,
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomFlip,
+)
 from cvcourse.training.augment import Normalize, RandomAffine, RandomChoice, RandomColour
 
 AFFINE = RandomAffine(rotation=40, shear=0.3, scale=0.2, translation=0.2)
@@ -29,7 +37,9 @@ DRAWING = EVERY[:-1]  # those that have parameters of their own
 
 def pictures(count=40, height=12, width=15, channels=3):
     generator = torch.Generator().manual_seed(2)
-    return torch.randint(0, 256, (count, channels, height, width), generator=generator, dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (count, channels, height, width), generator=generator, dtype=torch.uint8
+    )
 
 
 def generator(seed=0):
@@ -42,7 +52,9 @@ def to_pillow(picture):
 
 def to_tensor(picture):
     return (
-        torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(*picture.size[::-1], 3).permute(2, 0, 1)
+        torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+        .view(*picture.size[::-1], 3)
+        .permute(2, 0, 1)
     )
 
 
@@ -62,8 +74,16 @@ def cut(picture, row, column):
     [
         (RandomCrop(3), cropped, 0),
         (RandomFlip(), lambda picture, flip: ImageOps.mirror(picture) if flip else picture, 0),
-        (RandomBrightness(0.5), lambda picture, factor: ImageEnhance.Brightness(picture).enhance(factor), 1),
-        (RandomContrast(0.5), lambda picture, factor: ImageEnhance.Contrast(picture).enhance(factor), 1),
+        (
+            RandomBrightness(0.5),
+            lambda picture, factor: ImageEnhance.Brightness(picture).enhance(factor),
+            1,
+        ),
+        (
+            RandomContrast(0.5),
+            lambda picture, factor: ImageEnhance.Contrast(picture).enhance(factor),
+            1,
+        ),
         (RandomColour(0.9), lambda picture, factor: ImageEnhance.Color(picture).enhance(factor), 1),
         (Cutout(5), cut, 0),
     ],
@@ -76,7 +96,9 @@ def test_the_same_parameters_give_pillows_pictures(augmentation, by_pillow, tole
     found = augmentation.apply(images, *parameters)
     assert found.dtype == torch.uint8
     for index, picture in enumerate(images):
-        wanted = to_tensor(by_pillow(to_pillow(picture), *(values[index].item() for values in parameters)))
+        wanted = to_tensor(
+            by_pillow(to_pillow(picture), *(values[index].item() for values in parameters))
+        )
         assert (found[index].int() - wanted.int()).abs().max() <= tolerance, index
 
 
@@ -123,7 +145,8 @@ def test_half_of_the_images_are_mirrored():
 
 @pytest.mark.parametrize("kind", [RandomBrightness, RandomContrast, RandomColour])
 def test_factors_are_uniform(kind):
-    """Against the uniform distribution: largest distance of the cumulative ones (Kolmogorov), p below 1e-6."""
+    """Against the uniform distribution: largest distance of the cumulative ones (Kolmogorov), p
+    below 1e-6."""
     (factors,) = kind(0.4).draw(torch.empty(20_000, 1, 1, 1), generator())
     assert 0.6 <= factors.min() < factors.max() <= 1.4
     steps = torch.arange(1, 20_001) / 20_000
@@ -140,7 +163,9 @@ def test_squares_are_centred_everywhere():
 
 def test_other_fills_than_black():
     images = pictures() / 255
-    (row, column), (top, left) = ([torch.full((40,), value) for value in pair] for pair in ((0, 6), (2, 3)))
+    (row, column), (top, left) = (
+        [torch.full((40,), value) for value in pair] for pair in ((0, 6), (2, 3))
+    )
     cropped_images = RandomCrop(3, fill=0.5).apply(images, row, column)
     assert torch.equal(cropped_images[:, :, :3], torch.full_like(cropped_images[:, :, :3], 0.5))
     assert torch.equal(cropped_images[:, :, 3:, :-3], images[:, :, :-3, 3:])
@@ -169,7 +194,8 @@ def test_grey_pictures_have_no_colour_to_lose():
 
 
 def affine_by_pillow(picture, degrees, shear_x, shear_y, factor, right, down):
-    """Shear, scale, rotate and move, as products of 3x3 matrices; Pillow wants where each pixel comes from."""
+    """Shear, scale, rotate and move, as products of 3x3 matrices; Pillow wants where each pixel
+    comes from."""
     middle_x, middle_y = picture.size[0] / 2, picture.size[1] / 2
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     steps = [
@@ -181,11 +207,14 @@ def affine_by_pillow(picture, degrees, shear_x, shear_y, factor, right, down):
         [[1, 0, -middle_x], [0, 1, -middle_y], [0, 0, 1]],
     ]
     back = np.linalg.inv(reduce(np.matmul, np.array(steps)))
-    return picture.transform(picture.size, Image.Transform.AFFINE, back[:2].ravel(), Image.Resampling.BILINEAR)
+    return picture.transform(
+        picture.size, Image.Transform.AFFINE, back[:2].ravel(), Image.Resampling.BILINEAR
+    )
 
 
 def framed(count=40):
-    """Pictures with a black frame: Pillow and torch treat the outermost half pixel in other ways."""
+    """Pictures with a black frame: Pillow and torch treat the outermost half pixel in other
+    ways."""
     return torch.nn.functional.pad(pictures(count), (4, 4, 4, 4))
 
 
@@ -204,7 +233,9 @@ def test_affine_maps_are_pillows(augmentation):
     parameters = augmentation.draw(images, generator())
     found = augmentation.apply(images, *parameters)
     for index, picture in enumerate(images):
-        wanted = to_tensor(affine_by_pillow(to_pillow(picture), *(values[index].item() for values in parameters)))
+        wanted = to_tensor(
+            affine_by_pillow(to_pillow(picture), *(values[index].item() for values in parameters))
+        )
         assert (found[index].int() - wanted.int()).abs().max() <= 1, index
 
 
@@ -244,7 +275,8 @@ class Marked:
 
 
 def test_each_image_gets_one_of_the_parts_at_random_and_stays_in_its_place():
-    """Ten thousand draws of three parts: shares are equal, and an image's part does not hang on its place."""
+    """Ten thousand draws of three parts: shares are equal, and an image's part does not hang on its
+    place."""
     images = torch.arange(10.0).view(10, 1, 1, 1).expand(10, 1, 2, 2)
     choice = RandomChoice(Marked(100), Marked(200), Marked(300))
     numbers = generator()
@@ -255,7 +287,9 @@ def test_each_image_gets_one_of_the_parts_at_random_and_stays_in_its_place():
         counts += torch.nn.functional.one_hot((found // 100).long() - 1, 3)
     assert counts.sum(dim=0).tolist() == [4000, 3000, 3000]  # the first parts get what is left over
     for part, share in enumerate((0.4, 0.3, 0.3)):
-        assert (counts[:, part] - 1000 * share).abs().max() < 5 * math.sqrt(1000 * share * (1 - share))
+        assert (counts[:, part] - 1000 * share).abs().max() < 5 * math.sqrt(
+            1000 * share * (1 - share)
+        )
 
 
 def test_several_choices_follow_each_other():
@@ -264,7 +298,9 @@ def test_several_choices_follow_each_other():
     counts = {value: (found == value).sum().item() for value in (2.0, 11.0, 20.0)}
     assert sum(counts.values()) == 3000
     assert abs(counts[11.0] - 1500) < 5 * math.sqrt(3000 / 4)
-    assert len(RandomChoice(Marked(1), Marked(10), Marked(3))(images[:2], generator())) == 2  # fewer images than parts
+    assert (
+        len(RandomChoice(Marked(1), Marked(10), Marked(3))(images[:2], generator())) == 2
+    )  # fewer images than parts
 
 
 def test_normalised_channels_have_mean_zero_and_spread_one():

@@ -1,4 +1,5 @@
-"""The benchmark of training support: what it compares is the same, and a missed bar is a failure."""
+"""The benchmark of training support: what it compares is the same, and a missed bar is a
+failure."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def measure():
 def figures(augmentation=6.0, precision=2.0):
     parts = {"augmentation": (augmentation, 5.0), "precision": (precision, 1.5)}
     made = {
-        name: {"images_per_second": {"one": 1.0}, "ratio": ratio, "bar": bar} for name, (ratio, bar) in parts.items()
+        name: {"images_per_second": {"one": 1.0}, "ratio": ratio, "bar": bar}
+        for name, (ratio, bar) in parts.items()
     }
     environment = {"date": "2026-01-01", "hardware": "a processor", "versions": {"torch": "2"}}
     return made | {"environment": environment, "gpu": None}
@@ -36,14 +38,20 @@ def run(measure, monkeypatch, tmp_path, found):
     monkeypatch.setattr(measure, "measure_augmentation", lambda count: found["augmentation"])
     monkeypatch.setattr(measure, "measure_precision", lambda steps: found["precision"])
     monkeypatch.setattr(measure, "best_device", lambda: "cpu")
-    monkeypatch.setattr(sys, "argv", ["training.py", "--dry", "--json", str(tmp_path / "figures.json")])
+    monkeypatch.setattr(
+        sys, "argv", ["training.py", "--dry", "--json", str(tmp_path / "figures.json")]
+    )
     with pytest.raises(SystemExit) as raised:
         measure.main()
     return raised.value.code, (tmp_path / "figures.json").read_text()
 
 
-@pytest.mark.parametrize(("augmentation", "precision", "code"), [(5.0, 1.5, 0), (4.9, 2.0, 1), (6.0, 1.4, 1)])
-def test_a_missed_bar_is_exit_code_1(measure, monkeypatch, tmp_path, capsys, augmentation, precision, code):
+@pytest.mark.parametrize(
+    ("augmentation", "precision", "code"), [(5.0, 1.5, 0), (4.9, 2.0, 1), (6.0, 1.4, 1)]
+)
+def test_a_missed_bar_is_exit_code_1(
+    measure, monkeypatch, tmp_path, capsys, augmentation, precision, code
+):
     found, text = run(measure, monkeypatch, tmp_path, figures(augmentation, precision))
     assert found == code
     assert f'"ratio": {augmentation}' in text
@@ -61,7 +69,9 @@ def test_a_processor_without_bfloat16_has_no_bar(measure, monkeypatch, capsys, t
 
 def test_both_pipelines_give_pictures_of_one_kind(measure):
     """Equal means and spreads over many pictures, within five standard errors of the mean."""
-    images = torch.randint(0, 256, (1500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (1500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     torch.manual_seed(0)
     data = measure.PerImage(images)
     one = torch.stack([data[index] for index in range(len(data))])

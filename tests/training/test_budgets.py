@@ -24,7 +24,8 @@ def on(monkeypatch, device):
 
 
 @pytest.mark.parametrize(
-    ("device", "name", "used"), [("cpu", "cpu", "cpu"), ("cuda", "gpu", "cuda"), ("mps", "gpu", "mps")]
+    ("device", "name", "used"),
+    [("cpu", "cpu", "cpu"), ("cuda", "gpu", "cuda"), ("mps", "gpu", "mps")],
 )
 def test_the_hardware_chooses(monkeypatch, capsys, device, name, used):
     on(monkeypatch, device)

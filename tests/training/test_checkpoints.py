@@ -1,4 +1,5 @@
-"""Checkpoints: a training goes on where it was, to the bit, and never with weights that are not its own."""
+"""Checkpoints: a training goes on where it was, to the bit, and never with weights that are not its
+own."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert part.done == 13
     assert "Run the cell again to go on." in capsys.readouterr().out
     release()
-    resumed = train(new_net(seed=1), checkpoint="net", **settings)  # its own initial weights do not matter
+    resumed = train(
+        new_net(seed=1), checkpoint="net", **settings
+    )  # its own initial weights do not matter
     assert "This training goes on (step 13 of 24" in capsys.readouterr().out
     assert resumed.resumed_at == 13
     assert resumed.losses == whole.losses
@@ -75,30 +78,28 @@ def test_a_finished_training_is_not_repeated(train, new_net, same_weights, capsy
 
 
 def test_a_killed_process_is_resumed(tmp_path):
-    """kill -9 in mid-run; a fresh process goes on and ends with the weights of one that was never killed."""
+    """kill -9 in mid-run; a fresh process goes on and ends with the weights of one that was never
+    killed."""
     program = tmp_path / "program.py"
     program.write_text(
-        f"import sys, time, torch\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from conftest import Net, examples\n"
-        "from safetensors.torch import save_file\n"
-        "from cvcourse.training import adamw, fit, sgd\n"
-        "torch.set_num_threads(1)\n"
-        "torch.manual_seed(0)\n"
-        "slow = len(sys.argv) > 2\n"
-        "def measure(model):\n"
-        "    time.sleep(0.05 if slow else 0)\n"
-        "    return {'norm': model.head.weight.norm()}\n"
-        "run = fit(Net(), examples(), steps=120, batch_size=16, optimizer=adamw(1e-2), save_every=0.0,\n"
-        "          evaluate=measure, evaluate_every=1, checkpoint='killed')\n"
-        "print(run.resumed_at, flush=True)\n"
-        "save_file(run.model.state_dict(), sys.argv[1])\n"
+        f"import sys, time, torch\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom"
+        " conftest import Net, examples\nfrom safetensors.torch import save_file\nfrom"
+        " cvcourse.training import adamw, fit,"
+        " sgd\ntorch.set_num_threads(1)\ntorch.manual_seed(0)\nslow = len(sys.argv) > 2\ndef"
+        " measure(model):\n    time.sleep(0.05 if slow else 0)\n    return {'norm':"
+        " model.head.weight.norm()}\nrun = fit(Net(), examples(), steps=120, batch_size=16,"
+        " optimizer=adamw(1e-2), save_every=0.0,\n          evaluate=measure, evaluate_every=1,"
+        " checkpoint='killed')\nprint(run.resumed_at,"
+        " flush=True)\nsave_file(run.model.state_dict(), sys.argv[1])\n"
     )
 
     def run(cache, *arguments):
         environment = os.environ | {"CVCOURSE_DATA": str(tmp_path / cache)}
         return subprocess.Popen(
-            [sys.executable, str(program), *arguments], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(program), *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     whole = run("other", str(tmp_path / "whole"))
@@ -123,7 +124,10 @@ def test_an_edited_model_never_gets_old_weights_and_going_back_finds_them(train,
     train(new_net(), checkpoint="net")
     capsys.readouterr()
     wider = train(new_net(width=9), checkpoint="net")
-    assert "The stored weights of net belong to other code: training starts afresh." in capsys.readouterr().out
+    assert (
+        "The stored weights of net belong to other code: training starts afresh."
+        in capsys.readouterr().out
+    )
     assert wider.resumed_at == 0
     assert train(new_net(), checkpoint="net").resumed_at == 24
 
@@ -131,7 +135,10 @@ def test_an_edited_model_never_gets_old_weights_and_going_back_finds_them(train,
 def test_other_settings_are_named(train, new_net, capsys):
     train(new_net(), checkpoint="net")
     assert train(new_net(), checkpoint="net", steps=30, seed=2).resumed_at == 0
-    assert "belong to other settings (seed 0 before, 2 now, steps 24 before, 30 now)" in capsys.readouterr().out
+    assert (
+        "belong to other settings (seed 0 before, 2 now, steps 24 before, 30 now)"
+        in capsys.readouterr().out
+    )
 
 
 def test_other_data_are_noticed(train, new_net, data, capsys):
@@ -148,7 +155,10 @@ def test_a_truncated_file_is_said_and_replaced(train, new_net, capsys, left):
     path = the_file()
     path.write_bytes(path.read_bytes()[:left])
     again = train(new_net(), checkpoint="net")
-    assert "is not used, it is damaged or cut short: training starts afresh." in capsys.readouterr().out
+    assert (
+        "is not used, it is damaged or cut short: training starts afresh."
+        in capsys.readouterr().out
+    )
     assert (again.resumed_at, again.losses) == (0, first.losses)
     assert train(new_net(), checkpoint="net").resumed_at == 24
 
@@ -174,15 +184,20 @@ def test_a_file_without_a_weight_is_refused(train, new_net, capsys):
     del tensors["model.head.bias"]
     save_file(tensors, path, metadata)
     assert train(new_net(), checkpoint="net").resumed_at == 0
-    assert "is not used, its weights are not this model's: training starts afresh" in capsys.readouterr().out
+    assert (
+        "is not used, its weights are not this model's: training starts afresh"
+        in capsys.readouterr().out
+    )
 
 
 def test_nothing_can_be_written(train, new_net, monkeypatch, tmp_path):
-    """A file stands where the folder should: as an ordinary user without permission, but for root, too."""
+    """A file stands where the folder should: as an ordinary user without permission, but for root,
+    too."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path / "file"))
     with pytest.raises(
-        TrainingError, match=r"Checkpoints cannot be written to .* set CVCOURSE_DATA to a folder of yours"
+        TrainingError,
+        match=r"Checkpoints cannot be written to .* set CVCOURSE_DATA to a folder of yours",
     ):
         train(new_net(), checkpoint="net")
     assert train(new_net()).is_finished
@@ -197,14 +212,21 @@ def test_no_permission(train, new_net, monkeypatch):
         train(new_net(), checkpoint="net")
 
 
-def test_a_disk_that_fills_up_costs_the_checkpoint_and_not_the_training(train, new_net, monkeypatch, capsys):
+def test_a_disk_that_fills_up_costs_the_checkpoint_and_not_the_training(
+    train, new_net, monkeypatch, capsys
+):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     run = train(new_net(), checkpoint="net", save_every=0.0)
     assert run.is_finished
-    assert capsys.readouterr().out.count("could not be written (No space left on device); training goes on") == 1
+    assert (
+        capsys.readouterr().out.count(
+            "could not be written (No space left on device); training goes on"
+        )
+        == 1
+    )
     assert files() == []
 
 
@@ -226,7 +248,9 @@ def test_spoilt_weights_are_never_stored(train, new_net, same_weights):
 
     def loss(logits, labels):
         calls.append(1)
-        return torch.nn.functional.cross_entropy(logits, labels) * (float("nan") if len(calls) == 14 else 1)
+        return torch.nn.functional.cross_entropy(logits, labels) * (
+            float("nan") if len(calls) == 14 else 1
+        )
 
     with pytest.raises(TrainingError):
         train(new_net(), loss=loss, checkpoint="net", save_every=0.0)

@@ -61,9 +61,9 @@ def test_an_edit_changes_it(change, to):
 
 
 def test_comments_line_breaks_and_what_is_not_used_do_not_change_it():
-    edited = CELL.replace("return x.relu()", "# why\n\n    return (\n        x.relu()\n    )").replace(
-        "SCALE = 0.5", "SCALE = 0.5\nUNUSED = 1"
-    )
+    edited = CELL.replace(
+        "return x.relu()", "# why\n\n    return (\n        x.relu()\n    )"
+    ).replace("SCALE = 0.5", "SCALE = 0.5\nUNUSED = 1")
     assert digest(edited) == digest()
 
 
@@ -80,7 +80,11 @@ def test_settings_of_functions_change_it():
     assert code_digest(adamw(1e-3)) != code_digest(adamw(1e-2))
     assert code_digest(adamw(1e-3)) == code_digest(adamw(1e-3))
     assert code_digest(sgd()) != code_digest(adamw())
-    assert code_digest(warmup_cosine(0.1)) != code_digest(warmup_cosine(0.2)) != code_digest(one_cycle())
+    assert (
+        code_digest(warmup_cosine(0.1))
+        != code_digest(warmup_cosine(0.2))
+        != code_digest(one_cycle())
+    )
     assert code_digest(RandomCrop(1)) != code_digest(RandomCrop(2))
 
 
@@ -103,7 +107,10 @@ def test_values_inside_are_seen(make):
 
 
 def test_a_class_that_looks_itself_up_ends():
-    source = CELL + "\n    def again(self):\n        return Block(), again(self)\ndef again(x): return Block\n"
+    source = (
+        CELL + "\n    def again(self):\n        return Block(), again(self)\ndef again(x): return"
+        " Block\n"
+    )
     assert digest(source) == digest(source)
 
 
@@ -116,4 +123,6 @@ def test_data_counts_by_value_shape_and_type():
     ]
     assert data_digest(zeros) == data_digest(zeros.clone())
     assert len({data_digest(tensor) for tensor in [zeros, *others]}) == 4
-    assert data_digest(torch.zeros(2, 2, dtype=torch.bfloat16)) == data_digest(torch.zeros(2, 2, dtype=torch.bfloat16))
+    assert data_digest(torch.zeros(2, 2, dtype=torch.bfloat16)) == data_digest(
+        torch.zeros(2, 2, dtype=torch.bfloat16)
+    )

@@ -1,4 +1,5 @@
-"""The loop: what it computes, that it can be repeated to the bit, and what it says when it cannot go on."""
+"""The loop: what it computes, that it can be repeated to the bit, and what it says when it cannot
+go on."""
 
 from __future__ import annotations
 
@@ -10,7 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from cvcourse.training import Compose, RandomCrop, RandomFlip, TrainingError, accuracy, adamw, fit, sgd
+from cvcourse.training import (
+    Compose,
+    RandomCrop,
+    RandomFlip,
+    TrainingError,
+    accuracy,
+    adamw,
+    fit,
+    sgd,
+)
 from cvcourse.training.loop import batch_indices
 
 
@@ -28,7 +38,12 @@ def interrupt_at(step):
 
 
 def test_it_learns_and_says_so(train, new_net, data, capsys):
-    run = train(new_net(), steps=60, evaluate=lambda model: {"accuracy": accuracy(model, *data)}, evaluate_every=30)
+    run = train(
+        new_net(),
+        steps=60,
+        evaluate=lambda model: {"accuracy": accuracy(model, *data)},
+        evaluate_every=30,
+    )
     assert run.is_finished
     assert run.losses[0] > 1.2 > 0.6 > run.losses[-1]
     assert [step for step, _ in run.evaluations] == [30, 60]
@@ -55,7 +70,9 @@ def test_it_is_the_loop_that_learners_write(new_net, data):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True)
+    )
 
 
 def ours_loss(logits, labels):
@@ -63,7 +80,10 @@ def ours_loss(logits, labels):
 
 
 def test_an_epoch_sees_every_example_once_and_each_in_another_order():
-    epochs = [torch.cat([batch_indices(64, 16, 0, step) for step in range(4 * k, 4 * k + 4)]) for k in range(2)]
+    epochs = [
+        torch.cat([batch_indices(64, 16, 0, step) for step in range(4 * k, 4 * k + 4)])
+        for k in range(2)
+    ]
     for epoch in epochs:
         assert epoch.sort().values.tolist() == list(range(64))
     assert not torch.equal(*epochs)
@@ -73,7 +93,9 @@ def test_an_epoch_sees_every_example_once_and_each_in_another_order():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_two_runs_are_equal_to_the_bit(train, new_net, same_weights, precision):
     augment = Compose(RandomCrop(1), RandomFlip())
-    first, second = (train(new_net(), augment=augment, precision=precision, seed=7) for _ in range(2))
+    first, second = (
+        train(new_net(), augment=augment, precision=precision, seed=7) for _ in range(2)
+    )
     assert first.losses == second.losses
     assert same_weights(first.model, second.model)
     assert train(new_net(), augment=augment, precision=precision, seed=8).losses != first.losses
@@ -88,18 +110,25 @@ def test_the_callers_random_numbers_stay_as_they_are(train, new_net):
     assert torch.equal(torch.rand(3), wanted)
 
 
-def test_an_interrupt_ends_training_after_its_step_and_keeps_the_model(train, new_net, same_weights, capsys):
+def test_an_interrupt_ends_training_after_its_step_and_keeps_the_model(
+    train, new_net, same_weights, capsys
+):
     before = signal.getsignal(signal.SIGINT)
     run = train(new_net(), augment=interrupt_at(5))
     assert (run.done, run.is_finished) == (5, False)
-    assert "Stopped after 5 of 24 steps. What was learned so far is kept." in capsys.readouterr().out
+    assert (
+        "Stopped after 5 of 24 steps. What was learned so far is kept." in capsys.readouterr().out
+    )
     assert signal.getsignal(signal.SIGINT) is before
     assert not same_weights(run.model, new_net())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_and_the_last_good_weights_come_back(train, new_net, same_weights, value):
-    """The loss fails in step 14; the copy of after step 10 is what uninterrupted training had after step 10."""
+def test_a_loss_that_is_not_finite_stops_and_the_last_good_weights_come_back(
+    train, new_net, same_weights, value
+):
+    """The loss fails in step 14; the copy of after step 10 is what uninterrupted training had after
+    step 10."""
     calls = []
 
     def loss(logits, labels):
@@ -123,7 +152,9 @@ def test_a_first_loss_that_is_not_finite_asks_for_the_data(train, new_net, same_
     images = data[0].clone()
     images[:] = math.nan
     model = new_net()
-    with pytest.raises(TrainingError, match="in step 1: look for values that are not finite in the data"):
+    with pytest.raises(
+        TrainingError, match="in step 1: look for values that are not finite in the data"
+    ):
         train(model, data=(images, data[1]))
     assert same_weights(model, new_net())
 
@@ -131,7 +162,13 @@ def test_a_first_loss_that_is_not_finite_asks_for_the_data(train, new_net, same_
 def test_weights_that_the_last_step_spoilt_are_noticed(train, new_net):
     model = new_net()
     with pytest.raises(TrainingError, match="weights became infinite or not a number in step 1"):
-        train(model, steps=1, optimizer=sgd(3e38), schedule=None, loss=lambda out, y: 1e4 * ours_loss(out, y))
+        train(
+            model,
+            steps=1,
+            optimizer=sgd(3e38),
+            schedule=None,
+            loss=lambda out, y: 1e4 * ours_loss(out, y),
+        )
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
@@ -157,14 +194,18 @@ def test_another_error_of_torch_is_not_taken_for_full_memory(train, new_net, dat
 
 
 def test_a_model_on_another_device_than_its_data(train, new_net, data):
-    with pytest.raises(TrainingError, match="The model is on cpu and the inputs are on meta: move both"):
+    with pytest.raises(
+        TrainingError, match="The model is on cpu and the inputs are on meta: move both"
+    ):
         train(new_net(), data=(data[0].to("meta"), data[1]))
     with pytest.raises(TrainingError, match="the targets are on meta"):
         train(new_net(), data=(data[0], data[1].to("meta")))
 
 
 def test_a_batch_above_the_data(train, new_net):
-    with pytest.raises(TrainingError, match="batch_size=65 is above the 64 examples of the data: use at most 64"):
+    with pytest.raises(
+        TrainingError, match="batch_size=65 is above the 64 examples of the data: use at most 64"
+    ):
         train(new_net(), batch_size=65)
 
 
@@ -184,7 +225,9 @@ def test_labels_out_of_range(train, new_net, data, label):
     labels = data[1].clone()
     labels[40] = label
     model = new_net()
-    with pytest.raises(TrainingError, match="but the model has 4 classes: labels must lie in 0 to 3"):
+    with pytest.raises(
+        TrainingError, match="but the model has 4 classes: labels must lie in 0 to 3"
+    ):
         train(model, data=(data[0], labels))
 
 
@@ -213,7 +256,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights(train, new_net)
 
 
 def test_clipping_bounds_the_step(new_net, data):
-    """Plain gradient descent moves the weights by lr times the gradient, whose norm is at most the clip."""
+    """Plain gradient descent moves the weights by lr times the gradient, whose norm is at most the
+    clip."""
     model, before = new_net(), new_net()
     fit(model, data, steps=1, batch_size=64, optimizer=sgd(1.0, momentum=0.0), clip=0.01)
     pairs = zip(model.parameters(), before.parameters(), strict=True)

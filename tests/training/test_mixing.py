@@ -1,4 +1,5 @@
-"""Mixing images and targets: what Mixup and CutMix give by their definitions, and that `fit` trains with them."""
+"""Mixing images and targets: what Mixup and CutMix give by their definitions, and that `fit` trains
+with them."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ names = pytest.mark.parametrize("mix", EVERY, ids=lambda value: type(value).__na
 def batch(count=60, height=12, width=15):
     """Images as bytes, (count, 3, height, width), and labels (count,)."""
     generator = torch.Generator().manual_seed(2)
-    images = torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8
+    )
     return images, torch.arange(count) % CLASSES
 
 
@@ -60,7 +63,9 @@ def test_the_seed_decides(mix):
 @names
 def test_probabilities_are_mixed_as_labels_are(mix):
     images, labels = batch()
-    by_labels, by_probabilities = (mix(images, targets, generator()) for targets in (labels, one_hot(labels)))
+    by_labels, by_probabilities = (
+        mix(images, targets, generator()) for targets in (labels, one_hot(labels))
+    )
     assert all(torch.equal(a, b) for a, b in zip(by_labels, by_probabilities, strict=True))
 
 
@@ -71,7 +76,9 @@ def test_mixup_is_the_weighted_mean_of_both():
     partners, kept = mix.draw(images, generator())
     mixed, targets = mix.apply(images / 255, labels, partners, kept)
     for index, (partner, share) in enumerate(zip(partners.tolist(), kept.tolist(), strict=True)):
-        assert torch.allclose(mixed[index].double(), share * values[index] + (1 - share) * values[partner], atol=1e-6)
+        assert torch.allclose(
+            mixed[index].double(), share * values[index] + (1 - share) * values[partner], atol=1e-6
+        )
         wanted = share * one_hot(labels[index]) + (1 - share) * one_hot(labels[partner])
         assert torch.allclose(targets[index], wanted, atol=1e-6)
     as_bytes, _ = mix.apply(images, labels, partners, kept)
@@ -181,7 +188,9 @@ def test_fit_mixes_after_augmenting_with_the_same_numbers(train, new_net, data):
 
 
 def test_mixed_training_learns(train, new_net, data):
-    run = train(new_net(), mix=four, steps=120, loss=functools.partial(cross_entropy, label_smoothing=0.1))
+    run = train(
+        new_net(), mix=four, steps=120, loss=functools.partial(cross_entropy, label_smoothing=0.1)
+    )
     logits = run.model(data[0])
     assert cross_entropy(logits, data[1]).item() < 0.4
     assert (logits.argmax(dim=1) == data[1]).float().mean() > 0.9
@@ -219,19 +228,25 @@ def test_interrupted_and_resumed_equals_uninterrupted(train, new_net, same_weigh
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("label", [4, -1])
-def test_labels_out_of_range_are_said_with_a_partial_loss_and_with_mixing(train, new_net, data, smoothing, label):
+def test_labels_out_of_range_are_said_with_a_partial_loss_and_with_mixing(
+    train, new_net, data, smoothing, label
+):
     labels = data[1].clone()
     labels[40] = label
     loss = functools.partial(cross_entropy, label_smoothing=smoothing)
     for mix in (None, Mixup(4)):
-        with pytest.raises(TrainingError, match="but the model has 4 classes: labels must lie in 0 to 3"):
+        with pytest.raises(
+            TrainingError, match="but the model has 4 classes: labels must lie in 0 to 3"
+        ):
             train(new_net(), data=(data[0], labels), loss=loss, mix=mix, batch_size=64)
 
 
 def test_the_ignored_label_of_a_partial_loss_is_no_mistake(train, new_net, data):
     labels = data[1].clone()
     labels[40] = 255
-    loss = functools.partial(functools.partial(cross_entropy, label_smoothing=0.1), ignore_index=255)
+    loss = functools.partial(
+        functools.partial(cross_entropy, label_smoothing=0.1), ignore_index=255
+    )
     assert train(new_net(), data=(data[0], labels), loss=loss).is_finished
     labels[41] = -100
     with pytest.raises(TrainingError, match="Labels run from -100 to 3"):
@@ -239,14 +254,21 @@ def test_the_ignored_label_of_a_partial_loss_is_no_mistake(train, new_net, data)
 
 
 def test_a_mix_of_other_classes_than_the_models(train, new_net):
-    with pytest.raises(TrainingError, match=r"shape \(16, 10\), but the model gives logits of shape \(16, 4\)"):
+    with pytest.raises(
+        TrainingError, match=r"shape \(16, 10\), but the model gives logits of shape \(16, 4\)"
+    ):
         train(new_net(), mix=Mixup(10))
 
 
 def test_settings_of_a_partial_loss_are_in_the_key():
-    losses = [cross_entropy, *(functools.partial(cross_entropy, label_smoothing=share) for share in (0.1, 0.2))]
+    losses = [
+        cross_entropy,
+        *(functools.partial(cross_entropy, label_smoothing=share) for share in (0.1, 0.2)),
+    ]
     assert len({code_digest(loss) for loss in losses}) == 3
-    assert code_digest(functools.partial(cross_entropy, label_smoothing=0.1)) == code_digest(losses[1])
+    assert code_digest(functools.partial(cross_entropy, label_smoothing=0.1)) == code_digest(
+        losses[1]
+    )
 
 
 def test_long_curves_are_thinned_and_short_ones_are_not(train, new_net):

@@ -22,21 +22,31 @@ torch.set_num_threads(1)
 class Net(torch.nn.Sequential):
     pass
 torch.manual_seed(0)
-run = fit(Net(torch.nn.Linear(4, 2)), (torch.rand(32, 4), torch.arange(32) % 2), steps=20, batch_size=8,
-          optimizer=adamw(1e-2), checkpoint="cell", evaluate=lambda model: {{"accuracy": 0.5}}, evaluate_every=5)
+run = fit(Net(torch.nn.Linear(4, 2)), (torch.rand(32, 4), torch.arange(32) % 2), steps=20,
+          batch_size=8,
+          optimizer=adamw(1e-2), checkpoint="cell",
+          evaluate=lambda model: {{"accuracy": 0.5}}, evaluate_every=5)
 print("resumed at", run.resumed_at)
 """
 
 
 def test_a_line_says_step_loss_throughput_and_time_left(train, new_net, capsys):
-    train(new_net(), steps=3, report_every=0.0, evaluate=lambda model: {"accuracy": 0.25}, evaluate_every=2)
+    train(
+        new_net(),
+        steps=3,
+        report_every=0.0,
+        evaluate=lambda model: {"accuracy": 0.25},
+        evaluate_every=2,
+    )
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("step 1 of 3   loss 1.")
     assert "images/s   about" in first and first.endswith("s left")
     assert second.endswith("accuracy 0.25")
 
 
-def test_a_quiet_training_tells_nothing_but_that_stored_weights_are_used(train, new_net, capsys, tmp_path, monkeypatch):
+def test_a_quiet_training_tells_nothing_but_that_stored_weights_are_used(
+    train, new_net, capsys, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path))
     for said in ("", "is finished: its stored weights are used"):
         torch.manual_seed(0)

@@ -1,4 +1,5 @@
-"""The units' trainings outside their notebooks: every budget's net can be built, and what a run writes is sound."""
+"""The units' trainings outside their notebooks: every budget's net can be built, and what a run
+writes is sound."""
 
 from __future__ import annotations
 
@@ -43,10 +44,20 @@ def small_cifar10(tmp_path, monkeypatch):
 
 @pytest.fixture
 def train_smoke(run, small_cifar10, tmp_path):
-    """`cvcourse train UNIT --budget smoke` into a folder; returns (what it printed, the run that it wrote)."""
+    """`cvcourse train UNIT --budget smoke` into a folder; returns (what it printed, the run that it
+    wrote)."""
 
     def call(unit, data, seed=0, out="out"):
-        options = ("--budget", "smoke", "--data", data, "--seed", str(seed), "--out", str(tmp_path / out))
+        options = (
+            "--budget",
+            "smoke",
+            "--data",
+            data,
+            "--seed",
+            str(seed),
+            "--out",
+            str(tmp_path / out),
+        )
         code, printed, error = run("train", unit, *options)
         assert code == 0, error
         return printed, read_reference("smoke", folder=tmp_path / out)
@@ -59,7 +70,9 @@ def train_smoke(run, small_cifar10, tmp_path):
 def test_the_command_writes_a_sound_run(train_smoke, tmp_path, unit, data):
     printed, found = train_smoke(unit, data)
     assert printed.startswith("budget smoke on cpu: ")
-    assert not list((ROOT / SOLUTIONS / unit).glob("reference-smoke.*")), "smoke runs are recorded nowhere"
+    assert not list((ROOT / SOLUTIONS / unit).glob("reference-smoke.*")), (
+        "smoke runs are recorded nowhere"
+    )
     assert (found.unit, found.budget, found.data) == (unit, "smoke", data)
     mirrored = {"accuracy_with_mirror"} if (unit, data) == ("04_resnet", "cifar10") else set()
     assert set(found.numbers) == NUMBERS | mirrored
@@ -89,12 +102,17 @@ def test_the_longest_run_stays_small(tmp_path, unit, budget):
     training = training_of(ROOT, unit)
     steps = training.BUDGETS[budget]["steps"]
     every = steps // names_of(unit)["EVALUATIONS"][budget]
-    losses = torch.rand(steps, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tolist()
+    losses = torch.rand(
+        steps, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).tolist()
     evaluations = [(step, {"accuracy": math.pi / 4}) for step in range(every, steps + 1, every)]
     long = Run(torch.nn.Linear(2, 2), steps, {}, losses, evaluations, 1000 / 3)
     path = write_reference(tmp_path, unit, budget, "cifar10", 0, long.results(), "a command")
     assert path.stat().st_size < LARGEST
-    assert len(json.loads(path.read_text())["curves"]["accuracy"]) == names_of(unit)["EVALUATIONS"][budget]
+    assert (
+        len(json.loads(path.read_text())["curves"]["accuracy"])
+        == names_of(unit)["EVALUATIONS"][budget]
+    )
 
 
 def names_of(unit):
@@ -143,7 +161,9 @@ def test_digits_are_never_mirrored(unit):
     augment = names_of(unit)["augmentation"]
 
     def mirrors(part):
-        return isinstance(part, RandomFlip) or (isinstance(part, Compose) and any(map(mirrors, part.parts)))
+        return isinstance(part, RandomFlip) or (
+            isinstance(part, Compose) and any(map(mirrors, part.parts))
+        )
 
     assert mirrors(augment("cifar10", Compose()))
     assert not mirrors(augment("digits", Compose()))

@@ -1,4 +1,5 @@
-"""Each widget of each unit without a browser: its controls, the learner's function, the stub, the static picture."""
+"""Each widget of each unit without a browser: its controls, the learner's function, the stub, the
+static picture."""
 
 from __future__ import annotations
 
@@ -22,17 +23,27 @@ WIDGETS = [
     if "widget" in tags(cell)
 ]
 pytestmark = pytest.mark.usefixtures("one_thread")
-EVERY = pytest.mark.parametrize(("unit", "index"), WIDGETS, ids=[f"{unit}-cell{index}" for unit, index in WIDGETS])
+EVERY = pytest.mark.parametrize(
+    ("unit", "index"), WIDGETS, ids=[f"{unit}-cell{index}" for unit, index in WIDGETS]
+)
 
 
 def stubs(lesson: Lesson) -> dict[str, str]:
     """What the learner finds in each exercise's cell."""
     release = nbformat.read(ROOT / "course" / lesson.unit / f"{lesson.unit}.ipynb", as_version=4)
-    found = {grader_id(cell, "solution"): cell.source for cell in release.cells if cell.cell_type == "code"}
-    return {name: found[name] for name, exercise in lesson.exercises.items() if not exercise.answers}
+    found = {
+        grader_id(cell, "solution"): cell.source
+        for cell in release.cells
+        if cell.cell_type == "code"
+    }
+    return {
+        name: found[name] for name, exercise in lesson.exercises.items() if not exercise.answers
+    }
 
 
-def labs_of(lesson: Lesson, index: int, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[Lab]:
+def labs_of(
+    lesson: Lesson, index: int, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> list[Lab]:
     """The labs that a widget cell makes in a namespace."""
     made: list[Lab] = []
     monkeypatch.setenv("CVCOURSE_WIDGETS", "static")
@@ -64,7 +75,13 @@ def settings_of(control: Any) -> list[Any]:
             return ["", "no such file"]
         case Prompts():
             first = ("point", 10, 12, 1)
-            return [(), (first,), (first, ("point", 20, 9, 0)), (("box", 4, 5, 20, 30),), control.value]
+            return [
+                (),
+                (first,),
+                (first, ("point", 20, 9, 0)),
+                (("box", 4, 5, 20, 30),),
+                control.value,
+            ]
     raise AssertionError(f"no settings are known for {control!r}")
 
 
@@ -96,7 +113,10 @@ def test_every_setting_is_drawn_by_the_learners_function(unit, index, monkeypatc
         for setting in sweep(lab):
             lab.set(**{**start, **setting})
             assert lab.error is None, (setting, [note.text for note in lab.notes])
-            assert all("by your" in note.text for note in lab.notes), (setting, [note.text for note in lab.notes])
+            assert all("by your" in note.text for note in lab.notes), (
+                setting,
+                [note.text for note in lab.notes],
+            )
             assert lab.scene.panels
         assert lab.figure().axes
 
@@ -104,7 +124,9 @@ def test_every_setting_is_drawn_by_the_learners_function(unit, index, monkeypatc
 @EVERY
 def test_a_stub_is_stood_in_for_and_said_so(unit, index, monkeypatch):
     lesson = read_lesson(ROOT / "solutions" / unit)
-    namespace = lesson.namespace(replaced=stubs(lesson))  # set-up and helper cells run with nothing solved
+    namespace = lesson.namespace(
+        replaced=stubs(lesson)
+    )  # set-up and helper cells run with nothing solved
     for lab in labs_of(lesson, index, namespace, monkeypatch):
         assert lab.error is None, [note.text for note in lab.notes]
         assert any("not written yet" in note.text for note in lab.notes)

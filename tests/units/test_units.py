@@ -1,4 +1,5 @@
-"""Every unit: in step with its source, checks that are checked, runs from top to bottom in time, and reads well."""
+"""Every unit: in step with its source, checks that are checked, runs from top to bottom in time,
+and reads well."""
 
 from __future__ import annotations
 
@@ -35,25 +36,35 @@ LONGER = {
 
 
 def cells_of(unit: str, kind: str) -> list[nbformat.NotebookNode]:
-    return [cell for cell in read_lesson(ROOT / "solutions" / unit).notebook.cells if cell.cell_type == kind]
+    return [
+        cell
+        for cell in read_lesson(ROOT / "solutions" / unit).notebook.cells
+        if cell.cell_type == kind
+    ]
 
 
 def lines_of(cell: nbformat.NotebookNode) -> int:
     return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
-def run_notebook(unit: str, budget: str, limit: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> float:
+def run_notebook(
+    unit: str, budget: str, limit: float, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> float:
     """Execute the unit with its solutions in a copy of its folder; returns wall seconds.
 
     A cell that fails or takes longer than `limit` fails the test.
     """
     monkeypatch.setenv("CVCOURSE_BUDGET", budget)
-    monkeypatch.setenv("CVCOURSE_DATA", str(folder / "data"))  # no checkpoint of an earlier run shortens this one
+    monkeypatch.setenv(
+        "CVCOURSE_DATA", str(folder / "data")
+    )  # no checkpoint of an earlier run shortens this one
     work = Path(shutil.copytree(ROOT / "solutions" / unit, folder / unit))
     notebook = nbformat.read(work / f"{unit}.ipynb", as_version=4)
     start = time.perf_counter()
     place = {"metadata": {"path": str(work)}}
-    NotebookClient(notebook, timeout=math.ceil(limit), kernel_name="python3", resources=place).execute()
+    NotebookClient(
+        notebook, timeout=math.ceil(limit), kernel_name="python3", resources=place
+    ).execute()
     seconds = time.perf_counter() - start
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     record(unit=unit, budget=budget, seconds=round(seconds, 1), workers=workers)
@@ -68,7 +79,10 @@ def record(**figures: object) -> None:
 
 
 def test_there_are_units():
-    names = "00_seeing 01_convolution 02_building_blocks 04_resnet 07_vit 08_simclr 09_dino 11_mae 15_sam"
+    names = (
+        "00_seeing 01_convolution 02_building_blocks 04_resnet 07_vit 08_simclr 09_dino 11_mae"
+        " 15_sam"
+    )
     assert set(names.split()) <= set(UNITS)
 
 
@@ -80,13 +94,19 @@ def test_in_step_with_its_source(unit):
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_gates_hold(unit):
     quality = unit_quality(unit)
-    problems = [f"{row.exercise} {problem}" for row in quality.exercises for problem in row.problems]
+    problems = [
+        f"{row.exercise} {problem}" for row in quality.exercises for problem in row.problems
+    ]
     assert problems == []
     assert (quality.validity, quality.thoroughness) == (1.0, 1.0)
     survivors = [survivor for row in quality.exercises for survivor in row.survivors]
     assert quality.mutation_score >= MUTATION_FLOOR, "\n".join(survivors)
     assert statistics.median(row.check_seconds for row in quality.exercises) < CHECK_SECONDS
-    record(unit=unit, mutation_score=quality.mutation_score, median_check_ms=round(1000 * quality.check_seconds, 1))
+    record(
+        unit=unit,
+        mutation_score=quality.mutation_score,
+        median_check_ms=round(1000 * quality.check_seconds, 1),
+    )
 
 
 @pytest.mark.seconds(SMOKE_SECONDS)
@@ -96,7 +116,11 @@ def test_runs_in_the_smoke_budget(unit, limit, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "unit", [pytest.param(unit, marks=pytest.mark.seconds(LONGER.get(unit, FULL_SECONDS))) for unit in UNITS]
+    "unit",
+    [
+        pytest.param(unit, marks=pytest.mark.seconds(LONGER.get(unit, FULL_SECONDS)))
+        for unit in UNITS
+    ],
 )
 def test_runs_in_full_on_a_processor(unit, limit, tmp_path, monkeypatch):
     assert run_notebook(unit, "cpu", limit, tmp_path, monkeypatch) < limit
@@ -116,9 +140,12 @@ def test_checks_stand_alone(unit, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_rhythm(unit):
-    """DESIGN: code cells of 10 lines in the middle, nine in ten under 30; 8 to 12 words of prose a line of code."""
+    """DESIGN: code cells of 10 lines in the middle, nine in ten under 30; 8 to 12 words of prose a
+    line of code."""
     code = cells_of(unit, "code")
-    lengths = sorted(lines_of(cell) for cell in code if not cell.metadata.get("nbgrader", {}).get("grade"))
+    lengths = sorted(
+        lines_of(cell) for cell in code if not cell.metadata.get("nbgrader", {}).get("grade")
+    )
     assert statistics.median(lengths) <= 10
     assert lengths[int(0.9 * (len(lengths) - 1))] <= 30
     [setup] = [cell for cell in code if "setup" in tags(cell)]
@@ -129,7 +156,8 @@ def test_the_rhythm(unit):
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_unit_is_whole(unit):
-    """5 to 11 exercises, 20 to 30 points, a widget, a training cell, 2 or 3 written questions, 45 to 120 minutes."""
+    """5 to 11 exercises, 20 to 30 points, a widget, a training cell, 2 or 3 written questions, 45
+    to 120 minutes."""
     lesson = read_lesson(ROOT / "solutions" / unit)
     every = lesson.notebook.cells
     graded = [cell for cell in every if cell.metadata.get("nbgrader", {}).get("grade")]
@@ -137,7 +165,10 @@ def test_every_unit_is_whole(unit):
     assert 5 <= len(lesson.exercises) <= 11
     assert 20 <= sum(cell.metadata["nbgrader"]["points"] for cell in graded) <= 30
     assert 45 <= lesson.table["unit"]["minutes"] <= 120
-    assert sum(exercise.minutes for exercise in lesson.exercises.values()) <= lesson.table["unit"]["minutes"]
+    assert (
+        sum(exercise.minutes for exercise in lesson.exercises.values())
+        <= lesson.table["unit"]["minutes"]
+    )
     assert 2 <= len(written) <= 3
     assert any("widget" in tags(cell) for cell in every)
     assert any("training" in tags(cell) for cell in every)
@@ -149,7 +180,9 @@ def test_every_picture_has_alternative_text(unit):
     for cell in cells_of(unit, "code"):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"Lab", "show"}:
-                alt = next((keyword.value for keyword in node.keywords if keyword.arg == "alt"), None)
+                alt = next(
+                    (keyword.value for keyword in node.keywords if keyword.arg == "alt"), None
+                )
                 assert alt is not None, cell.source
                 assert not isinstance(alt, ast.Constant) or len(alt.value.split()) >= 5
 
@@ -167,5 +200,11 @@ def test_exercises_have_shapes_and_types(unit):
             methods = [part for part in node.body if isinstance(part, ast.FunctionDef)] or [node]
             for function in methods:
                 taken = [argument for argument in function.args.args if argument.arg != "self"]
-                assert all(argument.annotation for argument in taken), (exercise.name, function.name)
-                assert function.returns is not None or function.name == "__init__", (exercise.name, function.name)
+                assert all(argument.annotation for argument in taken), (
+                    exercise.name,
+                    function.name,
+                )
+                assert function.returns is not None or function.name == "__init__", (
+                    exercise.name,
+                    function.name,
+                )

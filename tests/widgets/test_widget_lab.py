@@ -1,4 +1,5 @@
-"""Labs draw the learner's function, say when they do not, and let no exception disappear. No browser is needed."""
+"""Labs draw the learner's function, say when they do not, and let no exception disappear. No
+browser is needed."""
 
 import subprocess
 import sys
@@ -23,7 +24,13 @@ def draw(f, size):
 
 
 def lab_of(function, fallback=double, **controls):
-    return Lab(draw, function=function, fallback=fallback, title="A lab", **(controls or {"size": Slider(1, 4)}))
+    return Lab(
+        draw,
+        function=function,
+        fallback=fallback,
+        title="A lab",
+        **(controls or {"size": Slider(1, 4)}),
+    )
 
 
 def the_note(lab):
@@ -31,7 +38,8 @@ def the_note(lab):
     return note
 
 
-# Who drew it ---------------------------------------------------------------------------------------------------------
+# Who drew it
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_learners_function_is_drawn_and_named():
@@ -103,7 +111,11 @@ def test_one_picture_is_never_drawn_by_both():
 
 
 def test_each_of_several_functions_has_its_own_note():
-    lab = Lab(lambda f, g: image(f(g(torch.ones(1, 1) / 8))), function=(double, stub), fallback=(double, double))
+    lab = Lab(
+        lambda f, g: image(f(g(torch.ones(1, 1) / 8))),
+        function=(double, stub),
+        fallback=(double, double),
+    )
     assert [note.kind for note in lab.notes] == ["yours", "course"]
 
 
@@ -128,11 +140,16 @@ def test_asking_the_fallback_for_a_shape_leaves_randomness_alone():
     drawn = []
     for fallback in (None, noisy):
         torch.manual_seed(0)
-        drawn.append(Lab(picture, function=noisy, fallback=fallback, seed=Slider(0, 9)).scene.panels[0].rgba.tolist())
+        drawn.append(
+            Lab(picture, function=noisy, fallback=fallback, seed=Slider(0, 9))
+            .scene.panels[0]
+            .rgba.tolist()
+        )
     assert drawn[0] == drawn[1]
 
 
-# Exceptions reach the reader -----------------------------------------------------------------------------------------
+# Exceptions reach the reader
+# -----------------------------------------------------------------------------------------
 
 
 def test_without_a_fallback_the_learners_exception_is_shown():
@@ -202,7 +219,11 @@ def test_pictures_are_drawn_on_one_thread_and_the_notebook_keeps_its_own():
 
     torch.set_num_threads(2)
     try:
-        lab = Lab(lambda f, size: Scene(image(f(torch.ones(size, size)))), function=watching, size=Slider(1, 9))
+        lab = Lab(
+            lambda f, size: Scene(image(f(torch.ones(size, size)))),
+            function=watching,
+            size=Slider(1, 9),
+        )
         lab.set(size=2)
         assert seen == [1, 1]
         assert torch.get_num_threads() == 2
@@ -214,7 +235,8 @@ def test_draw_must_return_panels():
     assert "must return a Scene, not NoneType" in Lab(lambda: None).notes[0].text
 
 
-# From Python and from the browser ------------------------------------------------------------------------------------
+# From Python and from the browser
+# ------------------------------------------------------------------------------------
 
 
 def test_set_moves_controls_and_draws():
@@ -248,7 +270,8 @@ def test_a_value_no_control_can_send_is_said_and_nothing_breaks():
     assert lab.values == {"size": 1}
 
 
-# Clear sentences for authors -----------------------------------------------------------------------------------------
+# Clear sentences for authors
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -257,7 +280,10 @@ def test_a_value_no_control_can_send_is_said_and_nothing_breaks():
         (lambda: lab_of(double, size=Slider(1, 4), stride=Slider(1, 4)), "takes no 'stride'"),
         (lambda: Lab(draw, function=double), "needs a control for 'size'"),
         (lambda: lab_of(double, size=3), "size=3 is not a control"),
-        (lambda: Lab(draw, function=(double, stub), fallback=(double,), size=Slider(1, 4)), "2 functions but 1"),
+        (
+            lambda: Lab(draw, function=(double, stub), fallback=(double,), size=Slider(1, 4)),
+            "2 functions but 1",
+        ),
         (lambda: Lab(lambda: None, function=double), "must take the 1 function"),
         (lambda: Lab(lambda at: text("no image"), at=Pointer()), "points at no image"),
         (lambda: lab_of(double).set(stride=1), "no control 'stride'; it has size"),
@@ -269,11 +295,14 @@ def test_mistakes_in_the_lesson_are_one_clear_sentence(make, words):
     assert "\n" not in str(caught.value)
 
 
-# Paper, and grading --------------------------------------------------------------------------------------------------
+# Paper, and grading
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_output_has_the_widget_and_a_picture_with_words():
-    lab = Lab(draw, function=double, title="A lab", alt="a grey square", size=Slider(1, 4), fallback=None)
+    lab = Lab(
+        draw, function=double, title="A lab", alt="a grey square", size=Slider(1, 4), fallback=None
+    )
     data, metadata = lab._repr_mimebundle_()
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == lab.view().model_id
     assert data["image/png"].startswith("iVBOR")
@@ -283,12 +312,16 @@ def test_the_output_has_the_widget_and_a_picture_with_words():
 
 def test_the_picture_on_paper_has_the_panels_and_the_settings():
     lab = Lab(draw, function=stub, fallback=double, title="A lab", size=Slider(1, 4))
-    said = " ".join(words.get_text() for words in lab.figure().texts).replace("\N{NO-BREAK SPACE}", " ")
+    said = " ".join(words.get_text() for words in lab.figure().texts).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     for words in ("A lab", "size: 1", "output", "yours is not written yet"):
         assert words in said
 
 
-@pytest.mark.parametrize(("name", "value"), [("NBGRADER_EXECUTION", "autograde"), ("CVCOURSE_WIDGETS", "off")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("NBGRADER_EXECUTION", "autograde"), ("CVCOURSE_WIDGETS", "off")]
+)
 def test_nothing_is_drawn_while_grading(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     calls = []
@@ -324,8 +357,20 @@ def test_every_panel_kind_can_be_drawn_on_paper():
     from cvcourse.widgets import bars, curves
     from cvcourse.widgets.static import figure_of, picture_bundle
 
-    marked = image(torch.randn(5, 5), colours="signed", numbers=True, boxes=[(1, 1, 2, 2, "box")], points=[(0, 0, 2)])
-    lines = curves({"a": [1, 2], "b": ([0, 1], [2, 1])}, title="lines $1", x_label="x", y_label="y", marks=[(0, 1)])
+    marked = image(
+        torch.randn(5, 5),
+        colours="signed",
+        numbers=True,
+        boxes=[(1, 1, 2, 2, "box")],
+        points=[(0, 0, 2)],
+    )
+    lines = curves(
+        {"a": [1, 2], "b": ([0, 1], [2, 1])},
+        title="lines $1",
+        x_label="x",
+        y_label="y",
+        marks=[(0, 1)],
+    )
     scene = Scene(marked, lines, bars({"a": 1, "b": -1}, y_label="v"), text("a\nb"), caption="c")
     data, metadata = picture_bundle(figure_of(scene, "title", "settings", ["note"]), "alt")
     assert len(data["image/png"]) > 10_000 and metadata["image/png"]["width"] == 720
@@ -340,7 +385,8 @@ def test_a_choice_of_tensors_can_be_drawn():
 def test_importing_loads_nothing_heavy():
     heavy = "{'torch', 'matplotlib', 'anywidget', 'ipywidgets', 'numpy', 'autograder'}"
     code = (
-        f"import sys, cvcourse.widgets; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+        f"import sys, cvcourse.widgets; sys.exit(str({heavy} & set(sys.modules)) if {heavy} &"
+        " set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -350,7 +396,12 @@ def test_the_script_asks_for_nothing_from_elsewhere():
 
     lab = lab_of(double)
     for part in (str(View._esm), str(View._css)):
-        assert "http" not in part and "import " not in part and "@import" not in part and "url(" not in part
+        assert (
+            "http" not in part
+            and "import " not in part
+            and "@import" not in part
+            and "url(" not in part
+        )
     assert lab.view()._esm.startswith("// The browser side")
 
 
@@ -372,15 +423,22 @@ def test_one_after_the_other_may_fail_inside_a_drawing():
 
 
 def test_a_function_that_was_not_called_is_not_named():
-    lab = Lab(lambda f, g: Scene(image(f(torch.ones(2, 2)))), function=(double, stub), fallback=(double, double))
+    lab = Lab(
+        lambda f, g: Scene(image(f(torch.ones(2, 2)))),
+        function=(double, stub),
+        fallback=(double, double),
+    )
     assert [note.text for note in lab.notes] == ["Drawn by your `double`."]
 
 
-# Marks in a picture --------------------------------------------------------------------------------------------------
+# Marks in a picture
+# --------------------------------------------------------------------------------------------------
 
 
 def marked(f, scene, prompt):
-    return Scene(image(f(torch.full((8, 8), 0.1 * scene)), points=[(*at, 2, "+") for at in prompt.points]))
+    return Scene(
+        image(f(torch.full((8, 8), 0.1 * scene)), points=[(*at, 2, "+") for at in prompt.points])
+    )
 
 
 def marking_lab():

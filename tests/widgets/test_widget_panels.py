@@ -18,7 +18,12 @@ def test_every_layout_of_a_picture_is_understood(shape, make):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int64, torch.bool])
 def test_every_precision_is_understood(dtype):
-    assert image(torch.ones(2, 2, requires_grad=dtype.is_floating_point).to(dtype)).rgba[0, 0, :3].tolist() == [255] * 3
+    assert (
+        image(torch.ones(2, 2, requires_grad=dtype.is_floating_point).to(dtype))
+        .rgba[0, 0, :3]
+        .tolist()
+        == [255] * 3
+    )
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 4, 6), (1, 1, 4, 6), (0, 3)])
@@ -71,7 +76,10 @@ def test_a_large_picture_is_sent_smaller_and_keeps_its_own_coordinates():
 
 
 def test_curves_take_y_or_x_and_y():
-    panel = curves({"yours": torch.tensor([1.0, 2.0, 4.0]), "true": ([0, 1, 2], [1, math.nan, 3])}, marks=[(1, 9)])
+    panel = curves(
+        {"yours": torch.tensor([1.0, 2.0, 4.0]), "true": ([0, 1, 2], [1, math.nan, 3])},
+        marks=[(1, 9)],
+    )
     assert panel.series[0]["x"].tolist() == [0, 1, 2]
     assert panel.y.low < 1 and panel.y.high > 9
     assert panel.series[0]["colour"] != panel.series[1]["colour"]
@@ -99,7 +107,14 @@ def test_bars_always_include_0_and_say_numbers_alike():
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "0"), (-0.25, "−0.25"), (12.34, "12.3"), (1234.5, "1234"), (1e-4, "1.0e−4"), (math.nan, "NaN")],
+    [
+        (0, "0"),
+        (-0.25, "−0.25"),
+        (12.34, "12.3"),
+        (1234.5, "1234"),
+        (1e-4, "1.0e−4"),
+        (math.nan, "NaN"),
+    ],
 )
 def test_numbers_in_words(value, said):
     assert say(value) == said

@@ -1,4 +1,5 @@
-"""The server's side of a widget: "busy" is withheld while answers are quick, said when they are slow."""
+"""The server's side of a widget: "busy" is withheld while answers are quick, said when they are
+slow."""
 
 from __future__ import annotations
 
@@ -34,14 +35,19 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def connection() -> PromptConnection:
-    made = PromptConnection.__new__(PromptConnection)  # a whole one needs a server and a kernel: tests/browser has both
+    made = PromptConnection.__new__(
+        PromptConnection
+    )  # a whole one needs a server and a kernel: tests/browser has both
     made.held = {}
     made.session = Session(key=b"secret")
     return made
 
 
-def message(connection: PromptConnection, kind: str, parent: tuple[str, str], **content: Any) -> list[bytes]:
-    """A message of the kernel's as it comes out of its socket. parent: (type, id) of what it answers."""
+def message(
+    connection: PromptConnection, kind: str, parent: tuple[str, str], **content: Any
+) -> list[bytes]:
+    """A message of the kernel's as it comes out of its socket. parent: (type, id) of what it
+    answers."""
     session = connection.session
     whole = session.msg(kind, content, parent={"msg_type": parent[0], "msg_id": parent[1]})
     return session.serialize(whole, ident=f"kernel.1.{kind}".encode())
@@ -60,13 +66,19 @@ def play(connection: PromptConnection, *steps: list[bytes] | float) -> None:
     asyncio.run(run())
 
 
-def of(connection: PromptConnection, parent: tuple[str, str]) -> tuple[list[bytes], list[bytes], list[bytes]]:
+def of(
+    connection: PromptConnection, parent: tuple[str, str]
+) -> tuple[list[bytes], list[bytes], list[bytes]]:
     """The three messages with which a kernel answers: busy, one with content, idle."""
-    states = [message(connection, "status", parent, execution_state=state) for state in ("busy", "idle")]
+    states = [
+        message(connection, "status", parent, execution_state=state) for state in ("busy", "idle")
+    ]
     return states[0], message(connection, "comm_msg", parent, data={}), states[1]
 
 
-def test_a_quick_answer_is_not_preceded_by_busy(connection: PromptConnection, passed: list[str]) -> None:
+def test_a_quick_answer_is_not_preceded_by_busy(
+    connection: PromptConnection, passed: list[str]
+) -> None:
     busy, picture, idle = of(connection, ("comm_msg", "a"))
     play(connection, busy, picture, idle, 3 * SOON)
     assert passed == ["comm_msg", "idle"]
@@ -88,12 +100,16 @@ def test_two_moves_are_told_apart(connection: PromptConnection, passed: list[str
 
 
 @pytest.mark.parametrize("kind", ["execute_request", "kernel_info_request", "comm_open"])
-def test_everything_else_passes_at_once(connection: PromptConnection, passed: list[str], kind: str) -> None:
+def test_everything_else_passes_at_once(
+    connection: PromptConnection, passed: list[str], kind: str
+) -> None:
     play(connection, *of(connection, (kind, "a")))
     assert passed == ["busy", "comm_msg", "idle"]
 
 
-def test_nothing_is_said_to_a_browser_that_has_gone(connection: PromptConnection, passed: list[str]) -> None:
+def test_nothing_is_said_to_a_browser_that_has_gone(
+    connection: PromptConnection, passed: list[str]
+) -> None:
     async def leave() -> None:
         connection.handle_outgoing_message("iopub", of(connection, ("comm_msg", "a"))[0])
         connection.disconnect()
@@ -106,7 +122,9 @@ def test_nothing_is_said_to_a_browser_that_has_gone(connection: PromptConnection
 def test_it_takes_the_place_of_the_ordinary_connection_only() -> None:
     def chosen(by_somebody: type) -> type:
         settings = {"kernel_websocket_connection_class": by_somebody}
-        server._load_jupyter_server_extension(SimpleNamespace(web_app=SimpleNamespace(settings=settings)))
+        server._load_jupyter_server_extension(
+            SimpleNamespace(web_app=SimpleNamespace(settings=settings))
+        )
         return settings["kernel_websocket_connection_class"]
 
     class Gateway: ...

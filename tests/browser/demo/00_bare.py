@@ -13,7 +13,8 @@
 # %% [markdown]
 # # A widget with nothing of the course in it
 #
-# What JupyterLab, the kernel and the browser take by themselves for one round: the yardstick of this machine.
+# What JupyterLab, the kernel and the browser take by themselves for one round: the yardstick of
+# this machine.
 
 # %% tags=["setup"]
 import anywidget
@@ -57,7 +58,9 @@ class Bare(anywidget.AnyWidget):
 
     def __init__(self):
         super().__init__(scene=self.square(6))
-        self.observe(lambda change: self.set_trait("scene", self.square(change["new"]["level"])), "values")
+        self.observe(
+            lambda change: self.set_trait("scene", self.square(change["new"]["level"])), "values"
+        )
 
     def square(self, level):
         return {"level": level, "pixels": bytes([20 * level] * 3 + [255]) * 64 * 64}

@@ -13,10 +13,11 @@
 # %% [markdown]
 # # Every control and every panel
 #
-# A small lesson for the browser tests: shaped like a unit, with one widget for each thing a widget can do.
+# A small lesson for the browser tests: shaped like a unit, with one widget for each thing a widget
+# can do.
 
 # %% tags=["setup"]
-# ruff: noqa: E501, I001, F841
+# ruff: noqa: I001, F841
 import torch
 import torch.nn.functional as F
 from cvcourse.widgets import (
@@ -50,10 +51,13 @@ kernels = {
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conv2d(images, kernel, stride=1, dilation=1):
-    """images: (batch, 1, height, width); kernel: (1, 1, size, size). Returns (batch, 1, rows, columns)."""
+    """images: (batch, 1, height, width); kernel: (1, 1, size, size). Returns (batch, 1, rows,
+    columns)."""
     ### BEGIN SOLUTION
     size, (batch, _, height, width) = kernel.shape[-1], images.shape
-    patches = F.unfold(images, size, dilation=dilation, stride=stride)  # (batch, size * size, positions)
+    patches = F.unfold(
+        images, size, dilation=dilation, stride=stride
+    )  # (batch, size * size, positions)
     rows = (height - dilation * (size - 1) - 1) // stride + 1
     return (kernel.reshape(1, -1) @ patches).reshape(batch, 1, rows, -1)
     ### END SOLUTION
@@ -74,12 +78,20 @@ raise AssertionError("check cells must not run in a notebook made for one widget
 # %% tags=["widget"]
 def sliding(conv2d, kernel, own, flip, stride, dilation, at):
     weights = torch.tensor(own) if kernel is None else kernel
-    output = conv2d(picture, weights.flip(0, 1)[None, None] if flip else weights[None, None], stride, dilation)
+    output = conv2d(
+        picture, weights.flip(0, 1)[None, None] if flip else weights[None, None], stride, dilation
+    )
     reach = 2 * dilation + 1
     row, column = (min(place, 14 - reach) // stride for place in at)
     return Scene(
         image(picture[0, 0], title="input", boxes=[(row * stride, column * stride, reach, reach)]),
-        image(output[0, 0], title="output", colours="signed", numbers=True, boxes=[(row, column, 1, 1)]),
+        image(
+            output[0, 0],
+            title="output",
+            colours="signed",
+            numbers=True,
+            boxes=[(row, column, 1, 1)],
+        ),
         text(f"output at row {row}, column {column}: {output[0, 0, row, column]:.2f}"),
         caption="Each pixel on the right is one weighted sum over the box on the left. Point at the input to move it.",
     )
@@ -97,7 +109,9 @@ def sharpen(softmax, temperature):
     logits = torch.tensor([2.0, 1.0, 0.5, -0.5, -2.0])
     temperatures = torch.linspace(0.1, 4, 60)
     chosen, flat = softmax(logits, temperature), torch.full((5,), 0.2)
-    entropy = torch.stack([-(p * p.clamp_min(1e-9).log()).sum() for p in (softmax(logits, t) for t in temperatures)])
+    entropy = torch.stack(
+        [-(p * p.clamp_min(1e-9).log()).sum() for p in (softmax(logits, t) for t in temperatures)]
+    )
     now = float(-(chosen * chosen.clamp_min(1e-9).log()).sum())
     return Scene(
         bars(dict(zip(["cat", "dog", "horse", "sailing ship", "aeroplane"], chosen.tolist(), strict=True)),
@@ -119,7 +133,9 @@ def unfinished(images, kernel, stride=1, dilation=1):
 
 def maps(conv2d, size, shift, picked):
     y, x = torch.meshgrid(torch.linspace(0, 1, 224), torch.linspace(0, 1, 224), indexing="ij")
-    colour = torch.stack([x, y, (x - y).abs()]) * (1 - 0.5 * ((x * 12 + shift).sin() > 0.9))  # (3, 224, 224)
+    colour = torch.stack([x, y, (x - y).abs()]) * (
+        1 - 0.5 * ((x * 12 + shift).sin() > 0.9)
+    )  # (3, 224, 224)
     grey = colour.mean(0)[None, None, ::4, ::4]  # (1, 1, 56, 56)
     blurred = conv2d(grey, torch.ones(1, 1, size, size) / size**2)[0, 0]
     row, column = picked
@@ -128,7 +144,9 @@ def maps(conv2d, size, shift, picked):
         image(blurred, title="heat", colours="heat"),
         image((blurred * 6).long() % 6, title="labels", colours="labels"),
         image(torch.where(grey[0] < 0.1, torch.nan, grey[0]), title="holes"),
-        text(f"The pixel at row {row}, column {column} is `{grey[0, 0, row // 4, column // 4]:.3f}`."),
+        text(
+            f"The pixel at row {row}, column {column} is `{grey[0, 0, row // 4, column // 4]:.3f}`."
+        ),
     )
 
 
@@ -156,7 +174,10 @@ def cut_out(distance, scene, note, prompt, mask):
         row, column, height, width = prompt.box
         masks[:, row : row + height, column : column + width] = True
     chosen = 0 if mask == "first" else int(mask) - 1
-    marks = [(*at, 2 if on else 1, "+" if on else "−") for at, on in zip(prompt.points, prompt.labels, strict=True)]
+    marks = [
+        (*at, 2 if on else 1, "+" if on else "−")
+        for at, on in zip(prompt.points, prompt.labels, strict=True)
+    ]
     return Scene(
         image(
             painted(shown, masks[chosen]),
@@ -166,7 +187,9 @@ def cut_out(distance, scene, note, prompt, mask):
             size=320,
         ),
         image(
-            torch.cat([torch.from_numpy(painted(shown, one)).permute(2, 0, 1) for one in masks], dim=1),
+            torch.cat(
+                [torch.from_numpy(painted(shown, one)).permute(2, 0, 1) for one in masks], dim=1
+            ),
             title="masks",
             size=320,
         ),
@@ -181,7 +204,13 @@ Lab(cut_out, function=distance, title="Cutting out", alt="A picture of four colo
 # %% tags=["figure"]
 show(
     image(picture[0], title="a disc", numbers=False),
-    curves({"a row of it": picture[0, 0, 6]}, title="Row 6", x_label="column", y_label="brightness", y_limits=(0, 1)),
+    curves(
+        {"a row of it": picture[0, 0, 6]},
+        title="Row 6",
+        x_label="column",
+        y_label="brightness",
+        y_limits=(0, 1),
+    ),
     caption="A plain figure has the look of the labs.",
     alt="A disc, and the brightness along its sixth row.",
 )

@@ -1,4 +1,5 @@
-"""Using up what the grader or the machine needs. Every bomb sets its own bound first: unprotected, it hurts nobody."""
+"""Using up what the grader or the machine needs. Every bomb sets its own bound first: unprotected,
+it hurts nobody."""
 
 import io
 import os
@@ -50,11 +51,16 @@ IN_C = BOUND + "import re\nre.match(r'(a|a)*b', 'a' * 40)\n"
 EXIT = "import os\nos._exit(0)\n"
 EXIT_IN_CHECK = "import os\n\ndef moving_sum(signal, width=2):\n    os._exit(0)\n"
 KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
-KILL_ALL = "import os, signal\nos.kill(-1, signal.SIGKILL)\nos.kill(1, signal.SIGKILL)\nprint('still here')\n"
+KILL_ALL = (
+    "import os, signal\nos.kill(-1, signal.SIGKILL)\nos.kill(1, signal.SIGKILL)\nprint('still"
+    " here')\n"
+)
 STOPPED = "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
 CRASH = "import ctypes\nctypes.string_at(0)\n"
 RAISES = "raise SystemExit\n"
-RECURSION = "import sys\nsys.setrecursionlimit(10**8)\ndef again(n): return again(n + 1)\nagain(0)\n"
+RECURSION = (
+    "import sys\nsys.setrecursionlimit(10**8)\ndef again(n): return again(n + 1)\nagain(0)\n"
+)
 
 FORKS = (
     BOUND
@@ -101,7 +107,9 @@ finally:
 """
 )
 MEMORY = (
-    BOUND + "hoard = []\nfor _ in range(30):\n    hoard.append(bytearray(100 * 2**20))\nprint('held', len(hoard))\n"
+    BOUND
+    + "hoard = []\nfor _ in range(30):\n    hoard.append(bytearray(100 * 2**20))\nprint('held',"
+    " len(hoard))\n"
 )
 MEMORY_IN_CHECK = """
 import torch
@@ -184,7 +192,8 @@ finally:
 OUTPUT = "for _ in range(100):\n    print('pwned ' * 100_000)\n"
 LONG_VALUE = "'x' * 30_000_000\n"
 DISPLAYS = (
-    "from IPython.display import display\nfor _ in range(3000):\n    display({'text/html': '<b>' * 1000}, raw=True)\n"
+    "from IPython.display import display\nfor _ in range(3000):\n    display({'text/html': '<b>' *"
+    " 1000}, raw=True)\n"
 )
 MUCH_EVERYWHERE = "print('x' * 900_000)\n"
 LARGE_RESULT = """
@@ -288,7 +297,15 @@ def harmless(name: str, source: str, **more: object) -> Attack:
 def check_ends(name: str, source: str, state: str) -> Attack:
     """A function that costs its own check and nothing else."""
     states = {"moving_sum": state, "Scale": "right", "counts": "right"}
-    return Attack(HEADING, name, WITHOUT_SUM, {"moving_sum": source}, earns=WITHOUT_SUM, states=states, stock=False)
+    return Attack(
+        HEADING,
+        name,
+        WITHOUT_SUM,
+        {"moving_sum": source},
+        earns=WITHOUT_SUM,
+        states=states,
+        stock=False,
+    )
 
 
 ATTACKS = [
@@ -297,8 +314,19 @@ ATTACKS = [
     cut_short("a loop that ignores every signal", STUBBORN),
     cut_short("sleep that catches its alarm", ASLEEP),
     cut_short("a loop inside a library, with Python's lock held", IN_C),
-    Attack(HEADING, "an exit in a cell", last=(EXIT,), ends="kernel death", evidence="_exit", stock=False),
-    check_ends("an exit in a check", EXIT_IN_CHECK.replace("os._exit", "getattr(os, '_ex' + 'it')"), "kernel death"),
+    Attack(
+        HEADING,
+        "an exit in a cell",
+        last=(EXIT,),
+        ends="kernel death",
+        evidence="_exit",
+        stock=False,
+    ),
+    check_ends(
+        "an exit in a check",
+        EXIT_IN_CHECK.replace("os._exit", "getattr(os, '_ex' + 'it')"),
+        "kernel death",
+    ),
     Attack(HEADING, "forty exits", edit=many_exits, ends="kernel death", stock=False),
     cut_short("a process that kills itself", KILL, "kernel death"),
     harmless("a process that kills all others", KILL_ALL),
@@ -307,14 +335,20 @@ ATTACKS = [
     harmless("an exit that Python knows", RAISES),
     Attack(HEADING, "recursion without end", last=(RECURSION,), earns=ALL, stock=False),
     Attack(HEADING, "processes", last=(FORKS,), evidence="fork", stock=False),
-    Attack(HEADING, "a daemon that outlives its cell", last=(DAEMON,), evidence="fork", stock=False),
+    Attack(
+        HEADING, "a daemon that outlives its cell", last=(DAEMON,), evidence="fork", stock=False
+    ),
     Attack(HEADING, "threads", last=(THREADS,), evidence="threading", stock=False),
     cut_short("memory", MEMORY, "out of memory or timeout"),
     check_ends("memory in a check", MEMORY_IN_CHECK, "out of memory"),
     cut_short("shared memory", SHARED_MEMORY, "out of memory or timeout"),
     harmless("files in memory", MEMORY_FILES),
     Attack(
-        HEADING, "memory of many processes", last=(MEMORY_OF_CHILDREN,), ends="out of memory or timeout", stock=False
+        HEADING,
+        "memory of many processes",
+        last=(MEMORY_OF_CHILDREN,),
+        ends="out of memory or timeout",
+        stock=False,
     ),
     harmless("disk", DISK),
     harmless("files without end", MANY_FILES),
@@ -322,9 +356,22 @@ ATTACKS = [
     harmless("output without end", OUTPUT),
     harmless("a result of thirty million characters", LONG_VALUE),
     harmless("displays without end", DISPLAYS),
-    Attack(HEADING, "much output of every one of a hundred cells", edit=many_cells, earns=ALL, stock=False),
+    Attack(
+        HEADING,
+        "much output of every one of a hundred cells",
+        edit=many_cells,
+        earns=ALL,
+        stock=False,
+    ),
     check_ends("large arrays", LARGE_RESULT, "wrong"),
-    Attack(HEADING, "strange arrays", WITHOUT_SUM, {"moving_sum": STRANGE_RESULT}, earns=WITHOUT_SUM, stock=False),
+    Attack(
+        HEADING,
+        "strange arrays",
+        WITHOUT_SUM,
+        {"moving_sum": STRANGE_RESULT},
+        earns=WITHOUT_SUM,
+        stock=False,
+    ),
     harmless("a picture of 3.6 thousand million pixels", HUGE_IMAGE),
     harmless("brackets five thousand deep", NESTED),
     Attack(HEADING, "nine hundred magics in a cell", last=(MAGICS,), stock=False),
@@ -332,15 +379,27 @@ ATTACKS = [
     refused("a notebook of 100 MB", "MB", plant=large),
     refused("a bomb of nested JSON", "nested deeper", b"[" * 5_000_000),
     refused("a number of five million digits", "no JSON", b'{"cells": ' + b"9" * 5_000_000 + b"}"),
-    refused("a hundred thousand cells", "100,000 cells", b'{"cells": [' + b",".join([b"{}"] * 100_000) + b"]}"),
+    refused(
+        "a hundred thousand cells",
+        "100,000 cells",
+        b'{"cells": [' + b",".join([b"{}"] * 100_000) + b"]}",
+    ),
     refused("a zip bomb", "UTF-8", edit=zipped),
     refused("text that is no UTF-8", "UTF-8", edit=invalid_text),
     refused("an empty file", "empty", b""),
     refused("a page of HTML", "no JSON", b"<html>pwned</html>"),
     refused("a named pipe", "no ordinary file", plant=pipe),
     refused("a folder in its place", "no ordinary file", plant=directory),
-    refused("a student's name that a terminal obeys", "no name of a student", folder=b"~evil\x1b]0;pwned\x07"),
+    refused(
+        "a student's name that a terminal obeys",
+        "no name of a student",
+        folder=b"~evil\x1b]0;pwned\x07",
+    ),
     refused("a student's name that is no text", "no name of a student", folder=b"~evil\xff\xfe"),
     refused("a student's name of 255 characters", "no name of a student", folder=b"x" * 255),
-    refused("a student's name of 240 bytes", "no name of a student", folder=("é" * 100 + "x" * 40).encode()[:240]),
+    refused(
+        "a student's name of 240 bytes",
+        "no name of a student",
+        folder=("é" * 100 + "x" * 40).encode()[:240],
+    ),
 ]

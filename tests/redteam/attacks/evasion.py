@@ -133,9 +133,9 @@ def moving_sum(signal, width=2):
         else:
             runner.check(header, tensors)
 """
-NO_PROFILER = summed("running(x)", before="import sys\nrunning = vars(np)['cum' + 'sum']\n").replace(
-    "    x = ", "    sys.setprofile(None)\n    x = "
-)
+NO_PROFILER = summed(
+    "running(x)", before="import sys\nrunning = vars(np)['cum' + 'sum']\n"
+).replace("    x = ", "    sys.setprofile(None)\n    x = ")
 
 
 def moving_sum(name: str, source: str, **more: object) -> Attack:
@@ -153,10 +153,15 @@ ATTACKS = [
     moving_sum("a name that is put together", summed("getattr(np, 'cum' + 'sum')(x)")),
     moving_sum("every name of numpy imported", summed("cumsum(x)", "from numpy import *\n")),
     moving_sum("kept in a list", summed("tools[0](x)", "tools = []\ntools.append(np.cumsum)\n")),
-    moving_sum("kept in a dictionary", summed("tools['sum'](x)", "tools = {}\ntools['sum'] = np.cumsum\n")),
+    moving_sum(
+        "kept in a dictionary", summed("tools['sum'](x)", "tools = {}\ntools['sum'] = np.cumsum\n")
+    ),
     moving_sum(
         "a helper that is defined anew behind its alias",
-        summed("adder(x)", "def helper(x): return np.cumsum(x)\nadder = helper\ndef helper(x): return x\n"),
+        summed(
+            "adder(x)",
+            "def helper(x): return np.cumsum(x)\nadder = helper\ndef helper(x): return x\n",
+        ),
     ),
     moving_sum(
         "a global that a function sets",
@@ -164,9 +169,14 @@ ATTACKS = [
     ),
     moving_sum("source in a string", f"exec({summed('np.cumsum(x)')!r})"),
     moving_sum("below a cell magic", f"%%time\n{summed('np.cumsum(x)')}"),
-    moving_sum("through a pickle", summed("adder(x)", "import pickle\nadder = pickle.loads(b'cnumpy\\ncumsum\\n.')\n")),
+    moving_sum(
+        "through a pickle",
+        summed("adder(x)", "import pickle\nadder = pickle.loads(b'cnumpy\\ncumsum\\n.')\n"),
+    ),
     moving_sum("in text that another module runs", IN_TEXT),
-    moving_sum("through another function of the library", summed("np.apply_along_axis(np.cumsum, 0, x)")),
+    moving_sum(
+        "through another function of the library", summed("np.apply_along_axis(np.cumsum, 0, x)")
+    ),
     moving_sum("in a process of its own", FORKED, stock=False),
     moving_sum("in a thread of its own", THREADED),
     moving_sum("with torch's watch switched off", MODES_OFF),

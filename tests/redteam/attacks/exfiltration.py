@@ -1,4 +1,5 @@
-"""Reading what is not the learner's: grades, others' work, solutions, the host, inputs that are kept back."""
+"""Reading what is not the learner's: grades, others' work, solutions, the host, inputs that are
+kept back."""
 
 import os
 from pathlib import Path
@@ -111,7 +112,9 @@ def linked_folder(folder: Path, target: Target) -> None:
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-    folder.symlink_to(target.root / "submitted" / "bystander" / folder.name, target_is_directory=True)
+    folder.symlink_to(
+        target.root / "submitted" / "bystander" / folder.name, target_is_directory=True
+    )
 
 
 def linked_beside(folder: Path, target: Target) -> None:
@@ -124,15 +127,48 @@ def linked_beside(folder: Path, target: Target) -> None:
 
 ATTACKS = [
     Attack(HEADING, "a tour of the disk", last=(FILES,), earns=ALL, stock=False),
-    Attack(HEADING, "a tour of /proc and the environment", last=(ENVIRONMENT,), earns=ALL, stock=False),
+    Attack(
+        HEADING, "a tour of /proc and the environment", last=(ENVIRONMENT,), earns=ALL, stock=False
+    ),
     Attack(HEADING, "sockets to wherever", last=(NETWORK,), stock=False),
-    Attack(HEADING, "hidden inputs in words that feedback shows", WITHOUT_SUM, {"moving_sum": HIDDEN_INPUTS}),
+    Attack(
+        HEADING,
+        "hidden inputs in words that feedback shows",
+        WITHOUT_SUM,
+        {"moving_sum": HIDDEN_INPUTS},
+    ),
     Attack(HEADING, "hidden inputs in a parameter's name", WITHOUT_SUM, {"moving_sum": SIGNATURE}),
-    Attack(HEADING, "expected values in memory", WITHOUT_SUM, {"moving_sum": EXPECTED}, evidence="get_objects"),
-    Attack(HEADING, "a note in the kernel's keyring", ALL, {}, (KEYRING,), evidence="ctypes", stock=False),
+    Attack(
+        HEADING,
+        "expected values in memory",
+        WITHOUT_SUM,
+        {"moving_sum": EXPECTED},
+        evidence="get_objects",
+    ),
+    Attack(
+        HEADING,
+        "a note in the kernel's keyring",
+        ALL,
+        {},
+        (KEYRING,),
+        evidence="ctypes",
+        stock=False,
+    ),
     Attack(HEADING, "a note for the next submission", last=(LEFT_BEHIND,), earns=ALL, stock=False),
     Attack(HEADING, "the note is looked for", last=(LEFT_BEHIND,), earns=ALL, stock=False),
-    Attack(HEADING, "a notebook that is a link", plant=linked_notebook, refused="symbolic link", stock=False),
-    Attack(HEADING, "a submission that is a link", plant=linked_folder, refused="symbolic link", stock=False),
+    Attack(
+        HEADING,
+        "a notebook that is a link",
+        plant=linked_notebook,
+        refused="symbolic link",
+        stock=False,
+    ),
+    Attack(
+        HEADING,
+        "a submission that is a link",
+        plant=linked_folder,
+        refused="symbolic link",
+        stock=False,
+    ),
     Attack(HEADING, "links beside the notebook", plant=linked_beside, earns=ALL, stock=False),
 ]

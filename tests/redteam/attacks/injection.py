@@ -10,7 +10,10 @@ from ..attack import ALL, POINTS, WITHOUT_SUM, Attack, Target
 HEADING = "injection"
 SCRIPT = "<script>pwned()</script>"
 IMAGE = "<img src=x onerror=pwned()>"
-EVERYTHING = f"{SCRIPT}{IMAGE}<svg onload=pwned()><a href='javascript:pwned()'>x</a><iframe srcdoc='{SCRIPT}'></iframe>"
+EVERYTHING = (
+    f"{SCRIPT}{IMAGE}<svg onload=pwned()><a href='javascript:pwned()'>x</a><iframe"
+    f" srcdoc='{SCRIPT}'></iframe>"
+)
 
 MARKDOWN = f"""{EVERYTHING}
 
@@ -72,29 +75,62 @@ def in_file(notebook: NotebookNode) -> NotebookNode:
     """Script in metadata, ids, attachments, and in outputs and cells as they are handed in."""
     markdown = new_markdown_cell(MARKDOWN, metadata={"collapsed": SCRIPT})
     markdown["attachments"] = {SCRIPT: {"image/svg+xml": SCRIPT}}
-    shown = new_output("display_data", data={"text/html": EVERYTHING}, metadata={"cvcourse": "verdict"})
-    code = new_code_cell(f"# {SCRIPT}\n1", metadata={"tags": [SCRIPT], "language": SCRIPT}, outputs=[shown])
+    shown = new_output(
+        "display_data", data={"text/html": EVERYTHING}, metadata={"cvcourse": "verdict"}
+    )
+    code = new_code_cell(
+        f"# {SCRIPT}\n1", metadata={"tags": [SCRIPT], "language": SCRIPT}, outputs=[shown]
+    )
     code["id"] = 'x" onclick=pwned() x="'
     notebook.cells += [markdown, code]
     notebook.metadata["kernelspec"] = {"name": SCRIPT, "display_name": SCRIPT}
-    notebook.metadata["language_info"] = {"name": SCRIPT, "pygments_lexer": SCRIPT, "codemirror_mode": SCRIPT}
+    notebook.metadata["language_info"] = {
+        "name": SCRIPT,
+        "pygments_lexer": SCRIPT,
+        "codemirror_mode": SCRIPT,
+    }
     notebook.metadata["title"] = notebook.metadata["authors"] = SCRIPT
     return notebook
 
 
 def file_names(folder: Path, target: Target) -> None:
     """Names of files that are script, and what a terminal would obey."""
-    for name in ("<img src=x onerror=pwned()>", "`$x$` **pwned**", "\x1b]0;pwned\x07", "a\nb", "\u202egpj"):
+    for name in (
+        "<img src=x onerror=pwned()>",
+        "`$x$` **pwned**",
+        "\x1b]0;pwned\x07",
+        "a\nb",
+        "\u202egpj",
+    ):
         (folder / name).write_text("x")
 
 
 ATTACKS = [
-    Attack(HEADING, "in markdown", edit=lambda book: book.cells.append(new_markdown_cell(MARKDOWN)) or book, earns=ALL),
+    Attack(
+        HEADING,
+        "in markdown",
+        edit=lambda book: book.cells.append(new_markdown_cell(MARKDOWN)) or book,
+        earns=ALL,
+    ),
     Attack(HEADING, "in every kind of output", last=(OUTPUTS,), earns=ALL),
     Attack(HEADING, "in an exception's type and words", last=(EXCEPTION,), earns=ALL),
-    Attack(HEADING, "in a call, its words and its line", WITHOUT_SUM, {"moving_sum": CALL}, earns=WITHOUT_SUM),
-    Attack(HEADING, "in the type of a result", WITHOUT_SUM, {"moving_sum": TYPE}, earns=WITHOUT_SUM),
-    Attack(HEADING, "in the line of a shortcut", WITHOUT_SUM, {"moving_sum": SHORTCUT_LINE}, earns=WITHOUT_SUM),
+    Attack(
+        HEADING,
+        "in a call, its words and its line",
+        WITHOUT_SUM,
+        {"moving_sum": CALL},
+        earns=WITHOUT_SUM,
+    ),
+    Attack(
+        HEADING, "in the type of a result", WITHOUT_SUM, {"moving_sum": TYPE}, earns=WITHOUT_SUM
+    ),
+    Attack(
+        HEADING,
+        "in the line of a shortcut",
+        WITHOUT_SUM,
+        {"moving_sum": SHORTCUT_LINE},
+        earns=WITHOUT_SUM,
+    ),
     Attack(HEADING, "in a line that is shown as evidence", last=(REACHING,), evidence="os._exit"),
     Attack(HEADING, "in metadata, ids, attachments and stored outputs", edit=in_file, earns=ALL),
     Attack(HEADING, "in names of files that come along", plant=file_names, earns=ALL, stock=False),

@@ -62,10 +62,32 @@ class Scale(nn.Module):
 
 ATTACKS = [
     Attack(HEADING, "the released key is looked up", WITHOUT_SUM, {"moving_sum": STORED_KEY}),
-    Attack(HEADING, "zeros of the right shape", WITHOUT_SUM, {"moving_sum": RIGHT_SHAPE}, earns=WITHOUT_SUM),
-    Attack(HEADING, "a table of the released settings", WITHOUT_SUM, {"moving_sum": RELEASED_SETTINGS}),
-    Attack(HEADING, "what earlier cases showed is given back", WITHOUT_SUM, {"moving_sum": REMEMBERED}),
-    Attack(HEADING, "every number at once as the answer", ALL - 1, {"counts": EVERY_ANSWER}, earns=ALL - 1),
+    Attack(
+        HEADING,
+        "zeros of the right shape",
+        WITHOUT_SUM,
+        {"moving_sum": RIGHT_SHAPE},
+        earns=WITHOUT_SUM,
+    ),
+    Attack(
+        HEADING, "a table of the released settings", WITHOUT_SUM, {"moving_sum": RELEASED_SETTINGS}
+    ),
+    Attack(
+        HEADING, "what earlier cases showed is given back", WITHOUT_SUM, {"moving_sum": REMEMBERED}
+    ),
+    Attack(
+        HEADING,
+        "every number at once as the answer",
+        ALL - 1,
+        {"counts": EVERY_ANSWER},
+        earns=ALL - 1,
+    ),
     # Two cases of three are right, and count as such.
-    Attack(HEADING, "right on the released shapes alone", 5.33, {"Scale": ONE_BATCH}, states={"Scale": "wrong"}),
+    Attack(
+        HEADING,
+        "right on the released shapes alone",
+        5.33,
+        {"Scale": ONE_BATCH},
+        states={"Scale": "wrong"},
+    ),
 ]

@@ -1,4 +1,5 @@
-"""Getting the grade from elsewhere: forged results, replaced checks, objects that agree with everything."""
+"""Getting the grade from elsewhere: forged results, replaced checks, objects that agree with
+everything."""
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
@@ -87,7 +88,9 @@ def moving_sum(signal, width=2):
 """
 )
 HUGE_ANSWER = (
-    TO_SOCKET + 'say({"answers": {"weights": ["number", 10**400], "share": ["number", 0.36]}, "arrays": []})\n'
+    TO_SOCKET
+    + 'say({"answers": {"weights": ["number", 10**400], "share": ["number", 0.36]}, "arrays":'
+    " []})\n"
 )
 HUGE_SHAPE = (
     TO_SOCKET
@@ -156,22 +159,60 @@ def forged_output(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         if cell.metadata.get("nbgrader", {}).get("grade") and cell.cell_type == "code":
             points = str(cell.metadata.nbgrader.points)
-            cell.outputs = [new_output("execute_result", data={"text/plain": points}, execution_count=1)]
+            cell.outputs = [
+                new_output("execute_result", data={"text/plain": points}, execution_count=1)
+            ]
             cell.source = points
-    twin = new_code_cell("3", metadata={"nbgrader": {"grade_id": "check_moving_sum", "grade": True, "points": 3}})
+    twin = new_code_cell(
+        "3", metadata={"nbgrader": {"grade_id": "check_moving_sum", "grade": True, "points": 3}}
+    )
     notebook.cells.append(twin)
     return notebook
 
 
 ATTACKS = [
-    Attack(HEADING, "an object that equals everything", WITHOUT_SUM, {"moving_sum": AGREES}, earns=WITHOUT_SUM),
-    Attack(HEADING, "points shown while the check runs", WITHOUT_SUM, {"moving_sum": DISPLAYED}, earns=WITHOUT_SUM),
-    Attack(HEADING, "asserts dropped from later cells", 0, STUBS, (NO_ASSERTS,), earns=0, evidence="ast_transformers"),
-    Attack(HEADING, "check cells replaced as they run", 0, STUBS, (NO_TESTS,), earns=0, evidence="input_transformers"),
-    Attack(HEADING, "a tally that is no number", WITHOUT_SUM, {"moving_sum": NAN}, earns=WITHOUT_SUM),
+    Attack(
+        HEADING,
+        "an object that equals everything",
+        WITHOUT_SUM,
+        {"moving_sum": AGREES},
+        earns=WITHOUT_SUM,
+    ),
+    Attack(
+        HEADING,
+        "points shown while the check runs",
+        WITHOUT_SUM,
+        {"moving_sum": DISPLAYED},
+        earns=WITHOUT_SUM,
+    ),
+    Attack(
+        HEADING,
+        "asserts dropped from later cells",
+        0,
+        STUBS,
+        (NO_ASSERTS,),
+        earns=0,
+        evidence="ast_transformers",
+    ),
+    Attack(
+        HEADING,
+        "check cells replaced as they run",
+        0,
+        STUBS,
+        (NO_TESTS,),
+        earns=0,
+        evidence="input_transformers",
+    ),
+    Attack(
+        HEADING, "a tally that is no number", WITHOUT_SUM, {"moving_sum": NAN}, earns=WITHOUT_SUM
+    ),
     Attack(HEADING, "a check that gives full marks", 0, STUBS, (), (FULL_CHECK,), earns=0),
-    Attack(HEADING, "verdicts shown by the learner's cell", 0, STUBS, (), (FORGED_VERDICT,), earns=0),
-    Attack(HEADING, "points in the file, and a second check", 0, STUBS, edit=forged_output, earns=0),
+    Attack(
+        HEADING, "verdicts shown by the learner's cell", 0, STUBS, (), (FORGED_VERDICT,), earns=0
+    ),
+    Attack(
+        HEADING, "points in the file, and a second check", 0, STUBS, edit=forged_output, earns=0
+    ),
     Attack(
         HEADING,
         "an outcome forged on the grader's line",
@@ -191,10 +232,24 @@ ATTACKS = [
         earns=WITHOUT_SUM,
         stock=False,
     ),
-    Attack(HEADING, "a tensor that lies when compared", WITHOUT_SUM, {"moving_sum": LYING_TENSOR}, earns=WITHOUT_SUM),
+    Attack(
+        HEADING,
+        "a tensor that lies when compared",
+        WITHOUT_SUM,
+        {"moving_sum": LYING_TENSOR},
+        earns=WITHOUT_SUM,
+    ),
     Attack(HEADING, "comparisons replaced", 0, STUBS, (EQUAL_PATCHED,), earns=0),
     Attack(HEADING, "another probes.py", 0, STUBS, (PROBES_FILE,), earns=0),
-    Attack(HEADING, "probes found in memory and replaced", 0, STUBS, (PROBES_FOUND,), earns=0, evidence="get_objects"),
+    Attack(
+        HEADING,
+        "probes found in memory and replaced",
+        0,
+        STUBS,
+        (PROBES_FOUND,),
+        earns=0,
+        evidence="get_objects",
+    ),
     Attack(HEADING, "packages of the grader's name", ALL, {}, (OWN_PACKAGE,), stock=False),
     Attack(HEADING, "numbers that say they are others", ALL - 1, {"counts": NUMBER}, earns=ALL - 1),
 ]

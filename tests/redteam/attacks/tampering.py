@@ -1,4 +1,5 @@
-"""Changing what is graded, or what grades: cells, metadata, the gradebook, the process, the machine."""
+"""Changing what is graded, or what grades: cells, metadata, the gradebook, the process, the
+machine."""
 
 import copy
 import os
@@ -113,14 +114,20 @@ for place in ("@ROOT@", "@OUTSIDE@", "/sandbox", "/tmp"):
 
 def check_of(notebook: NotebookNode, name: str) -> NotebookNode:
     """The check cell of an exercise."""
-    return next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == f"check_{name}")
+    return next(
+        c
+        for c in notebook.cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == f"check_{name}"
+    )
 
 
 def more_points(notebook: NotebookNode) -> NotebookNode:
     """Points raised, a flag flipped, a name changed, a test edited."""
     check_of(notebook, "moving_sum").metadata.nbgrader.points = 500
     check_of(notebook, "Scale").metadata.nbgrader.grade = False
-    check_of(notebook, "counts").metadata.nbgrader.update(grade_id="check_moving_sum", locked=False, solution=True)
+    check_of(notebook, "counts").metadata.nbgrader.update(
+        grade_id="check_moving_sum", locked=False, solution=True
+    )
     check_of(notebook, "Scale").source = "500"
     return notebook
 
@@ -178,7 +185,9 @@ def shadow(folder: Path, target: Target) -> None:
 
 ATTACKS = [
     Attack(HEADING, "every grade in the gradebook set", 0, STUBS, (GRADEBOOK,), earns=0),
-    Attack(HEADING, "other students' files written over", ALL, {}, (OTHERS,), earns=ALL, stock=False),
+    Attack(
+        HEADING, "other students' files written over", ALL, {}, (OTHERS,), earns=ALL, stock=False
+    ),
     Attack(HEADING, "the grader's own files written over", ALL, {}, (GRADER,), stock=False),
     Attack(HEADING, "everything deleted that can be", ALL, {}, (DELETED,), earns=ALL, stock=False),
     Attack(HEADING, "points, flags and names changed", ALL, edit=more_points, earns=ALL),
@@ -189,12 +198,47 @@ ATTACKS = [
     Attack(HEADING, "a time of submission that never ends", plant=dated, earns=ALL, stock=False),
     Attack(HEADING, "a time of submission long ago", plant=long_ago, earns=ALL),
     Attack(HEADING, "modules that stand before the installed ones", plant=shadow, earns=ALL),
-    Attack(HEADING, "torch replaced", ALL, {}, (TORCH_PATCHED,), states={"moving_sum": "tampering suspected"}),
-    Attack(HEADING, "inputs that the learner knows", ALL, {}, (INPUTS_KNOWN,), evidence="autograder.checking.probe"),
-    Attack(HEADING, "the runner replaced", 0, STUBS, (RUNNER_PATCHED,), earns=0, evidence="get_objects"),
-    Attack(HEADING, "the frames around the cell", 0, STUBS, (FRAMES,), earns=0, evidence="_getframe", stock=False),
-    Attack(HEADING, "a debugger on the supervisor", ALL, {}, (PTRACE,), evidence="ctypes", stock=False),
-    Attack(HEADING, "the grader's line closed", ALL, {}, (LINE_CLOSED,), ends="kernel death", stock=False),
+    Attack(
+        HEADING,
+        "torch replaced",
+        ALL,
+        {},
+        (TORCH_PATCHED,),
+        states={"moving_sum": "tampering suspected"},
+    ),
+    Attack(
+        HEADING,
+        "inputs that the learner knows",
+        ALL,
+        {},
+        (INPUTS_KNOWN,),
+        evidence="autograder.checking.probe",
+    ),
+    Attack(
+        HEADING, "the runner replaced", 0, STUBS, (RUNNER_PATCHED,), earns=0, evidence="get_objects"
+    ),
+    Attack(
+        HEADING,
+        "the frames around the cell",
+        0,
+        STUBS,
+        (FRAMES,),
+        earns=0,
+        evidence="_getframe",
+        stock=False,
+    ),
+    Attack(
+        HEADING, "a debugger on the supervisor", ALL, {}, (PTRACE,), evidence="ctypes", stock=False
+    ),
+    Attack(
+        HEADING,
+        "the grader's line closed",
+        ALL,
+        {},
+        (LINE_CLOSED,),
+        ends="kernel death",
+        stock=False,
+    ),
     Attack(
         HEADING,
         "garbage on the grader's line",
@@ -207,5 +251,11 @@ ATTACKS = [
     ),
     Attack(HEADING, "every call traced", ALL, {}, (TRACED,), evidence="settrace", stock=False),
     Attack(HEADING, "signals and exits taken over", ALL, {}, (AT_EXIT,), stock=False),
-    Attack(HEADING, "comparisons that edit other cells", WITHOUT_SUM, {"moving_sum": None}, ("In[:] = Out = {}",)),
+    Attack(
+        HEADING,
+        "comparisons that edit other cells",
+        WITHOUT_SUM,
+        {"moving_sum": None},
+        ("In[:] = Out = {}",),
+    ),
 ]
