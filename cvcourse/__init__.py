@@ -1,3 +1,3 @@
 """Parts the course notebooks import: data, training, models, measures and widgets."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
