@@ -362,14 +362,14 @@ def grade(
     # format.
     sys.modules.setdefault("rfc3987_syntax", None)
     from autograder.grading.grade import Options, grade_unit
-    from autograder.grading.terminal import Progress, summary
+    from autograder.grading.terminal import GradingProgress, summary
     from autograder.sandbox.bubblewrap import Limits
 
     limits = Limits.of(timeout)
     options = Options(
         tuple(student or ()), only_failed, again, limits, workers, cluster, unsafe, db, add_students
     )
-    with Progress(console()) as progress:
+    with GradingProgress(console()) as progress:
         graded = grade_unit(course, unit_named(unit, course), options, progress.listen)
     console().print(summary(graded, unsafe))
     if graded.interrupted:

@@ -93,7 +93,7 @@ def configure_pages(c: Config) -> None:
     c.HTMLExporter.extra_template_basedirs = [str(ours), str(theirs)]
     c.HTMLExporter.extra_template_paths = [str(theirs)]
     c.HTMLExporter.default_preprocessors = []
-    c.HTMLExporter.preprocessors = ["autograder.grading.feedback.MakeInert"]
+    c.HTMLExporter.preprocessors = ["autograder.grading.feedback.SanitiseNotebook"]
     c.HTMLExporter.filters = {
         name: f"autograder.grading.feedback.{name}"
         for name in ("markdown2html", "highlight_code", "with_nonce")

@@ -22,6 +22,7 @@ from autograder.checking.key import ExerciseKey, Key
 from autograder.checking.report import MIME
 from autograder.checking.verdict import State
 from autograder.errors import CourseError
+from autograder.words import first_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,7 +84,7 @@ def check_notebook(path: Path, timeout: float = 60) -> NotebookReport:
     )
     checked = [row for row in rows if row.points is not None]
     total, max_total = sum(row.points for row in checked), sum(row.max_points for row in checked)
-    notes += [died] * bool(died) + _trouble(prepared, key)
+    notes += [died] * bool(died) + _notes_on_cells(prepared, key)
     return NotebookReport(tuple(rows), round(total, 2), max_total, tuple(notes))
 
 
@@ -201,7 +202,7 @@ def run(notebook: NotebookNode, folder: Path, timeout: float) -> str:
         fatal = notebook.cells[started[-1]]
         fatal.execution_count = None  # it may have been counted before the end
         return (
-            f"The kernel died in cell {started[-1] + 1} ({_first_line(fatal)}); what stands below"
+            f"The kernel died in cell {started[-1] + 1} ({_cell_name(fatal)}); what stands below"
             " was not run."
         )
     except (RuntimeError, OSError) as error:
@@ -301,7 +302,7 @@ def _questions(notebook: NotebookNode) -> list[Row]:
     ]
 
 
-def _trouble(notebook: NotebookNode, key: Key) -> list[str]:
+def _notes_on_cells(notebook: NotebookNode, key: Key) -> list[str]:
     """Notes on cells that do not run, other than checks, exercises, and what waits for an
     exercise."""
     notes = []
@@ -318,7 +319,7 @@ def _trouble(notebook: NotebookNode, key: Key) -> list[str]:
             if item.output_type == "error" and item.ename != "NotImplementedError"
         ]
         notes += [
-            f"Cell {index + 1} ({_first_line(cell)}) does not run: {_sentence(error)}"
+            f"Cell {index + 1} ({_cell_name(cell)}) does not run: {_sentence(error)}"
             for error in errors[:1]
         ]
     more = len(notes) - MOST_NOTES
@@ -337,8 +338,8 @@ def _sentence(error: NotebookNode) -> str:
     )
 
 
-def _first_line(cell: NotebookNode) -> str:
-    line = next((line.strip() for line in cell.source.splitlines() if line.strip()), "empty")
+def _cell_name(cell: NotebookNode) -> str:
+    line = first_line(cell.source, "empty")
     return f"`{line}`" if len(line) <= 50 else f"`{line[:47]}...`"
 
 

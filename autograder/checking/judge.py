@@ -113,7 +113,7 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
     message = first_difference(exercise, case, case.expected, outcome)
     if outcome.changed and not case.expected.changed:
         found = f"{message}; and" if message else "right, but"
-        message = f"{found} it changes {_listed(outcome.changed)} in place: work on a copy"
+        message = f"{found} it changes {_joined(outcome.changed)} in place: work on a copy"
     state = State.RIGHT if message is None else State.WRONG
     return CaseVerdict(state, title, message or "", 0.0, case.hidden, printed if message else "")
 
@@ -325,7 +325,7 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
         return None
     unexpected = np.isnan(given) & ~np.isnan(wanted)
     if unexpected.any() and given.size == 1:
-        return f"NaN where {_shown(wanted)} is expected"
+        return f"NaN where {_number_as_text(wanted)} is expected"
     if unexpected.any():
         return (
             f"NaN in {int(unexpected.sum())} of {given.size} places, first at {_place(unexpected)}"
@@ -340,7 +340,7 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
     if gap.max() <= tolerance:
         return None
     if wanted.size == 1:
-        return "{} where {} is expected".format(*_shown_apart(given, wanted))
+        return "{} where {} is expected".format(*_numbers_apart(given, wanted))
     wrong = int((gap > tolerance).sum())
     return (
         f"largest difference {gap.max():.3g} at {_place(gap)}; {wrong} of {gap.size} values differ"
@@ -356,15 +356,15 @@ def _place(values: np.ndarray) -> list[int]:
     return [int(index) for index in np.unravel_index(int(values.argmax()), values.shape)]
 
 
-def _shown(value: np.ndarray) -> str:
+def _number_as_text(value: np.ndarray) -> str:
     number = value.item()
     return str(int(number)) if math.isfinite(number) and number == int(number) else f"{number:.6g}"
 
 
-def _shown_apart(first: np.ndarray, second: np.ndarray) -> list[str]:
+def _numbers_apart(first: np.ndarray, second: np.ndarray) -> list[str]:
     """Both numbers, with more digits where they would look alike."""
-    shown = [_shown(number) for number in (first, second)]
-    return shown if shown[0] != shown[1] else [repr(number.item()) for number in (first, second)]
+    texts = [_number_as_text(number) for number in (first, second)]
+    return texts if texts[0] != texts[1] else [repr(number.item()) for number in (first, second)]
 
 
 def _dtype(tensor: Tensor) -> str:
@@ -375,7 +375,7 @@ def _a(kind: str) -> str:
     return ARTICLE.get(kind) or (kind if kind.startswith(("a ", "an ")) else f"a {kind}")
 
 
-def _listed(names: Sequence[str]) -> str:
+def _joined(names: Sequence[str]) -> str:
     return " and ".join(f"`{name}`" if " " not in name else name for name in names)
 
 

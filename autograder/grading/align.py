@@ -15,6 +15,7 @@ from typing import Any
 
 from autograder.cells import CHECK, COSTLY_TAGS, NAMESPACE_TAGS
 from autograder.grading.intake import RawCell
+from autograder.words import first_line
 
 
 class Role(StrEnum):
@@ -218,9 +219,6 @@ def with_own_ids(cells: Iterable[Cell]) -> list[Cell]:
 def named(cell: Cell) -> str:
     """A cell in a sentence."""
     if cell.role in WHAT:
-        return (
-            f"{WHAT[cell.role].capitalize()}"
-            f" `{cell.exercise if cell.role is Role.CHECK else cell.name}`"
-        )
-    first = next((line.strip() for line in cell.source.splitlines() if line.strip()), "empty")
-    return f"The cell `{first[:50]}`"
+        name = cell.exercise if cell.role is Role.CHECK else cell.name
+        return f"{WHAT[cell.role].capitalize()} `{name}`"
+    return f"The cell `{first_line(cell.source, 'empty')[:50]}`"

@@ -18,7 +18,7 @@ from nbgrader.coursedir import CourseDirectory
 from traitlets import Bool, Float
 
 from autograder.errors import CourseError
-from autograder.grading.grade import Options, Run, Warm
+from autograder.grading.grade import GradingRun, Options, Warm
 from autograder.sandbox.bubblewrap import Limits
 
 _warm: dict[Path, Warm] = {}
@@ -27,6 +27,7 @@ _warm: dict[Path, Warm] = {}
 class GradeOutside(NotebookExporter):
     """Grades a submission in the sandbox in the place of converting it."""
 
+    parent: Any  # nbgrader's Autograde
     seconds = Float(
         Limits().cell_seconds, help="Seconds of processor time for a cell or a check."
     ).tag(config=True)
@@ -34,19 +35,18 @@ class GradeOutside(NotebookExporter):
         config=True
     )
 
-    def from_filename(
-        self, filename: str, resources: Any = None, **keywords: Any
-    ) -> tuple[str, Any]:
-        """The graded notebook of a submitted file; a graded file as it is. Raises NbGraderException
-        in a sentence."""
+    def from_filename(self, filename: str, resources: Any = None, **keywords: Any) -> Any:
+        """(text of the graded notebook, resources) of a submitted file; a graded file as it is.
+
+        Raises NbGraderException in a sentence.
+        """
         resources = self._init_resources(resources)
         resources["output_extension"] = ".ipynb"
         names, course = resources["nbgrader"], self.parent.coursedir
-        graded = Path(
-            course.format_path(course.autograded_directory, names["student"], names["assignment"])
-        )
+        student, unit = names["student"], names["assignment"]
+        graded = Path(course.format_path(course.autograded_directory, student, unit))
         if Path(filename).parent.resolve() != graded.resolve():
-            self.grade(course, names["assignment"], names["student"])
+            self.grade(course, unit, student)
         return (graded / f"{names['notebook']}.ipynb").read_text(encoding="utf-8"), resources
 
     def grade(self, course: CourseDirectory, unit: str, student: str) -> None:
@@ -61,7 +61,7 @@ class GradeOutside(NotebookExporter):
         )
         try:
             root = Path(course.root).resolve()
-            graded = Run(root, unit, options, config=self.config, warm=warm_in(root)).grade()
+            graded = GradingRun(root, unit, options, config=self.config, warm=warm_in(root)).grade()
         except CourseError as error:
             self.log.error("%s", error)
             raise NbGraderException(str(error)) from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autograder.errors import CourseError
-from autograder.grading.errors import GradebookError, SubmissionError, explained, first_line
+from autograder.grading.errors import GradebookError, SubmissionError, explained, reason_of
 from autograder.nbgrader_config import find_tools_beside_python
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Database:
             self.engine = create_engine(self.url, connect_args=self._connect_arguments())
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
             raise GradebookError(
-                f"The gradebook's address cannot be used ({first_line(error)}): give one like"
+                f"The gradebook's address cannot be used ({reason_of(error)}): give one like"
                 " `sqlite:////course/gradebook.db` or `postgresql+psycopg://user@host/name`, whose"
                 " driver is installed."
             ) from error
@@ -86,7 +86,7 @@ class Database:
                 time.sleep(RETRY)
             except StatementError as error:
                 raise SubmissionError(
-                    f"The gradebook cannot hold this: {first_line(error.orig)}."
+                    f"The gradebook cannot hold this: {reason_of(error.orig)}."
                 ) from error
 
     def explained(self, error: DBAPIError) -> CourseError:
@@ -94,7 +94,7 @@ class Database:
         from sqlalchemy.exc import DataError, IntegrityError
 
         said, code = str(error.orig).lower(), getattr(error.orig, "sqlstate", None)
-        reason = first_line(error.orig)
+        reason = reason_of(error.orig)
         if isinstance(error, DataError | IntegrityError):
             return SubmissionError(f"The gradebook does not take this submission ({reason}).")
         if "locked" in said or code == "55P03":
@@ -283,5 +283,5 @@ def make_tables(url: str) -> None:
         Gradebook(url).close()
     except (CalledProcessError, FileNotFoundError) as error:
         raise GradebookError(
-            f"A new gradebook could not be made ({first_line(error)}): run `make setup`."
+            f"A new gradebook could not be made ({reason_of(error)}): run `make setup`."
         ) from error

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autograder.errors import CourseError
+from autograder.words import first_line
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -38,19 +39,24 @@ def explained(path: Path, root: Path, shared: Path | None = None) -> Iterator[No
 
 def disk_error(error: OSError, path: Path, root: Path, shared: Path | None) -> CourseError:
     """The error of a disk that is full, or of a folder that cannot be written."""
+    place = path_in_course(path, root)
     if error.errno in DISK_FULL:
         return GradebookError(
-            f"The disk is full: {shown(path, root)} could not be written. Make room and grade"
-            " again; what was graded before is untouched."
+            f"The disk is full: {place} could not be written. Make room and grade again; what was"
+            " graded before is untouched."
         )
-    reason = error.strerror or first_line(error)
-    if shared is not None and error.errno != errno.EROFS and is_usable(shared):
-        return SubmissionError(
-            f"{shown(path, root)} could not be written ({reason}): mend that and grade again."
-        )
+    reason = error.strerror or reason_of(error)
+    if shared is None:
+        return cannot_be_written(place, reason)
+    if error.errno == errno.EROFS or not is_usable(shared):
+        return cannot_be_written(path_in_course(shared, root), reason)
+    return SubmissionError(f"{place} could not be written ({reason}): mend that and grade again.")
+
+
+def cannot_be_written(place: str, reason: str) -> GradebookError:
+    """The error of a place that every submission needs."""
     return GradebookError(
-        f"{shown(shared or path, root)} cannot be written ({reason}): make it writable for you and"
-        " grade again."
+        f"{place} cannot be written ({reason}): make it writable for you and grade again."
     )
 
 
@@ -61,14 +67,23 @@ def is_usable(folder: Path) -> bool:
     return folder.parent != folder and is_usable(folder.parent)
 
 
-def shown(path: Path, root: Path) -> str:
-    """A path as an instructor knows it."""
+def path_in_course(path: Path, root: Path) -> str:
+    """A path as an instructor knows it: from the course's folder on, where it lies in there."""
     with contextlib.suppress(ValueError):
         return str(path.relative_to(root))
     return str(path)
 
 
-def first_line(error: object) -> str:
+def reason_of(error: object) -> str:
     """What an error says first, without a full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip().rstrip(".") if lines else type(error).__name__
+    return first_line(str(error), type(error).__name__).rstrip(".")
+
+
+def fault_in_words(error: Exception) -> str:
+    """What went wrong in the grader itself, as a bug report needs it."""
+    return f"{type(error).__name__}: {error}"
+
+
+def to_report(what: str, error: Exception) -> str:
+    """A sentence, without its full stop, on what the grader failed to do."""
+    return f"{what} ({fault_in_words(error)}): please report that"

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from nbformat import NotebookNode
 from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
-from autograder.grading import sanitise as inert
+from autograder.grading import sanitise
 
 Resources = dict[str, Any]
 
@@ -37,20 +37,17 @@ class GetGradesAndWaiting(GetGrades):
         )
 
 
-class MakeInert(NbGraderPreprocessor):
-    """Make the notebook inert before a template sees it, and give the page what it needs of its
-    own."""
+class SanitiseNotebook(NbGraderPreprocessor):
+    """Sanitise the notebook before a template sees it, and give the page what is its own."""
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
-        """Return an inert copy of the notebook."""
+        """Return a sanitised copy of the notebook."""
         resources["nonce"] = secrets.token_urlsafe(16)
         resources["code_light"], resources["code_dark"] = code_style()
         for name in ("student", "first_name", "last_name", "notebook_path"):
-            if resources.get(name):
-                resources[name] = escape(
-                    str(resources[name])
-                )  # formgrader's templates do not escape
-        return inert.inert_notebook(nb), resources
+            if resources.get(name):  # formgrader's templates do not escape
+                resources[name] = escape(str(resources[name]))
+        return sanitise.sanitised_notebook(nb), resources
 
 
 @cache
@@ -71,12 +68,12 @@ def code_style() -> tuple[str, str]:
 @pass_context
 def markdown2html(context: Any, source: str) -> Markup:
     """Markdown of a cell or of a comment."""
-    return Markup(inert.markdown_html(source or "", context.get("cell", {}).get("attachments")))
+    return Markup(sanitise.markdown_html(source or "", context.get("cell", {}).get("attachments")))
 
 
 def highlight_code(source: str, metadata: Any = None) -> Markup:
     """A cell's source in colours. It is Python, whatever the cell says of itself."""
-    return Markup(inert.highlighted(source))
+    return Markup(sanitise.highlighted(source))
 
 
 def with_nonce(html: str, nonce: str) -> Markup:

@@ -6,28 +6,29 @@ kept as soon as it is through, so a run that is interrupted goes on where it sto
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
 from autograder.grading.align import Aligned, align
-from autograder.grading.errors import SubmissionError
-from autograder.grading.intake import Refused, Submitted, cells_of, is_safe, take_in
+from autograder.grading.errors import SubmissionError, fault_in_words, to_report
+from autograder.grading.intake import Refused, Submitted, cells_of, is_safe
 from autograder.grading.materials import (
     Unit,
     digest_of_text,
     fresh_key,
     grader_digest,
-    make_kit,
+    make_materials,
     new_secret,
 )
-from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, Results, now
-from autograder.grading.workers import Cluster, Ended, Lanes, Settings
+from autograder.grading.result import BUBBLEWRAP, UNSAFE, Result, ResultStore, now
+from autograder.grading.work import SUBMITTED, WorkFinder
+from autograder.grading.workers import Cluster, Ended, Workers, WorkerSettings
 from autograder.sandbox.bubblewrap import Limits
-from autograder.units import COURSE
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 
     from autograder.checking.key import Key
     from autograder.grading.gradebook import GradebookWriter
-    from autograder.grading.materials import Kit
-
-SUBMITTED = "submitted"
+    from autograder.grading.materials import Materials
 
 
 @dataclass(frozen=True)
@@ -81,25 +80,45 @@ Listener = Callable[[int, int, str], None]  # how many are through, of how many,
 def grade_unit(
     root: Path, unit: str, options: Options | None = None, listener: Listener | None = None
 ) -> Graded:
-    """Grade the submissions of a unit. Raises CourseError where none can be graded; one bad
-    submission never does."""
-    return Run(Path(root).resolve(), unit, options or Options(), listener).grade()
+    """Grade the submissions of a unit.
+
+    listener: called when a submission is through. Raises CourseError where none can be graded; one
+    bad submission never does.
+    """
+    return GradingRun(Path(root).resolve(), unit, options or Options(), listener).grade()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A unit's inputs, drawn from one secret: what is right for them, and what the sandbox gets."""
+
+    secret: str
+    key: Key
+    materials: Materials
 
 
 @dataclass
 class Bench:
-    """What submissions of one unit are graded with: a place to run, and inputs drawn from one
-    secret."""
+    """What submissions of one unit are graded with: a place to run, and drawn inputs."""
 
-    lanes: Lanes | Cluster
-    secret: str = ""
-    key: Key | None = None
-    kit: Kit | None = None
+    workers: Workers | Cluster
+    drawn: Drawn | None = None
+
+    def ready(self, unit: Unit) -> Drawn:
+        """The inputs: drawn, and the sandbox proven, at the first use. Raises CourseError."""
+        if self.drawn is None:
+            secret = new_secret()
+            key = fresh_key(unit, secret)
+            self.drawn = Drawn(secret, key, make_materials(unit, key, secret))
+            self.workers.wait_until_ready()
+        return self.drawn
 
 
 class Warm:
-    """Benches that outlive a run, for a process that grades one submission after the other. Close
-    it."""
+    """Benches that outlive a run, for a process that grades one submission after the other.
+
+    Close it.
+    """
 
     def __init__(self) -> None:
         self._benches: dict[str, Bench] = {}
@@ -114,12 +133,16 @@ class Warm:
     def close(self) -> None:
         """End every sandbox."""
         while self._benches:
-            self._benches.popitem()[1].lanes.close()
+            self._benches.popitem()[1].workers.close()
 
 
-class Run:
-    """One run over a class. config: nbgrader's, where a command of its own asks. warm: keeps the
-    sandbox afterwards."""
+class GradingRun:
+    """One run over a class.
+
+    config: nbgrader's, where a command of its own asks. warm: keeps the sandbox afterwards.
+    """
+
+    _writer: GradebookWriter
 
     def __init__(
         self,
@@ -134,14 +157,15 @@ class Run:
         self.root, self.options, self.config = root, options, config
         self._own = warm is None
         self._warm = warm or Warm()
+        self._opened = contextlib.ExitStack()
         self.unit = Unit(root, unit)
-        self.results = Results(root)
-        self.listener = listener or (lambda done, total, student: None)
+        self.results = ResultStore(root)
+        self.listener = listener or no_listener
         self.graded = Graded()
-        self._writer: GradebookWriter | None = None
         self.grader = digest_of_text(
             grader_digest(), self.unit.digest, repr(options.limits), str(options.unsafe)
         )
+        self.make = ResultMaker(unit, self.grader, UNSAFE if options.unsafe else BUBBLEWRAP)
 
     def grade(self) -> Graded:
         """All of it. Raises CourseError where no submission can be graded."""
@@ -153,79 +177,33 @@ class Run:
         finally:
             if self._own:
                 self._warm.close()
-            if self._writer is not None:
-                self._writer.close()
+            self._opened.close()
 
     def _grade(self) -> Graded:
-        taken = self.taken()
-        kept = {item.student: self.results.read(self.unit.name, item.student) for item in taken}
-        taken = [self.still_refused(item, kept[item.student]) for item in taken]
-        changed = [item for item in taken if self.is_to_run(item, kept[item.student])]
-        # First of all, for it takes the longest to start.
-        bench = self._warm.get(self.grader, lambda: Bench(self.lanes())) if changed else None
+        finder = WorkFinder(self.root, self.unit.name, self.options, self.results, self.grader)
+        work = finder.find()
+        bench = self.bench() if work.to_run else None  # first of all: it takes the longest to start
         self.open_gradebook()
-        for item in taken:
-            if item not in changed and not item.refused:
-                self.keep(kept[item.student], item)
-        self.refuse([item for item in taken if item.refused])
+        for item, kept in work.to_keep:
+            self.keep(kept, item)
+        self.refuse(work.refused)
         if bench is not None:
-            self.run(bench, changed)
+            self.run(bench, work.to_run)
         self.graded.results.sort(key=lambda result: result.student)
         self.graded.seconds = time.monotonic() - self.begun
         return self.graded
 
-    # What there is to do
-
-    def taken(self) -> list[Submitted]:
-        """The submissions that were asked for, with notes on files that are the same."""
-        folder = self.root / SUBMITTED
-        taken = list(take_in(folder, self.unit.name, self.options.students))
-        if not taken:
-            raise CourseError(
-                f"Nobody handed in {self.unit.name}: {SUBMITTED}/STUDENT/{self.unit.name}/ is where"
-                " it belongs."
-            )
-        if self.options.only_failed:
-            taken = [item for item in taken if self.has_failed(item.student)]
-        released = self.root / COURSE / self.unit.name / f"{self.unit.name}.ipynb"
-        return with_duplicates_noted(taken, released.read_bytes() if released.is_file() else b"")
-
-    def has_failed(self, student: str) -> bool:
-        """Whether the last grading of a submission did not come to its end, or there was none."""
-        result = self.results.read(self.unit.name, student)
-        return result is None or result.is_failed
-
-    def still_refused(self, item: Submitted, kept: Result | None) -> Submitted:
-        """The submission; refused for the reason of the last time where neither it nor the grader
-        has changed."""
-        if item.refused or kept is None or self.options.again or not self.is_same(item, kept):
-            return item
-        return replace(item, refused=kept.refused)
-
-    def is_same(self, item: Submitted, kept: Result) -> bool:
-        """Whether a kept result is of this very submission and grader."""
-        return (kept.digest, kept.grader) == (item.digest, self.grader)
-
-    def is_to_run(self, item: Submitted, kept: Result | None) -> bool:
-        """Whether a submission must be run: it is new, or it or the grader has changed."""
-        if item.refused:
-            return False
-        same = kept is not None and self.is_same(item, kept)
-        has_fault = kept is not None and any(
-            state == "grader fault" for state in kept.waiting.values()
-        )
-        return not same or has_fault or self.options.again or self.options.only_failed
-
     # Without running anything
 
     def open_gradebook(self) -> None:
-        """Open the gradebook. Raises GradebookError where the unit was never released, or it cannot
-        be used."""
+        """Open the gradebook. Raises GradebookError where the unit was never released."""
         from autograder.grading.gradebook import GradebookWriter
 
         options = self.options
-        self._writer = GradebookWriter(
-            self.root, self.unit.name, options.db_url, options.add_students, config=self.config
+        self._writer = self._opened.enter_context(
+            GradebookWriter(
+                self.root, self.unit.name, options.db_url, options.add_students, config=self.config
+            )
         )
         self._writer.released()
 
@@ -234,15 +212,13 @@ class Run:
         if self._writer.holds(result):
             self.graded.unchanged += 1
             self.graded.results.append(result)
-            return
-        aligned = self.aligned(item)
-        if self.write(result, aligned):
+        elif self.write(result, self.aligned(item)):
             self.graded.rewritten += 1
 
     def refuse(self, items: Iterable[Submitted]) -> None:
         """Write down who was refused, and why."""
         for item in items:
-            result = self.result_for(item, refused=item.refused)
+            result = self.make.result(item, refused=item.refused)
             self.graded.problems[item.student] = item.refused
             self.graded.results.append(result)
             if is_safe(item.student):  # no other may name a file
@@ -250,96 +226,127 @@ class Run:
 
     # Running
 
-    def lanes(self) -> Lanes | Cluster:
+    def bench(self) -> Bench:
+        """What submissions are graded with; a warm one where there is one."""
+        return self._warm.get(self.grader, lambda: Bench(self.workers()))
+
+    def workers(self) -> Workers | Cluster:
         """Where submissions run."""
-        hidden = tuple(
-            self.root / name
-            for name in ("solutions", "gradebook.db", SUBMITTED, "autograded", ".grading")
-        )
-        settings = Settings(
-            self.options.limits, self.options.unsafe, tuple(self.unit.imports), hidden
-        )
-        return (
-            Cluster(settings, self.options.cluster)
-            if self.options.cluster
-            else Lanes(settings, self.options.workers)
-        )
+        options = self.options
+        names = ("solutions", "gradebook.db", SUBMITTED, "autograded", ".grading")
+        hidden = tuple(self.root / name for name in names)
+        settings = WorkerSettings(options.limits, options.unsafe, tuple(self.unit.imports), hidden)
+        if options.cluster:
+            return Cluster(settings, options.cluster)
+        return Workers(settings, options.workers)
 
-    def ready(self, bench: Bench) -> Bench:
-        """The bench with inputs drawn and its sandbox proven, at the first use. Raises
-        CourseError."""
-        if bench.key is None:
-            bench.secret = new_secret()
-            bench.key = fresh_key(self.unit, bench.secret)
-            bench.kit = make_kit(self.unit, bench.key, bench.secret)
-            bench.lanes.wait_until_ready()
-        return bench
-
-    def run(self, bench: Bench, items: list[Submitted]) -> None:
+    def run(self, bench: Bench, items: Sequence[Submitted]) -> None:
         """Run, judge and write, one submission after the other as they come."""
-        jobs = {
-            item.student: aligned for item in items if (aligned := self.aligned_or_refused(item))
-        }
+        jobs = self.jobs(items)
         by_student = {item.student: item for item in items}
-        self.ready(bench)
+        drawn = bench.ready(self.unit)
         left = set(jobs)
+        cells = {student: aligned.cells for student, aligned in jobs.items()}
         try:
-            for ended in bench.lanes.run(
-                bench.kit, {student: aligned.cells for student, aligned in jobs.items()}
-            ):
+            for ended in bench.workers.run(drawn.materials, cells):
                 item, aligned = by_student[ended.student], jobs[ended.student]
-                result = replace(self.judged(bench.key, item, aligned, ended), seed=bench.secret)
-                self.write(result, aligned)
+                result = self.make.judged(drawn.key, item, aligned, ended)
+                self.write(replace(result, seed=drawn.secret), aligned)
                 left.discard(ended.student)
-                self.graded.run += 1
-                self.graded.seconds_to_first = (
-                    self.graded.seconds_to_first or time.monotonic() - self.begun
-                )
-                self.listener(len(jobs) - len(left), len(jobs), ended.student)
+                self.note_progress(ended.student, len(jobs) - len(left), len(jobs))
         except KeyboardInterrupt:
             self.graded.interrupted = len(left)
 
-    def aligned_or_refused(self, item: Submitted) -> Aligned | None:
-        """A submission's cells in line with the release; None where there are none, which is
-        written down."""
-        try:
-            return self.aligned(item)
-        except Refused as refusal:
-            why = str(refusal)
-        except CourseError:  # the unit's, not the submission's
-            raise
-        except Exception as error:  # a fault of ours; the next submission is not to suffer for it
-            why = (
-                f"the grader could not read it ({type(error).__name__}: {error}): please report"
-                " that"
-            )
-        self.refuse([replace(item, refused=why)])
-        return None
+    def jobs(self, items: Iterable[Submitted]) -> dict[str, Aligned]:
+        """The aligned submissions by student; those that cannot be read are refused."""
+        jobs = {}
+        for item in items:
+            try:
+                jobs[item.student] = self.aligned(item)
+            except Refused as refusal:
+                self.refuse([replace(item, refused=str(refusal))])
+            except CourseError:  # the unit's, not the submission's
+                raise
+            except Exception as error:
+                why = to_report("the grader could not read it", error)
+                self.refuse([replace(item, refused=why)])
+        return jobs
 
     def aligned(self, item: Submitted) -> Aligned:
         """A submission's cells in line with the release. Raises Refused."""
         aligned = align(cells_of(item.data, f"{self.unit.name}.ipynb"), self.unit.release)
         return replace(aligned, notes=(*item.notes, *aligned.notes))
 
-    def judged(self, key: Key, item: Submitted, aligned: Aligned, ended: Ended) -> Result:
-        """The result of a submission that left its lane."""
-        from autograder.grading.verdicts import all_faulty, verdicts_of
+    def note_progress(self, student: str, done: int, total: int) -> None:
+        """Count one more submission, and tell whoever listens."""
+        self.graded.run += 1
+        if not self.graded.seconds_to_first:
+            self.graded.seconds_to_first = time.monotonic() - self.begun
+        self.listener(done, total, student)
 
-        if ended.transcript is None:
-            return self.result_for(
-                item,
-                verdicts=all_faulty(key),
-                notes=(*aligned.notes, f"Grader fault: {ended.fault}"),
-            )
+    # Writing
+
+    def write(self, result: Result, aligned: Aligned) -> bool:
+        """Keep a result and write it to the gradebook; returns whether that could be done."""
+        self.results.write(result)
+        self.graded.results.append(result)
+        try:
+            notes = self._writer.write(result, notebook_of(result, aligned))
+        except SubmissionError as error:
+            self.graded.problems[result.student] = str(error)
+            return False
+        if notes:
+            self.graded.notes[result.student] = list(notes)
+        return True
+
+
+def no_listener(done: int, total: int, student: str) -> None:
+    """For a run that nobody listens to."""
+
+
+def notebook_of(result: Result, aligned: Aligned) -> NotebookNode:
+    """The graded notebook. Raises SubmissionError where the grader fails to make one."""
+    from autograder.grading.graded_notebook import graded_notebook
+
+    try:
+        return graded_notebook(aligned.cells, result)
+    except Exception as error:
+        what = to_report("The grader could make no graded notebook", error)
+        raise SubmissionError(f"{what}.") from error
+
+
+@dataclass(frozen=True)
+class ResultMaker:
+    """Makes the results of a run. grader: digest of what could change a verdict."""
+
+    unit: str
+    grader: str
+    sandbox: str
+
+    def result(self, item: Submitted, **found: Any) -> Result:
+        """A result with what is the same for all of this run."""
+        return Result(
+            item.student,
+            self.unit,
+            item.digest,
+            self.grader,
+            sandbox=self.sandbox,
+            graded_at=now(),
+            **found,
+        )
+
+    def judged(self, key: Key, item: Submitted, aligned: Aligned, ended: Ended) -> Result:
+        """The result of a submission that came back from a worker."""
+        from autograder.grading.verdicts import verdicts_of
+
         transcript = ended.transcript
+        if transcript is None:
+            return self.faulty(key, item, aligned, ended.fault)
         try:
             verdicts = verdicts_of(key, aligned.cells, transcript)
-        except (
-            Exception
-        ) as error:  # a fault of the judge's; the next submission is not to suffer for it
-            fault = f"Grader fault: {type(error).__name__}: {error}"
-            return self.result_for(item, verdicts=all_faulty(key), notes=(*aligned.notes, fault))
-        return self.result_for(
+        except Exception as error:  # the judge's; the next submission is not to suffer for it
+            return self.faulty(key, item, aligned, fault_in_words(error))
+        return self.result(
             item,
             verdicts=verdicts,
             cells=transcript.cells,
@@ -349,64 +356,14 @@ class Run:
             peak_memory=transcript.peak_memory,
         )
 
-    def result_for(self, item: Submitted, **found: Any) -> Result:
-        """A result with what is the same for all of this run."""
-        sandbox = UNSAFE if self.options.unsafe else BUBBLEWRAP
-        return Result(
-            item.student,
-            self.unit.name,
-            item.digest,
-            self.grader,
-            sandbox=sandbox,
-            graded_at=now(),
-            **found,
-        )
+    def faulty(self, key: Key, item: Submitted, aligned: Aligned, fault: str) -> Result:
+        """The result of a submission that the grader itself failed on."""
+        from autograder.grading.verdicts import all_faulty
 
-    def write(self, result: Result, aligned: Aligned) -> bool:
-        """Keep a result and write it to the gradebook; returns whether that could be done."""
-        self.results.write(result)
-        self.graded.results.append(result)
-        try:
-            notes = self._writer.write(result, self.dressed(result, aligned))
-        except SubmissionError as error:
-            self.graded.problems[result.student] = str(error)
-            return False
-        if notes:
-            self.graded.notes[result.student] = list(notes)
-        return True
-
-    def dressed(self, result: Result, aligned: Aligned) -> NotebookNode:
-        """The graded notebook. Raises SubmissionError where none can be made: the others are not to
-        suffer for it."""
-        from autograder.grading.graded_notebook import dressed
-
-        try:
-            return dressed(aligned.cells, result)
-        except Exception as error:
-            raise SubmissionError(
-                f"The grader could make no graded notebook ({type(error).__name__}: {error}):"
-                " please report that."
-            ) from error
+        notes = (*aligned.notes, f"Grader fault: {fault}")
+        return self.result(item, verdicts=all_faulty(key), notes=notes)
 
 
 def same_file(item: Submitted) -> list[str]:
-    """For the instructor, who is not to tell one student of another: who handed in the same
-    file."""
+    """Who handed in the same file: for the instructor, not for one student about another."""
     return [f"the same file to the byte as that of {item.same_as}"] if item.same_as else []
-
-
-def with_duplicates_noted(taken: list[Submitted], untouched: bytes) -> list[Submitted]:
-    """The submissions; where several are the same file to the byte, and not the untouched one, each
-    says so."""
-    by_digest: dict[str, list[str]] = {}
-    for item in taken:
-        by_digest.setdefault(item.digest, []).append(item.student)
-
-    def noted(item: Submitted) -> Submitted:
-        others = [name for name in by_digest[item.digest] if name != item.student]
-        if not others or item.data in (b"", untouched):
-            return item
-        named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-        return replace(item, same_as=named)
-
-    return [noted(item) for item in taken]

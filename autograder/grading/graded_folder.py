@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
 
-from autograder.grading.errors import SubmissionError, explained, shown
+from autograder.grading.errors import SubmissionError, explained, path_in_course
 from autograder.grading.lateness import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -70,9 +70,10 @@ class GradedFolder:
         it cannot."""
         self.recover()
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+            here = path_in_course(self.path, self.root)
             raise SubmissionError(
-                f"{self._shown} is a file or a link where the graded folder belongs: move it away"
-                " and grade again."
+                f"{here} is a file or a link where the graded folder belongs: move it away and"
+                " grade again."
             )
         try:
             with explained(self.path, self.root, self.path.parent.parent):
@@ -114,10 +115,6 @@ class GradedFolder:
         """Remove the previous folder."""
         with contextlib.suppress(OSError):  # what stays is removed by the next run
             remove(self.previous)
-
-    @property
-    def _shown(self) -> str:
-        return shown(self.path, self.root)
 
 
 def name_and_source(cell: Mapping[str, Any]) -> tuple[str, str]:

@@ -32,14 +32,14 @@ SAID = {
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
-def dressed(cells: Sequence[Cell], result: Result) -> NotebookNode:
+def graded_notebook(cells: Sequence[Cell], result: Result) -> NotebookNode:
     """The graded notebook of a submission, as feedback and formgrader show it."""
     return nbformat.from_dict(
         {
             "nbformat": 4,
             "nbformat_minor": 5,
             "metadata": {"kernelspec": KERNEL, "language_info": {"name": "python"}},
-            "cells": [*preface(result), *(dressed_cell(cell, result) for cell in cells)],
+            "cells": [*preface(result), *(graded_cell(cell, result) for cell in cells)],
         }
     )
 
@@ -54,11 +54,10 @@ def preface(result: Result) -> list[dict[str, Any]]:
     return [text_cell("cvcourse-notes", "**About this submission**\n\n" + "\n".join(lines), {})]
 
 
-def dressed_cell(cell: Cell, result: Result) -> dict[str, Any]:
+def graded_cell(cell: Cell, result: Result) -> dict[str, Any]:
     """One cell, with outputs."""
-    metadata = {
-        name: cell.metadata[name] for name in ("tags", "nbgrader") if name in (cell.metadata or {})
-    }
+    released = cell.metadata or {}
+    metadata = {name: released[name] for name in ("tags", "nbgrader") if name in released}
     if cell.cell_type != "code":
         return text_cell(cell.id, cell.source, metadata)
     code = {"cell_type": "code", "execution_count": None, "outputs": outputs_of(cell, result)}
@@ -75,7 +74,7 @@ def outputs_of(cell: Cell, result: Result) -> list[NotebookNode]:
     if cell.role is Role.CHECK:
         verdict = result.verdicts.get(cell.exercise)
         return [verdict_output(verdict)] if verdict else []
-    return shown(result.cells.get(cell.id, CellRun()))
+    return outputs_of_run(result.cells.get(cell.id, CellRun()))
 
 
 def verdict_output(verdict: report.Verdict) -> NotebookNode:
@@ -90,8 +89,8 @@ def verdict_output(verdict: report.Verdict) -> NotebookNode:
     )
 
 
-def shown(run: CellRun) -> list[NotebookNode]:
-    """What a learner's cell showed, inert, and how it ended where it did not run through."""
+def outputs_of_run(run: CellRun) -> list[NotebookNode]:
+    """What a learner's cell showed, made safe, and how it ended where it did not run through."""
     from autograder.grading.sanitise import sanitised_outputs
 
     outputs = sanitised_outputs(run.outputs)

@@ -18,6 +18,7 @@ from typing import Any
 
 from autograder.errors import CourseError
 from autograder.grading.result import SAFE_NAME
+from autograder.words import listed
 
 MOST_BYTES = 20 * 2**20  # a notebook full of pictures has five
 MOST_CELLS = 2000
@@ -133,8 +134,7 @@ def others(folder: Path, unit: str) -> tuple[str, ...]:
         raise Refused(f"its folder cannot be read ({error.strerror})") from None
     if not extra:
         return ()
-    named = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
-    return (f"Only the notebook is graded; left out: {named}",)
+    return (f"Only the notebook is graded; left out: {listed(extra)}",)
 
 
 def cells_of(data: bytes, name: str = "the notebook") -> list[RawCell]:

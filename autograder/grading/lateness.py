@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autograder.grading.errors import GradebookError, first_line
+from autograder.grading.errors import GradebookError, reason_of
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -133,7 +133,7 @@ class LateRule:
             step.init_plugin()
         except (TraitError, ImportError, AttributeError, TypeError) as error:
             raise GradebookError(
-                f"The plugin for late submissions cannot be used ({first_line(error)})."
+                f"The plugin for late submissions cannot be used ({reason_of(error)})."
             ) from error
         self.plugin = step.plugin_inst
         kind = type(self.plugin)
@@ -155,5 +155,5 @@ class LateRule:
         except Exception as error:  # the plugin is the instructor's own code
             kind = type(self.plugin).__name__
             raise GradebookError(
-                f"The plugin for late submissions, {kind}, failed: {first_line(error)}."
+                f"The plugin for late submissions, {kind}, failed: {reason_of(error)}."
             ) from error

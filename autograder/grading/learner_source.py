@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from autograder.checking.libraries import LIBRARIES, MODELS, OWN_MODELS, is_own_model, own_models
 from autograder.checking.limits import TooSlow, deadline
 from autograder.grading.intake import seen
+from autograder.words import first_line
 
 # No answer to an exercise needs any of these words. Found, they are shown to the instructor. Where
 # a shortcut is forbidden they count as tampering, for what ran can be hidden with them: these
@@ -53,6 +55,7 @@ PLAIN_MAGICS = frozenset(
 OWN_PACKAGE = "autograder"
 PACKAGES = {package.split(".")[-1] for package in OWN_MODELS}
 READ_SECONDS = 5.0  # for the cells of one notebook
+LONGEST_LINE = 200  # characters that an instructor sees of it
 LONGEST_WITH_MAGICS = 20_000  # characters: IPython reads such a cell again for every magic in it
 
 
@@ -77,18 +80,14 @@ class Cells:
 
     definitions: dict[str, list[ast.AST]] = field(default_factory=dict)
     imported: dict[str, set[str]] = field(default_factory=dict)  # name here: its names in `forbid`
-    lent: set[str] = field(
-        default_factory=set
-    )  # taken from the course's own models, under their own names
+    # Taken from the course's own models, under their own names.
+    lent: set[str] = field(default_factory=set)
     checked: set[str] = field(default_factory=set)  # exercises whose check has been made
-    lines: dict[int, list[str]] = field(
-        default_factory=dict
-    )  # source lines by the id of each cell's tree
     trees: list[ast.Module] = field(default_factory=list)
+    lines: dict[int, list[str]] = field(default_factory=dict)  # of a node's cell, by the node's id
     starred: bool = False  # names come from `from numpy import *`
-    unread: list[str] = field(
-        default_factory=list
-    )  # first lines of cells that may run, but cannot be read
+    # First lines of cells that may run, but cannot be read.
+    unread: list[str] = field(default_factory=list)
 
 
 def read(sources: Iterable[str]) -> Cells:
@@ -100,41 +99,37 @@ def read(sources: Iterable[str]) -> Cells:
                 note_cell(cells, waiting[0])
                 waiting.pop(0)
     except TooSlow:
-        cells.unread += [first_line(source) for source in waiting]
+        cells.unread += [shown_line(first_line(source)) for source in waiting]
     return cells
 
 
 def note_cell(cells: Cells, source: str) -> None:
     """Parse one cell and note what it defines."""
-    tree = parsed(source)
-    if tree is not None:
-        cells.trees.append(tree)
-        for node in ast.walk(tree):
-            node.lines = tree.lines
-        for node in tree.body:
-            note_check(cells, node)
-            for statement in one_by_one(node):
-                note_definitions(cells, statement)
-            if (
-                is_plain_magic(node)
-                and len(node.value.args) > 1
-                and isinstance(node.value.args[1], ast.Constant)
-            ):
-                note_cell(cells, re.sub(r"^(-\w+ *\d* *)+", "", str(node.value.args[1].value)))
-    elif len(source) > LONGEST_WITH_MAGICS:
-        cells.unread.append(first_line(source))
+    found = parsed(source)
+    if found is None:
+        if len(source) > LONGEST_WITH_MAGICS:
+            cells.unread.append(shown_line(first_line(source)))
+        return
+    tree, lines = found
+    cells.trees.append(tree)
+    cells.lines.update({id(node): lines for node in ast.walk(tree)})
+    for node in tree.body:
+        note_check(cells, node)
+        for statement in one_by_one(node):
+            note_definitions(cells, statement)
+        timed = code_in_magic(node)
+        if timed:
+            note_cell(cells, timed)
 
 
-def parsed(source: str) -> ast.Module | None:
-    """A cell's syntax tree, magics included; None where there is none."""
+def parsed(source: str) -> tuple[ast.Module, list[str]] | None:
+    """(syntax tree, lines) of a cell, magics included; None where there is no tree."""
     for reading in (as_it_stands, below_cell_magic, as_ipython_runs_it):
         try:
             code = reading(source)
-            tree = ast.parse(code)
+            return ast.parse(code), code.splitlines()
         except (SyntaxError, ValueError, RecursionError, MemoryError, RuntimeError):
             continue
-        tree.lines = code.splitlines()
-        return tree
     return None
 
 
@@ -162,9 +157,9 @@ def as_ipython_runs_it(source: str) -> str:
     return TransformerManager().transform_cell(source)
 
 
-def first_line(source: str) -> str:
-    """The first line of a cell that says something."""
-    return seen(next((line.strip()[:200] for line in source.splitlines() if line.strip()), ""))
+def shown_line(line: str) -> str:
+    """A line of a learner's source as an instructor may see it."""
+    return seen(line.strip()[:LONGEST_LINE])
 
 
 def note_check(cells: Cells, node: ast.stmt) -> None:
@@ -177,16 +172,15 @@ def note_check(cells: Cells, node: ast.stmt) -> None:
 
 def one_by_one(node: ast.stmt) -> list[ast.stmt]:
     """`a, b = x, y` as `a = x` and `b = y`; any other statement as it is."""
-    sides = [*node.targets, node.value] if isinstance(node, ast.Assign) else []
-    lengths = {len(side.elts) if isinstance(side, ast.Tuple) else None for side in sides}
-    if len(lengths) != 1 or None in lengths:
+    if not isinstance(node, ast.Assign):
         return [node]
-    single = [
-        ast.Assign(targets, value)
-        for *targets, value in zip(*(side.elts for side in sides), strict=True)
-    ]
-    for statement in single:
-        ast.copy_location(statement, node).lines = node.lines
+    sides = [*node.targets, node.value]
+    tuples = [side for side in sides if isinstance(side, ast.Tuple)]
+    if len(tuples) < len(sides) or len({len(side.elts) for side in tuples}) > 1:
+        return [node]
+    single: list[ast.stmt] = []
+    for *targets, value in zip(*(side.elts for side in tuples), strict=True):
+        single.append(ast.copy_location(ast.Assign(targets, value), node))
     return single
 
 
@@ -261,7 +255,7 @@ def forbidden(cells: Cells, exercise: str, names: Iterable[str]) -> list[tuple[s
             (name, f"{exercise}, as the course has it") for name in names & {MODELS, exercise}
         ]
     for node in reached(cells, exercise) if names else ():
-        found += [(name, line_of(node)) for name in names & library_names(node, cells)]
+        found += [(name, line_of(node, cells)) for name in names & library_names(node, cells)]
     return list(dict.fromkeys(found))
 
 
@@ -322,16 +316,16 @@ def library_names(node: ast.AST, cells: Cells) -> set[str]:
     return {node.name.split(".")[-1]} if isinstance(node, ast.alias) else set()
 
 
-def line_of(node: ast.AST) -> str:
-    """The source line that a node starts on."""
-    number = getattr(node, "lineno", 0)
-    return seen(node.lines[number - 1].strip()[:200]) if 0 < number <= len(node.lines) else ""
+def line_of(node: ast.AST, cells: Cells) -> str:
+    """The source line that a node starts on; empty where it is not known."""
+    number, lines = getattr(node, "lineno", 0), cells.lines.get(id(node), [])
+    return shown_line(lines[number - 1]) if 0 < number <= len(lines) else ""
 
 
 def reaching_for_grader(cells: Cells) -> list[str]:
     """Lines of the notebook that reach for the process around them."""
-    lines = [*cells.unread, *(line_of(node) for node in nodes_of(cells) if reaches(node))]
-    return list(dict.fromkeys(line for line in lines if line))
+    reaching = [line_of(node, cells) for node in nodes_of(cells) if reaches(node)]
+    return list(dict.fromkeys(line for line in [*cells.unread, *reaching] if line))
 
 
 def could_hide(cells: Cells, exercise: str) -> bool:
@@ -402,22 +396,39 @@ def calls_by_name(node: ast.AST) -> bool:
 
 
 def is_plain_magic(statement: ast.stmt) -> bool:
-    """Whether a statement is `!ls`, or a magic that changes no function, or one whose code is read:
-    `%time f(x)`."""
+    """Whether a statement is `!ls`, or a magic that changes no function or whose code is read."""
+    name, arguments = ipython_call(statement)
+    if name in ("system", "getoutput"):
+        return True
+    return name == "run_line_magic" and constant(arguments, 0) in PLAIN_MAGICS
+
+
+def code_in_magic(statement: ast.stmt) -> str:
+    """The code that a plain magic runs, as in `%time f(x)`; empty where there is none."""
+    _, arguments = ipython_call(statement)
+    code = constant(arguments, 1)
+    if code is None or not is_plain_magic(statement):
+        return ""
+    return re.sub(r"^(-\w+ *\d* *)+", "", str(code))
+
+
+def ipython_call(statement: ast.stmt) -> tuple[str, list[ast.expr]]:
+    """(name, arguments) of a statement's call `get_ipython().name(...)`; no name without one."""
     call = getattr(statement, "value", None)
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
-        return False
+        return "", []
     shell = call.func.value
-    if not (
-        isinstance(shell, ast.Call)
-        and isinstance(shell.func, ast.Name)
-        and shell.func.id == "get_ipython"
-    ):
-        return False
-    magic = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
-    return call.func.attr in ("system", "getoutput") or (
-        call.func.attr == "run_line_magic" and magic in PLAIN_MAGICS
-    )
+    if not (isinstance(shell, ast.Call) and isinstance(shell.func, ast.Name)):
+        return "", []
+    if shell.func.id != "get_ipython":
+        return "", []
+    return call.func.attr, call.args
+
+
+def constant(arguments: Sequence[ast.expr], place: int) -> Any:
+    """The argument in a place where it is written out; None where it is not."""
+    argument = arguments[place] if place < len(arguments) else None
+    return argument.value if isinstance(argument, ast.Constant) else None
 
 
 def imports_reaching(node: ast.AST) -> bool:

@@ -1,8 +1,8 @@
 """What grading a unit needs: the released cells, and a key whose inputs were drawn for this run
 alone.
 
-A `Kit` is what the sandbox's side may know, inputs but no answers, and travels to other machines;
-the fresh `Key` does not.
+`Materials` are what the sandbox's side may know, inputs but no answers, and travel to other
+machines; the fresh `Key` does not.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PACKAGES = Path(__file__).resolve().parent.parent.parent
 PARTS = (
     *("autograder/checking", "autograder/sandbox", "autograder/grading", "cvcourse"),
     *("autograder/cells.py", "autograder/units.py", "autograder/errors.py", "autograder/files.py"),
+    "autograder/words.py",
     *(f"autograder/authoring/{name}.py" for name in ("lesson", "record", "release")),
 )
 SOURCES = (
@@ -57,7 +58,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Kit:
+class Materials:
     """What the sandbox's side of grading a unit needs. Holds no answers."""
 
     unit: str
@@ -220,14 +221,16 @@ def fresh_key(unit: Unit, secret: str) -> Key:
     raise CourseError(f"No inputs could be drawn for {unit.name}: {problem}")
 
 
-def make_kit(unit: Unit, key: Key, secret: str) -> Kit:
+def make_materials(unit: Unit, key: Key, secret: str) -> Materials:
     """What the sandbox receives: the unit's files, its probes, and each check's inputs."""
     from autograder.sandbox.wire import pack
 
     seed = int.from_bytes(hashlib.sha256(f"{secret}/seed".encode()).digest()[:4], "big")
     probes = (unit.folder / "probes.py").read_text(encoding="utf-8")
     start = pack({"do": "start", "seed": seed, "files": {"probes.py": probes}, "probes": probes})
-    return Kit(unit.name, start, {name: ask(exercise) for name, exercise in key.exercises.items()})
+    return Materials(
+        unit.name, start, {name: ask(exercise) for name, exercise in key.exercises.items()}
+    )
 
 
 def ask(exercise: ExerciseKey) -> Ask:

@@ -42,10 +42,9 @@ class Result:
     """What grading one submission gave.
 
     refused: why it was not graded at all, in one sentence; then there are no verdicts. digest: of
-    the submitted bytes.
-    grader: of everything that could change the verdict (unit, grader, limits). notes: what was
-    repaired. evidence: signs that somebody tried to reach the grader. sandbox: "bubblewrap" or
-    "unsafe".
+    the submitted bytes. grader: of everything that could change the verdict (unit, grader, limits).
+    notes: what was repaired. evidence: signs that somebody tried to reach the grader. sandbox:
+    "bubblewrap" or "unsafe".
     """
 
     student: str
@@ -96,7 +95,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Results:
+class ResultStore:
     """The results of a course, one file a submission: `.grading/UNIT/STUDENT.json`."""
 
     def __init__(self, root: Path):
@@ -148,8 +147,8 @@ def from_json(data: Mapping[str, Any]) -> Result:
         name: CellRun(**{**item, "outputs": tuple(item["outputs"])})
         for name, item in data.pop("cells").items()
     }
-    lists = {name: tuple(data.pop(name)) for name in ("notes", "evidence")}
-    return Result(verdicts=verdicts, cells=cells, **lists, **data)
+    notes, evidence = tuple(data.pop("notes")), tuple(data.pop("evidence"))
+    return Result(verdicts=verdicts, cells=cells, notes=notes, evidence=evidence, **data)
 
 
 def verdict_from_json(data: Mapping[str, Any]) -> Verdict:

@@ -1,13 +1,13 @@
-"""Inert: what a learner wrote, made safe to show beside grades.
+"""What a learner wrote, made safe to show beside grades.
 
 Nothing that comes out of here runs, loads from anywhere, leaves its place on the page, or passes
 for a verdict. HTML is cleaned by nh3 and loses classes, ids and styles; formulas become MathML, so
 that no page needs a script for them.
 
 A verdict counts as ours on two conditions: its output's metadata hold `report.MARK`, which only
-`dress.verdict_output` and nbgrader's host-side steps set (`sanitised_outputs` keeps no metadata
-that a learner could write), and it stands in a check cell. Even then its HTML is not believed: the
-table is drawn again from the data.
+`graded_notebook.verdict_output` and nbgrader's host-side steps set (`sanitised_outputs` keeps no
+metadata that a learner could write), and it stands in a check cell. Even then its HTML is not
+believed: the table is drawn again from the data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import re
 import secrets
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import cache, lru_cache
 from html import escape, unescape
 from typing import TYPE_CHECKING, Any
@@ -73,21 +73,22 @@ def text_of(value: object) -> str:
 
 
 def plain_text(value: object, longest: int = MAX_TEXT) -> str:
-    """Text without unseen characters, as a terminal would leave it, with long lines and long texts
-    cut visibly."""
+    """Text as a terminal would leave it, without unseen characters and visibly cut if too long.
+
+    longest: in characters. Raises Unshowable for what is no text.
+    """
     text = text_of(value)
-    left_out = max(0, len(text) - longest)
     lines = UNSEEN.sub("�", text[:longest].replace("\r\n", "\n")).split("\n")
     shown = "\n".join(_shortened(line.rstrip("\r").rsplit("\r", 1)[-1]) for line in lines)
-    return shown + (f"\n… {left_out:,} more characters are not shown" if left_out else "")
+    if len(text) > longest:
+        return f"{shown}\n… {len(text) - longest:,} more characters are not shown"
+    return shown
 
 
 def _shortened(line: str) -> str:
-    return (
-        line
-        if len(line) <= MAX_LINE
-        else f"{line[:MAX_LINE]} … {len(line) - MAX_LINE:,} more characters"
-    )
+    if len(line) <= MAX_LINE:
+        return line
+    return f"{line[:MAX_LINE]} … {len(line) - MAX_LINE:,} more characters"
 
 
 # HTML
@@ -102,18 +103,9 @@ TAGS = _words("""
     figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub
     summary sup table tbody td tfoot th thead tr u ul var wbr
 """)
-DROPPED_WITH_CONTENT = {
-    "script",
-    "style",
-    "title",
-    "textarea",
-    "select",
-    "iframe",
-    "object",
-    "svg",
-    "math",
-    "template",
-}
+DROPPED_WITH_CONTENT = _words("""
+    script style title textarea select iframe object svg math template
+""")
 CELL_ATTRIBUTES = {"colspan", "rowspan", "style"}
 ATTRIBUTES = {
     "a": {"href", "title"},
@@ -123,31 +115,35 @@ ATTRIBUTES = {
 ATTRIBUTES |= {"td": CELL_ATTRIBUTES, "th": CELL_ATTRIBUTES, "abbr": {"title"}}
 LINK = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 NUMBERS = {"width": 4000, "height": 4000, "colspan": 100, "rowspan": 100, "start": 10**6}
-ALIGNMENT = re.compile(
-    r"text-align:\s*(left|center|right)\Z"
-)  # how markdown aligns a table's columns
+# How markdown aligns a table's columns.
+ALIGNMENT = re.compile(r"text-align:\s*(left|center|right)\Z")
 DATA_IMAGE = re.compile(r"data:(image/(?:png|jpeg));base64,", re.IGNORECASE)
-NO_PICTURE = re.compile(
-    r"<img(?![^>]* src=)[^>]*>"
-)  # in cleaned HTML, where attributes hold no ">"
+# In cleaned HTML, where attributes hold no ">".
+NO_PICTURE = re.compile(r"<img(?![^>]* src=)[^>]*>")
 VOID = {"br", "col", "hr", "img", "wbr"}
 CLOSES_ITSELF = {"p", "li", "td", "th", "tr", "dt", "dd", "option"}
 TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.IGNORECASE)
 
 
 def clean_html(html: object) -> str:
-    """A learner's HTML with text, tables, links and embedded pictures left, and nothing that acts
-    or poses as ours.
+    """A learner's HTML with its text, tables, links and embedded pictures.
 
-    Raises Unshowable for what is too long or nested too deeply.
+    Nothing is left that acts or poses as ours. Raises Unshowable for what is too long or nested
+    too deeply.
     """
-    return _clean(text_of(html), lambda text: text, set())
+    return _clean(text_of(html), _as_it_is, frozenset())
 
 
-def _clean(html: str, restored: Callable[[str], str], classes: set[str]) -> str:
-    """restored: what gives an attribute its own text back. classes: those of coloured code, if
-    any."""
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _clean(html: str, restored: Callable[[str], str], classes: Set[str]) -> str:
+    """restored: what gives an attribute its own text back. classes: of coloured code, if any."""
     import nh3
+
+    def attribute(tag: str, name: str, value: str) -> str | None:
+        return _attribute(tag, name, restored(value))
 
     if len(html) > MAX_HTML:
         raise Unshowable(f"{len(html):,} characters, more than {MAX_HTML:,}")
@@ -158,8 +154,8 @@ def _clean(html: str, restored: Callable[[str], str], classes: set[str]) -> str:
         tags=TAGS,
         clean_content_tags=DROPPED_WITH_CONTENT,
         attributes=ATTRIBUTES,
-        attribute_filter=lambda tag, name, value: _attribute(tag, name, restored(value)),
-        allowed_classes={"span": classes, "div": {"highlight"}} if classes else {},
+        attribute_filter=attribute,
+        allowed_classes={"span": set(classes), "div": {"highlight"}} if classes else {},
         url_schemes={"http", "https", "mailto", "data"},
         link_rel="noopener noreferrer",
     )
@@ -173,24 +169,26 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     if name in ("class", "rel"):  # nh3's own lists decide
         return value
     if name in NUMBERS:
-        return (
-            value
-            if value.isdecimal() and value.isascii() and int(value[:9]) <= NUMBERS[name]
-            else None
-        )
+        is_number = value.isdecimal() and value.isascii()
+        return value if is_number and int(value[:9]) <= NUMBERS[name] else None
     if name == "style":
         return value if ALIGNMENT.match(value) else None
     if name == "href":
         return value if LINK.match(value) else None
     if name == "src":
-        kind = DATA_IMAGE.match(value)
-        try:
-            return (
-                f"{kind[0]}{checked_image(kind[1].lower(), value[kind.end() :])}" if kind else None
-            )
-        except Unshowable:
-            return None
+        return _picture(value)
     return value
+
+
+def _picture(source: str) -> str | None:
+    """The address of an embedded picture; None for any other."""
+    kind = DATA_IMAGE.match(source)
+    if kind is None:
+        return None
+    try:
+        return f"{kind[0]}{checked_image(kind[1].lower(), source[kind.end() :])}"
+    except Unshowable:
+        return None
 
 
 def left_open(html: str) -> int:
@@ -214,8 +212,7 @@ def depth(html: str) -> int:
 
 
 def checked_image(kind: str, data: object) -> str:
-    """An image's base64 text, once it is known to be one of that kind and of a bearable size.
-    Raises Unshowable."""
+    """An image's base64 text. Raises Unshowable for another kind, and for what is too large."""
     from PIL import Image
 
     text = text_of(data)
@@ -264,8 +261,7 @@ def formula(tex: str, display: bool = False) -> str:
 
 @lru_cache(maxsize=2048)
 def mathml(tex: str, display: bool) -> str:
-    """A formula as MathML of known elements and attributes only. Raises Unshowable where that
-    cannot be done."""
+    """A formula as MathML of known elements and attributes. Raises Unshowable if it is none."""
     from latex2mathml.converter import convert_to_element
 
     if len(tex) > MAX_FORMULA or UNSEEN.search(tex):
@@ -277,19 +273,15 @@ def mathml(tex: str, display: bool) -> str:
         return ElementTree.tostring(root, encoding="unicode")
     except Unshowable:
         raise
-    except (
-        Exception
-    ) as error:  # the converter raises whatever it stumbles on, RecursionError included
+    except Exception as error:  # the converter raises whatever it stumbles on, RecursionError too
         raise Unshowable("not a formula") from error
 
 
 def _check_math(element: ElementTree.Element) -> None:
-    """Keep what is known of an element. Raises Unshowable for another element, or for a command
-    left as it was."""
+    """Keep what is known of an element. Raises Unshowable for another, or a command left over."""
     text = unescape(element.text or "")  # the converter writes its signs as references
-    if element.tag not in MATH_TAGS or (
-        element.tag != "mtext" and text.startswith("\\") and len(text) > 1
-    ):
+    is_command = text.startswith("\\") and len(text) > 1 and element.tag != "mtext"
+    if element.tag not in MATH_TAGS or is_command:
         raise Unshowable(f"no MathML for {element.tag} {text}")
     element.text, element.tail = text, unescape(element.tail or "")
     element.attrib = {
@@ -301,8 +293,10 @@ def _check_math(element: ElementTree.Element) -> None:
 
 
 def markdown_html(source: object, attachments: object = None) -> str:
-    """Markdown as inert HTML, formulas as MathML, attached pictures embedded. What cannot be shown
-    so is text."""
+    """Markdown as safe HTML, formulas as MathML, attached pictures embedded.
+
+    What cannot be shown so is text.
+    """
     text = plain_source(source, MAX_TEXT)
     formulas = Formulas()
     try:
@@ -336,8 +330,7 @@ class Formulas:
 
 
 def _renderer(formulas: Formulas, attachments: Mapping[str, Any]) -> Callable[[str], str]:
-    """nbconvert's markdown, as notebooks show it, but for formulas, attached pictures and
-    diagrams."""
+    """nbconvert's markdown, as notebooks show it, but for formulas, pictures and diagrams."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Renderer(IPythonRenderer):
@@ -354,11 +347,9 @@ def _renderer(formulas: Formulas, attachments: Mapping[str, Any]) -> Callable[[s
             return f"<pre>{escape(code, quote=False)}</pre>"
 
         def _embed_image_or_attachment(self, src: str) -> str:
-            return (
-                attached(src.removeprefix("attachment:"), attachments)
-                if src.startswith("attachment:")
-                else src
-            )
+            if src.startswith("attachment:"):
+                return attached(src.removeprefix("attachment:"), attachments)
+            return src
 
     return MarkdownWithMath(renderer=Renderer(escape=False, exclude_anchor_links=True)).render
 
@@ -378,9 +369,10 @@ def attached(name: str, attachments: Mapping[str, Any]) -> str:
 def plain_source(value: object, longest: int = MAX_SOURCE) -> str:
     """A cell's source without unseen characters, cut where it is too long."""
     text = text_of(value)
-    left_out = max(0, len(text) - longest)
     shown = UNSEEN.sub("�", text[:longest])
-    return shown + (f"\n\n… {left_out:,} more characters are not shown" if left_out else "")
+    if len(text) > longest:
+        return f"{shown}\n\n… {len(text) - longest:,} more characters are not shown"
+    return shown
 
 
 def highlighted(source: object) -> str:
@@ -408,8 +400,7 @@ def code_classes() -> frozenset[str]:
 
 
 def sanitised_outputs(outputs: Iterable[Mapping[str, Any]]) -> list[NotebookNode]:
-    """A learner's outputs as inert nbformat outputs: what may be shown, cleaned and cut, and a note
-    for the rest.
+    """A learner's outputs as safe nbformat outputs: cleaned, cut, and a note for the rest.
 
     A result becomes a display, so that nothing a learner's code returns reads as points. Cleaning
     twice is harmless.
@@ -426,9 +417,9 @@ def sanitised_outputs(outputs: Iterable[Mapping[str, Any]]) -> list[NotebookNode
         except Unshowable as why:
             shown = [note(f"an output is not shown: {why}")]
         room -= sum(_length(one) for one in shown)
-        kept += (
-            shown if room >= 0 else [note("an output is not shown: this cell has too much of it")]
-        )
+        if room < 0:
+            shown = [note("an output is not shown: this cell has too much of it")]
+        kept += shown
     return kept
 
 
@@ -440,13 +431,15 @@ def note(words: str) -> NotebookNode:
 
 
 def _length(output: Mapping[str, Any]) -> int:
-    """Characters that an inert output brings to the page."""
+    """Characters that a sanitised output brings to the page."""
     return sum(len(value) for value in [*output.get("data", {}).values(), output.get("text", "")])
 
 
 def _sanitised(output: object) -> list[dict[str, Any]]:
     """What stands for one output. Raises Unshowable."""
-    kind = output.get("output_type") if isinstance(output, Mapping) else None
+    if not isinstance(output, Mapping):
+        raise Unshowable("of an unknown kind")
+    kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
         return [{"output_type": "stream", "name": name, "text": plain_text(output.get("text", ""))}]
@@ -458,37 +451,35 @@ def _sanitised(output: object) -> list[dict[str, Any]]:
 
 
 def _sanitised_error(output: Mapping[str, Any]) -> dict[str, Any]:
-    lines = output.get("traceback") or []
-    lines = (
-        [lines]
-        if isinstance(lines, str)
-        else list(lines)
-        if isinstance(lines, list | tuple)
-        else []
-    )
+    given = output.get("traceback")
+    lines = [given] if isinstance(given, str) else given
+    if not isinstance(lines, list | tuple):
+        lines = []
     text = plain_text("\n".join(line for line in lines if isinstance(line, str)))
     name, words = (plain_text(str(output.get(part, "")), 500) for part in ("ename", "evalue"))
     return {"output_type": "error", "ename": name, "evalue": words, "traceback": text.split("\n")}
 
 
 def _sanitised_data(data: object, metadata: object) -> list[dict[str, Any]]:
-    """A display's inert forms, and a note that names the others."""
+    """A display's safe forms, and a note that names the others."""
     if not isinstance(data, Mapping):
         raise Unshowable("without data")
-    shown, left_out = {}, []
-    order = {kind: number for number, kind in enumerate(SHOWN)}
-    for kind in sorted(data, key=lambda kind: order.get(kind, len(order))):
+    shown: dict[str, str] = {}
+    left_out: list[str] = []
+    for kind, (target, clean) in SHOWN.items():
+        if kind not in data or target in shown:
+            continue
         try:
-            target, clean = SHOWN.get(kind, (None, _refused))
-            if target not in shown:
-                shown[target] = clean(data[kind])
+            shown[target] = clean(data[kind])
         except Unshowable:
-            left_out.append(plain_text(kind[:80]))
+            left_out.append(kind)
+    left_out += [kind for kind in data if kind not in SHOWN]
     outputs = [_display(shown, metadata)] if shown else []
-    words = f"[not shown here: {', '.join(left_out[:10])}]\n"
-    return outputs + (
-        [{"output_type": "stream", "name": "stdout", "text": words}] if left_out else []
-    )
+    if left_out:
+        names = ", ".join(plain_text(kind[:80]) for kind in left_out[:10])
+        words = f"[not shown here: {names}]\n"
+        outputs.append({"output_type": "stream", "name": "stdout", "text": words})
+    return outputs
 
 
 def _display(data: dict[str, str], metadata: object) -> dict[str, Any]:
@@ -496,19 +487,20 @@ def _display(data: dict[str, str], metadata: object) -> dict[str, Any]:
     sizes = {}
     for kind in IMAGES.keys() & data.keys():
         given = metadata.get(kind) if isinstance(metadata, Mapping) else None
-        given = given if isinstance(given, Mapping) else {}
-        numbers = {
-            name: given[name] for name in ("width", "height") if type(given.get(name)) is int
-        }
-        sizes[kind] = {
-            name: number for name, number in numbers.items() if 0 < number <= NUMBERS[name]
-        }
-    sizes = {kind: size for kind, size in sizes.items() if size}
+        size = _size(given) if isinstance(given, Mapping) else {}
+        if size:
+            sizes[kind] = size
     return {"output_type": "display_data", "data": data, "metadata": sizes}
 
 
-def _refused(value: object) -> str:
-    raise Unshowable("of a kind that pages do not show")
+def _size(given: Mapping[str, Any]) -> dict[str, int]:
+    """A picture's width and height in pixels, where they are such numbers."""
+    numbers = {name: given.get(name) for name in ("width", "height")}
+    return {
+        name: number
+        for name, number in numbers.items()
+        if type(number) is int and 0 < number <= NUMBERS[name]
+    }
 
 
 def _something(html: str) -> str:
@@ -590,37 +582,38 @@ def _case_data(case: Mapping[str, Any]) -> dict[str, str]:
 # Notebooks
 
 
-def inert_notebook(notebook: Mapping[str, Any]) -> NotebookNode:
-    """A graded notebook with everything in it inert: sources cut, outputs cleaned, nbgrader's
-    metadata alone."""
+def sanitised_notebook(notebook: Mapping[str, Any]) -> NotebookNode:
+    """A graded notebook that is safe to show.
+
+    Its sources are cut and its outputs cleaned; of its metadata nbgrader's alone are left.
+    """
     from nbformat.v4 import new_notebook
 
     cells, names, room = [], set(), MAX_PAGE
     for cell in notebook["cells"]:
-        clean = inert_cell(cell)
+        clean = sanitised_cell(cell)
         name = clean.metadata.get("nbgrader", {}).get("grade_id")
         if name in names:
             del clean.metadata["nbgrader"]  # a copy: ids on a page are given once
         names |= {name} - {None}
         room -= sum(_length(output) for output in clean.get("outputs", []))
         if room < 0 and clean.get("outputs"):
-            clean.outputs = [output for output in clean.outputs if is_ours(output)] + [
-                note("too much to show")
-            ]
+            ours = [output for output in clean.outputs if is_ours(output)]
+            clean.outputs = [*ours, note("too much to show")]
         cells.append(clean)
     return new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
 
 
-def inert_cell(cell: Mapping[str, Any]) -> NotebookNode:
+def sanitised_cell(cell: Mapping[str, Any]) -> NotebookNode:
     """A cell with its source cut, its outputs cleaned, and nbgrader's metadata alone."""
     from nbformat.v4 import new_code_cell, new_markdown_cell
 
-    metadata = {"nbgrader": flags} if (flags := inert_flags(cell.get("metadata"))) else {}
+    flags = sanitised_flags(cell.get("metadata"))
+    metadata = {"nbgrader": flags} if flags else {}
     source = plain_source(cell.get("source", ""))
     if cell.get("cell_type") == "code":
-        outputs = cell_outputs(
-            cell.get("outputs", []), is_check=flags.get("grade_id", "").startswith(CHECK)
-        )
+        is_check = flags.get("grade_id", "").startswith(CHECK)
+        outputs = cell_outputs(cell.get("outputs", []), is_check)
         made = new_code_cell(source, outputs=outputs, metadata=metadata)
     elif cell.get("cell_type") == "markdown":
         made = new_markdown_cell(source, metadata=metadata)
@@ -645,7 +638,7 @@ def cell_outputs(outputs: Iterable[Mapping[str, Any]], is_check: bool) -> list[N
     return shown + sanitised_outputs(theirs)
 
 
-def inert_flags(metadata: object) -> dict[str, Any]:
+def sanitised_flags(metadata: object) -> dict[str, Any]:
     """nbgrader's metadata of a cell, checked; empty where it has none that make sense."""
     given = metadata.get("nbgrader") if isinstance(metadata, Mapping) else None
     if not isinstance(given, Mapping) or not SAFE_ID.match(str(given.get("grade_id", ""))):

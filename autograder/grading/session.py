@@ -1,4 +1,4 @@
-"""Driving one submission through the sandbox: cells, then checks, and going on after what hangs or
+"""Running one submission in the sandbox: cells, then checks, and going on after what hangs or
 dies.
 
 A cell or check that hangs or ends the process costs itself: the submission is started anew without
@@ -25,7 +25,7 @@ from autograder.checking.outcome import (
 from autograder.grading.align import RUN, Cell, Role
 from autograder.grading.intake import seen
 from autograder.grading.learner_source import leads_elsewhere
-from autograder.grading.materials import Kit
+from autograder.grading.materials import Materials
 from autograder.grading.result import CellRun
 from autograder.sandbox.bubblewrap import Fork, Sandbox, SandboxError
 from autograder.sandbox.wire import (
@@ -48,9 +48,7 @@ CLOCK = 3  # a limit counts processor time; on the clock it is three times as lo
 MOST_STARTS = 25
 BEYOND = 2**63  # the runner sends no larger number
 MOST_OUTPUT = 16 * 2**20  # characters that all cells may show together
-MOST_NUMBERS = (
-    256 * 2**20
-)  # bytes of all outcomes together; those of an honest notebook take some kilobytes
+MOST_NUMBERS = 256 * 2**20  # bytes of all outcomes; those of an honest notebook take kilobytes
 
 
 @dataclass
@@ -60,9 +58,7 @@ class Transcript:
     outcomes: dict[str, list[Outcome | None]] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     cells: dict[str, CellRun] = field(default_factory=dict)
-    states: dict[str, str] = field(
-        default_factory=dict
-    )  # by exercise, where its answers could not be read
+    states: dict[str, str] = field(default_factory=dict)  # of exercises without readable answers
     evidence: list[str] = field(default_factory=list)
     tampered: set[str] = field(default_factory=set)  # the exercises whose process was tampered with
     seconds: float = 0.0
@@ -100,36 +96,32 @@ class StepFailed(Exception):
         self.step, self.state, self.detail = step, state, detail
 
 
-def drive(sandbox: Sandbox, kit: Kit, cells: Sequence[Cell]) -> Transcript:
-    """Run a submission's cells and checks. Raises GraderFault where the sandbox itself fails."""
-    return Drive(sandbox, kit, cells).run()
-
-
-def steps_of(kit: Kit, cells: Sequence[Cell]) -> list[Step]:
+def steps_of(materials: Materials, cells: Sequence[Cell]) -> list[Step]:
     """What is to be done, in order: every cell, then released cases of every check, then hidden
     ones."""
-    steps, parts = [], ([], [])
+    steps: list[Step] = []
+    parts: tuple[list[Step], list[Step]] = ([], [])
     for cell in cells:
         if cell.role in RUN:
             steps.append(Step("cell", cell.id, cell.source))
         if cell.role is not Role.CHECK:
             continue
-        ask = kit.asks[cell.exercise]
+        ask = materials.asks[cell.exercise]
         steps.append(Step("answers" if ask.answers else "mark", ask.exercise))
         for part, (request, cases) in zip(parts, ask.requests, strict=False):
             part.append(Step("check", ask.exercise, request=request, cases=cases))
     return [*steps, *parts[0], *parts[1]]
 
 
-class Drive:
-    """One submission on its way."""
+class Session:
+    """One submission on its way through the sandbox."""
 
-    def __init__(self, sandbox: Sandbox, kit: Kit, cells: Sequence[Cell]):
-        self.sandbox, self.kit, self.limits = sandbox, kit, sandbox.limits
-        self.steps = steps_of(kit, cells)
+    def __init__(self, sandbox: Sandbox, materials: Materials, cells: Sequence[Cell]):
+        self.sandbox, self.materials, self.limits = sandbox, materials, sandbox.limits
+        self.steps = steps_of(materials, cells)
         self.watches_calls = leads_elsewhere(cell.source for cell in cells if cell.role in RUN)
         self.transcript = Transcript(
-            {name: [None] * ask.cases for name, ask in kit.asks.items() if ask.cases}
+            {name: [None] * ask.cases for name, ask in materials.asks.items() if ask.cases}
         )
         self.left_out: set[Step] = set()
         self.output_left, self.numbers_left = MOST_OUTPUT, MOST_NUMBERS
@@ -141,7 +133,10 @@ class Drive:
         }
 
     def run(self) -> Transcript:
-        """Attempts until one comes through; what hangs or dies is left out of the next."""
+        """Attempts until one comes through; what hangs or dies is left out of the next.
+
+        Returns what the cells and checks gave. Raises GraderFault where the sandbox itself fails.
+        """
         begun = time.monotonic()
         self.ends = begun + self.limits.notebook_seconds
         for _ in range(MOST_STARTS):
@@ -174,7 +169,7 @@ class Drive:
     def begin(self, fork: Fork) -> None:
         """Hand over the unit's files."""
         try:
-            send_raw(fork.data, self.kit.start)
+            send_raw(fork.data, self.materials.start)
             receive(fork.data, START_SECONDS)
         except (HangUp, Silence, Malformed) as error:
             raise GraderFault(f"the runner does not start ({type(error).__name__})") from error
@@ -212,13 +207,8 @@ class Drive:
         self.output_left -= sum(len(str(output)) for output in outputs)
         if self.output_left >= 0 or not outputs:
             return outputs
-        return (
-            {
-                "output_type": "stream",
-                "name": "stdout",
-                "text": "(left out: the notebook shows too much)\n",
-            },
-        )
+        text = "(left out: the notebook shows too much)\n"
+        return ({"output_type": "stream", "name": "stdout", "text": text},)
 
     def mark(self, fork: Fork, step: Step) -> None:
         """Say that a check stands here."""
@@ -226,7 +216,7 @@ class Drive:
 
     def answers(self, fork: Fork, step: Step) -> None:
         """Read an exercise's answers as plain numbers. Raises Malformed."""
-        names = self.kit.asks[step.name].answers
+        names = self.materials.asks[step.name].answers
         send_raw(fork.data, pack({"do": "answers", "names": list(names)}))
         header, _ = receive(fork.data, self.patience(self.limits.check_seconds))
         found = header.get("answers")
@@ -238,32 +228,39 @@ class Drive:
         """Take the outcomes of some cases, one by one."""
         seconds = self.seconds(self.limits.check_seconds)
         limit = time.monotonic() + self.patience(seconds)
-        outcomes = self.transcript.outcomes[step.name]
-        send_raw(
-            fork.data, with_settings(step.request, seconds=seconds, watch_calls=self.watches_calls)
-        )
+        settings = {"seconds": seconds, "watch_calls": self.watches_calls}
+        send_raw(fork.data, with_settings(step.request, **settings))
+        timed_out = False
         for number, case in enumerate(step.cases):
-            header, tensors = receive(fork.data, max(limit - time.monotonic(), 0.01))
-            if header.get("case") != number:
-                raise Malformed("an outcome that nobody asked for")
-            self.numbers_left -= sum(tensor.nbytes for tensor in tensors)
-            if self.numbers_left < 0:
-                tensors = [tensor[:0] if tensor.dim() else tensor for tensor in tensors]
-            outcomes[case] = outcome_of(header, tensors)
-            replaced = strings(header.get("tampered"))
-            self.add_evidence(replaced)
-            self.transcript.tampered |= {step.name} if replaced else set()
-        if Failure(TIMEOUT) in [outcomes[case].failure for case in step.cases]:
+            outcome = self.outcome(fork, step.name, number, limit)
+            self.transcript.outcomes[step.name][case] = outcome
+            timed_out |= outcome.failure == Failure(TIMEOUT)
+        if timed_out:
             self.fill(step.name, TIMEOUT)  # hidden cases would only wait as long again
 
+    def outcome(self, fork: Fork, exercise: str, number: int, limit: float) -> Outcome:
+        """Take one outcome by the monotonic time `limit`. Raises Malformed."""
+        header, tensors = receive(fork.data, max(limit - time.monotonic(), 0.01))
+        if header.get("case") != number:
+            raise Malformed("an outcome that nobody asked for")
+        self.numbers_left -= sum(tensor.nbytes for tensor in tensors)
+        if self.numbers_left < 0:
+            tensors = [tensor[:0] if tensor.dim() else tensor for tensor in tensors]
+        outcome = outcome_of(header, tensors)
+        replaced = strings(header.get("tampered"))
+        self.add_evidence(replaced)
+        if replaced:
+            self.transcript.tampered.add(exercise)
+        return outcome
+
     def is_done(self, step: Step) -> bool:
-        """Whether a step came through in an earlier attempt and leaves nothing behind that later
-        ones need."""
+        """Whether a step came through in an earlier attempt and later ones do not need it again."""
         if step.kind == "answers":
             return step.name in self.transcript.answers or step.name in self.transcript.states
-        return step.kind == "check" and None not in [
-            self.transcript.outcomes[step.name][case] for case in step.cases
-        ]
+        if step.kind != "check":
+            return False
+        outcomes = self.transcript.outcomes[step.name]
+        return all(outcomes[case] is not None for case in step.cases)
 
     def note(self, failed: StepFailed) -> None:
         """Write down how a step failed, and leave it out from now on."""

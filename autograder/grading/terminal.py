@@ -25,7 +25,7 @@ ATTENTION = (
 )
 
 
-class Progress:
+class GradingProgress:
     """A bar with the time left in a terminal, a line now and then elsewhere."""
 
     def __init__(self, console: Console):
@@ -34,7 +34,7 @@ class Progress:
         self.bar: Any = None
         self.task: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> GradingProgress:
         if sys.stdout.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar

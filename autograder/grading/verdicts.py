@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
 
 from autograder.checking.judge import judge, judge_answers
 from autograder.checking.key import CaseKey, ExerciseKey, Key
@@ -15,6 +14,7 @@ from autograder.grading import learner_source as source
 from autograder.grading.align import RUN, Cell, Role
 from autograder.grading.result import CellRun
 from autograder.grading.session import Transcript
+from autograder.words import first_line
 
 KINDS = {
     "tensor",
@@ -23,6 +23,7 @@ KINDS = {
     *SCALARS.values(),
     *(f"tuple of {kind}s" for kind in SCALARS.values()),
 }
+MOST_SAID = 200  # characters of an error's own words
 DEVICES = {"cpu", "cuda", "mps", "meta"}
 
 
@@ -55,8 +56,9 @@ def verdict_of(
                 exercise, State(transcript.states.get(exercise.name, State.GRADER_FAULT))
             )
         return judge_answers(exercise, answers)
-    outcomes = transcript.outcomes.get(exercise.name, [])
-    if len(outcomes) != len(exercise.cases) or None in outcomes:
+    taken = transcript.outcomes.get(exercise.name, [])
+    outcomes = [outcome for outcome in taken if outcome is not None]
+    if len(taken) != len(exercise.cases) or len(outcomes) < len(taken):
         return special(exercise, State.GRADER_FAULT)
     lines = {
         line.strip() for cell in cells if cell.role in RUN for line in cell.source.splitlines()
@@ -121,17 +123,11 @@ def failure_of(run: CellRun) -> Failure | None:
     """Why a cell did not run through; None where it did."""
     if run.state:
         return Failure(run.state)
-    errors = [output for output in run.outputs if output["output_type"] == "error"]
-    return (
-        Failure(errors[0]["ename"], f"in the exercise's cell: {first_line(errors[0])}")
-        if errors
-        else None
-    )
-
-
-def first_line(error: Mapping[str, Any]) -> str:
-    """The first line of an error's own words."""
-    return (error["evalue"].strip().splitlines() or [""])[0][:200]
+    for output in run.outputs:
+        if output["output_type"] == "error":
+            said = first_line(output["evalue"])[:MOST_SAID]
+            return Failure(output["ename"], f"in the exercise's cell: {said}")
+    return None
 
 
 def special(exercise: ExerciseKey, state: State) -> Verdict:

@@ -1,5 +1,7 @@
-"""Where submissions run: lanes on this machine, or workers of a Dask cluster. Each turns one into a
-transcript."""
+"""Where submissions run: workers on this machine or of a Dask cluster.
+
+Each turns one submission after the other into a transcript.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.errors import CourseError
 from autograder.grading.align import Cell
+from autograder.grading.errors import fault_in_words
 from autograder.sandbox.bubblewrap import PACKAGES, Limits, Sandbox, SandboxError
 
 if TYPE_CHECKING:
-    from autograder.grading.materials import Kit
+    from autograder.grading.materials import Materials
     from autograder.grading.session import Transcript
 
 MOST_RESTARTS = 5
 CLUSTER_SECONDS = 10
+MOST_SAID = 200  # characters of what a lost worker said
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How submissions are run. hidden: paths of the host that they must not see."""
+class WorkerSettings:
+    """How workers run submissions. hidden: paths of the host that submissions must not see."""
 
     limits: Limits = field(default_factory=Limits)
     unsafe: bool = False
@@ -40,7 +44,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Ended:
-    """A submission that left its lane: its transcript, or what of ours failed."""
+    """A submission that a worker is through with: its transcript, or what of ours failed."""
 
     student: str
     transcript: Transcript | None = None
@@ -61,18 +65,21 @@ def private_paths() -> list[Path]:
 
 
 def cores() -> int:
-    """How many lanes this machine has room for."""
-    return max(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1
-    )
+    """How many workers this machine has room for."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(len(os.sched_getaffinity(0)), 1)
+    return os.cpu_count() or 1
 
 
-class Lanes:
-    """Threads that each take one submission at a time through one warm sandbox."""
+class Workers:
+    """Threads that each take one submission at a time through one warm sandbox.
 
-    def __init__(self, settings: Settings, workers: int = 0):
+    count: how many; 0 for as many as the machine has cores.
+    """
+
+    def __init__(self, settings: WorkerSettings, count: int = 0):
         self.settings = settings
-        self.workers = workers or cores()
+        self.count = count or cores()
         self._sandbox = settings.sandbox()  # starts while the caller gets ready
         self._lock = threading.Lock()
         self._restarts = 0
@@ -82,12 +89,11 @@ class Lanes:
         """Wait for the sandbox and prove that it holds. Raises SandboxError."""
         proven(self._sandbox)
 
-    def run(self, kit: Kit, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
-        """Run submissions; each comes back when it is through. Who stops half-way closes the
-        lanes."""
-        with ThreadPoolExecutor(self.workers) as pool:
+    def run(self, materials: Materials, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
+        """Run submissions; each comes back when it is through. Who stops half-way ends them all."""
+        with ThreadPoolExecutor(self.count) as pool:
             waiting = {
-                pool.submit(self.one, kit, student, cells) for student, cells in jobs.items()
+                pool.submit(self.one, materials, student, cells) for student, cells in jobs.items()
             }
             try:
                 yield from as_they_end(waiting)
@@ -97,20 +103,20 @@ class Lanes:
                 self.close()
                 raise
 
-    def one(self, kit: Kit, student: str, cells: Sequence[Cell]) -> Ended:
+    def one(self, materials: Materials, student: str, cells: Sequence[Cell]) -> Ended:
         """Run one submission; where the sandbox fails, once more in a new one."""
-        from autograder.grading.session import GraderFault, drive
+        from autograder.grading.session import GraderFault, Session
 
         fault = ""
         for _ in range(2):
             sandbox = self._sandbox
             try:
-                return Ended(student, drive(sandbox, kit, cells))
+                return Ended(student, Session(sandbox, materials, cells).run())
             except GraderFault as error:
                 fault = str(error)
                 self.replace(sandbox)
             except Exception as error:  # ours, whatever it is: it must not end the class
-                return Ended(student, fault=f"{type(error).__name__}: {error}")
+                return Ended(student, fault=fault_in_words(error))
         return Ended(student, fault=fault)
 
     def replace(self, broken: Sandbox) -> None:
@@ -159,7 +165,7 @@ class Cluster:
     """The same work on the workers of a Dask cluster. Each worker keeps a warm sandbox of its
     own."""
 
-    def __init__(self, settings: Settings, address: str):
+    def __init__(self, settings: WorkerSettings, address: str):
         self.settings = settings
         try:
             from distributed import Client
@@ -174,9 +180,7 @@ class Cluster:
             raise CourseError(
                 f"No Dask scheduler answers at {address} ({error}): is it running?"
             ) from error
-        except (
-            AssertionError
-        ) as error:  # all that Dask says when its own thread does not start within ten seconds
+        except AssertionError as error:  # Dask's own thread did not start within ten seconds
             raise CourseError(
                 f"Dask did not start, so {address} was not asked: is this machine too busy?"
             ) from error
@@ -185,28 +189,26 @@ class Cluster:
         """See that there are workers, and that they run this very grader. Raises CourseError."""
         from autograder.grading.materials import grader_digest
 
-        workers = list(self.client.scheduler_info(n_workers=-1)["workers"])
-        if not workers:
+        if not self.client.scheduler_info(n_workers=-1)["workers"]:
             raise CourseError(
                 "The Dask cluster has no workers: start some with `dask worker ADDRESS`."
             )
         ours, problems = grader_digest(), []
         for worker, found in self.client.run(ready_worker, self.settings).items():
             if isinstance(found, str) and found != ours:
-                problems.append(
-                    f"{worker}: {found if ' ' in found else 'another version of the course'}"
-                )
+                why = found if " " in found else "another version of the course"
+                problems.append(f"{worker}: {why}")
         if problems:
             raise CourseError(f"Workers of the cluster cannot grade: {'; '.join(problems)}.")
 
-    def run(self, kit: Kit, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
+    def run(self, materials: Materials, jobs: Mapping[str, Sequence[Cell]]) -> Iterator[Ended]:
         """Run submissions; what a lost worker had in hand, Dask gives to another."""
         from distributed import as_completed
 
-        kit_there = self.client.scatter(kit, broadcast=True, hash=False)
+        materials_there = self.client.scatter(materials, broadcast=True, hash=False)
         futures = {
             self.client.submit(
-                run_on_worker, self.settings, kit_there, student, cells, pure=False
+                run_on_worker, self.settings, materials_there, student, cells, pure=False
             ): student
             for student, cells in jobs.items()
         }
@@ -226,37 +228,39 @@ def ended_of(future: Any, student: str) -> Ended:
     try:
         return future.result()
     except Exception as error:  # KilledWorker, a lost scheduler, a bug
-        return Ended(student, fault=f"{type(error).__name__}: {str(error)[:200]}")
+        return Ended(student, fault=fault_in_words(error)[:MOST_SAID])
 
 
-_lanes_of_worker: dict[Settings, Lanes] = {}
+_workers_of_process: dict[WorkerSettings, Workers] = {}
 _lock = threading.Lock()
 
 
-def lanes_here(settings: Settings) -> Lanes:
-    """The warm lanes of this worker process, made at the first use."""
+def workers_here(settings: WorkerSettings) -> Workers:
+    """The warm workers of this worker process, made at the first use."""
     import atexit
 
     with _lock:
-        if settings not in _lanes_of_worker:
-            lanes = Lanes(settings, 1)
-            lanes.wait_until_ready()
-            atexit.register(lanes.close)
-            _lanes_of_worker[settings] = lanes
-        return _lanes_of_worker[settings]
+        if settings not in _workers_of_process:
+            workers = Workers(settings, 1)
+            workers.wait_until_ready()
+            atexit.register(workers.close)
+            _workers_of_process[settings] = workers
+        return _workers_of_process[settings]
 
 
-def ready_worker(settings: Settings) -> str:
+def ready_worker(settings: WorkerSettings) -> str:
     """On a worker: the digest of its grader, or why it cannot grade."""
     from autograder.grading.materials import grader_digest
 
     try:
-        lanes_here(settings)
+        workers_here(settings)
     except CourseError as error:
         return str(error)
     return grader_digest()
 
 
-def run_on_worker(settings: Settings, kit: Kit, student: str, cells: Sequence[Cell]) -> Ended:
+def run_on_worker(
+    settings: WorkerSettings, materials: Materials, student: str, cells: Sequence[Cell]
+) -> Ended:
     """On a worker: one submission."""
-    return lanes_here(settings).one(kit, student, cells)
+    return workers_here(settings).one(materials, student, cells)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from autograder.cells import CHECK
 from autograder.checking.verdict import State, Verdict
 from autograder.errors import CourseError
-from autograder.grading.result import FOLDER, NEEDS_A_PERSON, UNSAFE, Result, Results, now
+from autograder.grading.result import FOLDER, NEEDS_A_PERSON, UNSAFE, Result, ResultStore, now
 from autograder.reports.page import (
     LONGEST,
     Part,
@@ -310,7 +310,7 @@ def find_unit(course: Path, name: str) -> str:
 
 def read_results(course: Path, unit: str) -> tuple[list[Result], list[str]]:
     """Every result of a unit, and the students whose result cannot be read."""
-    kept = Results(course)
+    kept = ResultStore(course)
     found = {
         path.stem: kept.read(unit, path.stem)
         for path in sorted((kept.folder / unit).glob("*.json"))

@@ -199,7 +199,7 @@ def pack_outcome(outcome: Outcome) -> tuple[Header, list[Tensor]]:
 
 def outcome_of(header: Mapping[str, Any], tensors: Sequence[Tensor]) -> Outcome:
     """The outcome in a message from the sandbox. Raises Malformed."""
-    described = listed(header.get("values"), MOST_ARRAYS)
+    described = checked_list(header.get("values"), MOST_ARRAYS)
     if len(described) != len(tensors):
         raise Malformed("names and arrays differ in number")
     values = {}
@@ -235,13 +235,13 @@ def string(value: Any, limit: int = 200) -> str:
 
 def strings(value: Any, count: int | None = None) -> list[str]:
     """A list of short strings. Raises Malformed."""
-    items = listed(value, 100)
+    items = checked_list(value, 100)
     if count is not None and len(items) != count:
         raise Malformed(f"{len(items)} strings where {count} are expected")
     return [string(item) for item in items]
 
 
-def listed(value: Any, limit: int) -> list[Any]:
+def checked_list(value: Any, limit: int) -> list[Any]:
     """A list of at most `limit` things. Raises Malformed."""
     if not isinstance(value, list) or len(value) > limit:
         raise Malformed("no list")
@@ -254,7 +254,7 @@ def listed(value: Any, limit: int) -> list[Any]:
 def outputs_of(value: Any) -> tuple[dict[str, Any], ...]:
     """nbformat outputs of one cell, rebuilt field by field and cut to size. Raises Malformed."""
     outputs, left = [], OUTPUT_LIMIT
-    for item in listed(value, MOST_OUTPUTS):
+    for item in checked_list(value, MOST_OUTPUTS):
         if not isinstance(item, dict):
             raise Malformed("no output")
         output = _output_of(item, left)
@@ -274,7 +274,7 @@ def _output_of(item: Mapping[str, Any], left: int) -> dict[str, Any]:
         name = "stderr" if item.get("name") == "stderr" else "stdout"
         return {"output_type": "stream", "name": name, "text": string(item.get("text"), left)}
     if kind == "error":
-        trace = [string(line, 2000) for line in listed(item.get("traceback"), 100)]
+        trace = [string(line, 2000) for line in checked_list(item.get("traceback"), 100)]
         named = {name: string(item.get(name), 1000) for name in ("ename", "evalue")}
         return {"output_type": "error", **named, "traceback": trace}
     if kind in ("display_data", "execute_result"):

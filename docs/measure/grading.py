@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from autograder.cells import CHECK  # noqa: E402
 from autograder.demo import Classroom  # noqa: E402
-from autograder.grading.result import Results  # noqa: E402
+from autograder.grading.result import ResultStore  # noqa: E402
 from autograder.grading.workers import cores  # noqa: E402
 from docs.measure.classes import Submission, hand_in, honest_class, makers_of  # noqa: E402
 from docs.measure.figures import machine, table, write_block  # noqa: E402
@@ -117,7 +117,7 @@ def measure(folder: Path, count: int, say=print) -> Figures:
         )
     figures.differences = differences(stock, ours)
     figures.surprises = surprises(ours, handed_in)
-    figures.submission_memory = max(result.peak_memory for result in Results(ours).all(UNIT))
+    figures.submission_memory = max(result.peak_memory for result in ResultStore(ours).all(UNIT))
     few = [word for item in handed_in[:WATCHED] for word in ("--student", item.student)]
     with looking_at_memory() as seen:
         timed(ours, *grade("--again", "--workers", "1", *few))
@@ -181,7 +181,7 @@ def differences(stock: Path, ours: Path) -> list[str]:
 
 def surprises(folder: Path, handed_in: Sequence[Submission]) -> list[str]:
     """Where a check gives other points than its submission was made for."""
-    results = {result.student: result for result in Results(folder).all(UNIT)}
+    results = {result.student: result for result in ResultStore(folder).all(UNIT)}
     found = []
     for item in handed_in:
         verdicts = results[item.student].verdicts if item.student in results else {}

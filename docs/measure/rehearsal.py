@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from autograder.cells import CHECK  # noqa: E402
 from autograder.demo import Classroom  # noqa: E402
-from autograder.grading.result import Result, Results  # noqa: E402
+from autograder.grading.result import Result, ResultStore  # noqa: E402
 from docs.measure.classes import (  # noqa: E402
     SCRIPT,
     Submission,
@@ -122,7 +122,7 @@ def needs_a_person(handed_in: Sequence[Submission]) -> bool:
 
 def look_at_grades(rehearsal: Rehearsal, folder: Path, handed_in: Sequence[Submission]) -> None:
     """Compare results and gradebook with what each submission was made for."""
-    results, room = Results(folder), Classroom(folder)
+    results, room = ResultStore(folder), Classroom(folder)
     for item in handed_in:
         result = results.read(UNIT, item.student)
         rehearsal.note(item.student, *problems_of(item, result))

@@ -15,12 +15,12 @@ import pytest
 from autograder.units import ROOT
 
 # What every room may use. None of it imports a folder.
-GROUND = {"cells", "errors", "files", "units", "nbgrader_config"}
+GROUND = {"cells", "errors", "files", "words", "units", "nbgrader_config"}
 # What grading needs of authoring: to read a lesson, to record a key with fresh inputs, to make a
 # release anew.
 READING = {"authoring.lesson", "authoring.record", "authoring.release"}
 MAY_IMPORT = {
-    "checking": {"checking", "cells", "errors", "files"},
+    "checking": {"checking", "cells", "errors", "files", "words"},
     "sandbox": {"sandbox", "checking", "check", *GROUND},
     "authoring": {"authoring", "checking", *GROUND},
     "grading": {"grading", "sandbox", "checking", *READING, *GROUND},

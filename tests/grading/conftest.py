@@ -12,8 +12,8 @@ from gradebook_course import release
 from grading_class import LIMITS
 
 from autograder.grading import grade
-from autograder.grading.grade import Options, Run
-from autograder.grading.workers import Ended, Lanes, Settings
+from autograder.grading.grade import GradingRun, Options
+from autograder.grading.workers import Ended, Workers, WorkerSettings
 from autograder.sandbox.bubblewrap import SandboxError
 
 
@@ -45,31 +45,31 @@ def without_sandbox(why: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def lanes(must_be_sandboxed: None) -> Iterator[Lanes]:
+def workers(must_be_sandboxed: None) -> Iterator[Workers]:
     """One warm sandbox with small limits, started where the host's environment holds a secret."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECRET_OF_THE_HOST", "x")
-        lanes = Lanes(Settings(LIMITS), workers=2)
+        workers = Workers(WorkerSettings(LIMITS), 2)
     try:
-        lanes.wait_until_ready()
+        workers.wait_until_ready()
     except SandboxError as error:
         without_sandbox(str(error))
-    yield lanes
-    lanes.close()
+    yield workers
+    workers.close()
 
 
 class Borrowed:
-    """Lanes that outlive the run they are lent to, even one that stops half-way."""
+    """Workers that outlive the run they are lent to, even one that stops half-way."""
 
-    def __init__(self, lanes: Lanes):
-        self.lanes = lanes
+    def __init__(self, workers: Workers):
+        self.workers = workers
 
     def wait_until_ready(self) -> None:
         """They are."""
 
     def run(self, *arguments: object) -> Iterator[Ended]:
         """Run submissions; all of them before the first is handed on."""
-        return iter(list(self.lanes.run(*arguments)))
+        return iter(list(self.workers.run(*arguments)))
 
     def close(self) -> None:
         """Leave them open."""
@@ -86,8 +86,8 @@ def same_grader() -> Iterator[None]:
 
 @pytest.fixture
 def warm(
-    lanes: Lanes, same_grader: None, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, same_grader: None, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Options]:
     """Let grading use the shared sandbox; gives the options for it."""
-    monkeypatch.setattr(Run, "lanes", lambda run: Borrowed(lanes))
+    monkeypatch.setattr(GradingRun, "workers", lambda run: Borrowed(workers))
     return lambda **options: Options(**{"limits": LIMITS, **options})

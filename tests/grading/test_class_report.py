@@ -18,7 +18,7 @@ from rich.console import Console
 
 from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
 from autograder.errors import CourseError
-from autograder.grading.result import UNSAFE, CellRun, Result, Results
+from autograder.grading.result import UNSAFE, CellRun, Result, ResultStore
 from autograder.nbgrader_config import find_tools_beside_python
 from autograder.reports.class_report import (
     CONCERNS,
@@ -424,7 +424,7 @@ def test_a_name_that_two_students_share_points_to_neither() -> None:
 
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
-    kept = Results(tmp_path)
+    kept = ResultStore(tmp_path)
     (tmp_path / "course" / UNIT).mkdir(parents=True)
     for one in generated_class(12):
         kept.write(one)
@@ -489,7 +489,7 @@ def test_grades_by_hand_come_from_the_gradebook(course: Path) -> None:
         and standings["s0001"].written == "0 of 2, 1 waiting"
     )
     assert standings["s0000"].points == plain_points["s0000"]
-    earned = Results(course).read(UNIT, "s0001").verdicts["Scale"].points
+    earned = ResultStore(course).read(UNIT, "s0001").verdicts["Scale"].points
     assert standings["s0001"].points == pytest.approx(plain_points["s0001"] - earned + 0.25)
     assert [one.student for one in report.concerns if one.kind == "waits for a grade by hand"] == [
         "s0001"
@@ -501,7 +501,7 @@ def test_grades_by_hand_come_from_the_gradebook(course: Path) -> None:
 
 
 def class_report_without_gradebook(course: Path):
-    return summarise(UNIT, list(Results(course).all(UNIT))).standings
+    return summarise(UNIT, list(ResultStore(course).all(UNIT))).standings
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no database at all, whatever its name says"])
@@ -531,7 +531,7 @@ def test_the_command(course: Path, run) -> None:
 
 
 def test_a_thousand_submissions_in_five_seconds(tmp_path: Path) -> None:
-    kept = Results(tmp_path)
+    kept = ResultStore(tmp_path)
     for one in generated_class(1000):
         kept.write(one)
     started = time.perf_counter()

@@ -15,7 +15,7 @@ from gradebook_course import UNIT, db_url, grades, notebook_of, solved
 from grading_class import KILLED, LOOP, SLEEP, enrol, hand_in, with_cell
 
 from autograder.checking.verdict import State
-from autograder.grading.result import UNSAFE, Results
+from autograder.grading.result import UNSAFE, ResultStore
 
 FINE, WANTING, FAILED, INTERRUPTED = 0, 1, 2, 130
 COMMAND = [sys.executable, "-m", "autograder.cli", "grade"]
@@ -68,10 +68,10 @@ def test_a_class_is_graded_once_and_only_what_changed_again(class_of_two):
             break
     assert "0 graded, 2 unchanged since the last time, not run again" in out
 
-    seed = Results(class_of_two).read(UNIT, "bo").seed
+    seed = ResultStore(class_of_two).read(UNIT, "bo").seed
     code, out, _ = call(class_of_two, UNIT, "--again", "--student", "bo", "--workers", "1")
     assert code == FINE and "1 graded in " in out
-    assert Results(class_of_two).read(UNIT, "bo").seed != seed
+    assert ResultStore(class_of_two).read(UNIT, "bo").seed != seed
 
 
 def test_what_went_wrong_is_said_and_taken_up_again(class_of_two):
@@ -211,7 +211,7 @@ def test_unsafe_grades_without_a_sandbox_and_every_grade_says_so(class_of_two, w
     assert code == FINE
     assert "Graded WITHOUT a sandbox: learners' code could reach whatever you can." in out
     assert points(class_of_two, "ada") == ALL
-    result = Results(class_of_two).read(UNIT, "ada")
+    result = ResultStore(class_of_two).read(UNIT, "ada")
     assert result.sandbox == UNSAFE
     assert result.verdicts["moving_sum"].state is State.RIGHT
     graded = (class_of_two / "autograded" / "ada" / UNIT / f"{UNIT}.ipynb").read_text()
@@ -231,4 +231,4 @@ def test_unsafe_grades_without_a_sandbox_and_every_grade_says_so(class_of_two, w
     # With the sandbox it is another grader: nothing of that counts.
     code, out, _ = call(class_of_two, UNIT)
     assert code == FINE and "2 graded in " in out and "WITHOUT" not in out
-    assert Results(class_of_two).read(UNIT, "ada").sandbox != UNSAFE
+    assert ResultStore(class_of_two).read(UNIT, "ada").sandbox != UNSAFE

@@ -21,9 +21,9 @@ from grading_class import KILLED, LIMITS, LOOP, enrol, hand_in, patched, with_ce
 
 from autograder.errors import CourseError
 from autograder.grading import grade
-from autograder.grading import workers as lanes_module
+from autograder.grading import workers as workers_module
 from autograder.grading.grade import Graded, Options, grade_unit
-from autograder.grading.workers import Cluster, Settings
+from autograder.grading.workers import Cluster, WorkerSettings
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, when processes die
@@ -116,9 +116,9 @@ def test_the_same_scores_though_a_worker_dies(processes, a_dozen, monkeypatch):
     workers = [processes.worker("one"), processes.worker("two")]
     written: Counter[str] = Counter()
     through: list[str] = []
-    original = grade.Run.write
+    original = grade.GradingRun.write
 
-    def noted(run: grade.Run, result: object, aligned: object) -> bool:
+    def noted(run: grade.GradingRun, result: object, aligned: object) -> bool:
         written[result.student] += 1
         return original(run, result, aligned)
 
@@ -127,7 +127,7 @@ def test_the_same_scores_though_a_worker_dies(processes, a_dozen, monkeypatch):
         if done == 3:
             os.kill(workers[0].pid, signal.SIGKILL)
 
-    monkeypatch.setattr(grade.Run, "write", noted)
+    monkeypatch.setattr(grade.GradingRun, "write", noted)
     graded = grade_unit(a_dozen, UNIT, Options(limits=LIMITS, cluster=processes.address), kill_one)
     assert workers[0].wait(5) == -signal.SIGKILL
     assert workers[1].poll() is None
@@ -183,7 +183,7 @@ def test_a_scheduler_that_dies_gives_and_takes_no_points(processes, a_dozen, mon
         if done == 3:
             processes.scheduler.kill()
 
-    monkeypatch.setattr(lanes_module, "CLUSTER_SECONDS", 2)
+    monkeypatch.setattr(workers_module, "CLUSTER_SECONDS", 2)
     options = Options(limits=LIMITS, cluster=processes.address)
     outcome: list[object] = []
     thread = threading.Thread(
@@ -204,7 +204,7 @@ def test_a_scheduler_that_dies_gives_and_takes_no_points(processes, a_dozen, mon
 
 
 def test_a_cluster_without_workers(processes):
-    cluster = Cluster(Settings(LIMITS), processes.address)
+    cluster = Cluster(WorkerSettings(LIMITS), processes.address)
     with (
         contextlib.closing(cluster),
         pytest.raises(CourseError, match="has no workers: start some with `dask worker"),
@@ -213,18 +213,18 @@ def test_a_cluster_without_workers(processes):
 
 
 def test_no_scheduler_there(monkeypatch):
-    monkeypatch.setattr(lanes_module, "CLUSTER_SECONDS", 1)
+    monkeypatch.setattr(workers_module, "CLUSTER_SECONDS", 1)
     with pytest.raises(
         CourseError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9 .*is it running\?"
     ):
-        Cluster(Settings(LIMITS), "tcp://127.0.0.1:9")
+        Cluster(WorkerSettings(LIMITS), "tcp://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ftp://127.0.0.1:1"])
 def test_an_address_that_is_none(monkeypatch, address):
-    monkeypatch.setattr(lanes_module, "CLUSTER_SECONDS", 1)
+    monkeypatch.setattr(workers_module, "CLUSTER_SECONDS", 1)
     with pytest.raises(CourseError, match=re.escape(address)):
-        Cluster(Settings(LIMITS), address)
+        Cluster(WorkerSettings(LIMITS), address)
 
 
 def test_a_machine_too_busy_for_dask_says_so(monkeypatch):
@@ -233,15 +233,15 @@ def test_a_machine_too_busy_for_dask_says_so(monkeypatch):
 
     monkeypatch.setattr("distributed.Client", stuck)
     with pytest.raises(CourseError, match="too busy"):
-        Cluster(Settings(LIMITS), "tcp://127.0.0.1:9")
+        Cluster(WorkerSettings(LIMITS), "tcp://127.0.0.1:9")
 
 
 def test_workers_of_another_version_do_not_grade(processes, monkeypatch):
-    from autograder.grading import materials as kit
+    from autograder.grading import materials
 
     processes.worker("one")
-    monkeypatch.setattr(kit, "grader_digest", lambda: "another")
-    cluster = Cluster(Settings(LIMITS), processes.address)
+    monkeypatch.setattr(materials, "grader_digest", lambda: "another")
+    cluster = Cluster(WorkerSettings(LIMITS), processes.address)
     with (
         contextlib.closing(cluster),
         pytest.raises(CourseError, match="another version of the course"),

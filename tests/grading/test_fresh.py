@@ -24,8 +24,8 @@ from autograder.checking.observe import observe
 from autograder.checking.outcome import Outcome
 from autograder.checking.probe import Draw, ProbeFile, load_probes
 from autograder.checking.verdict import State, Verdict
-from autograder.grading import materials as kit
-from autograder.grading.materials import Unit, fresh_key, make_kit
+from autograder.grading import materials
+from autograder.grading.materials import Unit, fresh_key, make_materials
 from autograder.sandbox.wire import LENGTHS
 from autograder.units import ROOT, units
 
@@ -153,7 +153,7 @@ def test_what_is_no_draw_stays_as_it_was_released(unit):
 
 def test_the_kit_holds_inputs_and_no_answers(unit):
     key = fresh_key(unit, "a")
-    packed = make_kit(unit, key, "a")
+    packed = make_materials(unit, key, "a")
     (scaled,) = (item for item in packed.asks.values() if item.exercise == "Scale")
     text = (
         repr(packed).encode() + packed.start + b"".join(request for request, _ in scaled.requests)
@@ -173,7 +173,9 @@ def test_released_cases_are_asked_before_hidden_ones(unit):
     key = fresh_key(unit, "a")
     for name, item in key.exercises.items():
         order = [
-            index for _, cases in make_kit(unit, key, "a").asks[name].requests for index in cases
+            index
+            for _, cases in make_materials(unit, key, "a").asks[name].requests
+            for index in cases
         ]
         hidden = [item.cases[index].hidden for index in order]
         assert sorted(order) == list(range(len(item.cases)))
@@ -182,7 +184,7 @@ def test_released_cases_are_asked_before_hidden_ones(unit):
 
 def test_a_request_holds_the_inputs_of_its_cases_alone(unit):
     key = fresh_key(unit, "a")
-    for request, cases in make_kit(unit, key, "a").asks["moving_sum"].requests:
+    for request, cases in make_materials(unit, key, "a").asks["moving_sum"].requests:
         _, arrays = LENGTHS.unpack_from(request)
         sizes = [
             tensor.numel() * tensor.element_size()
@@ -193,7 +195,7 @@ def test_a_request_holds_the_inputs_of_its_cases_alone(unit):
 
 
 def test_secrets_differ_and_cannot_be_guessed():
-    drawn = {kit.new_secret() for _ in range(100)}
+    drawn = {materials.new_secret() for _ in range(100)}
     assert len(drawn) == 100
     assert {len(secret) for secret in drawn} == {32}
 
@@ -202,9 +204,9 @@ def test_the_graders_digest_follows_its_code_and_not_its_line_ends(tmp_path):
     one, other = tmp_path / "a.py", tmp_path / "b.py"
     one.write_bytes(b"x = 1\n")
     other.write_bytes(b"x = 1\r\n")
-    assert kit.digest_of([one]) == kit.digest_of([other])
+    assert materials.digest_of([one]) == materials.digest_of([other])
     other.write_bytes(b"x = 2\n")
-    assert kit.digest_of([one]) != kit.digest_of([other])
+    assert materials.digest_of([one]) != materials.digest_of([other])
 
 
 def test_a_unit_that_was_edited_and_not_built_is_refused(built_mini, tmp_path):
@@ -212,6 +214,6 @@ def test_a_unit_that_was_edited_and_not_built_is_refused(built_mini, tmp_path):
     lesson = root / "solutions" / MINI / f"{MINI}.py"
     lesson.write_text(lesson.read_text().replace("A miniature unit", "A tiny unit"))
     with pytest.raises(
-        kit.CourseError, match=r"was edited since it was built: run `cvcourse build 90_mini`"
+        materials.CourseError, match=r"was edited since it was built: run `cvcourse build 90_mini`"
     ):
         fresh_key(Unit(root, MINI), "a")

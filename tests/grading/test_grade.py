@@ -23,13 +23,12 @@ from grading_class import FULL, LIMITS, a_class, cell, enrol, hand_in
 from autograder.checking.report import MIME
 from autograder.checking.verdict import State
 from autograder.errors import CourseError
-from autograder.grading import grade
+from autograder.grading import grade, graded_notebook
 from autograder.grading import gradebook as gradebook_module
-from autograder.grading import graded_notebook as dress
 from autograder.grading.errors import GradebookError
 from autograder.grading.grade import Graded, Options, grade_unit
-from autograder.grading.result import BUBBLEWRAP, Result, Results, from_json
-from autograder.grading.workers import Lanes, Settings
+from autograder.grading.result import BUBBLEWRAP, Result, ResultStore, from_json
+from autograder.grading.workers import Workers, WorkerSettings
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Object of type <Submitted"
@@ -78,7 +77,7 @@ class Played:
     listened: list[tuple[int, int, str]]
 
     def result(self, student: str) -> Result:
-        return Results(self.root).read(UNIT, student)
+        return ResultStore(self.root).read(UNIT, student)
 
     def points(self, student: str) -> dict[str, float]:
         return {name: verdict.points for name, verdict in self.result(student).verdicts.items()}
@@ -198,7 +197,7 @@ def test_answers_expected_outputs_and_seed_stay_with_the_instructor(played):
     assert oct((played.root / ".grading" / UNIT).stat().st_mode)[-3:] == "700"
 
 
-def test_every_run_draws_its_inputs_anew(played, lanes, tmp_path, warm):
+def test_every_run_draws_its_inputs_anew(played, workers, tmp_path, warm):
     root = Path(shutil.copytree(played.root, tmp_path / "again"))
     again = grade_unit(root, UNIT, warm(students=("right",), again=True)).results[0]
     before = played.result("right")
@@ -281,7 +280,7 @@ def again(played: Played, tmp_path: Path, warm: Callable[..., Options]) -> Calla
 
 
 def test_an_unchanged_class_is_not_run_again(again, monkeypatch):
-    monkeypatch.setattr(grade.Run, "lanes", lambda run: pytest.fail("something was run"))
+    monkeypatch.setattr(grade.GradingRun, "workers", lambda run: pytest.fail("something was run"))
     before, held = tables(db_url(again.root)), len(POINTS) + len(["some-cases", "early"])
     graded = again()
     assert (graded.run, graded.rewritten, graded.unchanged) == (0, 0, held)
@@ -290,7 +289,7 @@ def test_an_unchanged_class_is_not_run_again(again, monkeypatch):
 
 
 def test_a_graded_notebook_that_is_gone_is_written_again_without_running(again, monkeypatch):
-    monkeypatch.setattr(grade.Run, "lanes", lambda run: pytest.fail("something was run"))
+    monkeypatch.setattr(grade.GradingRun, "workers", lambda run: pytest.fail("something was run"))
     shutil.rmtree(again.root / "autograded" / "slips")
     graded = again()
     assert (graded.run, graded.rewritten) == (0, 1)
@@ -302,7 +301,7 @@ def test_only_what_changed_is_run(again):
     hand_in(again.root, "empty", solved(again.root))
     graded = again()
     assert graded.run == 2
-    results = Results(again.root)
+    results = ResultStore(again.root)
     assert [results.read(UNIT, name).points for name in ("stub", "empty")] == [6.0, 6.0]
     assert grades(db_url(again.root), "stub")["check_moving_sum"] == (3.0, False)
 
@@ -330,12 +329,12 @@ def test_only_failed_takes_what_was_refused_or_cut_short(again):
     graded = again(only_failed=True)
     assert {result.student for result in graded.results} == {*REFUSED, "loop", "hungry", "deadly"}
     assert graded.run == 4
-    assert Results(again.root).read(UNIT, "no-json").points == 6.0
+    assert ResultStore(again.root).read(UNIT, "no-json").points == 6.0
 
 
 def test_a_student_put_on_the_list_is_written_without_running(again, monkeypatch):
     enrol(again.root, "unlisted")
-    monkeypatch.setattr(grade.Run, "lanes", lambda run: pytest.fail("something was run"))
+    monkeypatch.setattr(grade.GradingRun, "workers", lambda run: pytest.fail("something was run"))
     graded = again(students=("unlisted",))
     assert (graded.rewritten, graded.problems) == (1, {})
     assert grades(db_url(again.root), "unlisted")["check_Scale"] == (2.0, False)
@@ -392,7 +391,7 @@ def small(course: Path) -> Path:
 def own_lanes() -> Iterator[None]:
     """For a run that ends half-way: it closes its sandbox, which must not be the shared one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grade.Run, "lanes", lambda run: Lanes(Settings(LIMITS), 1))
+        patch.setattr(grade.GradingRun, "workers", lambda run: Workers(WorkerSettings(LIMITS), 1))
         yield
 
 
@@ -520,11 +519,11 @@ def test_odd_folders_among_the_submissions_end_nothing(small, warm):
     assert set(graded.problems) == {"x" * 250, "<b>bold", "a\nb", "\udcff\udcfe", "dir", "link"}
 
 
-@pytest.mark.parametrize("fault", ["align", "verdicts_of", "dressed"])
+@pytest.mark.parametrize("fault", ["align", "verdicts_of", "graded_notebook"])
 def test_a_fault_of_the_graders_own_ends_nothing(small, warm, monkeypatch, fault):
     from autograder.grading import verdicts
 
-    module = {"align": grade, "verdicts_of": verdicts, "dressed": dress}[fault]
+    module = {"align": grade, "verdicts_of": verdicts, "graded_notebook": graded_notebook}[fault]
     original, calls = getattr(module, fault), []
 
     def failing(*arguments: object) -> object:
@@ -537,7 +536,7 @@ def test_a_fault_of_the_graders_own_ends_nothing(small, warm, monkeypatch, fault
     monkeypatch.setattr(module, fault, failing)
     graded = grade_unit(small, UNIT, warm())
     points = sorted(result.points for result in graded.results)
-    assert points == ([6.0, 6.0] if fault == "dressed" else [0.0, 6.0])
+    assert points == ([6.0, 6.0] if fault == "graded_notebook" else [0.0, 6.0])
     assert graded.needs_a_person
     if fault == "verdicts_of":
         faulty = next(result for result in graded.results if result.points == 0)
@@ -583,7 +582,7 @@ def test_stopped_by_ctrl_c_the_run_keeps_what_is_done(small, warm):
 
 def test_a_result_is_the_same_after_writing_and_reading(played):
     for student in (*POINTS, *REFUSED):
-        path = Results(played.root).path(UNIT, student)
+        path = ResultStore(played.root).path(UNIT, student)
         result = played.result(student)
         assert from_json(json.loads(path.read_text())) == result
         assert result.student == student
@@ -592,5 +591,5 @@ def test_a_result_is_the_same_after_writing_and_reading(played):
 def test_reading_all_passes_over_what_is_damaged(played, tmp_path):
     shutil.copytree(played.root / ".grading", tmp_path / ".grading")
     (tmp_path / ".grading" / UNIT / "right.json").write_text("{")
-    students = [result.student for result in Results(tmp_path).all(UNIT)]
+    students = [result.student for result in ResultStore(tmp_path).all(UNIT)]
     assert "right" not in students and len(students) == len(played.graded.results) - 1

@@ -44,13 +44,9 @@ from autograder.checking.verdict import Fit, Hint, State, Verdict
 from autograder.demo import Classroom
 from autograder.grading import graded_folder
 from autograder.grading.database import Database
-from autograder.grading.gradebook import (
-    MAX_COMMENT,
-    GradebookError,
-    GradebookWriter,
-    SubmissionError,
-    comment_on,
-)
+from autograder.grading.errors import GradebookError, SubmissionError
+from autograder.grading.gradebook import GradebookWriter
+from autograder.grading.gradebook_rows import MAX_COMMENT, comment_on
 from autograder.grading.graded_folder import GradedFolder
 from autograder.grading.result import Result
 from autograder.nbgrader_config import configure

@@ -40,7 +40,8 @@ from traitlets.config import Config
 
 from autograder.checking.judge import State
 from autograder.grading.database import Database
-from autograder.grading.gradebook import GradebookError, GradebookWriter, SubmissionError
+from autograder.grading.errors import GradebookError, SubmissionError
+from autograder.grading.gradebook import GradebookWriter
 from autograder.grading.graded_folder import GradedFolder
 from autograder.nbgrader_config import configure
 

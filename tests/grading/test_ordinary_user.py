@@ -15,8 +15,8 @@ import pytest
 
 from autograder.authoring.lesson import read_lesson
 from autograder.demo import Classroom, answered
-from autograder.grading.result import Results
-from autograder.grading.workers import Lanes, Settings
+from autograder.grading.result import ResultStore
+from autograder.grading.workers import Workers, WorkerSettings
 from autograder.sandbox.wire import receive, send
 from autograder.units import ROOT
 
@@ -89,7 +89,7 @@ def test_grading_as_an_ordinary_user(course: Path) -> None:
         as_ordinary_user(command, course), capture_output=True, text=True, cwd="/", timeout=180
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    result = Results(course).read(UNIT, "ada")
+    result = ResultStore(course).read(UNIT, "ada")
     assert (result.points, result.sandbox) == (6.0, "bubblewrap")
     assert (course / "autograded" / "ada" / UNIT / f"{UNIT}.ipynb").stat().st_uid == USER
 
@@ -112,19 +112,19 @@ print(os.getuid(), len(started))
 
 @as_root
 def test_root_drops_to_a_user_whom_process_limits_bind() -> None:
-    settings = Settings()
-    lanes = Lanes(settings, 1)
+    settings = WorkerSettings()
+    workers = Workers(settings, 1)
     try:
-        lanes.wait_until_ready()
-        fork = lanes._sandbox.fork()
+        workers.wait_until_ready()
+        fork = workers._sandbox.fork()
         send(fork.data, {"do": "start", "seed": 0, "files": {}, "probes": ""})
         receive(fork.data, 20)
         send(fork.data, {"do": "cell", "source": FORKING, "seconds": 10})
         header, _ = receive(fork.data, 40)
         fork.end()
-        server = Path(f"/proc/{lanes._sandbox.process.pid}/status").read_text()
+        server = Path(f"/proc/{workers._sandbox.process.pid}/status").read_text()
     finally:
-        lanes.close()
+        workers.close()
     user, started = map(int, header["outputs"][0]["text"].split())
     assert user != 0
     assert 0 < started < settings.limits.processes

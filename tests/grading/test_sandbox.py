@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from grading_class import LIMITS
 
-from autograder.grading.workers import Lanes, Settings, private_paths, proven
+from autograder.grading.workers import Workers, WorkerSettings, private_paths, proven
 from autograder.sandbox import bubblewrap as sandbox_module
 from autograder.sandbox import syscalls
 from autograder.sandbox.bubblewrap import (
@@ -31,9 +31,9 @@ from autograder.sandbox.wire import receive, send
 
 
 @pytest.fixture
-def sandbox(lanes: Lanes) -> Sandbox:
+def sandbox(workers: Workers) -> Sandbox:
     """The shared one."""
-    return lanes._sandbox
+    return workers._sandbox
 
 
 @pytest.fixture
@@ -432,7 +432,7 @@ def test_unsafe_promises_nothing_and_cleans_up():
 
 
 def test_settings_hide_the_solutions_and_the_graders_home(tmp_path):
-    settings = Settings(LIMITS, hidden=(tmp_path / "gradebook.db",))
+    settings = WorkerSettings(LIMITS, hidden=(tmp_path / "gradebook.db",))
     paths = {str(path) for path in (*settings.hidden, *private_paths())}
     assert str(tmp_path / "gradebook.db") in paths
     assert {Path(path).name for path in paths} >= {"solutions", ".git", ".ssh", "submitted"}

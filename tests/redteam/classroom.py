@@ -23,8 +23,8 @@ from autograder.checking.verdict import CaseVerdict
 from autograder.demo import CONFIG, Classroom, answered
 from autograder.grading import grade
 from autograder.grading.grade import Graded, Options, grade_unit
-from autograder.grading.result import Result, Results, as_json
-from autograder.grading.workers import Lanes
+from autograder.grading.result import Result, ResultStore, as_json
+from autograder.grading.workers import Workers
 from autograder.sandbox.bubblewrap import Limits
 
 from .attack import ALL, SECRET, Attack, Target
@@ -68,7 +68,7 @@ class Seen:
 
     def next_result(self, attack: Attack) -> Result | None:
         """The result of the honest submission that follows it."""
-        return Results(self.root).read(UNIT, self.followers[attack.name])
+        return ResultStore(self.root).read(UNIT, self.followers[attack.name])
 
     def points(self, student: str) -> float:
         """What the gradebook gives a student for all checks."""
@@ -217,12 +217,12 @@ def counted(seen: Seen) -> Iterator[None]:
     """Count, after each submission, the processes in the sandbox until they are as many as before
     the first."""
 
-    class CountingLanes(Lanes):
+    class CountingWorkers(Workers):
         idle = 0
 
-        def one(self, kit, student, cells):
+        def one(self, materials, student, cells):
             self.idle = self.idle or idle(self._sandbox.process.pid)
-            ended = super().one(kit, student, cells)
+            ended = super().one(materials, student, cells)
             begun = time.monotonic()
             while (left := len(below(self._sandbox.process.pid)) - self.idle) > 0:
                 if time.monotonic() - begun > GONE_SECONDS:
@@ -231,7 +231,7 @@ def counted(seen: Seen) -> Iterator[None]:
             seen.left[student] = left, time.monotonic() - begun
             return ended
 
-    with mock.patch.object(grade, "Lanes", CountingLanes):
+    with mock.patch.object(grade, "Workers", CountingWorkers):
         yield
 
 

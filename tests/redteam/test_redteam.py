@@ -7,7 +7,7 @@ import io
 import pytest
 
 from autograder.grading.grade import Options, grade_unit
-from autograder.grading.result import Results
+from autograder.grading.result import ResultStore
 from autograder.grading.terminal import summary
 from autograder.reports.class_report import class_report, html, terminal_view
 
@@ -97,7 +97,7 @@ def test_two_submissions_that_run_together_do_not_meet(attacked: Attacked, seen:
         Options(students=students, limits=LIMITS, workers=2, add_students=True, again=True),
     )
     assert graded.problems == {}
-    giver, taker = (Results(attacked.root).read(UNIT, student) for student in students)
+    giver, taker = (ResultStore(attacked.root).read(UNIT, student) for student in students)
     assert taker.verdicts["moving_sum"].points == 0
     assert [giver.verdicts[name].state for name in ("Scale", "counts")] == ["right", "right"]
     assert [taker.verdicts[name].state for name in ("Scale", "counts")] == ["right", "right"]

@@ -1,4 +1,4 @@
-"""Driving a submission through the sandbox: what a cell or a check does costs itself, and nothing
+"""Running a submission through the sandbox: what a cell or a check does costs itself, and nothing
 comes out changed."""
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from nbformat import NotebookNode
 
 from autograder.checking.key import Key
 from autograder.checking.verdict import State
-from autograder.grading import session as drive_module
+from autograder.grading import session as session_module
 from autograder.grading.align import Cell, align
 from autograder.grading.intake import cells_of
-from autograder.grading.materials import Kit, Unit, fresh_key, make_kit
-from autograder.grading.session import Drive, GraderFault, Transcript, drive, with_settings
+from autograder.grading.materials import Materials, Unit, fresh_key, make_materials
+from autograder.grading.session import GraderFault, Session, Transcript, with_settings
 from autograder.grading.verdicts import verdicts_of
-from autograder.grading.workers import Lanes, Settings
+from autograder.grading.workers import Workers, WorkerSettings
 from autograder.sandbox.wire import LENGTHS, pack
 
 RIGHT = {"moving_sum": State.RIGHT, "Scale": State.RIGHT, "counts": State.RIGHT}
@@ -41,8 +41,8 @@ def key(unit) -> Key:
 
 
 @pytest.fixture(scope="module")
-def kit(unit, key) -> Kit:
-    return make_kit(unit, key, "a secret")
+def materials(unit, key) -> Materials:
+    return make_materials(unit, key, "a secret")
 
 
 @pytest.fixture
@@ -62,13 +62,13 @@ def states(key, cells) -> Callable[[NotebookNode, Transcript], dict[str, State]]
 
 
 @pytest.fixture
-def run(lanes, kit, cells) -> Run:
-    """Drive a notebook; `limits` change those of the sandbox on the host's side."""
+def run(workers, materials, cells) -> Run:
+    """Run a notebook; `limits` change those of the sandbox on the host's side."""
 
     def run_it(notebook: NotebookNode, **limits: float) -> Transcript:
-        driven = Drive(lanes._sandbox, kit, cells(notebook))
-        driven.limits = replace(driven.limits, **limits)
-        return driven.run()
+        session = Session(workers._sandbox, materials, cells(notebook))
+        session.limits = replace(session.limits, **limits)
+        return session.run()
 
     return run_it
 
@@ -200,7 +200,7 @@ def test_a_death_costs_itself_and_is_not_repeated(run, states, released_mini):
 
 
 def test_there_is_an_end_to_starting_again(run, states, released_mini, monkeypatch):
-    monkeypatch.setattr(drive_module, "MOST_STARTS", 3)
+    monkeypatch.setattr(session_module, "MOST_STARTS", 3)
     notebook = solved(released_mini)
     for number in range(5):
         with_cell(notebook, f"{KILLED}# {number}")
@@ -211,7 +211,7 @@ def test_there_is_an_end_to_starting_again(run, states, released_mini, monkeypat
 
 
 def test_the_notebooks_time_is_kept_whatever_its_cells_do(run, states, released_mini, monkeypatch):
-    monkeypatch.setattr(drive_module, "SLACK", 0.5)
+    monkeypatch.setattr(session_module, "SLACK", 0.5)
     notebook = solved(released_mini)
     for _ in range(5):
         with_cell(notebook, SLEEP)
@@ -269,24 +269,24 @@ def test_what_a_process_relies_on_is_watched(run, states, key, cells, released_m
 
 
 def test_a_server_that_is_gone_is_the_graders_fault_and_a_new_one_takes_over(
-    must_be_sandboxed, kit, cells, states, released_mini
+    must_be_sandboxed, materials, cells, states, released_mini
 ):
     notebook = solved(released_mini)
-    lanes = Lanes(Settings(LIMITS), 1)
+    workers = Workers(WorkerSettings(LIMITS), 1)
     try:
-        lanes.wait_until_ready()
-        broken = lanes._sandbox
+        workers.wait_until_ready()
+        broken = workers._sandbox
         os.kill(broken.process.pid, signal.SIGKILL)
         broken.process.wait()
         with pytest.raises(GraderFault, match=r"The sandbox is gone|No submission can be started"):
-            drive(broken, kit, cells(notebook))
-        ended = lanes.one(kit, "ada", cells(notebook))
+            Session(broken, materials, cells(notebook)).run()
+        ended = workers.one(materials, "ada", cells(notebook))
         assert ended.fault == "" and states(notebook, ended.transcript) == RIGHT
-        assert lanes._sandbox is not broken
+        assert workers._sandbox is not broken
     finally:
-        lanes.close()
-    assert lanes.one(kit, "ada", cells(notebook)).fault != ""  # closed, it starts no other
-    assert lanes._sandbox.process.poll() is not None
+        workers.close()
+    assert workers.one(materials, "ada", cells(notebook)).fault != ""  # closed, it starts no other
+    assert workers._sandbox.process.poll() is not None
 
 
 def test_a_limit_is_put_into_a_packed_request():

@@ -1,4 +1,4 @@
-"""What a learner wrote is inert before any page shows it: HTML, markdown, formulas, pictures,
+"""What a learner wrote is made safe before any page shows it: HTML, markdown, formulas, pictures,
 outputs, metadata."""
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from PIL import Image
 
 from autograder.checking import report
 from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
-from autograder.grading import sanitise as inert
+from autograder.grading import sanitise
 from autograder.grading.graded_notebook import verdict_output
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "course").glob("*/[0-9]*.ipynb"))
-SAFE_ATTRIBUTES = set().union(*inert.ATTRIBUTES.values()) | {"rel", "class"} | inert.MATH_ATTRIBUTES
+SAFE_ATTRIBUTES = (
+    set().union(*sanitise.ATTRIBUTES.values()) | {"rel", "class"} | sanitise.MATH_ATTRIBUTES
+)
 
 
 def picture(size=(3, 2), kind="PNG") -> str:
@@ -54,10 +56,10 @@ class Elements(HTMLParser):
         return {tag for tag, _ in self.found}
 
 
-def assert_inert(html: str) -> None:
+def assert_harmless(html: str) -> None:
     """No element, attribute or address that acts, moves out of its place, or poses as ours."""
     for tag, attributes in Elements(html).found:
-        assert tag in inert.TAGS | inert.MATH_TAGS
+        assert tag in sanitise.TAGS | sanitise.MATH_TAGS
         assert attributes.keys() <= SAFE_ATTRIBUTES, (tag, attributes)
         assert re.match(r"https?://|mailto:", attributes.get("href", "http://"), re.IGNORECASE)
         assert attributes.get("src", "data:image/").startswith("data:image/")
@@ -121,9 +123,11 @@ NASTY = [
 
 @pytest.mark.parametrize("html", NASTY)
 def test_html_is_cleaned_in_outputs_and_in_markdown(html):
-    assert_inert(inert.clean_html(html))
-    assert_inert(inert.markdown_html(html))
-    assert_inert(inert.markdown_html(f"text {html} text\n\n| a |\n| - |\n| {html} |\n\n* {html}"))
+    assert_harmless(sanitise.clean_html(html))
+    assert_harmless(sanitise.markdown_html(html))
+    assert_harmless(
+        sanitise.markdown_html(f"text {html} text\n\n| a |\n| - |\n| {html} |\n\n* {html}")
+    )
 
 
 def test_what_is_honest_stays():
@@ -131,13 +135,14 @@ def test_what_is_honest_stays():
         "<h3>Title</h3><table><thead><tr><th>a</th></tr></thead><tbody><tr><td"
         ' colspan="2">1</td></tr></tbody></table>'
     )
-    assert inert.clean_html(html) == html
+    assert sanitise.clean_html(html) == html
     link = '<a href="https://example.org/x" rel="noopener noreferrer">x</a>'
     assert (
-        inert.clean_html('<a href="https://example.org/x" rel="opener" target="_top">x</a>') == link
+        sanitise.clean_html('<a href="https://example.org/x" rel="opener" target="_top">x</a>')
+        == link
     )
     assert (
-        inert.clean_html(
+        sanitise.clean_html(
             f'<img src="data:image/png;base64,{picture()}" alt="red" onload="1">'
         ).count("base64")
         == 1
@@ -169,11 +174,11 @@ def test_what_is_honest_stays():
     ],
 )
 def test_markdown_is_cleaned(markdown):
-    assert_inert(inert.markdown_html(markdown))
+    assert_harmless(sanitise.markdown_html(markdown))
 
 
 def test_markdown_as_notebooks_use_it():
-    html = inert.markdown_html(
+    html = sanitise.markdown_html(
         "# A *title*\n\n| left | right |\n|---|--:|\n| $W$ | 1 |\n\n- [x] done\n\n"
         "```python\nx = 1\n```\n\n~~no~~ `code`\n"
     )
@@ -184,7 +189,7 @@ def test_markdown_as_notebooks_use_it():
 
 def test_attached_pictures_are_shown_only_where_they_are_pictures():
     good = {"p.png": {"image/png": picture()}}
-    assert f"base64,{picture()}" in inert.markdown_html("![a](attachment:p.png)", good)
+    assert f"base64,{picture()}" in sanitise.markdown_html("![a](attachment:p.png)", good)
     script = base64.b64encode(b"<script>1</script>").decode()
     for bundle in [
         {"image/svg+xml": script},
@@ -194,7 +199,7 @@ def test_attached_pictures_are_shown_only_where_they_are_pictures():
         7,
         None,
     ]:
-        assert "src" not in inert.markdown_html("![a](attachment:p.png)", {"p.png": bundle})
+        assert "src" not in sanitise.markdown_html("![a](attachment:p.png)", {"p.png": bundle})
 
 
 def test_a_picture_that_is_left_out_is_named():
@@ -203,8 +208,10 @@ def test_a_picture_that_is_left_out_is_named():
         "<img onerror=1>",
         '<img src="data:text/html,x">',
     ):
-        assert inert.clean_html(html) == "<em>[a picture is not shown]</em>"
-    assert "<em>" not in inert.clean_html(f'<img alt="a" src="data:image/png;base64,{picture()}">')
+        assert sanitise.clean_html(html) == "<em>[a picture is not shown]</em>"
+    assert "<em>" not in sanitise.clean_html(
+        f'<img alt="a" src="data:image/png;base64,{picture()}">'
+    )
 
 
 # Formulas
@@ -216,30 +223,30 @@ def test_every_formula_of_the_units_converts():
         cells = [
             cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
         ]
-        formulas = inert.Formulas()
+        formulas = sanitise.Formulas()
         for cell in cells:
-            inert._renderer(formulas, {})(cell.source)
-            assert "$" not in Elements(inert.markdown_html(cell.source)).text, cell.source
+            sanitise._renderer(formulas, {})(cell.source)
+            assert "$" not in Elements(sanitise.markdown_html(cell.source)).text, cell.source
         assert len(formulas.found) > 20
         for tex, display in formulas.found:
-            root = ElementTree.fromstring(inert.mathml(tex, display))
+            root = ElementTree.fromstring(sanitise.mathml(tex, display))
             assert "\\" not in "".join(root.itertext())
 
 
 def test_a_formula_that_does_not_convert_is_shown_as_tex():
     for tex in ["\\unknown{x}", "{" * 3000, "x_a_b", "\\href{x}", "a" * 5000, "\\left(" * 900]:
-        shown = Elements(inert.markdown_html(f"before ${tex}$ after"))
+        shown = Elements(sanitise.markdown_html(f"before ${tex}$ after"))
         assert "code" in shown.tags and "math" not in shown.tags
         assert tex[:40] in shown.text and "after" in shown.text
 
 
 def test_formulas_keep_their_signs():
-    assert "&lt;" in inert.formula("a < b") and "&amp;" in inert.formula(r"a \& b")
-    assert "b" not in Elements(inert.formula(r"\text{<b>}")).tags
+    assert "&lt;" in sanitise.formula("a < b") and "&amp;" in sanitise.formula(r"a \& b")
+    assert "b" not in Elements(sanitise.formula(r"\text{<b>}")).tags
 
 
 def test_nobody_can_write_what_stands_for_a_formula():
-    first, second = inert.Formulas(), inert.Formulas()
+    first, second = sanitise.Formulas(), sanitise.Formulas()
     assert first.taken("x", False) != second.taken("x", False)
 
 
@@ -283,7 +290,7 @@ def verdict(**changes) -> Verdict:
 )
 def test_our_table_is_drawn_again_exactly(given):
     output = json.loads(json.dumps(verdict_output(given)))
-    [shown] = inert.cell_outputs([output], is_check=True)
+    [shown] = sanitise.cell_outputs([output], is_check=True)
     assert shown.data["text/html"] == report.html(given)
     assert shown.data["text/plain"] == f"{given.points:g}"
 
@@ -291,7 +298,7 @@ def test_our_table_is_drawn_again_exactly(given):
 def test_a_verdicts_html_is_never_passed_through():
     output = verdict_output(verdict())
     output.data["text/html"] = "<script>1</script>"
-    [shown] = inert.cell_outputs([output], is_check=True)
+    [shown] = sanitise.cell_outputs([output], is_check=True)
     assert shown.data["text/html"] == report.html(verdict())
     for text in ("<script>", "<img", "conv1d(<b>"):
         assert text not in shown.data["text/html"]
@@ -301,12 +308,12 @@ def test_an_imitated_verdict_loses_what_makes_it_look_like_ours():
     forged = verdict_output(verdict(points=3.0, state=State.RIGHT))
     unmarked = {**forged, "metadata": {}}
     for outputs, is_check in [([unmarked], True), ([forged], False)]:
-        shown = inert.cell_outputs(outputs, is_check)
-        assert not any(inert.is_ours(output) for output in shown)
+        shown = sanitise.cell_outputs(outputs, is_check)
+        assert not any(sanitise.is_ours(output) for output in shown)
         html = "".join(output.get("data", {}).get("text/html", "") for output in shown)
         assert "cv-check" not in html and "<style" not in html
         assert any(report.MIME in output.get("text", "") for output in shown)
-    assert not any(inert.is_ours(output) for output in inert.sanitised_outputs([forged]))
+    assert not any(sanitise.is_ours(output) for output in sanitise.sanitised_outputs([forged]))
 
 
 @pytest.mark.parametrize(
@@ -328,7 +335,7 @@ def test_an_imitated_verdict_loses_what_makes_it_look_like_ours():
 def test_a_damaged_verdict_is_reported(damage):
     output = verdict_output(verdict())
     output.data[report.MIME] |= damage
-    [shown] = inert.cell_outputs([output], is_check=True)
+    [shown] = sanitise.cell_outputs([output], is_check=True)
     assert "a damaged verdict is not shown" in shown.text
 
 
@@ -358,7 +365,7 @@ def test_outputs_that_may_be_shown_stay():
         display(image_jpeg=picture(kind="JPEG")),
         display(text_html="<b>x</b>", text_plain="x"),
     ]
-    shown = inert.sanitised_outputs(outputs)
+    shown = sanitise.sanitised_outputs(outputs)
     assert [output.output_type for output in shown] == [
         "stream",
         "stream",
@@ -367,7 +374,7 @@ def test_outputs_that_may_be_shown_stay():
     ]
     assert shown[1].text == "a\nb" and shown[2].traceback[0] == "\x1b[31mred\x1b[0m"
     assert shown[3].data == {"image/png": picture(), "text/plain": "<Figure>"}
-    assert inert.sanitised_outputs(shown) == shown
+    assert sanitise.sanitised_outputs(shown) == shown
     nbformat.validate(
         nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=shown, id="a")])
     )
@@ -387,7 +394,7 @@ def test_outputs_that_may_be_shown_stay():
     ],
 )
 def test_other_kinds_leave_a_note(kind):
-    [shown, said] = inert.sanitised_outputs(
+    [shown, said] = sanitise.sanitised_outputs(
         [{**display(text_plain="plain"), "data": {"text/plain": "plain", kind: "x"}}]
     )
     assert shown.data == {"text/plain": "plain"}
@@ -395,14 +402,14 @@ def test_other_kinds_leave_a_note(kind):
 
 
 def test_latex_and_markdown_outputs():
-    [latex] = inert.sanitised_outputs([display(text_latex="$\\text{<script>}$")])
+    [latex] = sanitise.sanitised_outputs([display(text_latex="$\\text{<script>}$")])
     assert latex.data == {"text/plain": "$\\text{<script>}$"}
-    [markdown] = inert.sanitised_outputs(
+    [markdown] = sanitise.sanitised_outputs(
         [display(text_markdown="**b** <script>1</script> $\\alpha$")]
     )
-    assert_inert(markdown.data["text/html"])
+    assert_harmless(markdown.data["text/html"])
     assert "<code>$\\alpha$</code>" in markdown.data["text/html"]
-    assert inert.sanitised_outputs([markdown]) == [markdown]
+    assert sanitise.sanitised_outputs([markdown]) == [markdown]
 
 
 def test_no_metadata_of_a_learner_survives_but_a_pictures_size():
@@ -413,12 +420,12 @@ def test_no_metadata_of_a_learner_survives_but_a_pictures_size():
         "image/png": {"width": "1 onerror=alert(1)", "height": 40},
         "filenames": {"image/png": "x"},
     }
-    [shown] = inert.sanitised_outputs([output])
+    [shown] = sanitise.sanitised_outputs([output])
     assert shown.metadata == {"image/png": {"height": 40}}
 
 
 def test_a_result_cannot_read_as_points():
-    [shown] = inert.sanitised_outputs(
+    [shown] = sanitise.sanitised_outputs(
         [{**display(text_plain="10"), "output_type": "execute_result", "execution_count": 1}]
     )
     assert shown.output_type == "display_data"
@@ -438,33 +445,33 @@ def test_pictures_are_pictures_of_a_bearable_size():
         "é",
     ]
     for data in [*wrong, "A" * (8 * 2**20)]:
-        [said] = inert.sanitised_outputs([display(image_png=data)])
+        [said] = sanitise.sanitised_outputs([display(image_png=data)])
         assert said.text == "[not shown here: image/png]\n"
     spaced = "\n".join(picture())
-    assert inert.sanitised_outputs([display(image_png=spaced)])[0].data["image/png"] == picture()
+    assert sanitise.sanitised_outputs([display(image_png=spaced)])[0].data["image/png"] == picture()
 
 
 def test_long_and_many_outputs_are_cut_visibly():
-    text = inert.plain_text("x" * 10_000 + "\n" + "y\n" * 30_000)
-    assert len(text) < inert.MAX_TEXT + 200
+    text = sanitise.plain_text("x" * 10_000 + "\n" + "y\n" * 30_000)
+    assert len(text) < sanitise.MAX_TEXT + 200
     assert "more characters" in text
-    many = inert.sanitised_outputs([display(text_plain="x")] * 500)
-    assert len(many) == inert.MAX_OUTPUTS + 1 and "more outputs are not shown" in many[-1].text
+    many = sanitise.sanitised_outputs([display(text_plain="x")] * 500)
+    assert len(many) == sanitise.MAX_OUTPUTS + 1 and "more outputs are not shown" in many[-1].text
     big = [display(text_html="<p>" + "x" * 190_000 + "</p>")] * 49
-    assert sum(map(inert._length, inert.sanitised_outputs(big))) < inert.MAX_ROOM + 10_000
+    assert sum(map(sanitise._length, sanitise.sanitised_outputs(big))) < sanitise.MAX_ROOM + 10_000
 
 
 def test_text_is_what_a_terminal_would_leave():
-    assert inert.plain_text("10%\r50%\r100%\nnext\r\nlast") == "100%\nnext\nlast"
-    assert inert.plain_text("a\x00b\ud800c\u202ed\x08") == "a�b�c�d�"
-    inert.plain_text("\ud800").encode("utf-8")
+    assert sanitise.plain_text("10%\r50%\r100%\nnext\r\nlast") == "100%\nnext\nlast"
+    assert sanitise.plain_text("a\x00b\ud800c\u202ed\x08") == "a�b�c�d�"
+    sanitise.plain_text("\ud800").encode("utf-8")
 
 
 @pytest.mark.parametrize(
     "output", [None, 3, "x", [], {}, {"output_type": "stream", "text": 3}, {"output_type": 5}]
 )
 def test_an_output_that_is_none_is_named(output):
-    [said] = inert.sanitised_outputs([output])
+    [said] = sanitise.sanitised_outputs([output])
     assert "is not shown" in said.text
 
 
@@ -489,7 +496,7 @@ def test_an_output_that_is_none_is_named(output):
     ],
 )
 def test_damaged_outputs_end_nothing(output):
-    shown = inert.sanitised_outputs([output])
+    shown = sanitise.sanitised_outputs([output])
     assert shown
     nbformat.validate(
         nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=shown, id="a")])
@@ -523,9 +530,9 @@ def test_damaged_outputs_end_nothing(output):
 )
 def test_no_text_takes_long(text):
     before = time.perf_counter()
-    assert_inert(inert.markdown_html(text))
-    inert.sanitised_outputs([display(text_html=text, text_markdown=text, text_plain=text)])
-    inert.highlighted(text)
+    assert_harmless(sanitise.markdown_html(text))
+    sanitise.sanitised_outputs([display(text_html=text, text_markdown=text, text_plain=text)])
+    sanitise.highlighted(text)
     assert time.perf_counter() - before < 6
 
 
@@ -580,7 +587,7 @@ def test_a_notebooks_metadata_are_dropped_but_for_nbgraders():
             "kernelspec": {"name": "x"},
         },
     }
-    clean = inert.inert_notebook(notebook)
+    clean = sanitise.sanitised_notebook(notebook)
     assert clean.metadata == {"language_info": {"name": "python"}}
     first, forged, copied, odd, broken = clean.cells
     assert first.metadata == {
@@ -598,19 +605,20 @@ def test_a_notebooks_metadata_are_dropped_but_for_nbgraders():
 def test_raw_and_unknown_cells_are_shown_as_text():
     for kind in ("raw", "wizardry", None):
         source = "<script>1</script>\n```\n````\n# x"
-        [shown] = inert.inert_notebook({"cells": [cell(source, cell_type=kind)]}).cells
-        html = inert.markdown_html(shown.source)
+        [shown] = sanitise.sanitised_notebook({"cells": [cell(source, cell_type=kind)]}).cells
+        html = sanitise.markdown_html(shown.source)
         assert Elements(html).tags == {"pre", "code"}
         assert Elements(html).text.strip() == source
 
 
 def test_sources_are_cut_and_escaped():
-    html = inert.highlighted(
+    html = sanitise.highlighted(
         "'</script></pre><img src=x onerror=1>'\n%%javascript\n" + "x" * 100_000
     )
     assert Elements(html).tags == {"div", "pre", "span"}
     assert len(html) < 60_000
-    [long] = inert.inert_notebook({"cells": [cell("x = 1\n" * 20_000)]}).cells
+    [long] = sanitise.sanitised_notebook({"cells": [cell("x = 1\n" * 20_000)]}).cells
     assert (
-        len(long.source) < inert.MAX_SOURCE + 100 and "more characters are not shown" in long.source
+        len(long.source) < sanitise.MAX_SOURCE + 100
+        and "more characters are not shown" in long.source
     )
