@@ -30,7 +30,7 @@ from autograder.authoring.build import build_unit
 from autograder.authoring.lesson import Exercise, Lesson, read_lesson
 from autograder.authoring.release import write_notebook
 from autograder.authoring.wheat import Alternative, load_wheats
-from autograder.checking.key import HIDDEN, VISIBLE
+from autograder.checking.key_files import HIDDEN_FILES, VISIBLE_FILES
 from autograder.checking.report import MIME
 from autograder.errors import CourseError
 from autograder.units import ROOT, SOLUTIONS, chosen_units, units
@@ -418,7 +418,8 @@ def set_up(unit: str, folder: Path) -> Lesson:
         ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
     )
     (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
-    if not all((source / name).exists() for name in (f"{unit}.ipynb", VISIBLE, HIDDEN)):
+    built = (f"{unit}.ipynb", *VISIBLE_FILES, *HIDDEN_FILES)
+    if not all((source / name).exists() for name in built):
         build_unit(unit, folder)
     return read_lesson(source)
 

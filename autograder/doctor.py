@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
@@ -354,8 +355,7 @@ def disk() -> Iterator[Finding]:
 
 
 def course() -> Iterator[Finding]:
-    """The folder that a learner works in: there, writable, each notebook with a key that can be
-    read."""
+    """The folder that a learner works in: there, writable, each notebook with a readable key."""
     folder = course_root() / "course"
     notebooks = sorted(folder.glob("*/*.ipynb"))
     if not notebooks:
@@ -383,40 +383,65 @@ def course() -> Iterator[Finding]:
 
 def keys(units: list[Path]) -> Iterator[Finding]:
     """Each unit's answer key."""
-    broken = {
-        unit.name: problem for unit in units if (problem := key_problem(unit / "key.safetensors"))
-    }
+    broken = {unit.name: problem for unit in units if (problem := key_problem(unit))}
     if not broken:
         yield Finding("answer keys", "ok", f"{len(units)} readable")
     for unit, problem in broken.items():
-        yield Finding(
-            "answer keys",
-            "missing",
-            f"{unit}: {problem}",
-            f"git checkout course/{unit}/key.safetensors",
-        )
+        files = f"course/{unit}/key.safetensors course/{unit}/key.json"
+        yield Finding("answer keys", "missing", f"{unit}: {problem}", f"git checkout {files}")
 
 
-def key_problem(path: Path) -> str:
-    """What keeps a key from being read; empty when nothing does. Reads the header and the length,
-    not the arrays."""
+def key_problem(unit: Path) -> str:
+    """What keeps a unit's key from being read; empty when nothing does."""
+    numbers, text = unit / "key.safetensors", unit / "key.json"
+    problem = numbers_problem(numbers)
+    if problem:
+        return problem
+    if not text.exists() and holds_text(numbers):
+        return ""
+    return text_problem(text)
+
+
+def numbers_problem(path: Path) -> str:
+    """What is wrong with the file of a key's numbers. Looks at header and length, not at arrays."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            size = os.fstat(file.fileno()).st_size
-            header = json.loads(file.read(length)) if 8 + length <= size else None
+        header, size = header_of(path)
     except OSError as error:
-        return f"key.safetensors cannot be read ({error.strerror})"
+        return f"{path.name} cannot be read ({error.strerror})"
     except ValueError:
-        header = None
-    if not isinstance(header, dict):
-        return "key.safetensors is damaged"
+        return f"{path.name} is damaged"
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return (
-        ""
-        if 8 + length + max(ends, default=0) == size
-        else "key.safetensors is cut short or too long"
-    )
+    if max(ends, default=0) != size:
+        return f"{path.name} is cut short or too long"
+    return ""
+
+
+def header_of(path: Path) -> tuple[dict[str, Any], int]:
+    """A safetensors file's header and how many bytes follow it. Raises OSError or ValueError."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = os.fstat(file.fileno()).st_size - 8 - length
+        header = json.loads(file.read(length)) if size >= 0 else None
+    if not isinstance(header, dict):
+        raise ValueError("no header")
+    return header, size
+
+
+def holds_text(path: Path) -> bool:
+    """Whether a key's numbers and its text are one file, as in the course's first versions."""
+    header, _ = header_of(path)
+    return "cvcourse" in header.get("__metadata__", {})
+
+
+def text_problem(path: Path) -> str:
+    """What is wrong with the file of a key's text."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    except ValueError:
+        return f"{path.name} is damaged"
+    return ""
 
 
 def course_root() -> Path:

@@ -19,6 +19,7 @@ AUTHOR_FILES = [
     "wheats.py",
     "training.py",
     "hidden.safetensors",
+    "hidden.json",
 ]
 STUB = "raise NotImplementedError"
 

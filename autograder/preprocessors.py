@@ -19,7 +19,8 @@ from nbgrader.utils import is_grade, is_solution
 
 from autograder.authoring.release import release_digest, released_files
 from autograder.cells import CHECK, COSTLY_TAGS, SKIP, tags
-from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, read_key
+from autograder.checking.key import VISIBLE, KeyProblem
+from autograder.checking.key_files import HIDDEN_FILES, read_key_without_cases
 from autograder.checking.report import MARK, MIME
 
 Resources = dict[str, Any]
@@ -71,10 +72,8 @@ def was_worked_in(release: Path, source: Path) -> bool:
     if not notebook.exists():
         return False
     try:
-        return (
-            release_digest(nbformat.read(notebook, as_version=4))
-            != read_key(release / VISIBLE).release
-        )
+        released_digest = read_key_without_cases(release / VISIBLE).release
+        return release_digest(nbformat.read(notebook, as_version=4)) != released_digest
     except (KeyProblem, ValueError, OSError, nbformat.ValidationError):
         return True
 
@@ -169,16 +168,11 @@ class BringHiddenCases(NbGraderPreprocessor):
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """Leave the notebook as it is."""
         course = converter_of(self).coursedir
-        source = (
-            Path(
-                course.format_path(
-                    course.source_directory, ".", resources["nbgrader"]["assignment"]
-                )
-            )
-            / HIDDEN
-        )
-        if source.exists():
-            shutil.copyfile(source, hidden_key(resources))
+        unit = resources["nbgrader"]["assignment"]
+        source = Path(course.format_path(course.source_directory, ".", unit))
+        for copy in hidden_key(resources):
+            if (source / copy.name).exists():
+                shutil.copyfile(source / copy.name, copy)
         return nb, resources
 
 
@@ -187,13 +181,15 @@ class TakeHiddenCasesAway(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """Leave the notebook as it is."""
-        hidden_key(resources).unlink(missing_ok=True)
+        for copy in hidden_key(resources):
+            copy.unlink(missing_ok=True)
         return nb, resources
 
 
-def hidden_key(resources: Resources) -> Path:
-    """Where the hidden key lies while a submission is graded: beside the notebook."""
-    return Path(resources["metadata"]["path"]) / HIDDEN
+def hidden_key(resources: Resources) -> list[Path]:
+    """Where the hidden key's files lie while a submission is graded: beside the notebook."""
+    folder = Path(resources["metadata"]["path"])
+    return [folder / name for name in HIDDEN_FILES]
 
 
 def converter_of(step: NbGraderPreprocessor) -> Any:

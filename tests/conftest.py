@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,12 +13,10 @@ from pathlib import Path
 
 import pytest
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # one of several workers, so one thread each: more only wait for each other
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # torch and numpy read it when they are imported, kernels inherit it
+# One of several workers has one thread: more only wait for each other. torch and numpy read this
+# when they are imported, and kernels inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell's background job ignores SIGINT, and so would all it starts: kernels could not be
 # interrupted.
@@ -54,6 +53,41 @@ def one_thread() -> Iterator[None]:
 def mini(built_mini: Path, tmp_path: Path) -> Path:
     """A copy of the built miniature course that a test may change."""
     return Path(shutil.copytree(built_mini, tmp_path / "mini"))
+
+
+@pytest.fixture
+def into_format_2() -> Callable[[Path], None]:
+    """Turn the keys in a folder into those of format 2: one file each, its text in the metadata."""
+    from autograder.checking.key import HIDDEN, VISIBLE
+    from autograder.checking.key_files import text_beside
+
+    def turn(folder: Path) -> None:
+        for path in (folder / VISIBLE, folder / HIDDEN):
+            if path.exists():
+                write_format_2(path)
+                text_beside(path).unlink()
+
+    return turn
+
+
+def write_format_2(path: Path) -> None:
+    """Write the text of a key into the metadata of its numbers, as format 2 had it.
+
+    Outcomes said everything, and tensors were named by their digests alone.
+    """
+    from safetensors.torch import load_file, save_file
+
+    document = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    del document["tensors"]
+    document["format"] = 2
+    for exercise in document["exercises"]:
+        for case in exercise["cases"]:
+            call = case["expected"]["call"]
+            usual = {"failure": None, "changed": False, "call": call}
+            case["expected"] = usual | case["expected"]
+            case["wrong"] = {index: usual | item for index, item in case["wrong"].items()}
+    tensors = {name.split("/")[1]: tensor for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"cvcourse": json.dumps(document)})
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""Build units: solutions/NN becomes a paired notebook, answer keys, and what a learner opens in
-course/NN."""
+"""Build units: solutions/NN gives the paired notebook, the keys, and what learners open."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -21,18 +20,17 @@ from autograder.authoring.release import (
     released_files,
     write_notebook,
 )
+from autograder.checking.checker import digest
 from autograder.checking.judge import first_difference
-from autograder.checking.key import (
-    HIDDEN,
-    VISIBLE,
-    CaseKey,
-    ExerciseKey,
-    Key,
-    KeyProblem,
-    merge,
+from autograder.checking.key import HIDDEN, VISIBLE, CaseKey, ExerciseKey, Key, KeyProblem
+from autograder.checking.key_files import (
+    files_of,
     read_key,
+    read_key_without_cases,
     write_key,
+    write_where_new,
 )
+from autograder.checking.outcome import Outcome
 from autograder.errors import CourseError
 from autograder.files import write_safely
 from autograder.nbgrader_config import AUTHOR_FILES
@@ -49,9 +47,8 @@ class Built:
     exercises: int
     points: float
     minutes: int
-    kept: list[str] = field(
-        default_factory=list
-    )  # notes about files of a learner or an author that were kept
+    # Notes about files of a learner or an author that were kept.
+    kept: list[str] = field(default_factory=list)
 
 
 def build_units(names: Iterable[str] = (), root: Path = ROOT) -> list[Built]:
@@ -80,7 +77,7 @@ def build_unit(unit: str, root: Path = ROOT) -> Built:
     write_key(only(key, hidden=True), source / HIDDEN)
     write_notebook(release, course / f"{unit}.ipynb")
     for path in released_files(source):
-        write_safely(course / path.name, path.read_bytes())
+        write_where_new(course / path.name, path.read_bytes())
     points = points_of(paired)
     return Built(unit, len(lesson.exercises), points, lesson.table["unit"]["minutes"], kept)
 
@@ -136,10 +133,10 @@ def keep_learners_work(course: Path, unit: str) -> list[str]:
         return []
     key = _old_key(course / VISIBLE)
     try:
-        digest = release_digest(nbformat.read(path, as_version=4))
+        found = release_digest(nbformat.read(path, as_version=4))
     except (ValueError, OSError, nbformat.ValidationError):
-        digest = "unreadable"
-    if key is not None and digest == key.release:
+        found = "unreadable"
+    if key is not None and found == key.release:
         return []
     number = next(
         number
@@ -190,8 +187,9 @@ def with_unit_table(text: str, root: Path = ROOT) -> str:
 
 
 def _old_key(path: Path) -> Key | None:
+    """What the build before wrote, without cases; None where it cannot be read."""
     try:
-        return read_key(path)
+        return read_key_without_cases(path)
     except KeyProblem:
         return None
 
@@ -210,37 +208,56 @@ def _refuse_unsynced(lesson: Lesson, paired: NotebookNode, old: Key | None) -> N
 
 
 def _key_problems(path: Path, lesson: Lesson, release: str, root: Path) -> list[str]:
+    """What is wrong with a stored key before its numbers are looked at."""
+    missing = [file.relative_to(root) for file in files_of(path) if not file.exists()]
+    if missing:
+        return [f"{file} is missing" for file in missing]
     where = path.relative_to(root)
     try:
         key = read_key(path)
     except KeyProblem as problem:
         return [f"{where}: {problem}"]
-    if key.source != lesson.source_digest:
+    probes = digest((lesson.folder / "probes.py").read_bytes())
+    if (key.unit, key.source, key.probes) != (lesson.unit, lesson.source_digest, probes):
         return [f"{where} was built from other sources"]
-    return [] if key.release == release else [f"{where} belongs to another release"]
+    if key.release != release:
+        return [f"{where} belongs to another release"]
+    return []
 
 
 def _number_problems(source: Path, lesson: Lesson, release: str, root: Path) -> list[str]:
     """Where a fresh recording differs from the stored keys by more than rounding."""
     visible, hidden = read_key(source / VISIBLE), read_key(source / HIDDEN)
-    stored = merge(visible, hidden)
-    fresh = record_key(lesson, release, old=stored)
+    fresh = record_key(lesson, release, old=visible)
+    where = source.relative_to(root)
+    return [
+        *_differences(only(fresh, hidden=False), visible, where),
+        *_differences(only(fresh, hidden=True), hidden, where),
+    ]
+
+
+def _differences(fresh: Key, stored: Key, where: Path) -> list[str]:
     problems = []
-    for name, exercise in fresh.exercises.items():
-        old = stored.exercises.get(name)
-        if old is None or (old.answers, len(old.cases)) != (exercise.answers, len(exercise.cases)):
+    for name in {**fresh.exercises, **stored.exercises}:
+        ours, theirs = fresh.exercises.get(name), stored.exercises.get(name)
+        if ours is None or theirs is None or _settings(ours) != _settings(theirs):
+            problems.append(f"the key of {name} in {where} says something else than its sources")
+        elif _numbers_differ(ours, theirs):
             problems.append(
-                f"the key of {name} in {source.relative_to(root)} has other cases than its probes"
-            )
-        elif any(
-            _differ(exercise, case, {item.seed: item for item in old.cases}.get(case.seed))
-            for case in exercise.cases
-        ):
-            problems.append(
-                f"the key of {name} in {source.relative_to(root)} holds other numbers than its"
-                " solution gives"
+                f"the key of {name} in {where} holds other numbers than its solution gives"
             )
     return problems
+
+
+def _settings(exercise: ExerciseKey) -> ExerciseKey:
+    """All that an exercise's key says but for the numbers."""
+    cases = [replace(case, inputs=(), expected=Outcome(), wrong={}) for case in exercise.cases]
+    return replace(exercise, cases=tuple(cases))
+
+
+def _numbers_differ(fresh: ExerciseKey, stored: ExerciseKey) -> bool:
+    by_seed = {case.seed: case for case in stored.cases}
+    return any(_differ(fresh, case, by_seed.get(case.seed)) for case in fresh.cases)
 
 
 def _differ(exercise: ExerciseKey, fresh: CaseKey, stored: CaseKey | None) -> bool:

@@ -22,7 +22,8 @@ except (ImportError, OSError) as problem:
 
 from autograder.checking import report
 from autograder.checking.judge import judge, judge_answers
-from autograder.checking.key import HIDDEN, VISIBLE, ExerciseKey, Key, KeyProblem, merge, read_key
+from autograder.checking.key import HIDDEN, VISIBLE, ExerciseKey, Key, KeyProblem, merge
+from autograder.checking.key_files import is_there, read_key
 from autograder.checking.observe import observe
 from autograder.checking.outcome import Outcome
 from autograder.checking.probe import Draw, ProbeFile, load_probes
@@ -33,8 +34,8 @@ from autograder.checking.verdict import Verdict
 class Checker:
     """Checks the exercises of one unit.
 
-    unit: the unit's folder name. folder: where its `key.safetensors` and `probes.py` lie, by
-    default the notebook's.
+    unit: the unit's folder name. folder: where its `key.safetensors`, `key.json` and `probes.py`
+    lie, by default the notebook's.
     """
 
     def __init__(self, unit: str, folder: str | Path | None = None):
@@ -48,14 +49,14 @@ class Checker:
     def __call__(
         self, answer: Callable[..., Any] | None = None, /, *, hidden: bool = False, **answers: Any
     ) -> None:
-        """Check a function, a class (`check(conv1d)`) or answers (`check(parameters=34944)`); shows
-        a table.
+        """Check a function or class, `check(conv1d)`, or answers, `check(parameters=34944)`.
 
+        Shows a table.
         Hidden cases count wherever their key lies beside the notebook, that is with an instructor;
         `hidden=True` insists on them. Raises CheckFailed when something is wrong or not attempted.
         """
         key = self.key()
-        if hidden and not (self.find_folder() / HIDDEN).exists():
+        if hidden and not is_there(self.find_folder() / HIDDEN):
             raise KeyProblem(
                 f"Hidden cases are asked for, but {HIDDEN} is not beside the notebook: "
                 f"run `cvcourse build {self.unit}`."
@@ -94,8 +95,7 @@ class Checker:
         return outcomes
 
     def hint(self, exercise: str | Callable[..., Any] = "", /, **answers: Any) -> None:
-        """Print the next hint of an exercise, named as for a check: `check.hint(conv1d)`, or by its
-        name in quotes."""
+        """Print an exercise's next hint: `check.hint(conv1d)`, or its name in quotes."""
         if answers and not exercise:
             exercise = self._exercise_of_answers(self.key(), answers)
         name = (
@@ -110,8 +110,10 @@ class Checker:
         print(f"Hint {number + 1} of {len(entry.hints)}: {entry.hints[number]}")
 
     def key(self) -> Key:
-        """The unit's key, with the hidden cases where they lie beside it. Raises KeyProblem in one
-        sentence."""
+        """The unit's key, with the hidden cases where they lie beside it.
+
+        Raises KeyProblem in one sentence.
+        """
         if self._key is None:
             folder = self.find_folder()
             key = read_key(folder / VISIBLE)
@@ -120,18 +122,19 @@ class Checker:
                     f"The key beside this notebook belongs to {key.unit}, not to {self.unit}: "
                     "open the notebook in its own folder."
                 )
-            self._key = merge(key, read_key(folder / HIDDEN)) if (folder / HIDDEN).exists() else key
+            if is_there(folder / HIDDEN):
+                key = merge(key, read_key(folder / HIDDEN))
+            self._key = key
         return self._key
 
     def probes(self) -> ProbeFile:
-        """The unit's probes. Raises KeyProblem when they are not those that the key was built
-        with."""
+        """The unit's probes. Raises KeyProblem when the key was built with others."""
         if self._probes is None:
             path = self.find_folder() / "probes.py"
             probes = load_probes(path)
             if digest(path.read_bytes()) != self.key().probes:
                 raise KeyProblem(
-                    "probes.py and key.safetensors do not belong together: copy the unit's folder"
+                    "probes.py and the answer key do not belong together: copy the unit's folder"
                     f" again from the course, or run `cvcourse build {self.unit}` if you wrote the"
                     " unit. Your notebook can stay as it is."
                 )
@@ -139,8 +142,7 @@ class Checker:
         return self._probes
 
     def find_folder(self) -> Path:
-        """The folder with the unit's key: the given one, the notebook's, or the unit's folder below
-        it."""
+        """Where the unit's key lies: the given folder, the notebook's, or the unit's below it."""
         return self.folder or key_folder(self.unit, Path.cwd())
 
     def _exercise_of(
@@ -203,8 +205,7 @@ class Checker:
 
 
 def key_folder(unit: str, here: Path) -> Path:
-    """Where a notebook that runs in `here` finds its unit's key; `here` itself where there is
-    none."""
+    """Where a notebook that runs in `here` finds its unit's key; `here` where there is none."""
     places = [here, here / unit, here / "course" / unit, here.parent / unit]
     return next((place for place in places if (place / VISIBLE).exists()), here)
 
@@ -215,8 +216,10 @@ def digest(data: bytes) -> str:
 
 
 def publish(verdict: Verdict) -> None:
-    """Show a verdict: in a notebook as the cell's result, where nbgrader reads the points,
-    elsewhere as plain text."""
+    """Show a verdict: in a notebook as the cell's result, elsewhere as plain text.
+
+    nbgrader reads the points from the cell's result.
+    """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and hasattr(shell, "kernel"):
         sys.displayhook(report.Report(verdict))

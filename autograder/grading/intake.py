@@ -125,7 +125,7 @@ def read_file(path: Path, unit: str) -> bytes:
 
 def others(folder: Path, unit: str) -> tuple[str, ...]:
     """Notes on files that came along and are left out: only the notebook is graded."""
-    expected = {f"{unit}.ipynb", "probes.py", "key.safetensors", *COMPANIONS}
+    expected = {f"{unit}.ipynb", "probes.py", "key.safetensors", "key.json", *COMPANIONS}
     try:
         extra = sorted(
             seen(entry.name) for entry in os.scandir(folder) if entry.name not in expected

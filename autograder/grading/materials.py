@@ -42,7 +42,9 @@ SOURCES = (
     "exercises.toml",
     "wheats.py",
     "hidden.safetensors",
+    "hidden.json",
     "key.safetensors",
+    "key.json",
 )
 
 
@@ -82,9 +84,9 @@ class Unit:
 
     @cached_property
     def stored_key(self) -> Key:
-        """The key that was built with the unit. Raises KeyProblem where that is to be built
-        first."""
-        from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, merge, read_key
+        """The key that was built with the unit. Raises KeyProblem where it must be built first."""
+        from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, merge
+        from autograder.checking.key_files import read_key
 
         try:
             key = merge(read_key(self.folder / VISIBLE), read_key(self.folder / HIDDEN))

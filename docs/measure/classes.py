@@ -25,7 +25,8 @@ from autograder.authoring.release import write_notebook
 from autograder.authoring.wheat import load_wheats
 from autograder.cells import CHECK
 from autograder.checking.judge import judge
-from autograder.checking.key import HIDDEN, VISIBLE, ExerciseKey, merge, read_key
+from autograder.checking.key import HIDDEN, VISIBLE, ExerciseKey, merge
+from autograder.checking.key_files import read_key
 from autograder.checking.verdict import State
 from autograder.demo import (
     Cast,

@@ -109,16 +109,18 @@ def builds(units: Iterable[str], folder: Path) -> str:
         start = time.perf_counter()
         build_unit(unit, folder)
         seconds = time.perf_counter() - start
-        sizes = [(ROOT / place).stat().st_size / 1000 for place in key_files(unit)]
-        rows.append((unit, f"{seconds:.1f} s", f"{sizes[0]:.0f} kB", f"{sizes[1]:.0f} kB"))
+        key, hidden = key_size(f"course/{unit}/key"), key_size(f"solutions/{unit}/hidden")
+        rows.append((unit, f"{seconds:.1f} s", f"{key:.0f} kB", f"{hidden:.0f} kB"))
     return "## Build\n\n`cvcourse build UNIT`\n\n" + table(
         ("unit", "build", "key", "hidden key"), rows
     )
 
 
-def key_files(unit: str) -> tuple[str, str]:
-    """The two keys of a unit, below the root."""
-    return f"course/{unit}/key.safetensors", f"solutions/{unit}/hidden.safetensors"
+def key_size(place: str) -> float:
+    """The size in kB of a key's two files, numbers and text. place: below the root, no suffix."""
+    return (
+        sum((ROOT / f"{place}{kind}").stat().st_size for kind in (".safetensors", ".json")) / 1000
+    )
 
 
 def runs(lines: list[dict]) -> str:

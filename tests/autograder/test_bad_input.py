@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -18,11 +19,12 @@ from nbclient import NotebookClient
 from safetensors.torch import save_file
 
 from autograder import cli
-from autograder.authoring.build import build_units
+from autograder.authoring.build import build_units, check_units
 from autograder.authoring.lesson import read_lesson
-from autograder.checking import key
+from autograder.checking import key_files
 from autograder.checking.checker import Checker
-from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, read_key
+from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem
+from autograder.checking.key_files import HIDDEN_FILES, VISIBLE_FILES, read_key, text_beside
 from autograder.errors import CourseError
 
 UNIT = "90_mini"
@@ -78,10 +80,33 @@ def sentence_of(work: Callable[[], object]) -> str:
 
 
 def test_a_missing_key(check: Checker, course: Path) -> None:
-    (course / VISIBLE).unlink()
+    for name in VISIBLE_FILES:
+        (course / name).unlink()
     before = contents(course)
     assert "copy that folder again from the course" in sentence_of(lambda: check(moving_sum))
     assert contents(course) == before
+
+
+@pytest.mark.parametrize("missing", VISIBLE_FILES)
+def test_half_a_key(check: Checker, course: Path, missing: str) -> None:
+    (course / missing).unlink()
+    (other,) = set(VISIBLE_FILES) - {missing}
+    before = contents(course)
+    assert sentence_of(lambda: check(moving_sum)) == (
+        f"{missing} is not beside {other} in 90_mini/: copy the unit's folder again from the"
+        " course."
+    )
+    assert contents(course) == before
+
+
+@pytest.mark.parametrize("missing", HIDDEN_FILES)
+def test_half_a_hidden_key(mini: Path, missing: str) -> None:
+    solutions = mini / "solutions" / UNIT
+    (solutions / missing).unlink()
+    (other,) = set(HIDDEN_FILES) - {missing}
+    assert sentence_of(lambda: Checker(UNIT, solutions)(moving_sum)) == (
+        f"{missing} is not beside {other} in 90_mini/: run `cvcourse build 90_mini`."
+    )
 
 
 def truncated(path: Path) -> None:
@@ -128,11 +153,44 @@ def test_a_damaged_key(check: Checker, course: Path, damage: Callable[[Path], No
     assert contents(course) == before
 
 
+def a_list(path: Path) -> None:
+    path.write_text("[]")
+
+
+def without_exercises(path: Path) -> None:
+    document = json.loads(path.read_text())
+    del document["exercises"]
+    path.write_text(json.dumps(document))
+
+
+def of_other_tensors(path: Path) -> None:
+    """One of the tensors that the text names is none of the key's."""
+    text = path.read_text()
+    name = json.loads(text)["exercises"][0]["cases"][0]["inputs"][0]
+    path.write_text(text.replace(name, "0" * 16))
+
+
+TEXT_DAMAGES = [truncated, emptied, garbled, a_list, without_exercises, of_other_tensors]
+
+
+@pytest.mark.parametrize("damage", TEXT_DAMAGES)
+def test_a_damaged_text(check: Checker, course: Path, damage: Callable[[Path], None]) -> None:
+    damage(text_beside(course / VISIBLE))
+    before = contents(course)
+    assert (
+        sentence_of(lambda: check(moving_sum))
+        == "key.json is damaged: copy the unit's folder again from the course."
+    )
+    assert contents(course) == before
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, *TEXT_DAMAGES])
 def test_a_build_mends_a_damaged_key_and_keeps_the_learners_notebook(
-    mini: Path, course: Path
+    mini: Path, course: Path, damage: Callable[[Path], None]
 ) -> None:
-    one_bit_flipped(course / VISIBLE)
-    truncated(mini / "solutions" / UNIT / VISIBLE)
+    of_text = damage in TEXT_DAMAGES
+    for folder in (course, mini / "solutions" / UNIT):
+        damage(text_beside(folder / VISIBLE) if of_text else folder / VISIBLE)
     mine = (course / f"{UNIT}.ipynb").read_bytes()
     build_units([], mini)
     assert read_key(course / VISIBLE).unit == UNIT
@@ -145,12 +203,58 @@ def test_a_build_mends_a_damaged_key_and_keeps_the_learners_notebook(
 def test_a_key_of_another_format(
     check: Checker, course: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key, "FORMAT", 99)
+    monkeypatch.setattr(key_files, "FORMAT", 99)
     said = sentence_of(lambda: check(moving_sum))
     assert said.startswith(
-        "key.safetensors was written by another version of the course (format 2, this one reads 99)"
+        "key.json was written by another version of the course (format 3, this one reads 99)"
     )
     assert "update the course" in said
+
+
+def test_a_key_of_format_1(check: Checker, course: Path) -> None:
+    text_beside(course / VISIBLE).unlink()
+    document = json.dumps({"format": 1, "unit": UNIT})
+    save_file({}, course / VISIBLE, metadata={"cvcourse": document})
+    assert sentence_of(lambda: check(moving_sum)).startswith(
+        "key.safetensors was written by another version of the course (format 1, this one reads 3)"
+    )
+
+
+def test_a_learners_folder_with_a_key_of_format_2(
+    check: Checker, course: Path, into_format_2: Callable[[Path], None]
+) -> None:
+    """A notebook that was released with an old key is checked as before."""
+    current = read_key(course / VISIBLE)
+    into_format_2(course)
+    old = read_key(course / VISIBLE)
+    assert not text_beside(course / VISIBLE).exists()
+    assert facts(old) == facts(current)
+    check(moving_sum)
+    check(weights=9, share=0.36)
+    verdict = check.verdict("moving_sum", lambda signal, width=2: moving_sum(signal, width) / width)
+    assert verdict.diagnosis.name == "a mean in place of the sum"
+
+
+def facts(value: object) -> object:
+    """A key as what can be compared: tensors as lists with their types."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), value.tolist()
+    if dataclasses.is_dataclass(value):
+        return [facts(getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, Mapping):
+        return {name: facts(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(facts, value))
+    return value
+
+
+def test_the_text_of_a_new_key_beside_a_key_of_format_2(
+    check: Checker, course: Path, into_format_2: Callable[[Path], None]
+) -> None:
+    text = text_beside(course / VISIBLE).read_bytes()
+    into_format_2(course)
+    text_beside(course / VISIBLE).write_bytes(text)
+    assert "were not built together" in sentence_of(lambda: check(moving_sum))
 
 
 def test_probes_of_another_version(check: Checker, course: Path) -> None:
@@ -166,14 +270,49 @@ def test_missing_or_broken_probes(check: Checker, course: Path) -> None:
     assert "copy the unit's folder again" in sentence_of(lambda: check(moving_sum))
 
 
+@pytest.mark.parametrize("mixed", VISIBLE_FILES)
+def test_a_key_of_two_builds(mini: Path, course: Path, mixed: str) -> None:
+    old = (course / mixed).read_bytes()
+    put_to_other_tests(mini)
+    build_units([], mini)
+    (course / mixed).write_bytes(old)
+    work_in(course)
+    before = contents(course)
+    said = sentence_of(lambda: Checker(UNIT, course)(moving_sum))
+    assert said == (
+        "key.safetensors and key.json were not built together: copy the unit's folder again from"
+        " the course."
+    )
+    assert contents(course) == before
+
+
+def put_to_other_tests(mini: Path) -> None:
+    """Change the numbers of a visible and of a hidden case."""
+    probes = mini / "solutions" / UNIT / "probes.py"
+    text = probes.read_text()
+    for before, after in (("length=9", "length=10"), ("length=12", "length=13")):
+        assert before in text
+        text = text.replace(before, after)
+    probes.write_text(text)
+
+
+def test_a_text_of_another_unit(mini: Path, course: Path) -> None:
+    """Whichever file of another unit's key lies there."""
+    text = text_beside(course / VISIBLE)
+    text.write_text(text.read_text().replace('"unit": "90_mini"', '"unit": "91_other"'))
+    assert sentence_of(lambda: Checker(UNIT, course)(moving_sum)).startswith(
+        "The key beside this notebook belongs to 91_other, not to 90_mini"
+    )
+
+
 def test_hidden_cases_of_another_version(mini: Path) -> None:
     solutions = mini / "solutions" / UNIT
-    old = (solutions / HIDDEN).read_bytes()
+    old = text_beside(solutions / HIDDEN).read_bytes()
     lesson = solutions / f"{UNIT}.py"
     lesson.write_text(lesson.read_text().replace("Add up each run", "Sum each run"))
     (solutions / f"{UNIT}.ipynb").unlink()
     build_units([], mini)
-    (solutions / HIDDEN).write_bytes(old)
+    text_beside(solutions / HIDDEN).write_bytes(old)
     assert "were not built together: run `cvcourse build 90_mini`" in sentence_of(
         lambda: Checker(UNIT, solutions)(moving_sum)
     )
@@ -293,10 +432,10 @@ FAULTS = [errno.ENOSPC, errno.EROFS, errno.EACCES]
 def test_a_build_that_cannot_write(
     built_mini: Path, tmp_path: Path, monkeypatch, fault: int
 ) -> None:
-    """Whichever write fails, the learner's work is still there, and the next build mends the
-    rest."""
+    """The learner's work is there whichever write fails, and the next build mends the rest."""
     for successes in range(100):
         root = Path(shutil.copytree(built_mini, tmp_path / str(successes)))
+        put_to_other_tests(root)  # so that no file stays as it is
         mine = work_in(root / "course" / UNIT)
         with monkeypatch.context() as patch:
             patch.setattr(Path, "write_bytes", failing_write(successes, fault))
@@ -310,9 +449,9 @@ def test_a_build_that_cannot_write(
         assert mine in contents(root).values()
         assert read_key(root / "course" / UNIT / VISIBLE).unit == UNIT
         assert not [name for name in contents(root) if name.endswith(".part")]
-    assert (
-        successes >= 6
-    )  # notebook, two keys, the learner's copy, the release and what comes with it
+        assert check_units([], root) == []
+    # The learner's copy, the notebook, two keys of two files, the release, three files beside it.
+    assert successes == 10
 
 
 def failing_write(successes: int, fault: int) -> Callable[[Path, bytes], int]:

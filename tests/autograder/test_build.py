@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nbformat
 import pytest
 
 from autograder.authoring.build import build_units, check_units
 from autograder.authoring.lesson import read_lesson
-from autograder.checking.key import HIDDEN, VISIBLE, read_key
+from autograder.checking.key import HIDDEN, VISIBLE
+from autograder.checking.key_files import HIDDEN_FILES, VISIBLE_FILES, read_key, write_key
 from autograder.errors import CourseError
 
 
@@ -39,8 +41,10 @@ def test_committed_notebooks_have_no_outputs_and_no_author(built_mini):
 
 def test_nothing_of_the_author_reaches_the_learner(built_mini):
     course = built_mini / "course" / "90_mini"
-    assert sorted(path.name for path in course.iterdir()) == ["90_mini.ipynb", VISIBLE, "probes.py"]
-    text = (course / "90_mini.ipynb").read_text()
+    names = {path.name for path in course.iterdir()}
+    assert names == {"90_mini.ipynb", "probes.py", *VISIBLE_FILES}
+    notebook = (course / "90_mini.ipynb").read_text()
+    key = (course / "key.json").read_text()
     for secret in (
         "BEGIN SOLUTION",
         "HIDDEN TESTS",
@@ -49,8 +53,9 @@ def test_nothing_of_the_author_reaches_the_learner(built_mini):
         "3 * 3",
         "cancels",
     ):
-        assert secret not in text
-    assert text.count("raise NotImplementedError") == 4
+        assert secret not in notebook
+        assert secret not in key
+    assert notebook.count("raise NotImplementedError") == 4
 
 
 def test_the_key_holds_no_plain_answer_and_no_hidden_case(built_mini):
@@ -62,6 +67,86 @@ def test_the_key_holds_no_plain_answer_and_no_hidden_case(built_mini):
     assert not any(str(value) == "9" for value in vars(answers["weights"]).values())
 
 
+def binaries(mini):
+    """The bytes of every binary, and the file's identity: a file written again has another one."""
+    paths = sorted(mini.rglob("*.safetensors"))
+    assert len(paths) == 3
+    return {path: (path.read_bytes(), path.stat().st_ino) for path in paths}
+
+
+def in_git(text):
+    """The lines that git compares."""
+    return text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "new_lines"),
+    [
+        # Digests of source and release.
+        ("90_mini.py", "Add up each run", "Sum each run", 2),
+        # The digest of the sources, and the exercise's hints.
+        ("exercises.toml", "Slice and add.", "Slice, then add.", 2),
+        # The digest of the sources, and what a misconception's hint says.
+        ("exercises.toml", "Try a signal of ones.", "Try ones.", 2),
+    ],
+)
+def test_a_changed_sentence_changes_no_binary(mini, file, before, after, new_lines):
+    text = mini / "solutions" / "90_mini" / "key.json"
+    old_binaries, old_text = binaries(mini), text.read_text()
+    edit(mini / "solutions" / "90_mini" / file, before, after)
+    build_units([], mini)
+    assert binaries(mini) == old_binaries
+    assert check_units([], mini) == []
+    changed = set(in_git(text.read_text())) - set(in_git(old_text))
+    assert len(changed) == new_lines
+
+
+def entries(path):
+    """(name, numbers' bytes) of the tensors in a file's order."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        names = file.offset_keys()
+        return [(name, file.get_tensor(name).numpy().tobytes()) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "changed"),
+    [
+        ("probes.py", "length=9, width=3", "length=9, width=5", "moving_sum"),
+        ("exercises.toml", 'to = "x + self"', 'to = "x - self"', "Scale"),
+    ],
+)
+def test_a_changed_exercise_changes_its_own_tensors_alone(mini, file, before, after, changed):
+    path = mini / "solutions" / "90_mini" / VISIBLE
+    old = entries(path)
+    edit(mini / "solutions" / "90_mini" / file, before, after)
+    build_units([], mini)
+    new = entries(path)
+
+    def others(found):
+        return [entry for entry in found if not entry[0].startswith(f"{changed}/")]
+
+    assert new != old
+    assert others(new) == others(old)
+    assert {name.split("/")[0] for name, _ in new} == {"moving_sum", "Scale"}
+
+
+def test_the_text_of_a_key_is_easy_to_compare(built_mini):
+    text = (built_mini / "course" / "90_mini" / "key.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    document = json.loads(text)
+    cases = [case for exercise in document["exercises"] for case in exercise["cases"]]
+    outcomes = [outcome for case in cases for outcome in case["wrong"].values()]
+    hints = [hint for exercise in document["exercises"] for hint in exercise["hints"]]
+    assert min(len(cases), len(outcomes), len(hints)) > 3
+    lines = [line.strip().rstrip(",") for line in in_git(text)]
+    for outcome in outcomes:
+        assert sum(line.endswith(json.dumps(outcome)) for line in lines) >= 1
+    assert max(map(len, lines)) <= 150
+    assert len(lines) > len(cases) + len(outcomes) + len(hints)
+
+
 @pytest.mark.parametrize(
     ("file", "before", "after"),
     [
@@ -71,6 +156,8 @@ def test_the_key_holds_no_plain_answer_and_no_hidden_case(built_mini):
         ("solutions/90_mini/90_mini.ipynb", "Add up each run", "Sum each run"),
         ("course/90_mini/90_mini.ipynb", "Add up each run", "Sum each run"),
         ("course/90_mini/probes.py", "length=7", "length=10"),
+        ("course/90_mini/key.json", "Slice and add.", "Slice, then add."),
+        ("solutions/90_mini/hidden.json", "Slice and add.", "Slice, then add."),
     ],
 )
 def test_what_is_out_of_step_is_found(mini, file, before, after):
@@ -79,10 +166,6 @@ def test_what_is_out_of_step_is_found(mini, file, before, after):
 
 
 def test_numbers_that_the_solution_does_not_give_are_found(mini):
-    from dataclasses import replace
-
-    from autograder.checking.key import write_key
-
     path = mini / "solutions" / "90_mini" / VISIBLE
     key = read_key(path)
     exercise = key.exercises["moving_sum"]
@@ -99,10 +182,60 @@ def test_numbers_that_the_solution_does_not_give_are_found(mini):
     )
 
 
-def test_a_missing_or_extra_file_is_found(mini):
-    (mini / "course" / "90_mini" / VISIBLE).unlink()
+@pytest.mark.parametrize("name", ["key.json", "hidden.json"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"points": 3', '"points": 2'),
+        ("Slice and add.", "Slice, then add."),
+        ('"weight": 1.0', '"weight": 2.0'),
+        ('"probe": "scaled"', '"probe": "output"'),
+    ],
+)
+def test_a_key_that_says_something_else_than_its_sources_is_found(mini, name, before, after):
+    """Texts are easy to edit, so both folders are edited alike."""
+    for path in mini.rglob(name):
+        edit(path, before, after)
+    [problem] = check_units([], mini)
+    assert "in solutions/90_mini says something else than its sources" in problem
+
+
+@pytest.mark.parametrize("name", VISIBLE_FILES)
+def test_a_missing_or_extra_file_is_found(mini, name):
+    (mini / "course" / "90_mini" / name).unlink()
     (mini / "course" / "90_mini" / "wheats.py").write_text("")
     assert len(check_units([], mini)) == 2
+
+
+@pytest.mark.parametrize("name", [*VISIBLE_FILES, *HIDDEN_FILES])
+def test_half_a_key_is_found(mini, name):
+    (mini / "solutions" / "90_mini" / name).unlink()
+    assert f"solutions/90_mini/{name} is missing: run `cvcourse build 90_mini`" in check_units(
+        [], mini
+    )
+
+
+@pytest.mark.parametrize("name", HIDDEN_FILES)
+def test_a_hidden_key_in_the_course_is_found(mini, name):
+    (mini / "course" / "90_mini" / name).write_text("{}")
+    (problem,) = check_units([], mini)
+    assert problem.startswith(f"course/90_mini/{name} is the author's and must not be there")
+
+
+def test_keys_of_format_2_are_out_of_step_and_built_anew(mini, into_format_2):
+    """A course from before the two files were parted: nothing was worked in, so nothing is kept."""
+    source, course = mini / "solutions" / "90_mini", mini / "course" / "90_mini"
+    salts = read_key(source / VISIBLE).exercises["counts"].answers
+    for folder in (source, course):
+        into_format_2(folder)
+    assert check_units([], mini) == [
+        f"solutions/90_mini/{name} is missing: run `cvcourse build 90_mini`"
+        for name in ("key.json", "hidden.json")
+    ]
+    (built,) = build_units([], mini)
+    assert built.kept == []
+    assert check_units([], mini) == []
+    assert read_key(source / VISIBLE).exercises["counts"].answers == salts
 
 
 def test_a_rebuild_keeps_a_learners_work(mini):
@@ -116,6 +249,15 @@ def test_a_rebuild_keeps_a_learners_work(mini):
     edit(path, "raise NotImplementedError", "return 'again'")
     build_units([], mini)
     assert "return 'again'" in path.with_name("90_mini.mine-2.ipynb").read_text()
+
+
+def test_a_rebuild_keeps_a_learners_work_beside_a_key_of_format_2(mini, into_format_2):
+    path = mini / "course" / "90_mini" / "90_mini.ipynb"
+    into_format_2(path.parent)
+    edit(path, "raise NotImplementedError", "return 'mine'")
+    (built,) = build_units([], mini)
+    assert "return 'mine'" in path.with_name("90_mini.mine-1.ipynb").read_text()
+    assert "mine-1" in built.kept[0]
 
 
 def test_outputs_alone_are_no_work(mini):

@@ -9,7 +9,7 @@ from torch import nn
 
 from autograder.checking import report
 from autograder.checking.checker import Checker
-from autograder.checking.key import HIDDEN
+from autograder.checking.key_files import HIDDEN_FILES
 from autograder.checking.verdict import State
 from autograder.errors import CheckFailed, CourseError
 
@@ -212,7 +212,7 @@ def test_hidden_cases_count_where_their_key_lies(mini):
         instructor(moving_sum)
     rows = instructor.verdict("moving_sum", moving_sum).cases
     assert [row.title for row in rows if row.state is State.WRONG] == ["hidden case"]
-    assert not (mini / "course" / "90_mini" / HIDDEN).exists()
+    assert not any((mini / "course" / "90_mini" / name).exists() for name in HIDDEN_FILES)
     with pytest.raises(CourseError, match="Hidden cases are asked for"):
         learner(moving_sum, hidden=True)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from autograder import cli
 from autograder.authoring.lesson import read_lesson
+from autograder.checking.key_files import VISIBLE_FILES
 from autograder.errors import CourseError
 from autograder.notebook import NotebookReport, Row, check_notebook
 
@@ -73,6 +74,7 @@ def test_everything_right(write) -> None:
         "90_mini.ipynb",
         "probes.py",
         "key.safetensors",
+        "key.json",
     }
 
 
@@ -229,7 +231,8 @@ def test_another_unit(write) -> None:
 
 def test_no_key(write) -> None:
     path = write()
-    (path.parent / "key.safetensors").unlink()
+    for name in VISIBLE_FILES:
+        (path.parent / name).unlink()
     with pytest.raises(CourseError, match=r"key\.safetensors is not beside the notebook"):
         check_notebook(path)
 

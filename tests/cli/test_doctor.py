@@ -43,6 +43,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (unit / "01_convolution.ipynb").write_text("{}")
     header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     (unit / "key.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    (unit / "key.json").write_text("{}")
     monkeypatch.chdir(unit)
     return tmp_path / "course"
 
@@ -237,7 +238,33 @@ def test_damaged_key(course: Path, damage, said: str) -> None:
     damage(course / "01_convolution" / "key.safetensors")
     found = findings(doctor.course)["answer keys"]
     assert found.state == "missing" and said in found.detail
-    assert found.mend == "git checkout course/01_convolution/key.safetensors"
+    assert found.mend == (
+        "git checkout course/01_convolution/key.safetensors course/01_convolution/key.json"
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text.unlink(), "key.json cannot be read"),
+        (lambda text: text.write_bytes(b""), "key.json is damaged"),
+        (lambda text: text.write_bytes(b"{"), "key.json is damaged"),
+        (lambda text: text.write_bytes(bytes([255, 254])), "key.json is damaged"),
+    ],
+)
+def test_damaged_text_of_a_key(course: Path, damage, said: str) -> None:
+    damage(course / "01_convolution" / "key.json")
+    found = findings(doctor.course)["answer keys"]
+    assert found.state == "missing" and said in found.detail
+    assert found.mend.endswith("course/01_convolution/key.json")
+
+
+def test_a_key_of_format_2_needs_no_text(course: Path) -> None:
+    (course / "01_convolution" / "key.json").unlink()
+    header = json.dumps({"__metadata__": {"cvcourse": "{}"}}).encode()
+    key = course / "01_convolution" / "key.safetensors"
+    key.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert findings(doctor.course)["answer keys"].state == "ok"
 
 
 def test_exit_code_follows_what_learners_need(

@@ -20,6 +20,8 @@ import pytest
 from gradebook_course import UNIT, comments, db_url, gradebook, grades, solved, tables
 from grading_class import FULL, LIMITS, a_class, cell, enrol, hand_in
 
+from autograder.checking.key import VISIBLE
+from autograder.checking.key_files import HIDDEN_FILES, VISIBLE_FILES
 from autograder.checking.report import MIME
 from autograder.checking.verdict import State
 from autograder.errors import CourseError
@@ -434,7 +436,7 @@ def test_a_unit_that_the_gradebook_does_not_know(small, warm):
     assert files(small) == before
 
 
-@pytest.mark.parametrize("name", ["key.safetensors", "hidden.safetensors"])
+@pytest.mark.parametrize("name", [*VISIBLE_FILES, *HIDDEN_FILES])
 def test_a_key_that_is_missing_or_damaged(small, warm, name):
     path = small / "solutions" / UNIT / name
     path.write_bytes(path.read_bytes()[:100])
@@ -451,6 +453,27 @@ def test_a_release_that_was_worked_in_is_made_anew(small, warm):
     notebook = nbformat.read(path, as_version=4)
     cell(notebook, "moving_sum").source = "moving_sum = 'mine'"
     nbformat.write(notebook, path)
+    assert grade_unit(small, UNIT, warm()).results[0].points == 6.0
+
+
+def test_an_old_notebook_with_its_old_key_is_graded(small, warm, into_format_2):
+    """Only its answers count: everything else is the release's of today."""
+    folder = small / "submitted" / "ada" / UNIT
+    for name in VISIBLE_FILES:
+        shutil.copyfile(small / "course" / UNIT / name, folder / name)
+    into_format_2(folder)
+    assert [path.name for path in folder.iterdir() if path.suffix == ".safetensors"] == [VISIBLE]
+    path = folder / f"{UNIT}.ipynb"
+    text = path.read_text(encoding="utf-8")
+    assert "Add up each run" in text
+    path.write_text(text.replace("Add up each run", "Sum each run"), encoding="utf-8")
+    (result,) = grade_unit(small, UNIT, warm()).results
+    assert (result.points, result.notes) == (6.0, ())
+
+
+def test_a_course_whose_keys_are_of_format_2_is_graded(small, warm, into_format_2):
+    for place in ("solutions", "course"):
+        into_format_2(small / place / UNIT)
     assert grade_unit(small, UNIT, warm()).results[0].points == 6.0
 
 

@@ -181,6 +181,7 @@ def test_other_files_are_left_out_and_said(tmp_path):
         "timestamp.txt",
         "probes.py",
         "key.safetensors",
+        "key.json",
         ".DS_Store",
     ):
         (folder / name).touch()

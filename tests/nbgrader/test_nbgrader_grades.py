@@ -14,6 +14,7 @@ import pytest
 from nbgrader.validator import Validator
 from traitlets.config import Config
 
+from autograder.checking.key_files import VISIBLE_FILES
 from autograder.demo import Classroom
 from autograder.nbgrader_config import configure
 
@@ -35,7 +36,7 @@ def test_generate_assignment_gives_what_the_build_gives(mini: Path) -> None:
     assert [cell.id for cell in generated.cells] == [cell.id for cell in expected.cells]
     assert generated.cells == expected.cells
     names = {path.name for path in (mini / "course" / "90_mini").iterdir()}
-    assert names == {"90_mini.ipynb", "probes.py", "key.safetensors"}
+    assert names == {"90_mini.ipynb", "probes.py", *VISIBLE_FILES}
 
 
 def test_a_right_submission_earns_all_points(course, grade) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from safetensors import safe_open
 
 from autograder.authoring.build import build_units
 from autograder.authoring.lesson import read_lesson
 from autograder.authoring.release import release_digest
-from autograder.checking.key import HIDDEN, VISIBLE, read_key
+from autograder.checking.key import VISIBLE
+from autograder.checking.key_files import HIDDEN_FILES, VISIBLE_FILES, read_key, text_beside
 from autograder.demo import Classroom
 from autograder.units import COURSE, ROOT, SOLUTIONS, units
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
 ENDLESS = "def moving_sum(signal, width=2):\n    while True:\n        pass"
 REDEFINED = "def check(*args, **kwargs):\n    'my own helper'\n\ndef moving_sum(signal): pass"
 FULL = {"moving_sum": 3.0, "Scale": 2.0, "counts": 1.0}
-SECRET_FILES = {"exercises.toml", "wheats.py", HIDDEN}
+SECRET_FILES = {"exercises.toml", "wheats.py", *HIDDEN_FILES}
 
 
 def texts(folder: Path) -> dict[Path, str]:
@@ -86,8 +86,7 @@ def test_hidden_cases_and_plain_answers_leaking_into_the_key(unit: str) -> None:
     assert not [
         case for exercise in key.exercises.values() for case in exercise.cases if case.hidden
     ]
-    with safe_open(str(path), framework="pt") as file:
-        document = json.loads(file.metadata()["cvcourse"])
+    document = json.loads(text_beside(path).read_text(encoding="utf-8"))
     for exercise in document["exercises"]:
         for answer in exercise["answers"].values():
             assert set(answer) == {"kind", "digits", "salt", "digest", "wrong"}
@@ -190,14 +189,13 @@ def test_the_instructors_code_graded_instead_of_the_learners(course, grade) -> N
     """Files that a learner hands in replace nothing, and none of the instructor's definitions is in
     reach."""
     notebook = course.answered(moving_sum="from wheats import by_shifted_copies as moving_sum")
-    forged = {
-        "wheats.py": b"import torch\ndef by_shifted_copies(signal, width=2):\n    return signal\n"
-    }
-    graded = grade(notebook, files={**forged, "probes.py": b"", VISIBLE: b"", HIDDEN: b""})
+    wheats = b"import torch\ndef by_shifted_copies(signal, width=2):\n    return signal\n"
+    emptied = dict.fromkeys(["probes.py", *VISIBLE_FILES, *HIDDEN_FILES], b"")
+    graded = grade(notebook, files={"wheats.py": wheats, **emptied})
     assert graded.points == FULL | {"moving_sum": 0.0}
     released = course.room.folder / "course" / "90_mini"
-    assert (graded.folder / "probes.py").read_bytes() == (released / "probes.py").read_bytes()
-    assert (graded.folder / VISIBLE).read_bytes() == (released / VISIBLE).read_bytes()
+    for name in ("probes.py", *VISIBLE_FILES):
+        assert (graded.folder / name).read_bytes() == (released / name).read_bytes()
 
 
 def test_the_last_definition_is_the_one_that_counts(course, grade) -> None:
