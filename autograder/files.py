@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from autograder.errors import CourseError
+from cvcourse.files import write_atomically
 
 
 def write_safely(path: Path, data: bytes) -> None:
-    """Replace a file in one step. Raises CourseError when the folder is read-only or the disk is
-    full."""
-    waiting = path.with_name(f".{path.name}.part")
+    """Replace a file in one step.
+
+    Raises CourseError when the folder is read-only or the disk is full.
+    """
     try:
-        waiting.write_bytes(data)
-        os.replace(waiting, path)
+        write_atomically(path, data)
     except OSError as error:
-        waiting.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
         raise CourseError(
             f"{path.name} could not be written to {path.parent.name}/ ({error.strerror}); what was"
             " there is untouched."
