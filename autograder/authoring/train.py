@@ -34,11 +34,11 @@ DEFINED = ("DATA", "BUDGETS", "train")
 def train_unit(
     root: Path, unit: str, budget: str | None, data: str | None, seed: int, out: Path | None = None
 ) -> Path | None:
-    """Train a unit, and write its reference run into `out`, or else beside its lesson, from where
-    `build` releases it.
+    """Train a unit and write its reference run; returns the file.
 
-    Returns the file, or None in all processes but the first. Raises CourseError for a unit that
-    trains nothing and for data that it does not know; TrainingError for what goes wrong on the way.
+    out: the folder; by default the lesson's, from where `build` releases it. Returns None in all
+    processes but the first. Raises CourseError for a unit that trains nothing and for data that it
+    does not know; TrainingError for what goes wrong on the way.
     """
     import torch
 
@@ -51,26 +51,26 @@ def train_unit(
     is_first = os.environ.get("RANK", "0") == "0"
     with nullcontext() if is_first else redirect_stdout(io.StringIO()):
         if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-            torch.cuda.set_device(
-                int(os.environ["LOCAL_RANK"])
-            )  # "cuda" then means this process's own GPU
+            # "cuda" then means this process's own GPU.
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         plan = choose_budget(budget, **training.BUDGETS)
         exercises = SimpleNamespace(**solutions(unit, root))
         torch.manual_seed(seed)
         results = training.train(exercises, plan, data, seed)
-    folder = out or root / SOLUTIONS / unit
     written = None
     if is_first:
-        written = write_reference(
-            folder, unit, plan.name, data, seed, results, command(unit, data, plan.name, seed)
-        )
+        folder = out or root / SOLUTIONS / unit
+        typed = command(unit, data, plan.name, seed)
+        written = write_reference(folder, unit, plan.name, data, seed, results, typed)
     wait_for_all()
     return written
 
 
 def training_of(root: Path, unit: str) -> SimpleNamespace:
-    """The names in a unit's training.py. Raises CourseError where there is none, or it lacks one of
-    them."""
+    """The names in a unit's training.py that DEFINED lists.
+
+    Raises CourseError where there is no such file, or it does not run or lacks one of them.
+    """
     path = root / SOLUTIONS / unit / FILE
     if not path.exists():
         raise CourseError(
@@ -80,9 +80,8 @@ def training_of(root: Path, unit: str) -> SimpleNamespace:
     try:
         exec(compile(path.read_bytes(), str(path), "exec"), names)
     except Exception as error:
-        raise CourseError(
-            f"{unit}/{FILE} does not run: {type(error).__name__}: {error}."
-        ) from error
+        what = f"{type(error).__name__}: {error}"
+        raise CourseError(f"{unit}/{FILE} does not run: {what}.") from error
     missing = [name for name in DEFINED if not names.get(name)]
     if missing:
         raise CourseError(f"{unit}/{FILE} must define {', '.join(missing)}.")
@@ -90,8 +89,10 @@ def training_of(root: Path, unit: str) -> SimpleNamespace:
 
 
 def data_name(unit: str, names: tuple[str, ...], wanted: str | None) -> str:
-    """The data to train on, by default the first of `names`. Raises CourseError for another
-    name."""
+    """The data to train on, by default the first of `names`.
+
+    Raises CourseError for another name.
+    """
     if wanted is not None and wanted not in names:
         raise CourseError(f"{unit} does not train on {wanted!r}: it trains on {', '.join(names)}.")
     return wanted or names[0]
@@ -99,15 +100,11 @@ def data_name(unit: str, names: tuple[str, ...], wanted: str | None) -> str:
 
 def command(unit: str, data: str, budget: str, seed: int) -> str:
     """What to type to repeat a run."""
+    options = f"train {unit} --data {data} --budget {budget} --seed {seed}"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    start = "cvcourse"
-    if processes > 1:
-        on_cpu = (
-            "ACCELERATE_USE_CPU=true "
-            if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
-            else ""
-        )
-        start = (
-            f"{on_cpu}accelerate launch --multi_gpu --num_processes {processes} -m autograder.cli"
-        )
-    return f"{start} train {unit} --data {data} --budget {budget} --seed {seed}"
+    if processes == 1:
+        return f"cvcourse {options}"
+    launch = f"accelerate launch --multi_gpu --num_processes {processes} -m autograder.cli"
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+        launch = f"ACCELERATE_USE_CPU=true {launch}"
+    return f"{launch} {options}"

@@ -1,10 +1,11 @@
-"""Training cells that run on any machine: budgets, the loop, checkpoints, batched augmentation,
-reference runs.
+"""Training cells that run on any machine.
 
->>> from cvcourse.training import budget, fit
+Budgets, the loop, checkpoints, augmentation of whole batches, and reference runs:
+
+>>> from cvcourse.training import adamw, budget, fit
 >>> plan = budget(smoke=dict(steps=20), cpu=dict(steps=300), gpu=dict(steps=3000))
->>> run = fit(model, (images, labels), steps=plan.steps, batch_size=64, optimizer=adamw(3e-3),
-checkpoint="resnet20")
+>>> settings = dict(batch_size=64, optimizer=adamw(3e-3), checkpoint="resnet20")
+>>> run = fit(model, (images, labels), steps=plan.steps, **settings)
 
 Nothing heavy is imported until one of these names is used.
 """
@@ -22,7 +23,9 @@ HOME = {
     "autocast": "devices",
     "TrainingError": "errors",
     "BudgetError": "errors",
-    "Run": "loop",
+    "Run": "run",
+    "Results": "run",
+    "TrainingSettings": "settings",
     "fit": "loop",
     "accuracy": "loop",
     "adamw": "recipes",
@@ -45,7 +48,6 @@ HOME = {
     "CutMix": "augment",
     "RandomMix": "augment",
     "interrupt_flag": "progress",
-    "Results": "reference",
     "ReferenceRun": "reference",
     "write_reference": "reference",
     "read_reference": "reference",

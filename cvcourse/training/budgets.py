@@ -19,8 +19,10 @@ Item = TypeVar("Item")
 
 @dataclass
 class Budget:
-    """What one training cell may spend: its name, the device it runs on, and the cell's own
-    settings as attributes."""
+    """What one training cell may spend.
+
+    Its name, the device it runs on, and the cell's own settings as attributes.
+    """
 
     name: str
     device: str
@@ -60,11 +62,11 @@ class Budget:
 
 
 def budget(choice: str | None = None, /, *, expected: str = "", **plans: dict[str, Any]) -> Budget:
-    """Choose one of `smoke`, `cpu` and `gpu` by the hardware, the argument, or the variable
-    CVCOURSE_BUDGET.
+    """Choose one of `smoke`, `cpu` and `gpu`, and print the choice.
 
-    Each plan is a dictionary of settings. A missing `gpu` plan falls back to `cpu`. Prints the
-    choice. Raises BudgetError for a name that is no budget of this cell.
+    The hardware decides, or else the argument, or the variable CVCOURSE_BUDGET. Each plan is a
+    dictionary of settings. A missing `gpu` plan falls back to `cpu`. Raises BudgetError for a name
+    that is no budget of this cell.
     """
     device = best_device()
     wanted = choice or os.environ.get(VARIABLE) or ("cpu" if device == "cpu" else "gpu")
@@ -79,5 +81,6 @@ def budget(choice: str | None = None, /, *, expected: str = "", **plans: dict[st
         device = "cpu"
     settings = plans[wanted]
     shown = ", ".join(f"{name} {value}" for name, value in settings.items())
-    print(f"budget {wanted} on {device}: {shown}" + (f"; {expected}" if expected else ""))
+    ending = f"; {expected}" if expected else ""
+    print(f"budget {wanted} on {device}: {shown}{ending}")
     return Budget(wanted, device, dict(settings))

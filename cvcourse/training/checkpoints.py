@@ -1,6 +1,6 @@
-"""Checkpoints: a training that was interrupted goes on, and only with the code, settings and data
-that it began with.
+"""Checkpoints: a training that was interrupted goes on.
 
+It does so only with the code, settings and data that it began with.
 Safetensors only: reading one runs no code. One file a training, in the course's cache folder, named
 after the training and its key, so that going back to an earlier version of the code finds its
 weights again.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,25 +18,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvcourse.files import replacing
 from cvcourse.training.errors import TrainingError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = 4
-"""Files kept of one training, the newest ones: what belongs to the present code and to the versions
-before it."""
+"""Files kept of one training, the newest ones: those of the present code and of versions before."""
 
-SETTINGS = "configuration"
-
+CONFIGURATION = "configuration"
+"""The name in a key whose value can be shown: JSON, where the others are digests."""
 
 print_now = partial(print, flush=True)
 
 
 @dataclass
-class State:
-    """Where a training is. step: steps done. optimizer: parameter's number -> name -> tensor or
-    number."""
+class TrainingState:
+    """Where a training is.
+
+    step: steps done. optimizer: parameter's number -> name -> tensor or number.
+    """
 
     step: int
     model: dict[str, Tensor]
@@ -48,8 +49,10 @@ class State:
 
 
 def checkpoint_folder() -> Path:
-    """Where checkpoints are kept: `checkpoints` in the environment's CVCOURSE_DATA, or else in the
-    platform's cache."""
+    """Where checkpoints are kept.
+
+    That is `checkpoints` in the environment's CVCOURSE_DATA, or else in the platform's cache.
+    """
     from cvcourse.data import cache_folder
 
     return cache_folder() / "checkpoints"
@@ -81,53 +84,42 @@ class Checkpoint:
         self.path = self.folder / f"{name}-{short}.safetensors"
         self._check_folder()
 
-    def load(self, weights: Mapping[str, Tensor]) -> State | None:
-        """The stored state for a model with such weights, or None; says why where a file cannot be
-        used."""
-        if self.path.exists():
-            try:
-                return self._read(weights)
-            except Exception as error:  # whatever is wrong with a file, training begins anew
-                reason = (
-                    str(error) if isinstance(error, TrainingError) else "it is damaged or cut short"
-                )
+    def load(self, weights: Mapping[str, Tensor]) -> TrainingState | None:
+        """The stored state for a model with such weights, or None.
+
+        Says why where a file cannot be used.
+        """
+        if not self.path.exists():
+            different = self._differences()
+            if different:
                 self.say(
-                    f"The checkpoint {self.path.name} is not used, {reason}: training starts"
-                    " afresh."
+                    f"The stored weights of {self.name} belong to other {different}: training"
+                    " starts afresh."
                 )
             return None
-        different = self._differences()
-        if different:
-            self.say(
-                f"The stored weights of {self.name} belong to other {different}: training starts"
-                " afresh."
-            )
+        reason = "it is damaged or cut short"
+        try:
+            return self._read(weights)
+        except TrainingError as error:
+            reason = str(error)
+        except Exception:  # whatever is wrong with a file, training begins anew
+            pass
+        self.say(f"The checkpoint {self.path.name} is not used, {reason}: training starts afresh.")
         return None
 
-    def save(self, state: State) -> bool:
-        """Store the state; either wholly or not at all. False, and a sentence, where it cannot be
-        written."""
+    def save(self, state: TrainingState) -> bool:
+        """Store the state, wholly or not at all; returns whether it was.
+
+        Says why where it cannot be written.
+        """
         from safetensors.torch import save_file
 
-        tensors, plain = _flatten(state)
-        metadata = {f"key.{name}": value for name, value in self.key.items()} | {
-            "step": str(state.step),
-            "seconds": repr(state.seconds),
-            "evaluations": json.dumps(state.evaluations),
-            "plain": json.dumps(plain),
-        }
-        temporary = None
+        tensors, metadata = _flatten(state)
+        metadata |= {f"key.{name}": value for name, value in self.key.items()}
         try:
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".new-", delete=False) as file:
-                temporary = Path(file.name)
-            save_file(tensors, temporary, metadata)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        except Exception as error:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
-            # A full disk must not cost the learner the model in memory.
+            with replacing(self.path, synced=True) as new:
+                save_file(tensors, new, metadata)
+        except Exception as error:  # a full disk must not cost the learner the model in memory
             self.say(
                 f"The checkpoint could not be written ({_said(error)}); training goes on without."
             )
@@ -135,7 +127,7 @@ class Checkpoint:
         self._remove_oldest()
         return True
 
-    def _read(self, weights: Mapping[str, Tensor]) -> State:
+    def _read(self, weights: Mapping[str, Tensor]) -> TrainingState:
         from safetensors import safe_open
 
         with safe_open(self.path, framework="pt") as file:
@@ -143,28 +135,12 @@ class Checkpoint:
             if _key_of(metadata) != self.key:
                 raise TrainingError("it belongs to other code, data or configuration")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        optimizer: dict[int, dict[str, Any]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, entry = name.split(".", 2)
-                optimizer.setdefault(int(index), {})[entry] = tensor
-        for index, entries in json.loads(metadata["plain"]).items():
-            optimizer.setdefault(int(index), {}).update(entries)
-        model = {
-            name.removeprefix("model."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("model.")
-        }
-        if _shapes(model) != _shapes(weights):
+        state = _unflatten(tensors, metadata)
+        if _shapes(state.model) != _shapes(weights):
             raise TrainingError("its weights are not this model's")
-        losses = tensors["losses"].tolist()
-        step = int(metadata["step"])
-        if len(losses) != step:
+        if len(state.losses) != state.step:
             raise TrainingError("it does not hold as many losses as steps")
-        evaluations = [
-            (int(at), dict(values)) for at, values in json.loads(metadata["evaluations"])
-        ]
-        return State(step, model, optimizer, losses, evaluations, float(metadata["seconds"]))
+        return state
 
     def _siblings(self) -> list[Path]:
         """Files of this training under any key, the newest first."""
@@ -173,8 +149,7 @@ class Checkpoint:
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
     def _differences(self) -> str:
-        """How the newest file of this training differs from what is trained now; empty where there
-        is none."""
+        """How the newest file of this training differs from what is trained now; empty for none."""
         from safetensors import safe_open
 
         for path in self._siblings():
@@ -183,14 +158,15 @@ class Checkpoint:
                     stored = _key_of(file.metadata() or {})
             except Exception:
                 continue
-            parts = [
-                name
-                for name, value in self.key.items()
-                if stored.get(name) != value and name != SETTINGS
-            ]
-            settings = _changed_settings(stored.get(SETTINGS, "{}"), self.key.get(SETTINGS, "{}"))
-            return " and ".join([*parts, *([f"settings ({settings})"] if settings else [])])
+            different = [name for name in self.key if stored.get(name) != self.key[name]]
+            return " and ".join(self._shown(name, stored) for name in different)
         return ""
+
+    def _shown(self, name: str, stored: Mapping[str, str]) -> str:
+        """A part of the key that differs from the stored one, in words."""
+        if name != CONFIGURATION:
+            return name
+        return f"settings ({_changes(stored.get(name, '{}'), self.key[name])})"
 
     def _remove_oldest(self) -> None:
         for path in self._siblings()[KEPT:]:
@@ -209,21 +185,42 @@ class Checkpoint:
             ) from None
 
 
-def _flatten(state: State) -> tuple[dict[str, Tensor], dict[int, dict[str, Any]]]:
-    """Tensors by name, copied so that none shares memory, and what of the optimizer is no
-    tensor."""
+def _flatten(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a file holds: tensors by name, copied so that none shares memory, and texts by name."""
     import torch
 
     tensors = {"losses": torch.tensor(state.losses, dtype=torch.float64)}
     tensors |= {f"model.{name}": _stored(tensor) for name, tensor in state.model.items()}
-    plain: dict[int, dict[str, Any]] = {}
+    plain: dict[int, dict[str, Any]] = {}  # what of the optimizer is no tensor
     for index, entries in state.optimizer.items():
         for name, value in entries.items():
             if isinstance(value, torch.Tensor):
                 tensors[f"optimizer.{index}.{name}"] = _stored(value)
             else:
                 plain.setdefault(index, {})[name] = value
-    return tensors, plain
+    return tensors, {
+        "step": str(state.step),
+        "seconds": repr(state.seconds),
+        "evaluations": json.dumps(state.evaluations),
+        "plain": json.dumps(plain),
+    }
+
+
+def _unflatten(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> TrainingState:
+    """The state that `_flatten` made this of."""
+    model: dict[str, Tensor] = {}
+    optimizer: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("model."):
+            model[name.removeprefix("model.")] = tensor
+        elif name.startswith("optimizer."):
+            _, index, entry = name.split(".", 2)
+            optimizer.setdefault(int(index), {})[entry] = tensor
+    for index, entries in json.loads(texts["plain"]).items():
+        optimizer.setdefault(int(index), {}).update(entries)
+    evaluations = [(int(at), dict(values)) for at, values in json.loads(texts["evaluations"])]
+    step, seconds = int(texts["step"]), float(texts["seconds"])
+    return TrainingState(step, model, optimizer, tensors["losses"].tolist(), evaluations, seconds)
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -244,7 +241,7 @@ def _key_of(metadata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _changed_settings(before: str, now: str) -> str:
+def _changes(before: str, now: str) -> str:
     """ "steps 20 before, 30 now": the settings that differ, from two JSON objects."""
     old, new = json.loads(before), json.loads(now)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]

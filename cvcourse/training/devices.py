@@ -23,8 +23,10 @@ def best_device() -> str:
 
 
 def has_fast_bfloat16(device: str | torch.device = "cpu") -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; False where that cannot be
-    told."""
+    """Whether the device multiplies bfloat16 matrices in hardware.
+
+    False where that cannot be told.
+    """
     import torch
 
     kind = torch.device(device).type
@@ -33,15 +35,16 @@ def has_fast_bfloat16(device: str | torch.device = "cpu") -> bool:
     if kind != "cpu":
         return False
     # torch 2.6 cannot be asked; its oneDNN would run the slow path there without saying so.
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(
-        abilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "arm_bf16", "bf16")
-    )
+    abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    names = ("amx_bf16", "avx512_bf16", "arm_bf16", "bf16")
+    return any(abilities.get(name, False) for name in names)
 
 
 def precision_for(device: str | torch.device, precision: str = "auto") -> str:
-    """ "float32" or "bfloat16": "auto" is bfloat16 where the device has it. Raises TrainingError
-    for another name."""
+    """Either "float32" or "bfloat16": "auto" is bfloat16 where the device has it.
+
+    Raises TrainingError for another name.
+    """
     if precision not in PRECISIONS:
         raise TrainingError(f"There is no precision {precision!r}: use {', '.join(PRECISIONS)}.")
     if precision == "auto":
@@ -53,7 +56,5 @@ def autocast(device: str | torch.device, precision: str = "auto") -> AbstractCon
     """Forward passes inside run in `precision`; weights and the optimizer stay in float32."""
     import torch
 
-    name = precision_for(device, precision)
-    return torch.autocast(
-        torch.device(device).type, dtype=torch.bfloat16, enabled=name == "bfloat16"
-    )
+    is_on = precision_for(device, precision) == "bfloat16"
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=is_on)

@@ -24,14 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_LIBRARIES = tuple(
-    str(Path(folder).resolve()) + os.sep
-    for folder in (
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *site.getsitepackages(),
-        Path(__file__).parents[1],
-    )
-)
+_FOLDERS: list[str | Path] = [
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *site.getsitepackages(),
+    Path(__file__).parents[1],
+]
+_LIBRARIES = tuple(str(Path(folder).resolve()) + os.sep for folder in _FOLDERS)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LOOKS_UP = ("LOAD_GLOBAL", "LOAD_NAME")
 _MADE_BY_PYTHON = (
@@ -66,8 +64,10 @@ def data_digest(*tensors: Tensor) -> str:
 
 
 def is_library(thing: Any) -> bool:
-    """Whether a function or class comes from Python, an installed package or this one, and not from
-    the learner."""
+    """Whether a function or class is Python's, an installed package's or this one's.
+
+    All others are the learner's.
+    """
     name = getattr(thing, "__module__", None)
     if name in ("__main__", None):
         return name is None
@@ -80,9 +80,8 @@ class _Walk:
 
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(digest_size=16)
-        self.seen: dict[
-            int, Any
-        ] = {}  # the object too: an id is given again once its object is gone
+        # The object too: an id is given again once its object is gone.
+        self.seen: dict[int, Any] = {}
 
     def say(self, *words: Any) -> None:
         self.hash.update(("\0".join(map(str, words)) + "\1").encode("utf-8", "surrogatepass"))
@@ -181,8 +180,10 @@ class _Walk:
             self.say("weight", name, tuple(tensor.shape), tensor.dtype)
 
     def add_setting(self, value: Any) -> None:
-        """What hangs on a module: a tensor there may change while it learns, so only its shape
-        counts."""
+        """Hash what hangs on a module.
+
+        A tensor there may change while it learns, so only its shape counts.
+        """
         if isinstance(value, Tensor):
             self.say("tensor", value.dtype, tuple(value.shape))
         elif isinstance(value, nn.Module):

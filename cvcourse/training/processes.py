@@ -1,5 +1,4 @@
-"""One process or several: `accelerate launch` starts them, and accelerate makes them train one
-model together."""
+"""One process or several: `accelerate launch` starts them, and they train one model together."""
 
 from __future__ import annotations
 
@@ -24,6 +23,11 @@ class Processes:
     def is_first(self) -> bool:
         """Whether this process is the one that prints and writes files."""
         return self.rank == 0
+
+    def say(self, words: str) -> None:
+        """Print a sentence in the first process only."""
+        if self.is_first:
+            print(words, flush=True)
 
     @property
     def device(self) -> device | None:
@@ -63,8 +67,10 @@ def processes() -> Processes:
 
 
 def wait_for_all() -> None:
-    """Return when every process is here. One that ends while another still talks to it would take
-    it down."""
+    """Return when every process is here.
+
+    One that ends while another still talks to it would take it down.
+    """
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -72,8 +78,10 @@ def wait_for_all() -> None:
 
 
 def part() -> None:
-    """Leave the group before Python takes its threads away; left alone, they sometimes abort the
-    process."""
+    """Leave the group before Python takes its threads away.
+
+    Left alone, they sometimes abort the process.
+    """
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():

@@ -1,8 +1,11 @@
-"""How a long training says where it is: live curves in a notebook, plain lines elsewhere; and how
-it is stopped."""
+"""How a long training says where it is, and how it is stopped.
+
+It shows live curves in a notebook, and plain lines elsewhere.
+"""
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -22,8 +25,10 @@ Evaluations = Sequence[tuple[int, Mapping[str, float]]]
 
 @contextmanager
 def interrupt_flag() -> Iterator[Callable[[], bool]]:
-    """Turn the first interrupt (Ctrl-C, the stop button) into a flag; restores the usual handling
-    at the end."""
+    """Turn the first interrupt (Ctrl-C, the stop button) into a flag.
+
+    Restores the usual handling at the end.
+    """
     seen: list[int] = []
 
     def note(signum: int, frame: Any) -> None:
@@ -31,8 +36,7 @@ def interrupt_flag() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         seen.append(signum)
 
-    # Signals can be handled in the main thread only; elsewhere an interrupt keeps its usual
-    # meaning.
+    # Only the main thread can handle signals: elsewhere an interrupt means what it always does.
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -47,8 +51,7 @@ class Progress:
     """Tells about step, loss, throughput and time left, every `every` seconds.
 
     steps: of the whole training. start: the step that it begins with. batch_size: images a step, of
-    all processes.
-    silent: tell nothing, as in all processes but the first.
+    all processes. silent: tell nothing, as in all processes but the first.
     """
 
     def __init__(
@@ -78,11 +81,7 @@ class Progress:
 
     def tell(self, losses: Sequence[float], evaluations: Evaluations) -> None:
         """Tell about it now."""
-        self.losses, self.evaluations, self.words = (
-            losses,
-            evaluations,
-            self.line(losses, evaluations),
-        )
+        self.note(losses, evaluations)
         if self.picture:
             self.picture.redraw()
         else:
@@ -92,14 +91,15 @@ class Progress:
         """The last picture, and a sentence."""
         if self.silent:
             return
-        self.losses, self.evaluations, self.words = (
-            losses,
-            evaluations,
-            self.line(losses, evaluations),
-        )
+        self.note(losses, evaluations)
         if self.picture:
             self.picture.finish()
         print(words, flush=True)
+
+    def note(self, losses: Sequence[float], evaluations: Evaluations) -> None:
+        """Keep what is told, for the picture to draw."""
+        self.losses, self.evaluations = losses, evaluations
+        self.words = self.line(losses, evaluations)
 
     def line(self, losses: Sequence[float], evaluations: Evaluations) -> str:
         """Step, loss, throughput, time left, and the last evaluation."""
@@ -158,34 +158,36 @@ def curves_scene(
     """Loss curves of one or several runs, and beside them what was measured in each."""
     from cvcourse.widgets import Scene, curves
 
-    panels = [
-        curves(
-            {name: thinned(values) for name, values in losses.items()},
-            x_label="step",
-            y_label="loss",
-        )
-    ]
-    measured = {
-        f"{name}: {what}" if len(evaluations) > 1 else what: (
-            [step for step, values in found if what in values],
-            [values[what] for _, values in found if what in values],
-        )
-        for name, found in evaluations.items()
-        for what in (found[-1][1] if found else ())
-    }
+    lines = {name: thinned(values) for name, values in losses.items()}
+    panels = [curves(lines, x_label="step", y_label="loss")]
+    measured = measured_lines(evaluations)
     if measured:
         panels.append(curves(measured, x_label="step"))
     return Scene(*panels, caption=caption)
 
 
+def measured_lines(
+    evaluations: Mapping[str, Evaluations],
+) -> dict[str, tuple[list[int], list[float]]]:
+    """What was measured, as lines: name -> (steps, values). Of several runs, their names stand
+    before."""
+    lines = {}
+    for name, found in evaluations.items():
+        last = found[-1][1] if found else {}
+        for what in last:
+            line = f"{name}: {what}" if len(evaluations) > 1 else what
+            steps = [step for step, values in found if what in values]
+            lines[line] = (steps, [values[what] for _, values in found if what in values])
+    return lines
+
+
 def thinned(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """(steps, means of groups), so that at most MOST_POINTS points stand for a curve."""
-    group = max(1, -(-len(values) // MOST_POINTS))
-    starts = range(0, len(values), group)
-    groups = [values[start : start + group] for start in starts]
-    return [start + (len(part) + 1) / 2 for start, part in zip(starts, groups, strict=True)], [
-        sum(part) / len(part) for part in groups
-    ]
+    """A curve of at most MOST_POINTS points: (the middles of groups of steps, their means)."""
+    size = math.ceil(len(values) / MOST_POINTS) or 1
+    starts = range(0, len(values), size)
+    groups = [values[start : start + size] for start in starts]
+    middles = [start + (len(group) + 1) / 2 for start, group in zip(starts, groups, strict=True)]
+    return middles, [sum(group) / len(group) for group in groups]
 
 
 def recent(losses: Sequence[float], count: int = 10) -> float:

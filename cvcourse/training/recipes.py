@@ -1,5 +1,4 @@
-"""Optimizers and learning-rate schedules as functions, so that a checkpoint's key can tell one from
-another."""
+"""Optimizers and learning-rate schedules as functions: a checkpoint's key can tell them apart."""
 
 from __future__ import annotations
 
@@ -42,8 +41,10 @@ def constant() -> Schedule:
 
 
 def warmup_cosine(warmup: float = 0.1, last: float = 0.0) -> Schedule:
-    """Up in a line over the first share `warmup` of the steps, then down a half cosine to the share
-    `last`."""
+    """Up in a line over the first share `warmup` of the steps, then down a half cosine.
+
+    last: the share of the learning rate that it ends with.
+    """
     return partial(_warmup_cosine, warmup=warmup, last=last)
 
 

@@ -1,5 +1,4 @@
-"""Reference runs: a unit's training on stated hardware and data, recorded for readers who cannot
-run it themselves.
+"""Reference runs: trainings of the units, recorded for readers who cannot run them themselves.
 
 A reference run is `reference-BUDGET.json`, and a file of weights of that name where they are small,
 beside a unit's notebook. It is always shown beside the learner's own run and under its own name,
@@ -13,34 +12,25 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvcourse.files import replacing, write_atomically
 from cvcourse.training.errors import TrainingError
+from cvcourse.training.run import Curve, Results, Run
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from cvcourse.training.loop import Run
+    from cvcourse.widgets.panels import Curves
 
 LARGEST_WEIGHTS = 12_000_000
 """Bytes up to which a reference run's weights are stored."""
 
 VERSIONS_OF = ("torch", "numpy", "safetensors", "accelerate")
 FIELDS = ("unit", "budget", "data", "seed", "configuration", "numbers", "curves", "environment")
-
-
-@dataclass
-class Results:
-    """What a unit's `train` returns. curves: name -> [(step, value)]. model: None where no weights
-    are to be kept."""
-
-    configuration: Mapping[str, Any]
-    numbers: Mapping[str, float]
-    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
-    model: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class ReferenceRun:
     seed: int
     configuration: dict[str, Any]
     numbers: dict[str, float]
-    curves: dict[str, list[tuple[int, float]]]
+    curves: dict[str, Curve]
     environment: dict[str, Any]
     weights: Path | None = None
 
@@ -61,38 +51,40 @@ class ReferenceRun:
     def label(self) -> str:
         """One line that says what this is and where it was made."""
         made = self.environment
+        hardware, date = made.get("hardware", "unknown"), made.get("date", "unknown")
+        torch = made.get("versions", {}).get("torch", "unknown")
         return (
             f"reference run ({self.budget} budget, {self.data}, seed {self.seed};"
-            f" {made.get('hardware', 'unknown')}, torch"
-            f" {made.get('versions', {}).get('torch', 'unknown')}, {made.get('date', 'unknown')})"
+            f" {hardware}, torch {torch}, {date})"
         )
 
 
 def write_reference(
     folder: str | Path, unit: str, budget: str, data: str, seed: int, results: Results, command: str
 ) -> Path:
-    """Write a reference run into `folder`; returns the JSON file. Raises TrainingError where it
-    cannot be written."""
+    """Write a reference run into `folder`; returns the JSON file.
+
+    command: what to type to repeat it. Raises TrainingError where it cannot be written.
+    """
     if not isinstance(results, Results):
         raise TrainingError(f"{unit}: train must return Results, not {type(results).__name__}.")
     folder = Path(folder)
-    environment = environment_of(results.model) | {"command": command}
-    parts = (
-        unit,
-        budget,
-        data,
-        seed,
-        results.configuration,
-        results.numbers,
-        results.curves,
-        environment,
-    )
+    path = reference_file(folder, budget)
+    content = {
+        "unit": unit,
+        "budget": budget,
+        "data": data,
+        "seed": seed,
+        "configuration": results.configuration,
+        "numbers": results.numbers,
+        "curves": results.curves,
+        "environment": environment_of(results.model) | {"command": command},
+    }
     try:
-        text = json.dumps(dict(zip(FIELDS, parts, strict=True)), indent=1, allow_nan=False)
+        text = json.dumps(content, indent=1, allow_nan=False)
         folder.mkdir(parents=True, exist_ok=True)
-        path = reference_file(folder, budget)
         write_weights(results.model, path.with_suffix(".safetensors"))
-        replace(path, text + "\n")
+        write_atomically(path, f"{text}\n".encode())
     except OSError as error:
         raise TrainingError(
             f"The reference run cannot be written to {folder} ({error.strerror}): name another"
@@ -107,8 +99,10 @@ def write_reference(
 
 
 def write_weights(model: nn.Module | None, path: Path) -> None:
-    """Store the weights if there are any and they are small; weights of an earlier run never stay
-    behind."""
+    """Store the weights if there are any and they are small.
+
+    Weights of an earlier run never stay behind.
+    """
     from safetensors.torch import save_file
 
     path.unlink(missing_ok=True)
@@ -118,18 +112,11 @@ def write_weights(model: nn.Module | None, path: Path) -> None:
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in model.state_dict().items()
     }
-    if sum(tensor.nbytes for tensor in weights.values()) <= LARGEST_WEIGHTS:
-        new = path.with_suffix(".new")
+    if sum(tensor.nbytes for tensor in weights.values()) > LARGEST_WEIGHTS:
+        return
+    with replacing(path) as new:
         save_file(weights, new)
         new.chmod(0o644)  # safetensors lets nobody else read it
-        os.replace(new, path)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file wholly or not at all."""
-    new = path.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
 
 
 def reference_file(folder: str | Path, budget: str) -> Path:
@@ -138,10 +125,9 @@ def reference_file(folder: str | Path, budget: str) -> Path:
 
 
 def read_reference(budget: str, folder: str | Path = ".") -> ReferenceRun | None:
-    """The reference run of this budget, or None where there is none. Raises TrainingError for a
-    damaged one.
+    """The reference run of this budget, or None where there is none.
 
-    folder: of the unit; a notebook runs in its own.
+    folder: of the unit; a notebook runs in its own. Raises TrainingError for a damaged one.
     """
     path = reference_file(folder, budget)
     if not path.exists():
@@ -157,14 +143,16 @@ def read_reference(budget: str, folder: str | Path = ".") -> ReferenceRun | None
             f"The reference run {path.name} cannot be read: write it anew with cvcourse train."
         ) from None
     weights = path.with_suffix(".safetensors")
-    return ReferenceRun(**(asdict(run) | {"weights": weights})) if weights.exists() else run
+    return replace(run, weights=weights) if weights.exists() else run
 
 
 def show_reference(
     budget: str, own: Run | None = None, folder: str | Path = "."
 ) -> ReferenceRun | None:
-    """Show a reference run, and the learner's own beside it. Where none was recorded, say so;
-    returns the reference."""
+    """Show a reference run, and the learner's own beside it; returns the reference.
+
+    Where none was recorded, says so.
+    """
     run = read_reference(budget, folder)
     if run is None:
         print(f"No reference run was recorded for the {budget} budget.")
@@ -172,21 +160,17 @@ def show_reference(
             own.show()
         return None
     print(run.label)
-    print_numbers(
-        {"your run": own.numbers if own is not None else None, "reference run": run.numbers}
-    )
+    if own is not None:
+        print_numbers("your run", own.numbers)
+    print_numbers("reference run", run.numbers)
     _draw(run, own)
     return run
 
 
-def print_numbers(runs: Mapping[str, Mapping[str, float] | None]) -> None:
-    """One line a run: its numbers."""
-    for name, numbers in runs.items():
-        if numbers is not None:
-            print(
-                f"  {name:14}"
-                + "   ".join(f"{what} {value:.4g}" for what, value in numbers.items())
-            )
+def print_numbers(name: str, numbers: Mapping[str, float]) -> None:
+    """One line: a run's numbers."""
+    words = "   ".join(f"{what} {value:.4g}" for what, value in numbers.items())
+    print(f"  {name:14}{words}")
 
 
 def _draw(run: ReferenceRun, own: Run | None) -> None:
@@ -194,27 +178,26 @@ def _draw(run: ReferenceRun, own: Run | None) -> None:
 
     if not shows_pictures() or not run.curves:
         return
-    from cvcourse.widgets import curves, show
+    from cvcourse.widgets import show
 
-    mine = own.results().curves if own is not None else {}
+    own_curves = own.results().curves if own is not None else {}
     panels = [
-        curves(
-            {
-                f"{who}: {name}": tuple(zip(*both[name], strict=True))
-                for who, both in (("your run", mine), ("reference run", run.curves))
-                if both.get(name)
-            },
-            x_label="step",
-            y_label=name,
-        )
-        for name in run.curves
-        if run.curves[name]
+        _panel(name, {"your run": own_curves.get(name), "reference run": curve})
+        for name, curve in run.curves.items()
+        if curve
     ]
-    show(
-        *panels,
-        caption=run.label,
-        alt=f"Curves of the {run.label}, and of your own run where there is one.",
-    )
+    alt = f"Curves of the {run.label}, and of your own run where there is one."
+    show(*panels, caption=run.label, alt=alt)
+
+
+def _panel(name: str, runs: Mapping[str, Sequence[tuple[int, float]] | None]) -> Curves:
+    """One curve's panel, with a line for each run that has it."""
+    from cvcourse.widgets import curves
+
+    lines = {
+        f"{who}: {name}": tuple(zip(*curve, strict=True)) for who, curve in runs.items() if curve
+    }
+    return curves(lines, x_label="step", y_label=name)
 
 
 def environment_of(model: nn.Module | None = None) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""The loop: what it computes, that it can be repeated to the bit, and what it says when it cannot
-go on."""
+"""The loop: what it computes, that it repeats to the bit, and what it says when it cannot go on."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from cvcourse.training import (
     fit,
     sgd,
 )
-from cvcourse.training.loop import batch_indices
+from cvcourse.training.batches import batch_indices, derived_seed
 
 
 def interrupt_at(step):
@@ -61,8 +60,6 @@ def test_it_is_the_loop_that_learners_write(new_net, data):
     fit(ours, data, steps=8, batch_size=16, optimizer=sgd(0.1), seed=3, loss=ours_loss)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
     theirs.train()
-    from cvcourse.training.loop import derived_seed
-
     for step in range(8):
         torch.manual_seed(derived_seed(3, "step", step))
         batch = batch_indices(64, 16, 3, step)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from cvcourse.training import TrainingError
-from cvcourse.training.loop import check_data
+from cvcourse.training import TrainingError, TrainingSettings, sgd
+from cvcourse.training.checks import check_data
 
 PROGRAM = """
 import json, sys, torch
@@ -68,7 +68,7 @@ def test_two_processes_have_the_curve_of_one_and_resume(run_program, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared(data):
-    with pytest.raises(
-        TrainingError, match="3 processes cannot share batch_size=16: use a multiple of 3"
-    ):
-        check_data(data, data[0].device, 1, 16, 3)
+    settings = TrainingSettings(steps=1, batch_size=16, optimizer=sgd())
+    said = "3 processes cannot share batch_size=16: use a multiple of 3"
+    with pytest.raises(TrainingError, match=said):
+        check_data(data, settings, data[0].device, processes=3)

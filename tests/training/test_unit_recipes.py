@@ -18,8 +18,7 @@ from autograder.authoring.lesson import solutions
 from autograder.authoring.train import training_of
 from autograder.units import SOLUTIONS
 from cvcourse.data import cifar
-from cvcourse.training import Budget, Compose, RandomFlip, read_reference, write_reference
-from cvcourse.training.loop import Run
+from cvcourse.training import Budget, Compose, RandomFlip, Run, read_reference, write_reference
 
 ROOT = Path(__file__).parents[2]
 UNITS = ("04_resnet", "07_vit")
