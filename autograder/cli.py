@@ -176,6 +176,31 @@ def train(
             print(f"cvcourse build {name} gives it to learners.")
 
 
+@app.command()
+def run(
+    unit: Annotated[str, typer.Argument(help="Name or number of the unit.")],
+    budget: Annotated[
+        str, typer.Option(help="cpu, which is recorded, or smoke, which only shows that it runs.")
+    ] = "cpu",
+    course: Annotated[Path, typer.Option(help="The course's folder.")] = Path(),
+) -> None:
+    """Execute a unit with its solutions and record it.
+
+    The record, run.json beside the lesson, says what went in and what the cells printed. The
+    executed notebook is kept in runs/.
+    """
+    from autograder.authoring.run import RECORDED, executed_path, record_path, run_unit
+    from autograder.units import chosen_units
+
+    (name,) = chosen_units([unit], course)
+    done = run_unit(name, budget, course)
+    memory = f", {done.megabytes:,} MB" if done.megabytes else ""
+    print(f"{name} ran from top to bottom: {done.seconds:.0f} s{memory}.")
+    print(f"The executed notebook is {executed_path(name, budget, course)}.")
+    if budget == RECORDED:
+        print(f"The record is {record_path(name, course)}.")
+
+
 def require_notebook(path: Path) -> None:
     """Raise CourseError for what is no notebook."""
     from autograder.errors import CourseError

@@ -18,6 +18,7 @@ AUTHOR_FILES = [
     "exercises.toml",
     "wheats.py",
     "training.py",
+    "run.json",
     "hidden.safetensors",
     "hidden.json",
 ]

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "lab",
     "check",
+    "run",
     "doctor",
     "build",
     "quality",
