@@ -7,14 +7,8 @@ import functools
 
 import numpy as np
 
-BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#E69F00",
-    "#56B4E9",
-    "#CC79A7",
-)
+BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+ORANGE, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
 DASHES = ((), (7, 3), (2, 2), (8, 3, 2, 3))
 """Line styles, so that curves differ without colour too."""
@@ -29,13 +23,13 @@ MAPS = {
     "signed": ("#08306B", "#0072B2", "#7FB8DA", "#F7F7F7", "#F0A860", "#D55E00", "#6B2A00"),
     "heat": ("#000004", "#2F0A5B", "#721F6D", "#B93556", "#E8602D", "#FBA40A", "#FCFFA4"),
 }
-"""Stops of each colour map, low to high; signed is symmetric around 0 (white), blue below and
-orange above."""
+"""Stops of each colour map, low to high. signed: white at 0, blue below it, orange above."""
 
 
 def to_rgb(colour: str) -> tuple[int, int, int]:
-    """ "#0072B2" -> (0, 114, 178)."""
-    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    """Red, green and blue, from 0 to 255: "#0072B2" -> (0, 114, 178)."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return red, green, blue
 
 
 def colour(k: int) -> str:
@@ -48,9 +42,8 @@ def _table(name: str) -> np.ndarray:
     """A colour map in 256 steps: (256, 3) uint8."""
     stops = np.array([to_rgb(stop) for stop in MAPS[name]], dtype=float)
     at = np.linspace(0, 1, len(stops))
-    table = np.stack(
-        [np.interp(np.linspace(0, 1, 256), at, stops[:, channel]) for channel in range(3)], axis=-1
-    )
+    steps = np.linspace(0, 1, 256)
+    table = np.stack([np.interp(steps, at, stops[:, channel]) for channel in range(3)], axis=-1)
     return np.round(table).astype(np.uint8)
 
 

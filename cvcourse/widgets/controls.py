@@ -1,5 +1,4 @@
-"""Controls of a lab: each checks a value, tells the browser how to draw it, and says the value in
-words.
+"""Controls of a lab: each checks a value, says it in words, and tells the browser how to draw it.
 
 A value has two forms: the one `draw` receives, and the JSON one that travels to and from the
 browser ("wire").
@@ -11,10 +10,14 @@ from typing import Any
 
 
 class Control:
-    """What every control shares. `label` defaults to the control's name with spaces for
-    underscores."""
+    """What every control shares.
+
+    value: the one to begin with, checked. label: by default the control's name, with spaces for
+    underscores.
+    """
 
     kind = "control"
+    value: Any
     label: str
 
     def check(self, value: Any) -> Any:
@@ -37,8 +40,10 @@ class Control:
 
 @dataclass
 class Slider(Control):
-    """A number from `low` to `high`. `draw` receives an int when low, high and step are ints, else
-    a float."""
+    """A number from `low` to `high`.
+
+    `draw` receives an int when low, high and step are ints, else a float.
+    """
 
     kind = "slider"
     low: float
@@ -56,8 +61,7 @@ class Slider(Control):
         self.value = self.check(self.low if self.value is None else self.value)
 
     def check(self, value: Any) -> float:
-        """The value on the slider's nearest step: labs driven from Python see what a mouse could
-        have chosen."""
+        """The value on the slider's nearest step, so that Python chooses what a mouse could."""
         if not self.low <= value <= self.high:
             raise ValueError(f"{value} is outside the slider's range, {self.low} to {self.high}.")
         stepped = self.low + round((value - self.low) / self.step) * self.step
@@ -86,28 +90,21 @@ class Choice(Control):
     panel: int | None = None
 
     def __post_init__(self) -> None:
-        named = (
-            self.options.items()
-            if isinstance(self.options, Mapping)
-            else ((str(o), o) for o in self.options)
-        )
-        self.by_name = dict(named)
+        if isinstance(self.options, Mapping):
+            self.by_name = dict(self.options)
+        else:
+            self.by_name = {str(option): option for option in self.options}
         if not self.by_name:
             raise ValueError("Choice needs at least one option.")
-        self.value = (
-            next(iter(self.by_name.values())) if self.value is None else self.check(self.value)
-        )
+        if self.value is None:
+            self.value = next(iter(self.by_name.values()))
+        else:
+            self.value = self.check(self.value)
 
     def check(self, value: Any) -> Any:
         for name, option in self.by_name.items():
-            if value is option or (isinstance(value, str) and value == name):
-                return option
-            # Options may be tensors, for which == gives a tensor: compare plain values only.
-            if (
-                isinstance(value, str | int | float | bool)
-                and isinstance(option, type(value))
-                and value == option
-            ):
+            by_name = isinstance(value, str) and value == name
+            if value is option or by_name or _plainly_equal(value, option):
                 return option
         raise ValueError(f"{value!r} is not one of {', '.join(self.by_name)}.")
 
@@ -248,17 +245,20 @@ class Prompts(Control):
 
     def check(self, value: Any) -> Prompt:
         """A Prompt, or its marks."""
-        return Prompt(
-            tuple(_mark(mark) for mark in (value.marks if isinstance(value, Prompt) else value))
-        )
+        marks = value.marks if isinstance(value, Prompt) else value
+        return Prompt(tuple(_mark(mark) for mark in marks))
 
     def wire(self, value: Prompt) -> list[list[Any]]:
         return [list(mark) for mark in value.marks]
 
     def say(self, value: Prompt) -> str:
-        on, off = value.labels.count(1), value.labels.count(0)
-        said = [f"{count} {word}" for count, word in ((on, "positive"), (off, "negative")) if count]
-        return ", ".join(said + ["a box"] * bool(value.box)) or "nothing marked"
+        said = []
+        for label, word in ((1, "positive"), (0, "negative")):
+            if label in value.labels:
+                said.append(f"{value.labels.count(label)} {word}")
+        if value.box:
+            said.append("a box")
+        return ", ".join(said) or "nothing marked"
 
     def describe(self, name: str) -> dict[str, Any]:
         return super().describe(name) | {"panel": self.panel}
@@ -266,8 +266,7 @@ class Prompts(Control):
 
 @dataclass
 class Field(Control):
-    """A line of text, such as the path of a file; `draw` receives it when the reader has finished
-    it."""
+    """A line of text, such as the path of a file; `draw` receives it once it is finished."""
 
     kind = "field"
     value: str = ""
@@ -298,9 +297,15 @@ def _mark(mark: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
+def _plainly_equal(value: Any, option: Any) -> bool:
+    """Whether two plain values are equal. Options may be tensors, for which == gives a tensor."""
+    if not isinstance(value, str | int | float | bool):
+        return False
+    return isinstance(option, type(value)) and value == option
+
+
 def _rows(value: Any) -> list[list[float]]:
-    """A table (lists, array or tensor) as lists of floats, so that `torch.tensor(grid)` is
-    float32."""
+    """A table (lists, array or tensor) as lists of floats: `torch.tensor` makes it float32."""
     value = value.tolist() if hasattr(value, "tolist") else value
     return [[float(cell) for cell in row] for row in value]
 
@@ -308,8 +313,7 @@ def _rows(value: Any) -> list[list[float]]:
 def _decimals(step: float) -> int:
     """How many decimals show every step of a slider: 0.25 -> 2."""
     for decimals in range(6):
-        if abs(step * 10**decimals - round(step * 10**decimals)) < 1e-9 * max(
-            1, step * 10**decimals
-        ):
+        scaled = step * 10**decimals
+        if abs(scaled - round(scaled)) < 1e-9 * max(1, scaled):
             return decimals
     return 3

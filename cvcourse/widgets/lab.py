@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cvcourse.widgets.controls import Control, Prompts
-from cvcourse.widgets.guard import Guard, Note, describe, name_of, one_thread, owns, quiet
+from cvcourse.widgets.drawn_by import Note
+from cvcourse.widgets.guard import Guard, by_one_hand, describe, name_of, one_thread, quiet
 from cvcourse.widgets.panels import Image, Panel, Scene
 from cvcourse.widgets.static import figure_of, mode, picture_bundle
 
@@ -22,10 +23,9 @@ class Lab:
     """Draws `draw(*functions, **control values)` again whenever a control moves.
 
     draw: takes the functions first, then the control values by name; returns a `Scene`.
-    function: the learner's function (or class, or module), or a tuple of several. fallback: what
-    stands in for each
-        when the learner's raises, returns None or another shape; the picture then says so. None
-        where there is none.
+    function: the learner's function (or class, or module), or a tuple of several.
+    fallback: what stands in for each where the learner's raises, returns None or another shape; the
+        picture then says so. None where there is none.
     title, alt: the heading, and what the picture shows in words.
     controls: name=Slider(...), Choice, Toggle, Grid, Field, Pointer or Prompts.
 
@@ -59,14 +59,14 @@ class Lab:
         self._check_pointers()
 
     def set(self, **values: Any) -> "Lab":
-        """Move controls from Python, and draw. Raises ValueError for a name or value that they do
-        not have."""
+        """Move controls from Python, and draw. Returns the lab.
+
+        Raises ValueError for a name or a value that they do not have.
+        """
         for name in values:
             if name not in self.controls:
-                raise ValueError(
-                    f"This lab has no control {name!r}; it has"
-                    f" {', '.join(self.controls) or 'none'}."
-                )
+                known = ", ".join(self.controls) or "none"
+                raise ValueError(f"This lab has no control {name!r}; it has {known}.")
         self._move(values)
         self._redraw()
         return self
@@ -75,13 +75,9 @@ class Lab:
         """The picture as it is now, for paper: a matplotlib Figure."""
         if self.mode == "off":
             return figure_of(Scene(), self._off_line())
-        settings = [
-            f"{self._label(name)}: {control.say(self.values[name])}"
-            for name, control in self.controls.items()
-        ]
-        settings = [setting.replace(" ", "\N{NO-BREAK SPACE}") for setting in settings]
+        settings = "   ".join(self._setting(name) for name in self.controls)
         notes = [note.text for note in self.notes]
-        return figure_of(self.scene or Scene(), self.title, "   ".join(settings), notes)
+        return figure_of(self.scene or Scene(), self.title, settings, notes)
 
     def view(self) -> "View":
         """The anywidget, made when first displayed."""
@@ -109,94 +105,56 @@ class Lab:
         """A control moved in the browser."""
         if change["new"] == self._wire():
             return
+        sent = {name: value for name, value in change["new"].items() if name in self.controls}
         try:
-            self._move(
-                {name: value for name, value in change["new"].items() if name in self.controls}
-            )
-        except (
-            ValueError,
-            TypeError,
-        ) as error:  # cannot come from our own controls, but must be seen if it does
+            self._move(sent)
+        except (ValueError, TypeError) as error:
+            # This cannot come from our own controls, but must be seen if it does.
             self._fail(error, f"A control sent what it must not: {describe(error)}.")
             self._send()
             return
         self._redraw()
 
     def _move(self, values: dict[str, Any]) -> None:
-        """Take new values; marks in a picture go when another picture comes, unless new ones came
-        with it."""
+        """Take new values. Marks go when another picture comes, unless new ones came with it."""
         before = self._wire()
         self.values |= {name: self.controls[name].check(value) for name, value in values.items()}
         moved = {name for name, value in self._wire().items() if value != before[name]}
         for name, control in self.controls.items():
-            if (
-                isinstance(control, Prompts)
-                and name not in moved
-                and moved & set(control.cleared_by)
-            ):
+            if not isinstance(control, Prompts) or name in moved:
+                continue
+            if moved & set(control.cleared_by):
                 self.values[name] = control.check(())
 
     def _redraw(self) -> None:
-        """Draw the scene for the present values; on failure keep the last one and say what
-        happened."""
+        """Draw the scene for the present values; on failure keep the last one, and say why."""
         if self.mode == "off":
             return
         with quiet() as printed, one_thread():
-            scene, error = self._attempt()
+            self._attempt()
         self.printed = _end_of(printed.getvalue())
-        self.error = error
-        if error is None:
-            self.scene, self.notes = (
-                scene,
-                [guard.note() for guard in self.guards if guard.took_part],
-            )
-        elif any(guard.trouble for guard in self.guards):
-            self.notes = [guard.note() for guard in self.guards if guard.trouble]
-        else:
-            self._fail(error, f"This picture could not be drawn: {describe(error)}.")
         self._send()
 
-    def _attempt(self) -> tuple[Scene | None, BaseException | None]:
-        """A scene, or the exception that prevented it; tries again while another function can stand
-        in."""
-        for guard in self.guards:
-            guard.forget()
-        first: BaseException | None = None
-        for _ in range(len(self.guards) + 2):
-            try:
-                scene = _as_scene(self.draw(*self.guards, **self.values))
-            except Exception as error:
-                another = any(guard.can_stand_in and owns(guard, error) for guard in self.guards)
-                if (
-                    first is not None and not another
-                ):  # drawing itself is at fault: it fails with the course's, too
-                    for guard in self.guards:
-                        guard.forget()
-                    return None, error
-                first = first or error
-                if not self._blame(error):
-                    return None, error
-                continue
-            if not any(guard.mixed for guard in self.guards):
-                return scene, None
-            for guard in self.guards:
-                guard.own_calls = 0
-        return scene, None
+    def _attempt(self) -> None:
+        """Set `scene`, `error` and `notes`."""
+        try:
+            self.scene = by_one_hand(self.guards, self._drawn)
+        except Exception as error:
+            self._explain(error)
+        else:
+            self.error = None
+            self.notes = [guard.note() for guard in self.guards if guard.took_part]
 
-    def _blame(self, error: BaseException) -> bool:
-        """Let fallbacks stand in after `draw` failed on what the learner's functions gave; False if
-        none can."""
-        ready = [guard for guard in self.guards if guard.can_stand_in]
-        guilty = [guard for guard in ready if owns(guard, error)]
-        for guard in guilty or ready:
-            if isinstance(error, NotImplementedError):
-                guard.give_up("is not written yet", error)
-            elif guilty:
-                guard.give_up(f"raised {describe(error)}", error)
-            else:
-                guard.give_up(f"gave a result that cannot be drawn, {describe(error)}", error)
-            guard.own_calls = 0
-        return bool(ready)
+    def _drawn(self) -> Scene:
+        return _as_scene(self.draw(*self.guards, **self.values))
+
+    def _explain(self, error: Exception) -> None:
+        """Say why nothing could be drawn: which of the functions failed, or that drawing did."""
+        failed = [guard.note() for guard in self.guards if guard.drawn_by.has_failed]
+        if failed:
+            self.error, self.notes = error, failed
+        else:
+            self._fail(error, f"This picture could not be drawn: {describe(error)}.")
 
     def _fail(self, error: BaseException, message: str) -> None:
         self.error, self.notes = error, [Note("error", message)]
@@ -220,8 +178,11 @@ class Lab:
     def _wire(self) -> dict[str, Any]:
         return {name: control.wire(self.values[name]) for name, control in self.controls.items()}
 
-    def _label(self, name: str) -> str:
-        return self.controls[name].describe(name)["label"]
+    def _setting(self, name: str) -> str:
+        """A control and its value in words that stay on one line of paper."""
+        control = self.controls[name]
+        label = control.describe(name)["label"]
+        return f"{label}: {control.say(self.values[name])}".replace(" ", "\N{NO-BREAK SPACE}")
 
     def _off_line(self) -> str:
         return f"{self.title or 'A picture'}: not drawn while the notebook is graded."
@@ -244,10 +205,8 @@ def _guards(function: Any, fallback: Any) -> list[Guard]:
     """One guard for each of the learner's functions."""
     if function is None and fallback is None:
         return []
-    functions = list(function) if isinstance(function, list | tuple) else [function]
-    fallbacks = list(fallback) if isinstance(fallback, list | tuple) else [fallback]
-    if fallback is None:
-        fallbacks = [None] * len(functions)
+    functions = _listed(function)
+    fallbacks = [None] * len(functions) if fallback is None else _listed(fallback)
     if len(functions) != len(fallbacks):
         raise TypeError(
             f"Lab got {len(functions)} functions but {len(fallbacks)} fallbacks: give one for each,"
@@ -256,9 +215,16 @@ def _guards(function: Any, fallback: Any) -> list[Guard]:
     return [Guard(*pair) for pair in zip(functions, fallbacks, strict=True)]
 
 
+def _listed(given: Any) -> list[Any]:
+    """What was given, one or several, as a list."""
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
 def _check_names(draw: Callable, functions: int, controls: dict[str, Any]) -> None:
-    """Whether functions and controls fit what `draw` takes; raises TypeError with one clear
-    sentence."""
+    """Whether functions and controls fit what `draw` takes.
+
+    Raises TypeError with one clear sentence.
+    """
     for name, control in controls.items():
         if not isinstance(control, Control):
             raise TypeError(
@@ -273,10 +239,10 @@ def _check_names(draw: Callable, functions: int, controls: dict[str, Any]) -> No
             f"{drawer} must take the {functions} function(s) first, then the control values by"
             " name."
         )
-    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
     wanted = {p.name: p for p in taken[functions:]}
     for name in controls:
-        if name not in wanted and not open_ended:
+        if name not in wanted and not takes_any:
             raise TypeError(
                 f"{drawer} takes no {name!r}: name its parameters after the functions like the"
                 " controls."

@@ -77,16 +77,12 @@ class Curves:
         return 320, 224
 
     def describe(self) -> dict[str, Any]:
-        lines = [
-            line | {"x": line["x"].tobytes(), "y": line["y"].tobytes()} for line in self.series
-        ]
-        marks = [list(mark) for mark in self.marks]
         return {
             "title": self.title,
-            "series": lines,
+            "series": [_as_bytes(line) for line in self.series],
             "x": vars(self.x),
             "y": vars(self.y),
-            "marks": marks,
+            "marks": [list(mark) for mark in self.marks],
         }
 
 
@@ -106,9 +102,15 @@ class Bars:
         return 320, (46 if self.y.label else 30) + row * len(self.names)
 
     def describe(self) -> dict[str, Any]:
-        colour, below = colours.BLUE, colours.VERMILLION
-        kept = {"names": self.names, "heights": self.heights, "said": self.said, "y": vars(self.y)}
-        return {"title": self.title, "colour": colour, "below": below} | kept
+        return {
+            "title": self.title,
+            "names": self.names,
+            "heights": self.heights,
+            "said": self.said,
+            "y": vars(self.y),
+            "colour": colours.BLUE,
+            "below": colours.VERMILLION,
+        }
 
 
 @dataclass(frozen=True)
@@ -156,14 +158,17 @@ class Scene:
         object.__setattr__(self, "caption", caption)
 
     def sizes(self) -> list[tuple[int, int]]:
-        """(width, height) of each panel: the more panels, the smaller the images, and all images
-        alike."""
+        """(width, height) of each panel: the more there are, the smaller; all images are alike."""
         pictures = sum(isinstance(panel, Image | Curves | Bars) for panel in self.panels)
-        side = {0: 300, 1: 300, 2: 260}.get(pictures, 220)
-        side = max(
-            [side, *(panel.side_for_numbers() for panel in self.panels if isinstance(panel, Image))]
-        )
+        usual = {0: 300, 1: 300, 2: 260}.get(pictures, 220)
+        images = [panel for panel in self.panels if isinstance(panel, Image)]
+        side = max([usual, *(image.side_for_numbers() for image in images)])
         return [panel.size(side) for panel in self.panels]
+
+    def pictures_in_a_row(self) -> int:
+        """2 where there are four, which stand better as two by two than as three and one; else 0,
+        for as many as fit."""
+        return 2 if sum(not isinstance(panel, Text) for panel in self.panels) == 4 else 0
 
     def describe(self) -> dict[str, Any]:
         """What the browser needs to draw it: JSON, with pixels and coordinates as bytes."""
@@ -171,9 +176,7 @@ class Scene:
             {"kind": panel.kind, "width": width, "height": height} | panel.describe()
             for panel, (width, height) in zip(self.panels, self.sizes(), strict=True)
         ]
-        # Four panels stand better as two by two than as three and one.
-        columns = 2 if sum(not isinstance(panel, Text) for panel in self.panels) == 4 else 0
-        return {"panels": drawn, "caption": self.caption, "columns": columns}
+        return {"panels": drawn, "caption": self.caption, "columns": self.pictures_in_a_row()}
 
 
 def image(
@@ -190,17 +193,18 @@ def image(
     """A picture panel.
 
     picture: (H, W), (1, H, W), (3, H, W) or (H, W, 3), tensor or array; uint8, or floating point in
-    [0, 1].
+        [0, 1].
     colours: "grey", "signed" (white at 0), "heat" or "labels" (class numbers; below 0 is
-    transparent).
+        transparent).
     limits: values drawn as the first and the last colour. Without them: [0, 1] for floats that stay
-    inside, else the
-        smallest and largest value; symmetric around 0 for "signed".
+        inside, else the smallest and largest value; symmetric around 0 for "signed".
     numbers: write each value in its pixel, when they are few enough to be read.
-    boxes: (row, column, height, width), in pixels, then optionally a text. points: (row, column),
-    then optionally
-        the number of a colour, then optionally a character to write on it.
-    size: longest side on the screen, when the usual one does not suit.
+    boxes: (row, column, height, width), in pixels, then optionally a text.
+    points: (row, column), then optionally the number of a colour, then optionally a character to
+        write on it.
+    size: longest side on the screen, in CSS pixels, when the usual one does not suit.
+
+    Raises ValueError for another shape or another name of colours.
     """
     values = to_image(picture)
     if colours not in ("grey", "signed", "heat", "labels"):
@@ -210,14 +214,15 @@ def image(
     finite = np.isfinite(values)
     low, high = limits or _auto_limits(values, finite, colours)
     missing = int((~finite).sum())
-    remark = f"{values.shape[0]} × {values.shape[1]}" + (
-        f" · {missing} not a number" if missing else ""
-    )
+    remark = f"{values.shape[0]} × {values.shape[1]}"
+    if missing:
+        remark += f" · {missing} not a number"
+    several = len(boxes) > 1
     return Image(
         rgba=_to_rgba(values, finite, colours, low, high),
         title=title,
         numbers=_numbers(values) if numbers and values.ndim == 2 else None,
-        boxes=[_box(k if len(boxes) > 1 else 1, box) for k, box in enumerate(boxes)],
+        boxes=[_box(k if several else 1, box) for k, box in enumerate(boxes)],
         points=[_point(point) for point in points],
         legend=_legend(values, colours, low, high),
         remark=remark,
@@ -238,15 +243,18 @@ def curves(
     """Lines over common axes.
 
     series: name -> y, or name -> (x, y); each a one-dimensional tensor, array or list. A tuple of
-    two is (x, y). Values that are not finite leave a gap. marks: (x, y) places to dot.
+        two is (x, y). Values that are not finite leave a gap.
+    marks: (x, y) places to dot. x_limits, y_limits: of the axes; without them all values fit.
+
+    Raises ValueError for x and y of unequal length.
     """
     lines = [_line(k, name, values) for k, (name, values) in enumerate(series.items())]
-    marks = [(float(x), float(y)) for x, y in marks]
-    all_x = np.concatenate([line["x"] for line in lines] + [[x for x, _ in marks]])
-    all_y = np.concatenate([line["y"] for line in lines] + [[y for _, y in marks]])
+    dots = [(float(x), float(y)) for x, y in marks]
+    all_x = np.concatenate([line["x"] for line in lines] + [[x for x, _ in dots]])
+    all_y = np.concatenate([line["y"] for line in lines] + [[y for _, y in dots]])
     x = _axis(*(x_limits or _span(all_x, 0)), x_label)
     y = _axis(*(y_limits or _span(all_y, 0.06)), y_label)
-    return Curves(series=lines, title=title, x=x, y=y, marks=marks)
+    return Curves(series=lines, title=title, x=x, y=y, marks=dots)
 
 
 def bars(
@@ -256,8 +264,10 @@ def bars(
     y_label: str = "",
     limits: tuple[float, float] | None = None,
 ) -> Bars:
-    """Named numbers as bars from 0. limits: the range of the value axis; without them it always
-    includes 0."""
+    """Named numbers as bars from 0.
+
+    limits: the range of the value axis; without them all values fit, and 0 is always inside.
+    """
     heights = [float(value) for value in values.values()]
     finite = [height for height in heights if math.isfinite(height)]
     low, high = limits or (min([0.0, *finite]), max([0.0, *finite]))
@@ -302,25 +312,34 @@ def to_image(picture: Any) -> np.ndarray:
 
 def say(value: float) -> str:
     """A number in at most three digits or so, with a real minus sign: -0.25 -> "−0.25"."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    if value and (abs(value) >= 1e5 or abs(value) < 5e-3):
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    size = abs(value)
+    if size >= 1e5 or 0 < size < 5e-3:
         said = f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
+    elif size >= 100:
+        said = f"{value:.0f}"
+    elif size >= 10:
+        said = _short(f"{value:.1f}")
     else:
-        decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-        said = f"{value:.{decimals}f}"
-        said = said.rstrip("0").rstrip(".") if decimals else said
+        said = _short(f"{value:.2f}")
     return said.replace("-", "−")
+
+
+def _short(decimal: str) -> str:
+    """Without zeros that say nothing: "0.50" -> "0.5", "2.00" -> "2"."""
+    return decimal.rstrip("0").rstrip(".")
 
 
 def _said_alike(values: list[float]) -> list[str]:
     """Numbers in words, with as many decimals each as any of them needs."""
     said = [say(value) for value in values]
-    decimals = max(
-        (len(number.partition(".")[2]) for number in said if "e" not in number), default=0
-    )
-    plain = not any("e" in number for number in said) and all(map(math.isfinite, values))
-    return [f"{value:.{decimals}f}".replace("-", "−") for value in values] if plain else said
+    if any("e" in number for number in said) or not all(map(math.isfinite, values)):
+        return said
+    decimals = max((len(number.partition(".")[2]) for number in said), default=0)
+    return [f"{value:.{decimals}f}".replace("-", "−") for value in values]
 
 
 def _auto_limits(values: np.ndarray, finite: np.ndarray, name: str) -> tuple[float, float]:
@@ -348,22 +367,19 @@ def _to_rgba(
         rgba[..., 3] = np.where(labels < 0, 0, 255)
         return rgba
     whole = finite.all()
-    unit = (values if whole else np.where(finite, values, low)).astype(
-        np.result_type(values, np.float32)
-    ) - low
+    known = values if whole else np.where(finite, values, low)
+    unit = known.astype(np.result_type(values, np.float32)) - low
     unit /= high - low
     unit.clip(0, 1, out=unit)
     rgba[..., :3] = np.round(unit * 255) if values.ndim == 3 else colours.look_up(unit, name)
     if not whole:
-        rgba[~(finite if finite.ndim == 2 else finite.all(-1)), :3] = colours.to_rgb(
-            colours.NOT_A_NUMBER
-        )
+        pixels = finite if finite.ndim == 2 else finite.all(-1)
+        rgba[~pixels, :3] = colours.to_rgb(colours.NOT_A_NUMBER)
     return rgba
 
 
 def _legend(values: np.ndarray, name: str, low: float, high: float) -> dict[str, Any] | None:
-    """What the colours mean; none for an ordinary picture, whose black and white need no
-    telling."""
+    """What the colours mean; none for an ordinary picture: its black and white need no telling."""
     ordinary = name == "grey" and (low, high) in ((0, 1), (0, 255))
     if name == "labels" or ordinary or values.ndim == 3:
         return None
@@ -374,28 +390,25 @@ def _numbers(values: np.ndarray) -> list[list[str]] | None:
     """Each value in words, when few enough; what is zero but for rounding reads 0."""
     if values.size > MOST_NUMBERS:
         return None
-    zero = 1e-6 * np.abs(values[np.isfinite(values)].astype(float)).max(initial=0)
-    return [
-        [say(0.0 if abs(value) <= zero else value) for value in map(float, row)] for row in values
-    ]
+    values = values.astype(float)
+    dust = 1e-6 * np.abs(values[np.isfinite(values)]).max(initial=0)
+    shown = np.where(np.abs(values) <= dust, 0.0, values)
+    return [[say(value) for value in row] for row in shown.tolist()]
 
 
 def _box(k: int, box: Sequence[Any]) -> dict[str, Any]:
-    """Box k of several has the colour of label k + 1; one alone has the colour that stands out
-    most."""
+    """A box for the browser, in the k-th colour; (row, column, height, width, maybe a text)."""
     row, column, height, width, *label = box
     at = [float(edge) for edge in (row, column, height, width)]
     return {"at": at, "label": str(label[0]) if label else "", "colour": colours.colour(k)}
 
 
 def _point(point: Sequence[Any]) -> dict[str, Any]:
+    """A point for the browser; (row, column, maybe the number of a colour, maybe a character)."""
     row, column, *more = point
+    number = int(more[0]) if more else 1
     said = str(more[1]) if len(more) > 1 else ""
-    return {
-        "at": [float(row), float(column)],
-        "colour": colours.colour(int(more[0]) if more else 1),
-        "said": said,
-    }
+    return {"at": [float(row), float(column)], "colour": colours.colour(number), "said": said}
 
 
 def _averaged(rgba: np.ndarray) -> np.ndarray:
@@ -410,9 +423,10 @@ def _averaged(rgba: np.ndarray) -> np.ndarray:
 
 
 def _line(k: int, name: str, values: Any) -> dict[str, Any]:
-    x, y = values if isinstance(values, tuple) and len(values) == 2 else (None, values)
-    y = to_array(y).astype(np.float32)
-    x = np.arange(len(y), dtype=np.float32) if x is None else to_array(x).astype(np.float32)
+    """A curve for the browser, in the k-th colour and line style; values: y, or (x, y)."""
+    both = isinstance(values, tuple) and len(values) == 2
+    y = to_array(values[1] if both else values).astype(np.float32)
+    x = to_array(values[0] if both else np.arange(len(y))).astype(np.float32)
     if y.ndim != 1 or x.shape != y.shape:
         raise ValueError(
             f'curves: "{name}" needs x and y of one equal length, not shapes {x.shape} and'
@@ -425,6 +439,11 @@ def _line(k: int, name: str, values: Any) -> dict[str, Any]:
         "colour": colours.colour(k),
         "dash": colours.DASHES[k % len(colours.DASHES)],
     }
+
+
+def _as_bytes(line: dict[str, Any]) -> dict[str, Any]:
+    """A curve with its float32 coordinates as bytes."""
+    return line | {"x": line["x"].tobytes(), "y": line["y"].tobytes()}
 
 
 def _span(values: np.ndarray, margin: float) -> tuple[float, float]:
@@ -449,10 +468,13 @@ def _ticks(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    decimals = max(
-        0, -math.floor(math.log10(step) + 1e-9) + (1 if abs(step / power - 2.5) < 1e-9 else 0)
-    )
+    decimals = -math.floor(math.log10(step) + 1e-9)
+    if abs(step / power - 2.5) < 1e-9:
+        decimals += 1  # 0.25 has one more than 0.2
+    decimals = max(0, decimals)
     places = [k * step for k in range(first, last + 1)]
     if max(abs(low), abs(high)) >= 1e5 or decimals > 5:
-        return [(place, f"{place:.3g}".replace("-", "−")) for place in places]
-    return [(place, f"{place + 0.0:.{decimals}f}".replace("-", "−")) for place in places]
+        said = [f"{place:.3g}" for place in places]
+    else:
+        said = [f"{place + 0.0:.{decimals}f}" for place in places]
+    return [(place, text.replace("-", "−")) for place, text in zip(places, said, strict=True)]

@@ -1,5 +1,4 @@
-"""A Jupyter server extension: a widget's new picture reaches the browser at once, and nothing gets
-in its way.
+"""A Jupyter server extension: nothing holds a widget's new picture back on its way to the browser.
 
 Two things hold it back otherwise. Jupyter's server leaves Nagle's algorithm on, which waits until
 the browser has acknowledged the message before, and the browser's machine delays that by 40 ms. And
@@ -20,8 +19,7 @@ WORTH_SAYING_S = 0.2
 
 
 class PromptConnection(ZMQChannelsWebsocketConnection):
-    """A browser's connection to a kernel. Of a widget's message it says "busy" only when the answer
-    takes long."""
+    """A browser's connection to a kernel, which says "busy" only of widgets that answer late."""
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
@@ -31,14 +29,13 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
         self.websocket_handler.set_nodelay(True)
         return super().connect()
 
-    def disconnect(self) -> None:
+    def disconnect(self) -> Any:
         while self.held:
             self.held.popitem()[1].cancel()
         return super().disconnect()
 
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
-        """Pass a message of the kernel's on; "busy" waits until it is worth saying, and "idle"
-        makes it needless."""
+        """Pass a message of the kernel's on; "busy" waits, and is not said if "idle" comes soon."""
         state, message = self.state_of_widget(outgoing_msg)
         if state == "busy":
             loop = asyncio.get_running_loop()
@@ -55,8 +52,7 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
         super().handle_outgoing_message(stream, outgoing_msg)
 
     def state_of_widget(self, outgoing_msg: list[Any]) -> tuple[str, str]:
-        """("busy" or "idle", id of the widget's message that the kernel works on); two empty texts
-        for all else."""
+        """("busy" or "idle", id of the widget's message that it is about); else two empty texts."""
         topic = bytes(outgoing_msg[0])
         if not topic.endswith(b".status"):
             return "", ""

@@ -1,5 +1,4 @@
-"""The same panels as a matplotlib picture: for paper, exported pages, and readers without a running
-kernel.
+"""The same panels as a matplotlib picture: for paper, exported pages, and no running kernel.
 
 The page is always white with dark text: it then reads the same in a light and in a dark notebook,
 and in print.
@@ -23,16 +22,20 @@ if TYPE_CHECKING:
 CSS_INCH = 96
 """CSS pixels in an inch: scenes are laid out in CSS pixels, matplotlib in inches and points."""
 
-PAGE, GAP, TITLE, LEGEND, LINE = 720, 26, 24, 24, 19
-"""Width of the page, space between panels, and heights of a title, a legend and a line of text, in
-CSS pixels."""
+PAGE, MARGIN, GAP = 720, 14, 26
+"""Width of the page, of its margins, and of the space between panels, in CSS pixels."""
+
+TITLE, LEGEND, LINE = 24, 24, 19
+"""Heights of a panel's title, of a legend and of a line of text, in CSS pixels."""
 
 TEXT = 9.75  # points: 13 CSS pixels
 
+Picture = Image | Curves | Bars
+"""A panel that is more than text."""
+
 
 def show(*panels: Panel, caption: str = "", alt: str = "") -> None:
-    """Display panels as a plain picture, with the look of the labs. alt: what it shows, in
-    words."""
+    """Display panels as a plain picture, with the look of the labs. alt: its content in words."""
     if mode() == "off":
         return
     from IPython.display import display
@@ -42,16 +45,14 @@ def show(*panels: Panel, caption: str = "", alt: str = "") -> None:
 
 
 def mode() -> str:
-    """How widgets behave: "live", "static" (pictures only), or "off" while nbgrader executes the
-    notebook."""
+    """How widgets behave: "live", "static" (pictures only), or "off" while nbgrader executes."""
     if os.environ.get("NBGRADER_EXECUTION") or os.environ.get("CVCOURSE_WIDGETS") == "off":
         return "off"
     return "static" if os.environ.get("CVCOURSE_WIDGETS") == "static" else "live"
 
 
 def picture_bundle(figure: "Figure", alt: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A figure as notebook output (data, metadata): a PNG of twice the screen's usual density, and
-    its words.
+    """A figure as notebook output: data and metadata of a PNG of twice the screen's usual density.
 
     As HTML too: neither JupyterLab nor nbconvert puts a PNG's words where a screen reader finds
     them.
@@ -60,57 +61,65 @@ def picture_bundle(figure: "Figure", alt: str) -> tuple[dict[str, Any], dict[str
     figure.savefig(file, format="png", dpi=2 * CSS_INCH)
     png = base64.b64encode(file.getvalue()).decode()
     width, height = (round(inches * CSS_INCH) for inches in figure.get_size_inches())
-    words = html.escape(alt or "a picture", quote=True)
-    page = (
-        f'<img src="data:image/png;base64,{png}" alt="{words}" width="{width}" style="max-width:'
-        ' 100%">'
-    )
-    data = {"text/html": page, "image/png": png, "text/plain": alt or "a picture"}
+    words = alt or "a picture"
+    source = f"data:image/png;base64,{png}"
+    escaped = html.escape(words, quote=True)
+    page = f'<img src="{source}" alt="{escaped}" width="{width}" style="max-width: 100%">'
+    data = {"text/html": page, "image/png": png, "text/plain": words}
     return data, {"image/png": {"width": width, "height": height, "alt": alt}}
 
 
 def figure_of(
     scene: Scene, title: str = "", settings: str = "", notes: list[str] | None = None
 ) -> "Figure":
-    """A scene as a figure: title and settings above, panels in rows, then texts, caption and
-    notes."""
-    from matplotlib.figure import (
-        Figure,
-    )  # without pyplot: nothing is shown twice, and it loads faster
+    """A scene as a figure: title and settings above, panels in rows, then texts, caption, notes."""
+    # Without pyplot: nothing is shown twice, and it loads faster.
+    from matplotlib.figure import Figure
 
-    rows = _rows(scene)
-    below = [
-        line
-        for panel in scene.panels
-        if isinstance(panel, Text)
-        for line in panel.content.splitlines()
-    ]
-    lines = [(line, colours.INK) for line in below]
-    lines += [(line, colours.MUTED) for line in [scene.caption, *(notes or [])] if line]
-    lines = [(part, ink) for line, ink in lines for part in _wrapped(line)]
     head = [line for line in [title, *_wrapped(settings)] if line]
-    tall = sum(_row_height(row) + GAP for row in rows)
-    width, height = PAGE, 2 * 14 + (12 + LINE * len(head) if head else 0) + tall + LINE * len(lines)
-    figure = Figure(figsize=(width / CSS_INCH, max(height, 40) / CSS_INCH), facecolor="white")
-    pen = _Pen(figure, width, max(height, 40))
-    for k, line in enumerate(head):
-        first = k == 0 and bool(title)
-        pen.write(
-            line,
-            weight="bold" if first else "normal",
-            ink=colours.INK if first else colours.MUTED,
-            big=first,
-        )
-    pen.top += 8 if head else 0
+    rows = _rows(scene)
+    foot = _foot(scene, notes or [])
+    tall = float(2 * MARGIN) + LINE * (len(head) + len(foot))
+    tall += sum(_row_height(row) + GAP for row in rows)
+    if head:
+        tall += 12
+    tall = max(tall, 40)
+    figure = Figure(figsize=(PAGE / CSS_INCH, tall / CSS_INCH), facecolor="white")
+    pen = _Pen(figure, PAGE, tall)
+    _write_head(pen, head, bool(title))
     for row in rows:
-        left = 14
-        for panel, (panel_width, panel_height) in row:
-            _draw(pen, panel, left, pen.top, panel_width, panel_height)
-            left += panel_width + GAP
-        pen.top += _row_height(row) + GAP
-    for line, ink in lines:
+        _draw_row(pen, row)
+    for line, ink in foot:
         pen.write(line, ink=ink)
     return figure
+
+
+def _foot(scene: Scene, notes: list[str]) -> list[tuple[str, str]]:
+    """The lines under the panels, wrapped, each with its colour: texts, caption, notes."""
+    texts = [panel.content for panel in scene.panels if isinstance(panel, Text)]
+    lines = [(line, colours.INK) for text in texts for line in text.splitlines()]
+    lines += [(line, colours.MUTED) for line in [scene.caption, *notes] if line]
+    return [(part, ink) for line, ink in lines for part in _wrapped(line)]
+
+
+def _write_head(pen: "_Pen", lines: list[str], titled: bool) -> None:
+    """The lines above the panels; the first is the title, if there is one."""
+    for k, line in enumerate(lines):
+        if titled and k == 0:
+            pen.write(line, weight="bold", big=True)
+        else:
+            pen.write(line, ink=colours.MUTED)
+    if lines:
+        pen.top += 8
+
+
+def _draw_row(pen: "_Pen", row: "list[tuple[Picture, tuple[int, int]]]") -> None:
+    """Panels side by side; moves down."""
+    left = float(MARGIN)
+    for panel, (width, height) in row:
+        _draw(pen, panel, left, pen.top, width, height)
+        left += width + GAP
+    pen.top += _row_height(row) + GAP
 
 
 class _Pen:
@@ -134,60 +143,62 @@ class _Pen:
 
     def text(self, left: float, top: float, content: str, **style: Any) -> None:
         """Text whose upper edge is at `top`. Dollar signs are dollar signs."""
-        style = {"fontsize": TEXT, "color": colours.INK, "va": "top", "parse_math": False} | style
-        self.figure.text(left / self.width, 1 - top / self.height, content, **style)
+        usual: dict[str, Any] = {"fontsize": TEXT, "color": colours.INK, "va": "top"}
+        place = (left / self.width, 1 - top / self.height)
+        self.figure.text(*place, content, **(usual | style), parse_math=False)
 
     def write(
         self, line: str, ink: str = colours.INK, weight: str = "normal", big: bool = False
     ) -> None:
         """One line of running text; moves down."""
-        self.text(
-            14, self.top, line.replace("`", ""), color=ink, weight=weight, fontsize=TEXT + 1.5 * big
-        )
-        self.top += LINE + 4 * big
+        size, step = (TEXT + 1.5, LINE + 4) if big else (TEXT, LINE)
+        plain = line.replace("`", "")
+        self.text(MARGIN, self.top, plain, color=ink, weight=weight, fontsize=size)
+        self.top += step
 
 
-def _rows(scene: Scene) -> list[list[tuple[Panel, tuple[int, int]]]]:
+def _rows(scene: Scene) -> list[list[tuple[Picture, tuple[int, int]]]]:
     """Panels with their sizes, broken into rows that fit the page."""
-    rows, used = [], PAGE
-    most = (
-        2 if sum(not isinstance(panel, Text) for panel in scene.panels) == 4 else len(scene.panels)
-    )
-    for panel, size in zip(scene.panels, scene.sizes(), strict=True):
+    room = PAGE - 2 * MARGIN
+    most = scene.pictures_in_a_row() or len(scene.panels)
+    rows: list[list[tuple[Picture, tuple[int, int]]]] = []
+    used = 0
+    for panel, (width, height) in zip(scene.panels, scene.sizes(), strict=True):
         if isinstance(panel, Text):
             continue
-        size = (min(size[0], PAGE - 28), size[1])
-        if used + size[0] > PAGE - 28 or not rows or len(rows[-1]) == most:
+        width = min(width, room)
+        if not rows or used + width > room or len(rows[-1]) == most:
             rows.append([])
             used = 0
-        rows[-1].append((panel, size))
-        used += size[0] + GAP
+        rows[-1].append((panel, (width, height)))
+        used += width + GAP
     return rows
 
 
-def _row_height(row: list[tuple[Panel, tuple[int, int]]]) -> float:
-    return max(height + TITLE + (LEGEND if _has_legend(panel) else 0) for panel, (_, height) in row)
+def _row_height(row: list[tuple[Picture, tuple[int, int]]]) -> float:
+    return TITLE + max(height + _legend_height(panel) for panel, (_, height) in row)
 
 
-def _has_legend(panel: Panel) -> bool:
-    return (isinstance(panel, Image) and panel.legend is not None) or (
-        isinstance(panel, Curves) and _named(panel)
-    )
+def _legend_height(panel: Picture) -> float:
+    """What the legend of an image, or the names of curves, take; 0 without."""
+    if isinstance(panel, Image) and panel.legend is not None:
+        return LEGEND
+    if isinstance(panel, Curves) and _named(panel):
+        return LEGEND
+    return 0
 
 
 def _named(panel: Curves) -> bool:
     return any(line["name"] for line in panel.series)
 
 
-def _draw(pen: _Pen, panel: Panel, left: float, top: float, width: float, height: float) -> None:
+def _draw(pen: _Pen, panel: Picture, left: float, top: float, width: float, height: float) -> None:
     """One panel with its title, in a box given without the title."""
     pen.text(left, top, panel.title, weight="bold")
     top += TITLE
     if isinstance(panel, Image):
-        remark = panel.remark if width >= 8 * (len(panel.title) + len(panel.remark)) else ""
-        pen.text(
-            left + width, top - TITLE, remark, ha="right", color=colours.MUTED, fontsize=TEXT - 1.5
-        )
+        if width >= 8 * (len(panel.title) + len(panel.remark)):
+            _write_remark(pen, panel.remark, left + width, top - TITLE)
         _draw_image(pen.axes(left, top, width, height), panel, width)
         if panel.legend:
             _draw_legend(pen, panel.legend, left, top + height + 8, width)
@@ -202,66 +213,55 @@ def _draw(pen: _Pen, panel: Panel, left: float, top: float, width: float, height
         _draw_bars(pen.axes(left + names, top, width - names - 44, height - below), panel)
 
 
+def _write_remark(pen: _Pen, remark: str, right: float, top: float) -> None:
+    pen.text(right, top, remark, ha="right", color=colours.MUTED, fontsize=TEXT - 1.5)
+
+
 def _draw_image(axes: "Axes", panel: Image, width: float) -> None:
     rows, columns = panel.rgba.shape[:2]
-    axes.imshow(
-        panel.rgba,
-        interpolation="nearest" if columns <= 2 * width else "antialiased",
-        aspect="auto",
-    )
+    smooth = "nearest" if columns <= 2 * width else "antialiased"
+    axes.imshow(panel.rgba, interpolation=smooth, aspect="auto")
     axes.set(xticks=[], yticks=[], xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     pixel = width / columns
     if panel.numbers and pixel >= 20:
-        for (row, column), rgb in zip(
-            np.ndindex(rows, columns), panel.rgba.reshape(-1, 4), strict=True
-        ):
-            ink = "#111111" if colours.reads_dark_on(rgb) else "#FFFFFF"
-            size = number_size(pixel, panel.numbers) * 72 / CSS_INCH
-            axes.text(
-                column,
-                row,
-                panel.numbers[row][column],
-                ha="center",
-                va="center",
-                fontsize=size,
-                color=ink,
-            )
+        _write_numbers(axes, panel.numbers, panel.rgba, pixel)
     for box in panel.boxes:
-        row, column, tall, wide = box["at"]
-        for colour, thick in (("white", 3), (box["colour"], 1.6)):
-            place = ((column - 0.5, row - 0.5), wide, tall)
-            axes.add_patch(_rectangle(*place, fill=False, edgecolor=colour, linewidth=thick))
-        if box["label"]:
-            style = {"facecolor": box["colour"], "edgecolor": "none", "pad": 1.5}
-            axes.text(
-                column - 0.4,
-                row - 0.4,
-                box["label"],
-                fontsize=7.5,
-                color="white",
-                va="top",
-                bbox=style,
-            )
+        _draw_box(axes, box)
     for point in panel.points:
-        row, column = point["at"]
-        large = 10 if point["said"] else 6
-        axes.plot(
-            column,
-            row,
-            "o",
-            markersize=large,
-            color=point["colour"],
-            markeredgecolor="white",
-            markeredgewidth=1.2,
-        )
-        style = {
-            "ha": "center",
-            "va": "center_baseline",
-            "color": "white",
-            "weight": "bold",
-            "fontsize": 8,
-        }
-        axes.text(column, row, point["said"], **style)
+        _draw_point(axes, point)
+
+
+def _write_numbers(axes: "Axes", numbers: list[list[str]], rgba: np.ndarray, pixel: float) -> None:
+    """Each value in its pixel, which is `pixel` CSS pixels wide; (rows, columns, 4) uint8."""
+    points = number_size(pixel, numbers) * 72 / CSS_INCH
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": points}
+    for row, line in enumerate(numbers):
+        for column, number in enumerate(line):
+            ink = "#111111" if colours.reads_dark_on(rgba[row, column]) else "#FFFFFF"
+            axes.text(column, row, number, color=ink, **style)
+
+
+def _draw_box(axes: "Axes", box: dict[str, Any]) -> None:
+    from matplotlib.patches import Rectangle
+
+    row, column, tall, wide = box["at"]
+    for colour, thick in (("white", 3), (box["colour"], 1.6)):
+        corner = (column - 0.5, row - 0.5)
+        outline = Rectangle(corner, wide, tall, fill=False, edgecolor=colour, linewidth=thick)
+        axes.add_patch(outline)
+    if box["label"]:
+        ground = {"facecolor": box["colour"], "edgecolor": "none", "pad": 1.5}
+        style: dict[str, Any] = {"fontsize": 7.5, "color": "white", "va": "top", "bbox": ground}
+        axes.text(column - 0.4, row - 0.4, box["label"], **style)
+
+
+def _draw_point(axes: "Axes", point: dict[str, Any]) -> None:
+    row, column = point["at"]
+    size = 10 if point["said"] else 6
+    rim: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 1.2}
+    axes.plot(column, row, "o", markersize=size, color=point["colour"], **rim)
+    style: dict[str, Any] = {"color": "white", "weight": "bold", "fontsize": 8}
+    axes.text(column, row, point["said"], ha="center", va="center_baseline", **style)
 
 
 def number_size(pixel: float, numbers: list[list[str]]) -> float:
@@ -269,12 +269,6 @@ def number_size(pixel: float, numbers: list[list[str]]) -> float:
     does the same."""
     longest = max(len(number) for row in numbers for number in row)
     return min(13, pixel * 0.45, 1.5 * pixel / max(longest, 1))
-
-
-def _rectangle(*place: Any, **style: Any) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle(*place, **style)
 
 
 def _draw_legend(pen: _Pen, legend: dict[str, Any], left: float, top: float, width: float) -> None:
@@ -291,25 +285,23 @@ def _draw_legend(pen: _Pen, legend: dict[str, Any], left: float, top: float, wid
 
 
 def _draw_names(pen: _Pen, panel: Curves, left: float, top: float) -> None:
+    """A short piece of each curve, with its name."""
     for line in panel.series:
         sample = pen.axes(left, top + 2, 20, 8)
-        sample.plot(
-            [0, 1], [0, 0], color=line["colour"], linewidth=1.8, dashes=line["dash"] or (None, None)
-        )
+        sample.plot([0, 1], [0, 0], **_pen_of(line))
         sample.set_axis_off()
         pen.text(left + 25, top, line["name"], fontsize=TEXT - 1)
         left += 42 + 6.4 * len(line["name"])
 
 
+def _pen_of(line: dict[str, Any]) -> dict[str, Any]:
+    """How a curve is drawn, in matplotlib's words."""
+    return {"color": line["colour"], "linewidth": 1.8, "dashes": line["dash"] or (None, None)}
+
+
 def _draw_curves(axes: "Axes", panel: Curves) -> None:
     for line in panel.series:
-        axes.plot(
-            line["x"],
-            line["y"],
-            color=line["colour"],
-            linewidth=1.8,
-            dashes=line["dash"] or (None, None),
-        )
+        axes.plot(line["x"], line["y"], **_pen_of(line))
     for x, y in panel.marks:
         axes.plot(x, y, "o", color=colours.INK, markersize=5, zorder=5)
     axes.grid(color=colours.FRAME, linewidth=0.5, alpha=0.6)
@@ -320,20 +312,7 @@ def _draw_curves(axes: "Axes", panel: Curves) -> None:
 
 def _draw_bars(axes: "Axes", panel: Bars) -> None:
     for k, (height, said) in enumerate(zip(panel.heights, panel.said, strict=True)):
-        axes.barh(
-            k,
-            height or 0,
-            height=0.68,
-            color=colours.VERMILLION if (height or 0) < 0 else colours.BLUE,
-        )
-        end = min(max(height or 0, 0), panel.y.high)
-        style = {
-            "xytext": (4, 0),
-            "textcoords": "offset points",
-            "va": "center",
-            "color": colours.INK,
-        }
-        axes.annotate(said, (end, k), fontsize=TEXT - 1.5, **style)
+        _draw_bar(axes, k, height or 0, said, panel.y.high)
     _set_axis(axes, "x", panel.y)
     names = [name if len(name) <= 18 else name[:17] + "…" for name in panel.names]
     axes.set(ylim=(len(names) - 0.5, -0.5))
@@ -342,15 +321,21 @@ def _draw_bars(axes: "Axes", panel: Bars) -> None:
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
+def _draw_bar(axes: "Axes", k: int, height: float, said: str, most: float) -> None:
+    """The k-th bar, with its number behind it."""
+    axes.barh(k, height, height=0.68, color=colours.VERMILLION if height < 0 else colours.BLUE)
+    end = (min(max(height, 0), most), k)
+    style: dict[str, Any] = {"va": "center", "color": colours.INK, "fontsize": TEXT - 1.5}
+    axes.annotate(said, end, xytext=(4, 0), textcoords="offset points", **style)
+
+
 def _set_axis(axes: "Axes", which: str, axis: Axis) -> None:
     """Limits, ticks and label exactly as the browser has them."""
+    places, said = [place for place, _ in axis.ticks], [said for _, said in axis.ticks]
+    style = {"fontsize": TEXT - 1, "color": colours.MUTED, "parse_math": False}
     getattr(axes, f"set_{which}lim")(axis.low, axis.high)
-    getattr(axes, f"set_{which}ticks")(
-        [place for place, _ in axis.ticks], [said for _, said in axis.ticks]
-    )
-    getattr(axes, f"set_{which}label")(
-        axis.label, fontsize=TEXT - 1, color=colours.MUTED, parse_math=False
-    )
+    getattr(axes, f"set_{which}ticks")(places, said)
+    getattr(axes, f"set_{which}label")(axis.label, **style)
 
 
 def _wrapped(line: str) -> list[str]:
