@@ -1,5 +1,6 @@
-"""What a representation is worth, measured: neighbours, a linear probe, retrieval, attention,
-alignment, uniformity.
+"""What a representation is worth, measured.
+
+By neighbours, a linear probe, retrieval, attention, alignment, uniformity, and clicks:
 
 >>> from cvcourse.measures import features, knn_classify
 >>> bank, queries = features(encoder, train_images), features(encoder, test_images)

@@ -1,10 +1,10 @@
-"""How well a promptable model answers: simulated clicks on nested scenes, and what needs no model
-at all."""
+"""How well a promptable model answers simulated clicks on nested scenes, and rivals without one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -23,8 +23,7 @@ from cvcourse.models.sam import Embedding, Sam
 
 @dataclass(frozen=True)
 class Asked:
-    """Objects that somebody has in mind and the first click on each; what the click could mean as
-    well.
+    """Objects that somebody has in mind, the first click on each, and what the click could mean.
 
     rows (N,): the picture. targets (N, H, W): the object. points (N, 2). meanings (N, 3, H, W):
     part, whole and group at the click, empty where there is none; one of them is the target.
@@ -46,44 +45,43 @@ def ask(scenes: NestedScenes, objects: int = 3, seed: int = 0) -> Asked:
         points, _ = sample_next_click(torch.zeros_like(targets), targets)
     x, y = points.long().unbind(dim=1)
     numbers = scenes.levels[rows, :, y, x]  # (N, 3)
-    meanings = (scenes.levels[rows] == numbers[:, :, None, None]) & (numbers > 0)[:, :, None, None]
-    return Asked(rows, targets, points, meanings, (numbers > 0).sum(dim=1) >= 2)
+    there = numbers > 0  # (N, 3)
+    same = scenes.levels[rows] == numbers[:, :, None, None]  # (N, 3, H, W)
+    meanings = same & there[:, :, None, None]
+    return Asked(rows, targets, points, meanings, ambiguous=there.sum(dim=1) >= 2)
 
 
 @torch.no_grad()
 def embed(sam: Sam, images: Tensor, batch_size: int = 100) -> Embedding:
-    """Every picture encoded once."""
-    parts = [
-        sam.encode(images[start : start + batch_size])
-        for start in range(0, len(images), batch_size)
-    ]
+    """Every picture of images (N, 3, H, W) encoded once, in batches."""
+    parts = [sam.encode(batch) for batch in images.split(batch_size)]
+    features = torch.cat([part.features for part in parts])
     skips = zip(*(part.skips for part in parts), strict=True)
-    return Embedding(
-        torch.cat([part.features for part in parts]), tuple(torch.cat(skip) for skip in skips)
-    )
+    return Embedding(features, tuple(torch.cat(skip) for skip in skips))
 
 
 @torch.no_grad()
 def answers_to_clicks(
     sam: Sam, embedding: Embedding, asked: Asked, clicks: int = 5, seed: int = 0
 ) -> list[Answer]:
-    """The model's answer after each click; from the second on, a click lands where the answer
-    before was wrong.
+    """The model's answer after each click.
 
-    embedding: of all scenes. Each later click comes with the logits of the answer before.
+    From the second on, a click lands where the answer before was wrong, and comes with the logits
+    of that answer. embedding: of all scenes.
     """
-    generator, shared = Generator(asked.points.device).manual_seed(seed), embedding.rows(asked.rows)
-    points, logits, found = asked.points[:, None], None, []
+    generator = Generator(asked.points.device).manual_seed(seed)
+    shared = embedding.rows(asked.rows)
+    points = asked.points[:, None]  # (N, 1, 2)
     labels = torch.ones_like(points[..., 0], dtype=torch.int64)  # the first click is on the object
+    logits = None
+    found = []
     for click in range(1, clicks + 1):
         answer = Answer(*sam.decode(shared, points, labels, None, logits, multimask=click == 1))
         found.append(answer)
-        logits = answer.chosen[:, None]
-        point, label = sample_next_click(logits[:, 0] > 0, asked.targets, generator)
-        points, labels = (
-            torch.cat([points, point[:, None]], dim=1),
-            torch.cat([labels, label[:, None]], dim=1),
-        )
+        point, label = sample_next_click(answer.chosen > 0, asked.targets, generator)
+        points = torch.cat([points, point[:, None]], dim=1)
+        labels = torch.cat([labels, label[:, None]], dim=1)
+        logits = answer.chosen[:, None]  # (N, 1, H, W)
     return found
 
 
@@ -110,8 +108,7 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 
 
 def report(sam: Sam, scenes: NestedScenes, asked: Asked, clicks: int = 5) -> dict[str, float]:
-    """Mean IoU with the object in mind, after each click and by box, and how well the model knows
-    how good it is.
+    """Mean IoU with the object in mind after each click and by box, and how well predicted it is.
 
     "chosen" is the mask with the highest predicted IoU, "best" the one with the highest true one,
     which only somebody who knows the object could pick. "a meaning" is the chosen mask's IoU with
@@ -120,32 +117,37 @@ def report(sam: Sam, scenes: NestedScenes, asked: Asked, clicks: int = 5) -> dic
     """
     embedding = embed(sam, scenes.images)
     answers = answers_to_clicks(sam, embedding, asked, clicks)
-    found = {
-        f"click {k}": pick(a.iou(asked.targets), a.guesses.argmax(1)).mean()
-        for k, a in enumerate(answers, 1)
-    }
-    first, unclear = answers[0], asked.ambiguous
-    iou = first.iou(asked.targets)
-    chosen, best = pick(iou, first.guesses.argmax(dim=1)), iou.amax(dim=1)
-    with_meanings = mask_iou(first.logits[:, :, None] > 0, asked.meanings[:, None])  # (N, M, 3)
-    there = asked.meanings.flatten(2).any(dim=2)
-    covered = ((with_meanings.amax(dim=1) > 0.7) | ~there).all(dim=1)
-    found |= {
-        "best": best.mean(),
-        "ambiguous, chosen": chosen[unclear].mean(),
-        "ambiguous, best": best[unclear].mean(),
-    }
-    found["a meaning"] = pick(with_meanings, first.guesses.argmax(dim=1)).amax(dim=1).mean()
-    found["all meanings"] = covered[unclear].float().mean()
-    found["correlation"] = correlation(first.guesses, iou)
-    found["correlation of the second"] = correlation(
-        answers[1].guesses, answers[1].iou(asked.targets)
-    )
+    found = {}
+    for click, answer in enumerate(answers, 1):
+        of_chosen = pick(answer.iou(asked.targets), answer.guesses.argmax(dim=1))  # (N,)
+        found[f"click {click}"] = of_chosen.mean()
+    first, second = answers[:2]
+    found |= _of_first_click(first, asked)
+    found["correlation of the second"] = correlation(second.guesses, second.iou(asked.targets))
     boxes = boxes_of_masks(asked.targets)
     with torch.no_grad():
         logits, _ = sam.decode(embedding.rows(asked.rows), boxes=boxes, multimask=False)
     found["box"] = iou_targets(logits, asked.targets).mean()
     return {name: float(value) for name, value in found.items()}
+
+
+def _of_first_click(answer: Answer, asked: Asked) -> dict[str, Tensor]:
+    """What `report` says of the answer to the first click, whose masks may mean several things."""
+    unclear = asked.ambiguous
+    iou = answer.iou(asked.targets)  # (N, M)
+    index = answer.guesses.argmax(dim=1)
+    chosen, best = pick(iou, index), iou.amax(dim=1)  # (N,)
+    with_meanings = mask_iou(answer.logits[:, :, None] > 0, asked.meanings[:, None])  # (N, M, 3)
+    there = asked.meanings.flatten(2).any(dim=2)  # (N, 3)
+    covered = ((with_meanings.amax(dim=1) > 0.7) | ~there).all(dim=1)  # (N,)
+    return {
+        "best": best.mean(),
+        "ambiguous, chosen": chosen[unclear].mean(),
+        "ambiguous, best": best[unclear].mean(),
+        "a meaning": pick(with_meanings, index).amax(dim=1).mean(),
+        "all meanings": covered[unclear].float().mean(),
+        "correlation": correlation(answer.guesses, iou),
+    }
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -160,9 +162,11 @@ def ceiling(asked: Asked) -> float:
     its area, scaled.
     """
     areas = asked.meanings.sum(dim=(2, 3))  # (N, 3)
-    bets = (1 / areas.clamp(min=1)).masked_fill(areas == 0, 0)
+    weights = (1 / areas.clamp(min=1)).masked_fill(areas == 0, 0)
+    probabilities = weights / weights.sum(dim=1, keepdim=True)  # (N, 3)
     overlaps = mask_iou(asked.meanings[:, :, None], asked.meanings[:, None])  # (N, bet, meant)
-    bet = (overlaps * (bets / bets.sum(dim=1, keepdim=True))[:, None]).sum(dim=2).argmax(dim=1)
+    expected = (overlaps * probabilities[:, None]).sum(dim=2)  # (N, bet)
+    bet = expected.argmax(dim=1)
     return float(mask_iou(pick(asked.meanings, bet), asked.targets).mean())
 
 
@@ -173,18 +177,21 @@ def automatic_recall(
     finder: Callable = automatic_masks,
     **thresholds: float,
 ) -> dict[str, float]:
-    """What automatic masks find: "recall at 0.5" and "at 0.75", the shares of all objects with a
-    mask of such an IoU; "precision at 0.5", the share of all masks that have it with some object, 0
-    without masks; "masks a picture".
+    """What automatic masks find of the objects in scenes.
+
+    "recall at 0.5" and "at 0.75" are the shares of all objects with a mask of such an IoU;
+    "precision at 0.5" is the share of all masks that have it with some object, 0 without masks;
+    "masks a picture" is their mean number. side: points along each side of the grid. finder: a
+    function as `automatic_masks`, which is given the thresholds.
     """
-    embedding, hits, right, count = embed(sam, scenes.images), [], 0, 0
-    grid = point_grid(side, tuple(scenes.images.shape[2:])).to(scenes.images.device)
+    embedding = embed(sam, scenes.images)
+    height, width = scenes.images.shape[2:]
+    grid = point_grid(side, (height, width)).to(scenes.images.device)
+    hits, right, count = [], 0, 0
     for index in range(len(scenes)):
-        own = embedding.rows(slice(index, index + 1))
+        predict = partial(sam.decode, embedding.rows(slice(index, index + 1)))
         with torch.no_grad():
-            masks, _ = finder(
-                lambda points, labels, own=own: sam.decode(own, points, labels), grid, **thresholds
-            )
+            masks, _ = finder(predict, grid, **thresholds)
         objects, _ = scenes.objects(index)
         overlaps = mask_iou(objects[:, None], masks[None])  # (objects, masks)
         hits.append(overlaps.amax(dim=1) if len(masks) else overlaps.new_zeros(len(objects)))
@@ -200,7 +207,7 @@ def automatic_recall(
 
 
 def flood_fill(images: Tensor, points: Tensor, tolerance: float) -> Tensor:
-    """What hangs together with the clicked pixel and is at most `tolerance` away from its colour.
+    """What is connected with the clicked pixel and at most `tolerance` away from its colour.
 
     images (N, 3, H, W), points (N, 2). Distances are Euclidean in RGB. Returns masks (N, H, W)
     bool.
@@ -209,9 +216,8 @@ def flood_fill(images: Tensor, points: Tensor, tolerance: float) -> Tensor:
 
     x, y = points.round().long().unbind(dim=1)
     colours = images[torch.arange(len(images)), :, y, x]  # (N, 3)
-    alike = (
-        torch.linalg.vector_norm(images - colours[:, :, None, None], dim=1) <= tolerance
-    )  # (N, H, W)
+    distances = torch.linalg.vector_norm(images - colours[:, :, None, None], dim=1)  # (N, H, W)
+    alike = distances <= tolerance
     masks = torch.zeros_like(alike)
     for index, same in enumerate(alike):
         pieces = torch.from_numpy(label(same.numpy())[0])
@@ -220,9 +226,10 @@ def flood_fill(images: Tensor, points: Tensor, tolerance: float) -> Tensor:
 
 
 def click_disc(points: Tensor, size: tuple[int, int], radius: float) -> Tensor:
-    """A disc of `radius` pixels about each click: points (N, 2) to masks (N, height, width)
-    bool."""
-    y, x = torch.meshgrid(
-        *(torch.arange(side, device=points.device) for side in size), indexing="ij"
-    )
-    return torch.hypot(x - points[:, 0, None, None], y - points[:, 1, None, None]) <= radius
+    """A disc of `radius` pixels about each click: points (N, 2) to (N, height, width) bool."""
+    height, width = size
+    rows = torch.arange(height, device=points.device)
+    columns = torch.arange(width, device=points.device)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")  # (height, width)
+    across, down = x - points[:, 0, None, None], y - points[:, 1, None, None]
+    return torch.hypot(across, down) <= radius

@@ -8,11 +8,10 @@ from torch.nn import functional as F
 
 
 def mean_average_precision(features: Tensor, labels: Tensor) -> float:
-    """Mean over all pictures of the average precision with which others of their class are found,
-    by cosine.
+    """Mean over all pictures of the average precision with which their class is found, by cosine.
 
     features: (N, D). labels: (N,). A picture is not in its own gallery; one that is alone in its
-    class does not ask. Raises ValueError for shapes that do not fit, and where no class has two
+    class is no query. Raises ValueError for shapes that do not fit, and where no class has two
     pictures.
     """
     if features.ndim != 2 or labels.shape != features.shape[:1]:
@@ -21,9 +20,8 @@ def mean_average_precision(features: Tensor, labels: Tensor) -> float:
             f" {tuple(labels.shape)}."
         )
     unit = F.normalize(features, dim=1)
-    cosines = (unit @ unit.T).fill_diagonal_(
-        -2
-    )  # below every cosine: a picture comes last in its own list
+    # -2 is below every cosine: a picture comes last in its own list, and is cut off there.
+    cosines = (unit @ unit.T).fill_diagonal_(-2)  # (N, N)
     order = cosines.argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, N - 1)
     relevant = (labels[order] == labels[:, None]).to(torch.float64)
     wanted = relevant.sum(dim=1)

@@ -18,6 +18,7 @@ from .vit import (
     TransformerBlock,
     grid_of,
     patchify,
+    sides_of,
     sincos_position_embedding,
 )
 
@@ -26,14 +27,13 @@ FIRST_LAYERS = ("embed", "cls_token", "positions")
 
 
 def random_masking(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the visible tokens of each picture: those with the least noise (section 3, "MAE
-    encoder").
+    """Choose the visible tokens of each picture: those with the least noise.
 
-    noise: (N, tokens), a number for each token. Of the tokens, int(tokens * (1 - mask_ratio)) stay
-    visible. Returns ids_keep (N, visible), the places of the visible tokens in the order of their
-    noise; ids_restore (N, tokens), the place of each token in the shuffled order; and mask (N,
-    tokens), 1 removed and 0 visible. Raises ValueError where no token would be visible, or none
-    removed.
+    (Section 3, "MAE encoder".) noise: (N, tokens), a number for each token. Of the tokens,
+    int(tokens * (1 - mask_ratio)) stay visible. Returns ids_keep (N, visible), the places of the
+    visible tokens in the order of their noise; ids_restore (N, tokens), the place of each token in
+    the shuffled order; and mask (N, tokens), 1 removed and 0 visible. Raises ValueError where no
+    token would be visible, or none removed.
     """
     tokens = noise.shape[1]
     visible = int(tokens * (1 - mask_ratio))
@@ -45,20 +45,24 @@ def random_masking(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor, Te
     ids_shuffle = noise.argsort(dim=1, stable=True)
     places = torch.arange(tokens, device=noise.device).expand_as(ids_shuffle)
     ids_restore = torch.empty_like(ids_shuffle).scatter_(1, ids_shuffle, places)
-    return ids_shuffle[:, :visible], ids_restore, (ids_restore >= visible).to(noise.dtype)
+    mask = (ids_restore >= visible).to(noise.dtype)
+    return ids_shuffle[:, :visible], ids_restore, mask
 
 
 class MAEEncoder(nn.Module):
     """The parts of a vision transformer that `encode_visible` puts to work, with fixed positions.
 
-    embed: patch_dim to embed_dim. cls_token: (1, 1, embed_dim). positions: (tokens, embed_dim), of
-    no gradient. blocks,
-    norm: as in a vision transformer. grid: (rows, columns). base: of the sines and cosines; small
-    for a small grid.
+    base: of the sines and cosines; small for a small grid.
+    Parts: embed, patch_dim to embed_dim; cls_token (1, 1, embed_dim); positions (tokens,
+    embed_dim), without a gradient; blocks and norm, as in a vision transformer; grid, (rows,
+    columns).
     forward: pictures (N, in_channels, H, W), nothing masked, to features (N, embed_dim): the mean
-    of the patch tokens. Raises ValueError where patch_size does not divide the picture, num_heads
-    or 4 not embed_dim.
+    of the patch tokens.
+    Raises ValueError where patch_size does not divide the picture, or num_heads or 4 does not
+    divide embed_dim.
     """
+
+    positions: Tensor
 
     def __init__(
         self,
@@ -71,8 +75,8 @@ class MAEEncoder(nn.Module):
         base: float = 10000.0,
     ):
         super().__init__()
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        self.patch_size, self.grid = patch_size, grid_of(size, patch_size)
+        self.patch_size = patch_size
+        self.grid = grid_of(sides_of(image_size), patch_size)
         self.embed = nn.Linear(patch_size**2 * in_channels, embed_dim)
         self.cls_token = nn.Parameter(POSITION_SPREAD * torch.randn(1, 1, embed_dim))
         self.register_buffer("positions", sincos_position_embedding(embed_dim, *self.grid, base))
@@ -80,20 +84,25 @@ class MAEEncoder(nn.Module):
         self.norm = nn.LayerNorm(embed_dim, eps=EPSILON)
 
     def forward(self, images: Tensor) -> Tensor:
-        patches = patchify(images, self.patch_size)
-        everything = torch.arange(patches.shape[1], device=images.device).expand(patches.shape[:2])
-        return encode_visible(self, patches, everything)[:, 1:].mean(dim=1)
+        patches = patchify(images, self.patch_size)  # (N, tokens, patch_dim)
+        places = torch.arange(patches.shape[1], device=images.device)
+        everything = places.expand(patches.shape[:2])  # (N, tokens)
+        encoded = encode_visible(self, patches, everything)  # (N, 1 + tokens, embed_dim)
+        return encoded[:, 1:].mean(dim=1)
 
 
 class MAEDecoder(nn.Module):
-    """The parts that `decode` puts to work: narrower and shallower than the encoder, and thrown
-    away after training.
+    """The parts that `decode` puts to work.
 
-    embed: embed_dim to decoder_dim. mask_token: (1, 1, decoder_dim). positions: (tokens,
-    decoder_dim), of no gradient.
-    blocks, norm: of width decoder_dim. head: decoder_dim to patch_dim. grid: (rows, columns) of
-    patches. Raises ValueError where num_heads or 4 does not divide decoder_dim.
+    It is narrower and shallower than the encoder, and thrown away after training.
+    grid: (rows, columns) of patches.
+    Parts: embed, embed_dim to decoder_dim; mask_token (1, 1, decoder_dim); positions (tokens,
+    decoder_dim), without a gradient; blocks and norm, of width decoder_dim; head, decoder_dim to
+    patch_dim.
+    Raises ValueError where num_heads or 4 does not divide decoder_dim.
     """
+
+    positions: Tensor
 
     def __init__(
         self,
@@ -114,14 +123,13 @@ class MAEDecoder(nn.Module):
         self.head = nn.Linear(decoder_dim, patch_dim)
 
 
-def encode_visible(encoder: nn.Module, patches: Tensor, ids_keep: Tensor) -> Tensor:
+def encode_visible(encoder: MAEEncoder, patches: Tensor, ids_keep: Tensor) -> Tensor:
     """The encoder's view of the visible patches (section 3, "MAE encoder").
 
-    encoder: has embed, positions, cls_token, blocks and norm, as MAEEncoder. patches: (N, tokens,
-    patch_dim).
-    ids_keep: (N, visible), places of patches. Each patch keeps the position of its place.
-    Returns (N, 1 + visible, embed_dim): the class token, then the visible tokens in the order of
-    ids_keep. Raises ValueError where the encoder has positions for another number of patches.
+    encoder: an MAEEncoder, or a module with its parts. patches: (N, tokens, patch_dim). ids_keep:
+    (N, visible), places of patches. Each patch keeps the position of its place. Returns (N, 1 +
+    visible, embed_dim): the class token, then the visible tokens in the order of ids_keep. Raises
+    ValueError where the encoder has positions for another number of patches.
     """
     if patches.shape[1] != len(encoder.positions):
         raise ValueError(
@@ -129,52 +137,50 @@ def encode_visible(encoder: nn.Module, patches: Tensor, ids_keep: Tensor) -> Ten
             " places."
         )
     rows = torch.arange(len(patches), device=patches.device)[:, None]
-    tokens = (
-        encoder.embed(patches[rows, ids_keep]) + encoder.positions[ids_keep]
-    )  # (N, visible, embed_dim)
-    x = torch.cat([encoder.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+    visible = patches[rows, ids_keep]  # (N, visible, patch_dim)
+    tokens = encoder.embed(visible) + encoder.positions[ids_keep]  # (N, visible, embed_dim)
+    class_tokens = encoder.cls_token.expand(len(tokens), -1, -1)  # (N, 1, embed_dim)
+    x = torch.cat([class_tokens, tokens], dim=1)  # (N, 1 + visible, embed_dim)
     for block in encoder.blocks:
         x, _ = block(x)
     return encoder.norm(x)
 
 
 def restore_order(x: Tensor, mask_token: Tensor, ids_restore: Tensor) -> Tensor:
-    """Put mask tokens where patches are missing, and all tokens in reading order (section 3, "MAE
-    decoder").
+    """Put mask tokens where patches are missing, and all tokens in reading order.
 
-    x: (N, 1 + visible, dim), the class token first. mask_token: (1, 1, dim). ids_restore: (N,
-    tokens). Returns (N, 1 + tokens, dim), the class token first as before.
+    (Section 3, "MAE decoder".) x: (N, 1 + visible, dim), the class token first. mask_token: (1, 1,
+    dim). ids_restore: (N, tokens). Returns (N, 1 + tokens, dim), the class token first as before.
     """
-    count, visible, dim = x.shape
-    missing = mask_token.expand(count, 1 + ids_restore.shape[1] - visible, dim)
-    class_first = torch.cat(
-        [torch.zeros_like(ids_restore[:, :1]), 1 + ids_restore], dim=1
-    )  # (N, 1 + tokens)
+    count, known, dim = x.shape
+    missing = mask_token.expand(count, 1 + ids_restore.shape[1] - known, dim)
+    shuffled = torch.cat([x, missing], dim=1)  # (N, 1 + tokens, dim)
+    class_place = torch.zeros_like(ids_restore[:, :1])  # (N, 1)
+    places = torch.cat([class_place, 1 + ids_restore], dim=1)  # (N, 1 + tokens)
     rows = torch.arange(count, device=x.device)[:, None]
-    return torch.cat([x, missing], dim=1)[rows, class_first]
+    return shuffled[rows, places]
 
 
-def decode(decoder: nn.Module, latent: Tensor, ids_restore: Tensor) -> Tensor:
+def decode(decoder: MAEDecoder, latent: Tensor, ids_restore: Tensor) -> Tensor:
     """What the decoder paints for every patch, visible ones too (section 3, "MAE decoder").
 
-    decoder: has embed, mask_token, positions, blocks, norm and head, as MAEDecoder. latent: (N, 1 +
-    visible, embed_dim), from encode_visible. ids_restore: (N, tokens). Returns (N, tokens,
-    patch_dim).
+    decoder: an MAEDecoder, or a module with its parts. latent: (N, 1 + visible, embed_dim), from
+    encode_visible. ids_restore: (N, tokens). Returns (N, tokens, patch_dim).
     """
     x = restore_order(decoder.embed(latent), decoder.mask_token, ids_restore)
-    x = torch.cat([x[:, :1], x[:, 1:] + decoder.positions], dim=1)  # the class token has no place
+    class_token, tokens = x[:, :1], x[:, 1:]  # the class token has no place
+    x = torch.cat([class_token, tokens + decoder.positions], dim=1)  # (N, 1 + tokens, decoder_dim)
     for block in decoder.blocks:
         x, _ = block(x)
     return decoder.head(decoder.norm(x))[:, 1:]
 
 
 def normalize_patches(patches: Tensor) -> Tensor:
-    """Each patch brought to mean 0 and variance 1 of its own numbers (section 3, "Reconstruction
-    target").
+    """Each patch brought to mean 0 and variance 1 of its own numbers.
 
-    patches: (N, tokens, patch_dim). The variance is the unbiased one, and 1e-6 is added to it: a
-    flat patch becomes 0. Returns the same shape. Raises ValueError for patches of a single number,
-    which have no spread.
+    (Section 3, "Reconstruction target".) patches: (N, tokens, patch_dim). The variance is the
+    unbiased one, and 1e-6 is added to it: a flat patch becomes 0. Returns the same shape. Raises
+    ValueError for patches of a single number, which have no spread.
     """
     if patches.shape[-1] < 2:
         raise ValueError("A patch of a single number has no spread to be normalised with.")
@@ -197,14 +203,13 @@ def mae_loss(predictions: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 def layerwise_learning_rates(
     names: Iterable[str], depth: int, learning_rate: float, decay: float
 ) -> dict[str, float]:
-    """A learning rate for each parameter, lower for earlier layers (Clark et al. 2020; He et al.
-    2022, appendix A.1).
+    """A learning rate for each parameter, lower for earlier layers.
 
-    names: of parameters. Those of embed, cls_token and positions are layer 0, those of blocks.k
-    layer k + 1, all others layer depth + 1; a module in front, as in "encoder.blocks.0.norm1.bias",
-    changes nothing. Layer depth + 1 learns with learning_rate, and each layer below with `decay`
-    times the rate of the one above. Returns name -> rate. Raises ValueError for a block that a
-    network of this depth does not have.
+    (Clark et al. 2020; He et al. 2022, appendix A.1.) names: of parameters. Those of embed,
+    cls_token and positions are layer 0, those of blocks.k layer k + 1, all others layer depth + 1;
+    a module in front, as in "encoder.blocks.0.norm1.bias", changes nothing. Layer depth + 1 learns
+    with learning_rate, and each layer below with `decay` times the rate of the one above. Returns
+    name -> rate. Raises ValueError for a block that a network of this depth does not have.
     """
     rates = {}
     for name in names:
@@ -214,13 +219,17 @@ def layerwise_learning_rates(
 
 
 def layer_of(parts: list[str], depth: int) -> int:
-    """0 for what comes before the blocks, k + 1 for block k, depth + 1 for what comes after."""
+    """0 for what comes before the blocks, k + 1 for block k, depth + 1 for what comes after.
+
+    parts: of a parameter's name, as in ["blocks", "0", "norm1", "bias"].
+    """
     if "blocks" in parts:
         block = int(parts[parts.index("blocks") + 1])
         if block >= depth:
             raise ValueError(f"There is a parameter of block {block}, and the depth is {depth}.")
         return block + 1
-    return 0 if any(part in FIRST_LAYERS for part in parts) else depth + 1
+    comes_first = any(part in FIRST_LAYERS for part in parts)
+    return 0 if comes_first else depth + 1
 
 
 class MaskedAutoencoder(nn.Module):
@@ -233,13 +242,14 @@ class MaskedAutoencoder(nn.Module):
 
     def __init__(self, encoder: MAEEncoder, decoder: MAEDecoder, mask_ratio: float = 0.75):
         super().__init__()
-        self.encoder, self.decoder, self.mask_ratio = encoder, decoder, mask_ratio
+        self.encoder = encoder
+        self.decoder = decoder
+        self.mask_ratio = mask_ratio
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        patches = patchify(images, self.encoder.patch_size)
-        noise = torch.rand(patches.shape[:2], device=images.device) if noise is None else noise
+        patches = patchify(images, self.encoder.patch_size)  # (N, tokens, patch_dim)
+        if noise is None:
+            noise = torch.rand(patches.shape[:2], device=images.device)
         ids_keep, ids_restore, mask = random_masking(noise, self.mask_ratio)
-        return (
-            decode(self.decoder, encode_visible(self.encoder, patches, ids_keep), ids_restore),
-            mask,
-        )
+        latent = encode_visible(self.encoder, patches, ids_keep)  # (N, 1 + visible, embed_dim)
+        return decode(self.decoder, latent, ids_restore), mask

@@ -1,8 +1,7 @@
-"""What promptable segmentation does with masks: losses, clicks, automatic masks (Kirillov et al.
-2023).
+"""What promptable segmentation does with masks: losses, clicks, automatic masks.
 
-Masks are (..., H, W): logits while they are being learned, above 0 for "belongs to the object";
-truth values after.
+(Kirillov et al. 2023, "Segment Anything", unless another source is named.) Masks are (..., H, W):
+logits while they are being learned, above 0 for "belongs to the object"; truth values after.
 """
 
 from __future__ import annotations
@@ -18,29 +17,28 @@ FOCAL_WEIGHT, DICE_WEIGHT = 20.0, 1.0
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Cross-entropy in which easy pixels count little (Lin et al. 2017, equation 5), the mean over
-    each mask.
+    """Cross-entropy in which easy pixels count little (Lin et al. 2017, equation 5).
 
     logits, targets (0 or 1, of any type): (..., H, W). alpha: the weight of pixels of the object, 1
-    - alpha that of the others. Returns (...).
+    - alpha that of the others. Returns (...), the mean over each mask.
     """
     targets = targets.to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    missed = torch.where(
-        targets > 0, torch.sigmoid(-logits), torch.sigmoid(logits)
-    )  # 1 - p of what is true
+    p = logits.sigmoid()
+    missed = torch.where(targets > 0, (-logits).sigmoid(), p)  # 1 - probability of what is true
     weight = torch.where(targets > 0, alpha, 1 - alpha)
     return (weight * missed**gamma * entropy).mean(dim=(-2, -1))
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """1 - (2 |p t| + 1) / (|p| + |t| + 1), with p the sigmoid and sums over each mask (Milletari et
-    al. 2016).
+    """1 - (2 |p t| + 1) / (|p| + |t| + 1), with p the sigmoid and sums over each mask.
 
-    logits, targets (0 or 1, of any type): (..., H, W). Returns (...).
+    (Milletari et al. 2016, section 3.) logits, targets (0 or 1, of any type): (..., H, W). Returns
+    (...).
     """
     p, t = logits.sigmoid(), targets.to(logits.dtype)
-    common, total = (p * t).sum(dim=(-2, -1)), p.sum(dim=(-2, -1)) + t.sum(dim=(-2, -1))
+    common = (p * t).sum(dim=(-2, -1))
+    total = p.sum(dim=(-2, -1)) + t.sum(dim=(-2, -1))
     return 1 - (2 * common + 1) / (total + 1)
 
 
@@ -50,17 +48,18 @@ def best_mask_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     logits (N, M, H, W), targets (N, H, W). Returns losses (N,) and the places of the least, (N,)
     int64. Gradients reach the best mask of each prompt alone.
     """
-    truth = targets[:, None].expand_as(logits)
-    losses = FOCAL_WEIGHT * focal_loss(logits, truth) + DICE_WEIGHT * dice_loss(
-        logits, truth
-    )  # (N, M)
+    truth = targets[:, None].expand_as(logits)  # (N, M, H, W)
+    focal, dice = focal_loss(logits, truth), dice_loss(logits, truth)  # (N, M)
+    losses = FOCAL_WEIGHT * focal + DICE_WEIGHT * dice
     least, best = losses.min(dim=1)
     return least, best
 
 
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Shared pixels / pixels of either, of truth values (..., H, W) that broadcast: (...); 0 for
-    two empty ones."""
+    """Shared pixels / pixels of either, of truth values (..., H, W) that broadcast.
+
+    Returns (...); 0 for two empty masks.
+    """
     common = (first & second).sum(dim=(-2, -1))
     either = (first | second).sum(dim=(-2, -1))
     return common / either.clamp(min=1)
@@ -68,11 +67,10 @@ def mask_iou(first: Tensor, second: Tensor) -> Tensor:
 
 @torch.no_grad()
 def iou_targets(logits: Tensor, targets: Tensor) -> Tensor:
-    """The IoU that each mask really has, after thresholding at 0, for the IoU head to learn; no
-    gradient.
+    """The IoU that each mask really has, after thresholding at 0, for the IoU head to learn.
 
-    logits (N, M, H, W), targets (N, H, W). Returns (N, M) of the logits' dtype; 0 where both are
-    empty.
+    logits (N, M, H, W), targets (N, H, W). Returns (N, M) of the logits' dtype, without a gradient;
+    0 where both are empty.
     """
     return mask_iou(logits > 0, targets[:, None].bool()).to(logits.dtype)
 
@@ -91,23 +89,19 @@ def sample_next_click(
     prediction, target = prediction.bool(), target.bool()
     wrong = (prediction ^ target).flatten(1)  # (N, H * W)
     # The largest of equally distributed numbers stands at each wrong pixel equally often.
-    place = (
-        torch.rand(wrong.shape, generator=generator, device=wrong.device)
-        .masked_fill(~wrong, -1)
-        .argmax(dim=1)
-    )
-    clicked = wrong.gather(1, place[:, None]).squeeze(1)
-    labels = target.flatten(1).gather(1, place[:, None]).squeeze(1).long().masked_fill(~clicked, -1)
+    numbers = torch.rand(wrong.shape, generator=generator, device=wrong.device)
+    place = numbers.masked_fill(~wrong, -1).argmax(dim=1, keepdim=True)  # (N, 1)
+    clicked = wrong.gather(1, place)  # (N, 1)
+    labels = target.flatten(1).gather(1, place).long().masked_fill(~clicked, -1)  # (N, 1)
     columns = target.shape[-1]
-    points = torch.stack([place % columns, place // columns], dim=1).float()
-    return points * clicked[:, None], labels
+    points = torch.cat([place % columns, place // columns], dim=1).float()  # (N, x and y)
+    return points * clicked, labels.squeeze(1)
 
 
 def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0) -> Tensor:
-    """IoU of a mask cut at threshold + offset with the same cut at threshold - offset (section 5
-    and appendix B).
+    """IoU of a mask cut at threshold + offset with the same cut at threshold - offset.
 
-    logits (..., H, W). Returns (...) float32; 0 where both are empty.
+    (Section 5 and appendix B.) logits (..., H, W). Returns (...) float32; 0 where both are empty.
     """
     inner = (logits > threshold + offset).sum(dim=(-2, -1))
     outer = (logits > threshold - offset).sum(dim=(-2, -1))
@@ -115,18 +109,18 @@ def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0)
 
 
 def mask_nms(masks: Tensor, scores: Tensor, threshold: float = 0.7) -> Tensor:
-    """Which masks stay when of two with an IoU above the threshold only the one with the higher
-    score does.
+    """Which masks stay: of two with an IoU above the threshold, the one with the higher score.
 
-    masks (N, H, W) truth values, scores (N,). Masks are taken by falling score; each drops those
+    masks (N, H, W) truth values, scores (N,). Masks are taken by falling score; each removes those
     below it that are too like it. Returns indices (kept,) int64, by falling score. (The official
     code compares boxes instead of masks.)
     """
     order = scores.argsort(descending=True, stable=True)
     flat = masks[order].flatten(1).float()  # (N, H * W)
-    common = flat @ flat.T
-    areas = flat.sum(dim=1)
-    alike = common / (areas[:, None] + areas - common).clamp(min=1) > threshold
+    common = flat @ flat.T  # (N, N)
+    areas = flat.sum(dim=1)  # (N,)
+    either = areas[:, None] + areas - common  # (N, N)
+    alike = common / either.clamp(min=1) > threshold
     stays = torch.ones(len(order), dtype=torch.bool, device=masks.device)
     for index in range(len(order)):
         if stays[index]:
@@ -135,8 +129,10 @@ def mask_nms(masks: Tensor, scores: Tensor, threshold: float = 0.7) -> Tensor:
 
 
 def point_grid(side: int, size: tuple[int, int]) -> Tensor:
-    """Middles of side x side equal cells of a picture (height, width), by rows: (side * side, 2), x
-    and y."""
+    """Middles of side x side equal cells of a picture (height, width), row by row.
+
+    Returns (side * side, 2), x and y in pixels.
+    """
     height, width = size
     steps = (torch.arange(side) + 0.5) / side
     y, x = torch.meshgrid(steps * height - 0.5, steps * width - 0.5, indexing="ij")
@@ -150,14 +146,13 @@ def automatic_masks(
     stability_threshold: float = 0.95,
     nms_threshold: float = 0.7,
 ) -> tuple[Tensor, Tensor]:
-    """Everything that can be cut out of a picture, without a prompt from anybody (section 5 and
-    appendix B).
+    """Everything that can be cut out of a picture, without a prompt from anybody.
 
-    predict: points (P, 1, 2) and labels (P, 1) to logits (P, M, H, W) and predicted IoU (P, M).
-    points: (P, 2), such as a `point_grid`; each is a click of its own. All M masks of all points
-    are candidates. Those stay whose predicted IoU is above, and whose stability is at least, its
-    threshold; of doubles the one with the higher predicted IoU. Returns masks (K, H, W) truth
-    values and their predicted IoU (K,), falling; K may be 0.
+    (Section 5 and appendix B.) predict: points (P, 1, 2) and labels (P, 1) to logits (P, M, H, W)
+    and predicted IoU (P, M). points: (P, 2), such as a `point_grid`; each is a click of its own.
+    All M masks of all points are candidates. Those stay whose predicted IoU is above, and whose
+    stability is at least, its threshold; of doubles the one with the higher predicted IoU. Returns
+    masks (K, H, W) truth values and their predicted IoU (K,), falling; K may be 0.
     """
     labels = torch.ones(len(points), 1, dtype=torch.int64, device=points.device)
     logits, scores = predict(points[:, None], labels)
@@ -188,7 +183,9 @@ def data_engine_step(
     masks, objects = masks.bool(), objects.bool()
     kept = masks[scores >= confident]
     overlaps = mask_iou(objects[:, None], kept[None])  # (T, kept)
-    missing = objects[~(overlaps >= found).any(dim=1)]
+    is_found = (overlaps >= found).any(dim=1)  # (T,)
+    missing = objects[~is_found]
     largest = missing.sum(dim=(1, 2)).argsort(descending=True, stable=True)[:budget]
-    labels = torch.cat([kept, missing[largest]])
-    return labels, torch.arange(len(labels), device=labels.device) >= len(kept)
+    labels = torch.cat([kept, missing[largest]])  # (L, H, W)
+    by_hand = torch.arange(len(labels), device=labels.device) >= len(kept)
+    return labels, by_hand

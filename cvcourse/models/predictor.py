@@ -1,5 +1,4 @@
-"""One picture of any size and a promptable network: encoded once, then asked as often as somebody
-clicks."""
+"""One picture of any size and a promptable network: encoded once, prompted with every click."""
 
 from __future__ import annotations
 
@@ -16,9 +15,7 @@ from .masks import automatic_masks, point_grid
 from .sam import Sam, check_prompts
 
 Mark = Sequence[Any]
-"""("point", row, column, label) or ("box", row, column, height, width), in whole pixels of the
-picture."""
-
+"""("point", row, column, label) or ("box", row, column, height, width), in pixels."""
 
 MOST_REMEMBERED = 200
 """Answers that a predictor keeps, so that one more click costs one more answer."""
@@ -67,13 +64,16 @@ class Predictor:
         """
         if not marks:
             raise ValueError("There is no prompt: give a point or a box.")
-        marks = tuple(tuple(mark) for mark in marks)
-        first, last = self._round(marks[:1], pick), self._round(marks, pick)
-        chosen = first.index - 1 if len(marks) == 1 and first.index > 0 else None
-        candidates, guesses = self.frame.masks(first.masks[0, 1:]), first.scores[0, 1:]
-        mask = self.frame.masks(last.masks[0, last.index])
+        all_marks = tuple(tuple(mark) for mark in marks)
+        first = self._round(all_marks[:1], pick)
+        last = self._round(all_marks, pick)
+        is_candidate = len(all_marks) == 1 and first.taken > 0
         return Reply(
-            candidates.cpu(), guesses.cpu(), mask.cpu(), float(last.scores[0, last.index]), chosen
+            candidates=self.frame.masks(first.masks[0, 1:]).cpu(),
+            guesses=first.scores[0, 1:].cpu(),
+            mask=self.frame.masks(last.masks[0, last.taken]).cpu(),
+            guess=float(last.scores[0, last.taken]),
+            chosen=first.taken - 1 if is_candidate else None,
         )
 
     @torch.no_grad()
@@ -86,15 +86,13 @@ class Predictor:
         """
         height, width = self.frame.shape
         longest = max(height, width)
-        grid = self.frame.points(
-            point_grid(side, (longest, longest))
-        )  # then only those inside the picture
-        inside = (grid <= torch.tensor([width, height]) * self.frame.scale - 0.5).all(dim=1)
+        grid = self.frame.points(point_grid(side, (longest, longest)))  # of a square, (side^2, 2)
+        end = torch.tensor([width, height]) * self.frame.scale - 0.5
+        inside = (grid <= end).all(dim=1)  # those inside the picture
 
         def predict(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            logits, scores = self.sam.decode(
-                self.embedding, points.to(self.device), labels.to(self.device)
-            )
+            points, labels = points.to(self.device), labels.to(self.device)
+            logits, scores = self.sam.decode(self.embedding, points, labels)
             return self.frame.masks(logits).cpu(), scores.cpu()
 
         return finder(predict, grid[inside], **thresholds)
@@ -104,16 +102,19 @@ class Predictor:
         if (marks, pick) in self.rounds:
             return self.rounds[marks, pick]
         before = self._round(marks[:-1], pick) if len(marks) > 1 else None
-        self._check_inside(*marks[-1][:3])
-        logits = before.masks[:, before.index, None] if before else None
-        masks, scores = self._ask(*self._prompts(marks), logits)
-        index = 0 if before else _first_choice(scores[0], marks[0][0] == "box", pick)
-        found = self.rounds[marks, pick] = _Round(masks, scores, index)
+        kind, row, column = marks[-1][:3]
+        self._check_inside(kind, row, column)
+        logits = before.masks[:, before.taken, None] if before else None  # (1, 1, rows, columns)
+        points, labels, box = self._prompts(marks)
+        masks, scores = self._ask(points, labels, box, logits)
+        taken = 0 if before else _first_choice(scores[0], kind == "box", pick)
+        found = self.rounds[marks, pick] = _Round(masks, scores, taken)
         if len(self.rounds) > MOST_REMEMBERED:
             self.rounds.pop(next(iter(self.rounds)))
         return found
 
     def _check_inside(self, kind: str, row: float, column: float) -> None:
+        """Raise ValueError for a mark that does not begin in the picture."""
         height, width = self.frame.shape
         if not (-0.5 <= row < height and -0.5 <= column < width):
             raise ValueError(
@@ -124,20 +125,22 @@ class Predictor:
     def _prompts(
         self, marks: tuple[Mark, ...]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Points (1, points, 2), labels (1, points) and the last box (1, 4) in the square; None
-        where there is none."""
+        """Points (1, points, 2), labels (1, points) and the last box (1, 4), in the square.
+
+        None stands for prompts that are not among the marks.
+        """
         clicks = [mark[1:] for mark in marks if mark[0] == "point"]
         boxes = [mark[1:] for mark in marks if mark[0] == "box"]
-        points = self.frame.points(
-            torch.tensor([[[column, row] for row, column, _ in clicks]], dtype=torch.float32)
-        )
-        labels = torch.tensor([[label for *_, label in clicks]])
-        corners = [
-            [column, row, column + width - 1, row + height - 1]
-            for row, column, height, width in boxes[-1:]
-        ]
-        box = self.frame.boxes(torch.tensor(corners, dtype=torch.float32)) if boxes else None
-        return (points, labels, box) if clicks else (None, None, box)
+        points, labels, box = None, None, None
+        if clicks:
+            places = [[column, row] for row, column, _ in clicks]
+            points = self.frame.points(torch.tensor([places], dtype=torch.float32))
+            labels = torch.tensor([[label for _, _, label in clicks]])
+        if boxes:
+            row, column, height, width = boxes[-1]
+            corners = [column, row, column + width - 1, row + height - 1]
+            box = self.frame.boxes(torch.tensor([corners], dtype=torch.float32))
+        return points, labels, box
 
     def _ask(
         self,
@@ -149,11 +152,10 @@ class Predictor:
         """All masks (1, 1 + M, rows, columns) and their predicted IoU (1, 1 + M)."""
         encoder = self.sam.prompt_encoder
         check_prompts(encoder.image_size, encoder.grid, points, labels, box, logits)
-        given = [
-            None if prompt is None else prompt.to(self.device)
-            for prompt in (points, labels, box, logits)
-        ]
-        sparse, dense = encoder(*given)
+        prompts = []
+        for prompt in (points, labels, box, logits):
+            prompts.append(None if prompt is None else prompt.to(self.device))
+        sparse, dense = encoder(*prompts)
         return self.sam.mask_decoder.predict_masks(
             self.embedding.features, encoder.positions(), sparse, dense, self.embedding.skips
         )
@@ -164,11 +166,13 @@ class _Round(NamedTuple):
 
     masks: Tensor  # (1, 1 + M, rows, columns)
     scores: Tensor  # (1, 1 + M)
-    index: int
+    taken: int  # of the 1 + M
 
 
 def _first_choice(scores: Tensor, is_box: bool, pick: int | None) -> int:
-    """Which of the 1 + M masks answers the first mark."""
+    """Which of the 1 + M masks answers the first mark. scores: (1 + M,)."""
     if pick is not None:
         return 1 + pick
-    return 0 if is_box else 1 + int(scores[1:].argmax())
+    if is_box:
+        return 0
+    return 1 + int(scores[1:].argmax())

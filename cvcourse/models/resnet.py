@@ -1,10 +1,13 @@
-"""Residual networks (He et al. 2015), their parts named as torchvision names them, and what
-training them needs."""
+"""Residual networks (He et al. 2015) and what training them needs.
+
+Parts have the names that torchvision gives them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +43,10 @@ def batch_norm(
 
 
 def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
-    """What brings a block's input to its output's shape: 1x1 convolution and norm, or None where
-    the shapes agree."""
+    """A 1x1 convolution and a norm that bring a block's input to the shape of its output.
+
+    (He et al. 2015, section 3.3, option B.) Returns None where the shapes agree already.
+    """
     if stride == 1 and in_channels == out_channels:
         return None
     convolution = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
@@ -71,16 +76,16 @@ class BasicBlock(nn.Module):
         out = self.bn1(self.conv1(x)).relu()
         out = self.bn2(self.conv2(out))
         if self.skip:
-            out = out + (x if self.downsample is None else self.downsample(x))
+            shortcut = x if self.downsample is None else self.downsample(x)
+            out = out + shortcut
         return out.relu()
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a skip (He et al. 2015, figure 5 on the right); the 3x3 has
-    the stride.
+    """1x1, 3x3 and 1x1 convolutions and a skip (He et al. 2015, figure 5 on the right).
 
-    (N, in_channels, H, W) -> (N, 4 * channels, ceil(H / stride), ceil(W / stride)). skip=False
-    leaves the skip out.
+    (N, in_channels, H, W) -> (N, 4 * channels, ceil(H / stride), ceil(W / stride)). The 3x3
+    convolution has the stride. skip=False leaves the skip out.
     """
 
     expansion = 4
@@ -103,7 +108,8 @@ class Bottleneck(nn.Module):
         out = self.bn2(self.conv2(out)).relu()
         out = self.bn3(self.conv3(out))
         if self.skip:
-            out = out + (x if self.downsample is None else self.downsample(x))
+            shortcut = x if self.downsample is None else self.downsample(x)
+            out = out + shortcut
         return out.relu()
 
 
@@ -113,25 +119,25 @@ Block = type[BasicBlock] | type[Bottleneck]
 def make_stage(
     block: Block, in_channels: int, channels: int, count: int, stride: int, skip: bool = True
 ) -> nn.Sequential:
-    """`count` blocks in a row; the first has the stride and changes the channels, to channels *
-    block.expansion."""
-    inputs = [in_channels] + [channels * block.expansion] * (count - 1)
-    strides = [stride] + [1] * (count - 1)
-    return nn.Sequential(
-        *(
-            block(*given, skip=skip)
-            for given in zip(inputs, [channels] * count, strides, strict=True)
-        )
-    )
+    """`count` blocks in a row, of which the first has the stride and changes the channels.
+
+    (N, in_channels, H, W) -> (N, channels * block.expansion, ceil(H / stride), ceil(W / stride)).
+    Raises ValueError for a stage without a block.
+    """
+    if count < 1:
+        raise ValueError(f"A stage has at least one block, not {count}.")
+    blocks: list[nn.Module] = [block(in_channels, channels, stride, skip=skip)]
+    for _ in range(count - 1):
+        blocks.append(block(channels * block.expansion, channels, skip=skip))
+    return nn.Sequential(*blocks)
 
 
 class ResNet(nn.Module):
-    """A residual network for small images (He et al. 2015, section 4.2); (n, n, n) basic blocks
-    have depth 6n + 2.
+    """A residual network for small images (He et al. 2015, section 4.2).
 
-    blocks, widths: of each stage; each but the first halves the map. Its parts: conv1, bn1, layer1,
-    layer2, ..., fc. The weights are PyTorch's defaults. `initialise` gives those of the paper.
-    skip=False gives the plain net.
+    blocks, widths: of each stage; each but the first halves the map. (n, n, n) basic blocks have
+    depth 6n + 2. Its parts: conv1, bn1, layer1, layer2, ..., fc. The weights are PyTorch's
+    defaults. `initialise` gives those of the paper. skip=False gives the plain net.
     """
 
     def __init__(
@@ -146,21 +152,22 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.stages, channels = len(blocks), widths[0]
-        for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
-            stride = 1 if stage == 1 else 2
-            self.add_module(
-                f"layer{stage}", make_stage(block, channels, width, count, stride, skip)
-            )
+        self.stages = len(blocks)
+        channels = widths[0]
+        for number, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
+            stride = 1 if number == 1 else 2
+            stage = make_stage(block, channels, width, count, stride, skip)
+            self.add_module(f"layer{number}", stage)
             channels = width * block.expansion
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """images (N, in_channels, H, W) of any size -> logits (N, num_classes)."""
         x = self.bn1(self.conv1(images)).relu()
-        for stage in range(1, self.stages + 1):
-            x = self.get_submodule(f"layer{stage}")(x)
-        return self.fc(x.mean(dim=(2, 3)))
+        for number in range(1, self.stages + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        pooled = x.mean(dim=(2, 3))  # (N, C, H, W) -> (N, C)
+        return self.fc(pooled)
 
 
 def initialise(network: nn.Module, zero_last_gamma: bool = False) -> nn.Module:
@@ -172,8 +179,10 @@ def initialise(network: nn.Module, zero_last_gamma: bool = False) -> nn.Module:
     for part in network.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-        if zero_last_gamma and isinstance(part, BasicBlock | Bottleneck):
-            nn.init.zeros_((part.bn2 if isinstance(part, BasicBlock) else part.bn3).weight)
+        if zero_last_gamma and isinstance(part, BasicBlock):
+            nn.init.zeros_(part.bn2.weight)
+        if zero_last_gamma and isinstance(part, Bottleneck):
+            nn.init.zeros_(part.bn3.weight)
     return network
 
 
@@ -181,36 +190,35 @@ def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     """A new convolution that does what `conv` and then `bn` do in evaluation mode.
 
     conv: with or without bias, of any stride, padding, dilation and number of groups. bn: with
-    weight and bias. Neither is changed.
+    weight and bias. Neither is changed. Raises ValueError for a norm without running statistics.
     """
-    folded = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        padding_mode=conv.padding_mode,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-    )
+    if bn.running_mean is None or bn.running_var is None:
+        raise ValueError("A norm without running statistics cannot become part of a convolution.")
+    geometry: dict[str, Any] = {
+        "kernel_size": conv.kernel_size,
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "dilation": conv.dilation,
+        "groups": conv.groups,
+        "padding_mode": conv.padding_mode,
+    }
+    place: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
+    folded = nn.Conv2d(conv.in_channels, conv.out_channels, **geometry, **place)
     with torch.no_grad():
         scale = bn.weight / (bn.running_var + bn.eps).sqrt()  # (out_channels,)
         before = -bn.running_mean if conv.bias is None else conv.bias - bn.running_mean
-        folded.weight.copy_(conv.weight * scale[:, None, None, None])
-        folded.bias.copy_(before * scale + bn.bias)
+        weight = conv.weight * scale[:, None, None, None]
+        folded.load_state_dict({"weight": weight, "bias": before * scale + bn.bias})
     return folded
 
 
 def cosine_schedule(
     step: float, total_steps: int, peak: float, warmup_steps: int, last: float = 0.0
 ) -> float:
-    """Learning rate after `step` of `total_steps`: a line from 0 up to `peak`, then half a cosine
-    down to `last`.
+    """Learning rate after `step` of `total_steps`, with a warm-up and half a cosine.
 
-    (Loshchilov and Hutter 2017, equation 5; Goyal et al. 2017, section 2.2.) The peak is reached at
-    `warmup_steps`.
+    A line from 0 up to `peak`, which is reached at `warmup_steps` (Goyal et al. 2017, section 2.2),
+    then half a cosine down to `last` (Loshchilov and Hutter 2017, equation 5).
     """
     if step < warmup_steps:
         return peak * step / warmup_steps

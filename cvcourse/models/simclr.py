@@ -23,14 +23,14 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """A random box of each picture, brought to the picture's size or to `size` (rows, columns),
-    bilinearly.
+    """A random box of each picture, brought to the picture's size or to `size`, bilinearly.
 
-    scale: smallest and largest area of a box, as shares of the picture's; uniform. ratio: smallest
-    and largest width / height, in pixels; its logarithm is uniform. A side longer than the
-    picture's is cut to it. The box lies anywhere inside. generator: on the device of the images.
-    Returns (N, channels, H, W), or with `size` its rows and columns. Raises ValueError where a
-    range is empty, a box would have no area, or a share is larger than the picture.
+    images: (N, channels, H, W). scale: smallest and largest area of a box, as shares of the
+    picture's; uniform. ratio: smallest and largest width / height, in pixels; its logarithm is
+    uniform. A side longer than the picture's is cut to it. The box lies anywhere inside. size:
+    (rows, columns). generator: on the device of the images. Returns (N, channels, H, W), or with
+    `size` its rows and columns. Raises ValueError where a range is empty, a box would have no area,
+    or a share is larger than the picture.
     """
     if not 0 < scale[0] <= scale[1] <= 1:
         raise ValueError(
@@ -41,23 +41,21 @@ def random_resized_crop(
         raise ValueError(
             f"ratio holds two proportions, width over height, 0 < smallest <= largest, not {ratio}."
         )
-    rows, columns = images.shape[2:]
-    share, shape, down, right = torch.rand(
-        4, len(images), generator=generator, device=images.device
-    )
-    root = (rows * columns * (scale[0] + (scale[1] - scale[0]) * share)).sqrt()
+    count, channels, rows, columns = images.shape
+    drawn = torch.rand(4, count, generator=generator, device=images.device)
+    area, shape, down, right = drawn  # each (N,), between 0 and 1
+    root = (rows * columns * (scale[0] + (scale[1] - scale[0]) * area)).sqrt()  # in pixels
     half = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * shape) / 2
-    height, width = (
-        (root * (-half).exp() / rows).clamp(max=1),
-        (root * half.exp() / columns).clamp(max=1),
-    )  # shares
+    height = (root * (-half).exp() / rows).clamp(max=1)  # (N,), as shares of the picture's
+    width = (root * half.exp() / columns).clamp(max=1)
+    # affine_grid counts from -1 to 1. A box whose width is the share w has the room 1 - w; where it
+    # begins at the share x of its room, its middle is at (1 - w)(2x - 1).
     zeros = torch.zeros_like(height)
-    # affine_grid counts from -1 to 1: a box of share w at share x of its room is centred on (1 -
-    # w)(2x - 1).
-    across = torch.stack([width, zeros, (1 - width) * (2 * right - 1)], dim=1)
-    along = torch.stack([zeros, height, (1 - height) * (2 * down - 1)], dim=1)
-    shape_of_views = [*images.shape[:2], *(size or (rows, columns))]
-    grid = F.affine_grid(torch.stack([across, along], dim=1), shape_of_views, align_corners=False)
+    across = torch.stack([width, zeros, (1 - width) * (2 * right - 1)], dim=1)  # (N, 3)
+    along = torch.stack([zeros, height, (1 - height) * (2 * down - 1)], dim=1)  # (N, 3)
+    maps = torch.stack([across, along], dim=1)  # (N, 2, 3)
+    new_rows, new_columns = size or (rows, columns)
+    grid = F.affine_grid(maps, [count, channels, new_rows, new_columns], align_corners=False)
     return F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
 
 
@@ -88,21 +86,26 @@ def color_distort(
         to_grey=to_grey,
     )
 
-    def blended(strength: Tensor, start: Tensor, end: Tensor | float) -> Tensor:
-        return torch.lerp(start, end, strength[:, None, None, None]).clamp(0, 1)
-
-    x = blended(brightness.to(images.dtype), torch.zeros_like(images), images)
-    x = blended(
-        contrast.to(images.dtype), grey_of(x).mean(dim=(2, 3), keepdim=True).expand_as(x), x
-    )
-    x = blended(saturation.to(images.dtype), grey_of(x).expand_as(x), x)
-    angle = (2 * math.pi * hue).to(images.dtype)[:, None, None, None]
-    mean = x.mean(dim=1, keepdim=True)
-    side = (x.roll(1, dims=1) - x.roll(-1, dims=1)) / math.sqrt(
-        3
-    )  # the axis times x, a cross product
-    x = (mean + angle.cos() * (x - mean) + angle.sin() * side).clamp(0, 1)
+    x = _away_from(torch.zeros_like(images), images, brightness)
+    mean_grey = grey_of(x).mean(dim=(2, 3), keepdim=True)  # (N, 1, 1, 1)
+    x = _away_from(mean_grey.expand_as(x), x, contrast)
+    x = _away_from(grey_of(x).expand_as(x), x, saturation)
+    x = _turned_about_grey(x, hue).clamp(0, 1)
     return torch.where(to_grey[:, None, None, None], grey_of(x), x)
+
+
+def _away_from(origin: Tensor, images: Tensor, factors: Tensor) -> Tensor:
+    """origin + factor * (images - origin), cut to [0, 1]; (N, 3, H, W), with a factor a picture."""
+    factors = factors.to(images.dtype)[:, None, None, None]  # (N,) -> (N, 1, 1, 1)
+    return torch.lerp(origin, images, factors).clamp(0, 1)
+
+
+def _turned_about_grey(images: Tensor, turns: Tensor) -> Tensor:
+    """Colours (N, 3, H, W) turned about the axis of the greys (Rodrigues' formula). turns: (N,)."""
+    angle = (2 * math.pi * turns).to(images.dtype)[:, None, None, None]  # (N, 1, 1, 1)
+    mean = images.mean(dim=1, keepdim=True)  # (N, 1, H, W), the part along the axis
+    side = (images.roll(1, dims=1) - images.roll(-1, dims=1)) / math.sqrt(3)  # axis x colour
+    return mean + angle.cos() * (images - mean) + angle.sin() * side
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tensor:
@@ -121,13 +124,13 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tenso
     _check_one_each(images, sigmas=sigmas)
     if (sigmas < 0).any():
         raise ValueError(f"A standard deviation is 0 or more, not {sigmas.min().item():g}.")
-    reach, channels = kernel_size // 2, images.shape[1]
-    distance = torch.arange(-reach, reach + 1, device=images.device)
-    exponents = -0.5 * (distance / sigmas.to(images.dtype).clamp(min=1e-3)[:, None]) ** 2
-    kernels = exponents.softmax(dim=1).repeat_interleave(channels, dim=0)[
-        :, None, None
-    ]  # (N * channels, 1, 1, K)
-    padded = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]
+    reach = kernel_size // 2
+    distance = torch.arange(-reach, reach + 1, device=images.device)  # (K,)
+    spread = sigmas.to(images.dtype).clamp(min=1e-3)[:, None]  # (N, 1); 0 would divide by 0
+    weights = (-0.5 * (distance / spread) ** 2).softmax(dim=1)  # (N, K), each sums to 1
+    # Every channel of every picture is a group of its own; one kernel serves rows and columns.
+    kernels = weights.repeat_interleave(images.shape[1], dim=0)[:, None, None]  # (N C, 1, 1, K)
+    padded = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]  # (1, N C, ...)
     across = F.conv2d(padded, kernels, groups=len(kernels))
     return F.conv2d(across, kernels.mT, groups=len(kernels)).view_as(images)
 
@@ -151,10 +154,10 @@ class ProjectionHead(nn.Module):
 
 
 def cosines_of_views(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-    """(cosines of all 2N views with minus infinity for each with itself, the row of each one's
-    partner).
+    """The cosines of all 2N views with one another, and the row of each one's partner.
 
-    z1, z2: (N, D). A vector of zeros has the cosine 0 with everything. Raises ValueError where they
+    z1, z2: (N, D). Returns cosines (2N, 2N), minus infinity for each view with itself, and partners
+    (2N,) int64. A vector of zeros has the cosine 0 with everything. Raises ValueError where they
     are no pairs.
     """
     if z1.ndim != 2 or z1.shape != z2.shape or len(z1) == 0:
@@ -162,15 +165,15 @@ def cosines_of_views(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
             "Views are two tables (N, D) of one shape, row i of both from picture i, not"
             f" {tuple(z1.shape)} and {tuple(z2.shape)}."
         )
-    z = F.normalize(torch.cat([z1, z2]), dim=1)
+    z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    cosines = (z @ z.T).masked_fill(itself, float("-inf"))  # (2N, 2N)
     partners = torch.arange(len(z), device=z.device).roll(len(z1))
-    return (z @ z.T).masked_fill(itself, float("-inf")), partners
+    return cosines, partners
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """The contrastive loss of N pairs (Chen et al. 2020, equation 1), the mean over both
-    directions.
+    """The contrastive loss of N pairs (Chen et al. 2020, equation 1), the mean of both directions.
 
     z1, z2: (N, D), N from 2 up, of any length; row i of both belongs to picture i. Returns a tensor
     with one number: ln(2N - 1) where all vectors are equal. Raises ValueError for a batch of one,

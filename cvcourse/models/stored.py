@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .sam import ConvEncoder, CrossAttention, MaskDecoder, PromptEncoder, Sam
 
@@ -22,8 +23,8 @@ def build_sam(
     heads: int = 4,
     mlp: int = 128,
     num_masks: int = 3,
-    prompt_encoder: Callable[..., nn.Module] = PromptEncoder,
-    mask_decoder: Callable[..., nn.Module] = MaskDecoder,
+    prompt_encoder: Callable[..., PromptEncoder] = PromptEncoder,
+    mask_decoder: Callable[..., MaskDecoder] = MaskDecoder,
 ) -> Sam:
     """A network with fresh weights for square pictures of `size` pixels.
 
@@ -43,8 +44,7 @@ def build_sam(
 
 @torch.no_grad()
 def look_at_own_place(sam: Sam, gain: float = 3.5, told: float = 0.2) -> None:
-    """Fresh weights with which a click and the cell below it attend to each other from the
-    beginning.
+    """Let a click and the cell below it attend to each other from the beginning, in place.
 
     Between tokens and picture, keys begin with the projection of the queries, `gain` times as large
     as usual: equal places then have a large dot product. Learned vectors that prompts and cells
@@ -60,31 +60,30 @@ def look_at_own_place(sam: Sam, gain: float = 3.5, told: float = 0.2) -> None:
             parameter.mul_(told)
 
 
-def save_sam(sam: Sam, path: str | Path, half: bool = False, **sizes: int) -> None:
-    """Write the weights of a network that `build_sam(**sizes)` made. half: as float16, in half of
-    the room."""
+def save_sam(sam: Sam, path: str | Path, half: bool = False, **sizes: Any) -> None:
+    """Write the weights of a network that `build_sam(**sizes)` made.
+
+    half: as float16, in half of the room. sizes: whole numbers. Raises RuntimeError where they are
+    not the network's own.
+    """
     from safetensors.torch import save_file
 
-    build_sam(**sizes).load_state_dict(
-        sam.state_dict()
-    )  # raises RuntimeError where the sizes are not its own
-    weights = {
-        name: _packed(tensor.detach().cpu(), half) for name, tensor in sam.state_dict().items()
-    }
+    state = sam.state_dict()
+    build_sam(**sizes).load_state_dict(state)  # the error, if the sizes are others
+    weights = {name: _packed(tensor.detach().cpu(), half) for name, tensor in state.items()}
     save_file(weights, path, metadata={SIZES: json.dumps(sizes)})
     Path(path).chmod(0o644)  # safetensors lets nobody else read it
 
 
 def load_sam(
     path: str | Path,
-    prompt_encoder: Callable[..., nn.Module] = PromptEncoder,
-    mask_decoder: Callable[..., nn.Module] = MaskDecoder,
+    prompt_encoder: Callable[..., PromptEncoder] = PromptEncoder,
+    mask_decoder: Callable[..., MaskDecoder] = MaskDecoder,
 ) -> Sam:
-    """The network of a file that `save_sam` wrote, of the given classes, in float32 and evaluation
-    mode.
+    """The network of a file that `save_sam` wrote, of the given classes.
 
-    Raises FileNotFoundError, and RuntimeError where a class lacks a part or has it in another
-    shape.
+    It is in float32 and in evaluation mode. Raises FileNotFoundError, and RuntimeError where a
+    class lacks a part or has it in another shape.
     """
     from safetensors import safe_open
 
@@ -99,4 +98,6 @@ def load_sam(
 
 
 def _packed(tensor: Tensor, half: bool) -> Tensor:
-    return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous().clone()
+    if half and tensor.is_floating_point():
+        tensor = tensor.half()
+    return tensor.contiguous().clone()

@@ -1,5 +1,4 @@
-"""The vision transformer of Dosovitskiy et al. 2021, and what later units need of it: patches,
-positions, attention."""
+"""The vision transformer (Dosovitskiy et al. 2021): patches, positions, attention."""
 
 from __future__ import annotations
 
@@ -10,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-6  # of every layer norm, as in the official code
-POSITION_SPREAD = (
-    0.02  # standard deviation of the class token and the position embedding at the start
-)
+POSITION_SPREAD = 0.02
+"""Standard deviation of the class token and the position embedding at the start."""
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
@@ -46,32 +44,31 @@ def unpatchify(patches: Tensor, patch_size: int, height: int, width: int) -> Ten
 class PatchEmbed(nn.Module):
     """A linear map of each patch to a token, as a convolution whose stride is its kernel size.
 
-    image_size: pixels of both sides, or (height, width). grid: (rows, columns) of patches. proj:
-    the convolution.
+    image_size: pixels of both sides, or (height, width).
+    Parts: grid, the (rows, columns) of patches; proj, the convolution.
     forward: images (N, in_channels, H, W) to tokens (N, rows * columns, embed_dim), in reading
-    order. Raises ValueError where patch_size does not divide the image.
+    order.
+    Raises ValueError where patch_size does not divide the image.
     """
 
     def __init__(
         self, image_size: int | tuple[int, int], patch_size: int, in_channels: int, embed_dim: int
     ):
         super().__init__()
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        self.grid = grid_of(size, patch_size)
+        self.grid = grid_of(sides_of(image_size), patch_size)
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (
-            self.proj(images).flatten(2).transpose(1, 2)
-        )  # (N, embed_dim, rows, columns) to (N, tokens, embed_dim)
+        maps = self.proj(images)  # (N, embed_dim, rows, columns)
+        return maps.flatten(2).transpose(1, 2)  # (N, tokens, embed_dim)
 
 
 def sincos_position_embedding(
     embed_dim: int, height: int, width: int, base: float = 10000.0
 ) -> Tensor:
-    """Fixed positions of a height x width grid: sines and cosines of falling frequencies (Vaswani
-    et al. 2017, 3.5).
+    """Fixed positions of a height x width grid, from sines and cosines of falling frequencies.
 
+    (Vaswani et al. 2017, section 3.5, for two axes.)
     Returns (height * width, embed_dim), float32, in reading order. Layout of the official MAE code:
     the first half comes from the column, the second from the row; in each half the sines of all
     frequencies, then their cosines. Frequency k of embed_dim / 4 is base ** (-k / (embed_dim / 4)).
@@ -83,10 +80,9 @@ def sincos_position_embedding(
         )
     frequencies = base ** (-torch.arange(embed_dim // 4) / (embed_dim // 4))  # (embed_dim / 4,)
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    angles = [
-        place.flatten()[:, None] * frequencies for place in (column, row)
-    ]  # each (H * W, embed_dim / 4)
-    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
+    across = column.flatten()[:, None] * frequencies  # (height * width, embed_dim / 4)
+    down = row.flatten()[:, None] * frequencies  # (height * width, embed_dim / 4)
+    return torch.cat([across.sin(), across.cos(), down.sin(), down.cos()], dim=1)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,17 +91,19 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     q, k, v: (N, heads, tokens, head_dim). Returns the output, shaped like q, and the weights
     (N, heads, tokens, tokens): row i says how much token i takes from each token.
     """
-    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1)
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (N, heads, tokens, tokens)
+    weights = scores.softmax(dim=-1)
     return weights @ v, weights
 
 
 class MultiHeadSelfAttention(nn.Module):
-    """Several attentions side by side, each on its share of the channels (Dosovitskiy et al. 2021,
-    appendix A).
+    """Several attentions side by side, each on its share of the channels.
 
+    (Dosovitskiy et al. 2021, appendix A.) qkv holds queries, keys and values one after the other,
+    in each the heads one after the other.
     forward: (N, tokens, embed_dim) to the same shape, and the weights (N, num_heads, tokens,
-    tokens). qkv holds queries, keys and values one after the other, in each the heads one after the
-    other. Raises ValueError where num_heads does not divide embed_dim.
+    tokens).
+    Raises ValueError where num_heads does not divide embed_dim.
     """
 
     def __init__(self, embed_dim: int, num_heads: int):
@@ -118,16 +116,18 @@ class MultiHeadSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         batch, tokens, embed_dim = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, embed_dim // self.num_heads)
+        head_dim = embed_dim // self.num_heads
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (N, heads, tokens, head_dim)
         output, weights = attention(q, k, v)
-        return self.proj(output.transpose(1, 2).reshape(batch, tokens, embed_dim)), weights
+        joined = output.transpose(1, 2).reshape(batch, tokens, embed_dim)  # heads side by side
+        return self.proj(joined), weights
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a small network for each token; each reads normed tokens and adds to them
-    (equations 2 and 3).
+    """Attention, then a small network for each token; each reads normed tokens and adds to them.
 
+    (Dosovitskiy et al. 2021, equations 2 and 3.)
     forward: (N, tokens, embed_dim) to the same shape, and the attention's weights (N, num_heads,
     tokens, tokens).
     """
@@ -153,8 +153,8 @@ class VisionTransformer(nn.Module):
 
     forward: images (N, in_channels, H, W) to logits (N, num_classes); with return_attention also
     the list of all blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens), where token 0 is
-    the class token. Raises ValueError where patch_size does not divide the image, or num_heads
-    embed_dim.
+    the class token.
+    Raises ValueError where patch_size does not divide the image, or num_heads embed_dim.
     """
 
     def __init__(
@@ -185,10 +185,8 @@ class VisionTransformer(nn.Module):
         self, images: Tensor, return_attention: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         patches = self.patch_embed(images)  # (N, tokens, embed_dim)
-        x = (
-            torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
-            + self.pos_embed
-        )
+        class_tokens = self.cls_token.expand(len(patches), -1, -1)  # (N, 1, embed_dim)
+        x = torch.cat([class_tokens, patches], dim=1) + self.pos_embed  # (N, 1 + tokens, embed_dim)
         every = []
         for block in self.blocks:
             x, weights = block(x)
@@ -209,13 +207,14 @@ def interpolate_position_embedding(
     class_row, places = pos_embed[:, :1], pos_embed[:, 1:]
     plane = places.transpose(1, 2).reshape(1, -1, *old_grid)  # (1, embed_dim, rows, columns)
     plane = F.interpolate(plane, tuple(new_grid), mode="bicubic", antialias=True)
-    return torch.cat([class_row, plane.flatten(2).transpose(1, 2)], dim=1)
+    resized = plane.flatten(2).transpose(1, 2)  # (1, rows * columns, embed_dim)
+    return torch.cat([class_row, resized], dim=1)
 
 
 def attention_rollout(weights: Sequence[Tensor]) -> Tensor:
-    """How much of each input token reaches each output token, through all blocks (Abnar and Zuidema
-    2020).
+    """How much of each input token reaches each output token, through all blocks.
 
+    (Abnar and Zuidema 2020, section 3, "Attention rollout".)
     weights: of each block (N, heads, tokens, tokens), the first block first. Heads are averaged;
     the skip connection counts as half of a block. Returns (N, tokens, tokens): row i belongs to
     output token i, its entries sum to one.
@@ -228,8 +227,10 @@ def attention_rollout(weights: Sequence[Tensor]) -> Tensor:
 
 
 def grid_of(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches in an image of this (height, width). Raises ValueError where they
-    do not fit."""
+    """Rows and columns of patches in an image of this (height, width).
+
+    Raises ValueError where patch_size does not divide both.
+    """
     height, width = size
     if height % patch_size or width % patch_size:
         raise ValueError(
@@ -237,3 +238,11 @@ def grid_of(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
             f" {width}."
         )
     return height // patch_size, width // patch_size
+
+
+def sides_of(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of an image whose size is one number for both sides, or both."""
+    if isinstance(image_size, int):
+        return image_size, image_size
+    height, width = image_size
+    return height, width
