@@ -87,18 +87,38 @@ def too_new(names: Iterable[str]) -> dict[str, str]:
     }
 
 
+def needed() -> dict[str, str]:
+    """{name: version} of all packages that the course and its tests need."""
+    bare = {
+        canonicalize_name(item.name): Version(metadata.version(item.name)).public
+        for item in without_dependencies()
+    }
+    return closure(course_requirements()) | bare
+
+
+def without_dependencies() -> list[Requirement]:
+    """What is installed without its own requirements."""
+    lines_by_extra = pyproject()["tool"]["cvcourse"]["without-dependencies"]
+    return [Requirement(line) for lines in lines_by_extra.values() for line in lines]
+
+
 def course_requirements() -> list[Requirement]:
     """What pyproject.toml asks for, the test extra included."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = pyproject()["project"]
     lines = project["dependencies"] + [
         line for lines in project["optional-dependencies"].values() for line in lines
     ]
     return [Requirement(line) for line in lines]
 
 
+def pyproject() -> dict:
+    """pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def text() -> str:
     """What constraints.txt should say for the packages that are installed here."""
-    pins = closure(course_requirements())
+    pins = needed()
     refused = too_new(pins)
     if refused:
         needs = ", ".join(

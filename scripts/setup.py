@@ -250,6 +250,19 @@ def install(extras: list[str]) -> None:
     print("Installing PyTorch and about 120 other packages: one to ten minutes ...", flush=True)
     pip("install", torch_pin())
     pip("install", "-c", "constraints.txt", "-e", f".[{','.join(extras)}]" if extras else ".")
+    bare = without_dependencies(extras)
+    if bare:
+        pip("install", "--no-deps", "-c", "constraints.txt", *bare)
+
+
+def without_dependencies(extras: list[str]) -> list[str]:
+    """What pyproject.toml asks for beside these extras, to be installed without what it asks for
+    in turn."""
+    import tomllib  # not at the top: an older Python is told so in a sentence, and has none
+
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
+    asked = tools.get("cvcourse", {}).get("without-dependencies", {})
+    return [line for extra in extras for line in asked.get(extra, [])]
 
 
 def torch_pin() -> str:

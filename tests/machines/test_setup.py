@@ -25,6 +25,7 @@ STAND_INS = {
     "nbgrader": "0.9.6",
     "ipywidgets": "8.1.9",
     "pytest": "9.2.0",
+    "lightly": "1.6.0",
 }
 PYPROJECT = """\
 [build-system]
@@ -34,6 +35,8 @@ backend-path = ["."]
 [project]
 name = "cvcourse"
 version = "0.1.0"
+[tool.cvcourse.without-dependencies]
+test = ["lightly"]
 """
 # A build backend without requirements, so that `pip install -e .` works here without a network.
 BACKEND = """\
@@ -57,9 +60,12 @@ REQUIRES = ["torch", "jupyterlab", "nbgrader", "ipywidgets", 'pytest; extra == "
 def write_wheel(folder: Path, name: str, version: str) -> None:
     """A package of one empty module."""
     info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    if name == "lightly":
+        metadata += "Requires-Dist: pytorch-lightning\n"  # which is not among the wheels
     files = {
         f"{name}.py": "",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": metadata,
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     digests = {path: hashlib.sha256(text.encode()).digest() for path, text in files.items()}
@@ -138,7 +144,7 @@ def test_life_of_a_venv(clone: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert "Ready in" in first.stdout
     assert {"torch", "jupyterlab", "nbgrader", "ipywidgets", "cvcourse"} <= packages(clone)
-    assert "pytest" not in packages(clone)
+    assert not {"pytest", "lightly"} & packages(clone)
     kept = clone / ".venv" / "kept"
     kept.touch()
 
@@ -149,7 +155,7 @@ def test_life_of_a_venv(clone: Path) -> None:
     assert set_up(clone, PYTHON="").stdout == ""
 
     assert set_up(clone, "test").returncode == 0
-    assert "pytest" in packages(clone)
+    assert {"pytest", "lightly"} <= packages(clone), "lightly comes without what it asks for"
     assert set_up(clone, "course").stdout == "", "what serves the tests serves the course"
 
     with (clone / "constraints.txt").open("a") as file:

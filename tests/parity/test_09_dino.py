@@ -1,9 +1,8 @@
 """Unit 09's solutions against torchvision, torch, timm, scipy, scikit-learn, formulas in numpy, and
 lightly.
 
-lightly asks for pytorch-lightning and hydra, too heavy for what it checks: it is not among what the
-tests install. Where it is there (`pip install --no-deps lightly`; its loss and head import nothing
-more), its tests run, too. What they test is tested by formulas in numpy in any case.
+lightly asks for pytorch-lightning and hydra, which its loss, head and utils do not import: it is
+installed without them.
 """
 
 import itertools
@@ -128,7 +127,8 @@ def test_logits_are_cosines_of_numpy():
 def test_the_head_is_lightlys(training):
     """The same formula but for the order of parts; lightly 1.6 keeps biases beside its batch norms,
     as ours does."""
-    heads = pytest.importorskip("lightly.models.modules.heads")
+    from lightly.models.modules import heads
+
     head = filled(functions["DINOHead"](5, 7, 4, 9).double()).train(training)
     theirs = (
         heads.DINOProjectionHead(5, 7, 4, 9, batch_norm=True, norm_last_layer=True)
@@ -245,8 +245,9 @@ def test_the_center_over_many_batches_is_numpys(momentum):
 @pytest.mark.parametrize("views", [2, 4, 7])
 def test_loss_and_center_are_lightlys_over_several_steps(views):
     """lightly's center is that of the steps before, too."""
-    module = pytest.importorskip("lightly.loss.dino_loss")
-    theirs = module.DINOLoss(
+    from lightly.loss.dino_loss import DINOLoss
+
+    theirs = DINOLoss(
         6, 0.04, 0.04, warmup_teacher_temp_epochs=1, student_temp=0.1, center_momentum=0.9
     )
     center = torch.zeros(6)
@@ -290,27 +291,19 @@ def test_the_teacher_is_torchs_averaged_model(momentum):
 
 
 def test_the_teacher_is_timms_and_lightlys():
+    from lightly.models.utils import update_momentum
     from timm.utils import ModelEmaV2
 
-    averages = {"timm": ModelEmaV2(network(1), decay=0.9)}
-    teacher, student, rest = network(1), network(2), network(1)
-    try:
-        from lightly.models.utils import update_momentum
-    except ImportError:
-        update_momentum = None
+    teacher, student = network(1), network(2)
+    timms, lightlys = ModelEmaV2(network(1), decay=0.9), network(1)
     for seed in range(10, 14):
         moved(student, seed)
         functions["update_teacher"](teacher, student, 0.9)
-        averages["timm"].update(student)
-        if update_momentum:
-            update_momentum(student, rest, 0.9)
-    theirs = [
-        averages["timm"].module.parameters(),
-        *([rest.parameters()] if update_momentum else []),
-    ]
-    for parameters in theirs:
-        for one, other in zip(teacher.parameters(), parameters, strict=True):
-            close(one.detach(), other.detach())
+        timms.update(student)
+        update_momentum(student, lightlys, 0.9)
+    for other in (timms.module, lightlys):
+        for mine, theirs in zip(teacher.parameters(), other.parameters(), strict=True):
+            close(mine.detach(), theirs.detach())
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,8 @@ def test_masks_are_numpys(mask_ratio):
 
 
 def test_gathering_and_restoring_are_lightlys():
-    utils = pytest.importorskip("lightly.models.utils")
+    from lightly.models import utils
+
     tokens, noise = normal(3, 12, 5), uniform(3, 12)
     ids_keep, ids_restore, _ = functions["random_masking"](noise, 0.6)
     visible = utils.get_at_index(tokens, ids_keep)
