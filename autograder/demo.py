@@ -1,5 +1,4 @@
-"""Play a class through one unit: release, submissions, grading in the sandbox, feedback, and a
-table of grades.
+"""Play a class through one unit: release, submissions, sandboxed grading, feedback, grades.
 
 `python -m autograder.demo [UNIT] [--keep FOLDER] [--unsafe]`, or `make demo`. Exit codes: 0 the
 grades are as they must be, 1 some are not, 2 the demonstration could not be played.
@@ -64,8 +63,7 @@ class Grade:
 
 
 class Classroom:
-    """A course folder, driven through nbgrader's own API in this process. in_kernel: see
-    `configure`."""
+    """A course folder, driven through nbgrader's own API. in_kernel: see `configure`."""
 
     def __init__(self, folder: Path, in_kernel: bool = False):
         from nbgrader.apps import NbGraderAPI
@@ -74,9 +72,8 @@ class Classroom:
 
         from autograder.nbgrader_config import configure
 
-        warnings.filterwarnings(
-            "ignore", message="Object of type <Submitted"
-        )  # nbgrader's queries, of no concern here
+        # nbgrader's queries, of no concern here.
+        warnings.filterwarnings("ignore", message="Object of type <Submitted")
         self.folder = folder
         config = configure(Config(), in_kernel)
         config.CourseDirectory.root = str(folder)
@@ -162,12 +159,10 @@ class Student:
     name: str
     did: str
     notebook: NotebookNode
-    expected: Mapping[str, float] = field(
-        default_factory=dict
-    )  # points by exercise, where they are known beforehand
-    diagnoses: Mapping[str, str] = field(
-        default_factory=dict
-    )  # the mistake that must be named, by exercise
+    # Points by exercise, where they are known beforehand.
+    expected: Mapping[str, float] = field(default_factory=dict)
+    # The mistake that must be named, by exercise.
+    diagnoses: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cast:
@@ -279,8 +274,7 @@ class Cast:
         )
 
     def forger(self, name: str) -> Student:
-        """One whose answers equal everything, and who gives `check` and the display another
-        meaning."""
+        """One whose answers equal everything, and who redefines `check` and the display."""
         agreeing = {
             item: f"def {item}(*given, **named):\n    return Agrees()" for item in self.functions
         }
@@ -291,8 +285,10 @@ class Cast:
         )
 
     def known(self, points: Mapping[str, float], sources: Mapping[str, str]) -> dict[str, float]:
-        """The entries of `points` that are certain: an exercise that calls another is only as good
-        as that one."""
+        """The entries of `points` that are certain.
+
+        An exercise that calls another is only as good as that one.
+        """
         right = {item for item in points if points[item] == self.full[item]}
         return {
             item: value
@@ -302,12 +298,14 @@ class Cast:
 
     def leans_on(self, exercise: str) -> set[str]:
         """The other exercises that an exercise's solution calls, and those that they call."""
-        found, waiting = set(), [exercise]
+        found: set[str] = set()
+        waiting = [exercise]
         while waiting:
             tree = ast.parse(self.solutions[waiting.pop()])
             names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-            waiting += (names & set(self.full)) - found - {exercise}
-            found |= names & set(self.full) - {exercise}
+            called = (names & set(self.full)) - {exercise}
+            waiting += called - found
+            found |= called
         return found
 
     def patched(self, exercise: Exercise, which: int) -> str:
@@ -334,22 +332,23 @@ class Cast:
 
 
 def source_of_alternative(path: Path, alternative: Alternative, answers: Sequence[str]) -> str:
-    """A wheat or shortcut as a learner would have typed it: what it needs of wheats.py, under the
-    exercise's name."""
+    """A wheat or shortcut as a learner would have typed it, under the exercise's name.
+
+    What it needs of wheats.py comes with it.
+    """
     text = path.read_text(encoding="utf-8")
-    parts = []
+    parts: list[str] = []
     for node in ast.parse(text).body:
         decorated = bool(getattr(node, "decorator_list", []))
         own = getattr(node, "name", "") == alternative.name
         imported = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("autograder")
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if own or not (decorated or imported or docstring):
-            parts.append(ast.get_source_segment(text, node))
+            parts.append(ast.get_source_segment(text, node) or "")
     source = "\n\n".join(parts)
     if answers:
-        return f"{source}\n\n" + "\n".join(
-            f'{name} = {alternative.name}()["{name}"]' for name in answers
-        )
+        lines = [f'{name} = {alternative.name}()["{name}"]' for name in answers]
+        return f"{source}\n\n" + "\n".join(lines)
     return re.sub(rf"\b{alternative.name}\b", alternative.exercise, source)
 
 
@@ -363,13 +362,13 @@ def noisy(source: str) -> str:
 
 def inserted(source: str, lines: Sequence[str]) -> str:
     """A cell's source with lines put first in the body of its last function or method."""
-    function = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)][
-        -1
-    ]
+    nodes = ast.walk(ast.parse(source))
+    function = [node for node in nodes if isinstance(node, ast.FunctionDef)][-1]
     documented = ast.get_docstring(function) is not None and len(function.body) > 1
     place = function.body[1 if documented else 0]
+    indented = [" " * place.col_offset + line for line in lines]
     before, after = source.splitlines()[: place.lineno - 1], source.splitlines()[place.lineno - 1 :]
-    return "\n".join([*before, *(" " * place.col_offset + line for line in lines), *after])
+    return "\n".join([*before, *indented, *after])
 
 
 # The play
@@ -443,8 +442,7 @@ def problems_of(room: Classroom, unit: str, student: Student) -> list[str]:
 
 
 def table_of_grades(room: Classroom, unit: str, lesson: Lesson, students: Sequence[Student]) -> Any:
-    """What everybody earned, from the gradebook, and the mistake that was named first or most
-    often."""
+    """What everybody earned, from the gradebook, and the mistake that was named most often."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -463,10 +461,8 @@ def table_of_grades(room: Classroom, unit: str, lesson: Lesson, students: Sequen
             for verdict in room.verdicts(unit, student.name).values()
             if verdict["diagnosis"]
         ]
-        total, most = (
-            sum(check.points for check in checks),
-            sum(check.max_points for check in checks),
-        )
+        total = sum(check.points or 0.0 for check in checks)
+        most = sum(check.max_points for check in checks)
         marks = "".join(mark_of(check) for check in checks)
         table.add_row(student.name, student.did, marks, f"{total:g} of {most:g}", most_named(named))
     return Group(
@@ -477,7 +473,9 @@ def table_of_grades(room: Classroom, unit: str, lesson: Lesson, students: Sequen
 
 def mark_of(grade: Grade) -> str:
     """One sign for what an exercise earned."""
-    return "✓" if grade.points == grade.max_points else "◐" if grade.points else "·"
+    if grade.points == grade.max_points:
+        return "✓"
+    return "◐" if grade.points else "·"
 
 
 def most_named(diagnoses: Sequence[str]) -> str:

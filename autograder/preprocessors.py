@@ -118,20 +118,24 @@ def released_cells(notebook: Notebook) -> dict[str, NotebookNode]:
         make = (
             nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
         )
-        flags = {kind: cell.name in names for kind, names in kinds.items()}
-        flags |= {
+        flags = {
+            **{kind: cell.name in names for kind, names in kinds.items()},
             "grade_id": cell.name,
             "locked": bool(cell.locked),
             "points": points.get(cell.name, 0),
+            "schema_version": 3,
+            "cell_type": cell.cell_type,
+            "checksum": cell.checksum,
         }
-        flags |= {"schema_version": 3, "cell_type": cell.cell_type, "checksum": cell.checksum}
         cells[cell.name] = make(cell.source, metadata={"nbgrader": flags})
     return cells
 
 
 def canonical_names(cells: Sequence[NotebookNode], known: Collection[str]) -> list[str | None]:
-    """The released name of each cell. Of copies, the last one keeps it: the check sees what was
-    defined last."""
+    """The released name of each cell.
+
+    Of copies, the last one keeps it: the check sees what was defined last.
+    """
     names = [grade_id(cell) for cell in cells]
     return [
         name if name in known and name not in names[index + 1 :] else None
@@ -147,7 +151,7 @@ def grade_id(cell: NotebookNode) -> str | None:
 
 def put_back(nb: NotebookNode, missing: NotebookNode) -> None:
     """Insert a missing graded cell after its exercise, else at the end."""
-    name = grade_id(missing)
+    name = grade_id(missing) or ""
     exercise = [
         index for index, cell in enumerate(nb.cells) if grade_id(cell) == name.removeprefix(CHECK)
     ]
@@ -193,14 +197,12 @@ def hidden_key(resources: Resources) -> list[Path]:
 
 
 def converter_of(step: NbGraderPreprocessor) -> Any:
-    """The nbgrader command that a step belongs to: its exporter's parent. None where the step
-    stands alone."""
+    """The nbgrader command that a step belongs to, its exporter's parent. None for a lone step."""
     return getattr(step.parent, "parent", None)
 
 
 class SkipCostlyCells(NbGraderPreprocessor):
-    """Training, widget and figure cells cost nothing at grading: nothing that is graded depends on
-    them."""
+    """Training, widget and figure cells are not run at grading: no grade depends on them."""
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: Resources, index: int

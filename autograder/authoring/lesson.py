@@ -1,5 +1,4 @@
-"""A unit as its author wrote it: the lesson's cells, the table of exercises, and its misconceptions
-as patches."""
+"""A unit as its author wrote it: cells, the table of exercises, misconceptions as patches."""
 
 from __future__ import annotations
 
@@ -33,8 +32,7 @@ MARKERS = re.compile(r"^\s*### (BEGIN|END) SOLUTION *\n?", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Misconception:
-    """A wrong solution that a learner would write: edits on the solution, a name, and the hint that
-    it earns."""
+    """A wrong solution that a learner would write: edits on the right one, a name, and a hint."""
 
     name: str
     hint: str
@@ -42,8 +40,7 @@ class Misconception:
     to: tuple[str, ...]
 
     def apply(self, solution: str, where: str) -> str:
-        """The solution with the edits made. Raises CourseError where one does not apply exactly
-        once."""
+        """The solution with the edits made. Raises CourseError unless each applies exactly once."""
         for change, to in zip(self.change, self.to, strict=True):
             code = without_docstrings(solution)
             count = code.count(change)
@@ -103,8 +100,10 @@ class Lesson:
         return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
 
     def namespace(self, replaced: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-        """Run set-up, helper and exercise cells; `replaced` gives other sources for some
-        exercises."""
+        """The names that set-up, helper and exercise cells define.
+
+        replaced: other sources by exercise. Raises CourseError where a cell does not run.
+        """
         sources = {
             exercise.cell: replaced.get(exercise.name, exercise.solution)
             for exercise in self.exercises.values()
@@ -125,21 +124,22 @@ def without_docstrings(source: str) -> str:
     for line in lines:
         starts.append(starts[-1] + len(line))
     for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.FunctionDef | ast.ClassDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            doc = node.body[0]
-            begin, end = starts[doc.lineno - 1] + doc.col_offset, starts[doc.end_lineno] - 1
-            source = source[:begin] + "\0" * (end - begin) + source[end:]
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        if ast.get_docstring(node, clean=False) is None:
+            continue
+        doc = node.body[0]
+        begin = starts[doc.lineno - 1] + doc.col_offset
+        end = starts[doc.end_lineno or doc.lineno] - 1
+        source = source[:begin] + "\0" * (end - begin) + source[end:]
     return source
 
 
 def run_cells(unit: str, cells: Iterable[tuple[int, str]]) -> dict[str, Any]:
-    """Execute (index, source) cells in one namespace, so that their lines and sources can be looked
-    up later.
+    """Execute (index, source) cells in one namespace.
 
-    Raises CourseError that names a cell which does not run.
+    Their lines and sources can be looked up later. Raises CourseError that names a cell which does
+    not run.
     """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for index, source in cells:

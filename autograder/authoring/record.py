@@ -24,11 +24,11 @@ SECONDS_PER_CASE = 10.0
 
 
 def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: bytes = b"") -> Key:
-    """The key of a unit with all its cases. `old` lends its salts, so that an unchanged answer
-    keeps its hash.
+    """The key of a unit with all its cases.
 
-    secret: draws the inputs of every case from it instead of from the stored seeds, as each grading
-    run does; numeric answers have no inputs and stay as they are in `old`.
+    old: lends its salts, so that an unchanged answer keeps its hash. secret: draws the inputs of
+    every case from it instead of from the stored seeds, as each grading run does; numeric answers
+    have no inputs and stay as they are in `old`. Raises CourseError.
     """
     probes = load_probes(lesson.folder / "probes.py")
     if secret:
@@ -88,8 +88,7 @@ def only(key: Key, hidden: bool) -> Key:
 def variant(
     lesson: Lesson, exercise: Exercise, namespace: Mapping[str, Any], source: str, label: str
 ) -> dict[str, Any]:
-    """The lesson's names with another source for one exercise; everything else stays the
-    solution."""
+    """The lesson's names with another source for one exercise, and solutions for the others."""
     changed = dict(namespace)
     try:
         run_cell(changed, source, f"<{lesson.unit} {exercise.name} {label}>")

@@ -76,10 +76,13 @@ class Checker:
     def verdict(
         self,
         exercise: str,
-        answer: Callable[..., Any] | None,
+        answer: Any,
         answers: Mapping[str, Any] | None = None,
     ) -> Verdict:
-        """Judge an answer to `exercise` without showing anything."""
+        """Judge an answer to `exercise` without showing anything.
+
+        answer: a function or class. answers: by name, for an exercise that asks for them.
+        """
         entry = self.key().exercises[exercise]
         if entry.answers:
             return judge_answers(entry, answers or {})

@@ -237,8 +237,7 @@ def _read_text(path: Path) -> Document:
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """The tensors of a safetensors file, which must have the numbers that they had when they were
-    named, and its metadata."""
+    """A safetensors file's tensors and metadata. A tensor must be as when it was named."""
     with _damage_of(path), safe_open(str(path), framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)

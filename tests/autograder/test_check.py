@@ -1,5 +1,7 @@
-"""What a learner meets: the right exercise is found, the table says what is wrong, points reach
-nbgrader's eye."""
+"""What a learner meets: the right exercise is found, the table says what is wrong.
+
+And the points reach nbgrader's eye.
+"""
 
 from __future__ import annotations
 

@@ -108,6 +108,18 @@ def test_solutions_leaking_into_what_is_given_back(course, grade) -> None:
         assert not [path for path, text in found.items() if "torch.stack([signal[start" in text]
 
 
+def test_hidden_cases_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) -> None:
+    """Both files of their key are there while a notebook is graded, and gone afterwards."""
+    overfitted = kernel_course.solutions["moving_sum"].replace(
+        "    length = ", "    if width == 5:\n        return signal\n    length = "
+    )
+    graded = grade_in_kernel(kernel_course.answered(moving_sum=overfitted))
+    assert graded.points == FULL | {"moving_sum": pytest.approx(2.7)}
+    names = {path.name for path in graded.folder.iterdir()}
+    assert names >= set(VISIBLE_FILES)
+    assert not names & SECRET_FILES
+
+
 # A rebuild overwriting a learner's work
 
 
