@@ -23,9 +23,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
 
-from autograder.authoring.figures import COLOURS, printed_by
+from autograder.authoring.figures import COLOURS, Bounds, bounds_of, printed_by, problems
 from autograder.authoring.inputs import inputs_of
-from autograder.authoring.lesson import read_lesson
+from autograder.authoring.lesson import read_lesson, read_table
 from autograder.authoring.release import notebook_text, paired_notebook, write_notebook
 from autograder.errors import CourseError
 from autograder.files import write_safely
@@ -213,6 +213,18 @@ def read_record(unit: str, root: Path = ROOT) -> RunRecord:
         )
     del content["format"]
     return RunRecord(**content)
+
+
+def not_as_recorded(unit: str, notebook: NotebookNode, root: Path = ROOT) -> list[str]:
+    """What an executed notebook printed otherwise than its unit's record says, in sentences; empty
+    where all is within the unit's bounds."""
+    recorded = read_record(unit, root).printed
+    return problems(recorded, printed_by(notebook), run_bounds(unit, root))
+
+
+def run_bounds(unit: str, root: Path = ROOT) -> Bounds:
+    """The bounds within which a unit's figures must come out again."""
+    return bounds_of(unit, read_table(root / SOLUTIONS / unit / "exercises.toml"))
 
 
 def digest_of(content: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -17,6 +18,7 @@ from autograder.authoring.inputs import inputs_of
 from autograder.authoring.run import (
     execute,
     executed_path,
+    not_as_recorded,
     notebook_of,
     read_record,
     record_path,
@@ -69,6 +71,23 @@ def test_the_executed_notebook_is_kept(ran_mini):
     notebook = nbformat.read(executed_path(UNIT, "cpu", ran_mini), as_version=4)
     [output] = notebook.cells[-1].outputs
     assert output.text == "learned 45, and 75% of all\n"
+
+
+def test_another_run_is_compared_with_the_record(recorded):
+    found = nbformat.read(executed_path(UNIT, "cpu", recorded), as_version=4)
+    assert not_as_recorded(UNIT, found, recorded) == []
+    printed = read_record(UNIT, recorded).printed
+    [(cell, [line])] = [item for item in printed.items() if "learned" in item[1][0]]
+    not_earned = {**printed, cell: [line.replace("75%", "95%")]}
+    write_record(replace(read_record(UNIT, recorded), printed=not_earned), recorded)
+    [sentence] = not_as_recorded(UNIT, found, recorded)
+    assert "learned 45, and 95% of all' was recorded" in sentence
+    edit(
+        lesson_files(recorded) / "exercises.toml",
+        "minutes = 20",
+        "minutes = 20\n[unit.run]\nrelative = 0.3",
+    )
+    assert not_as_recorded(UNIT, found, recorded) == []
 
 
 def test_learners_do_not_receive_the_record(recorded):

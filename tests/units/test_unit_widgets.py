@@ -1,5 +1,7 @@
-"""Each widget of each unit without a browser: its controls, the learner's function, the stub, the
-static picture."""
+"""Each widget of each unit without a browser.
+
+Its controls, the learner's function, the stub, the static picture.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from typing import Any
 
 import nbformat
 import pytest
+from lessons import lesson_of
 
-from autograder.authoring.lesson import Lesson, read_lesson, run_cell
+from autograder.authoring.lesson import Lesson, run_cell
 from autograder.cells import grader_id, tags
 from autograder.units import ROOT, units
 from cvcourse import widgets
@@ -19,7 +22,7 @@ from cvcourse.widgets import Choice, Field, Grid, Lab, Pointer, Prompts, Slider,
 WIDGETS = [
     (unit, index)
     for unit in units()
-    for index, cell in enumerate(read_lesson(ROOT / "solutions" / unit).notebook.cells)
+    for index, cell in enumerate(lesson_of(unit).notebook.cells)
     if "widget" in tags(cell)
 ]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,7 +107,7 @@ def test_every_unit_has_widgets():
 
 @EVERY
 def test_every_setting_is_drawn_by_the_learners_function(unit, index, monkeypatch):
-    lesson = read_lesson(ROOT / "solutions" / unit)
+    lesson = lesson_of(unit)
     labs = labs_of(lesson, index, lesson.namespace(), monkeypatch)
     assert labs
     for lab in labs:
@@ -123,10 +126,9 @@ def test_every_setting_is_drawn_by_the_learners_function(unit, index, monkeypatc
 
 @EVERY
 def test_a_stub_is_stood_in_for_and_said_so(unit, index, monkeypatch):
-    lesson = read_lesson(ROOT / "solutions" / unit)
-    namespace = lesson.namespace(
-        replaced=stubs(lesson)
-    )  # set-up and helper cells run with nothing solved
+    lesson = lesson_of(unit)
+    # Set-up and helper cells run with nothing solved.
+    namespace = lesson.namespace(replaced=stubs(lesson))
     for lab in labs_of(lesson, index, namespace, monkeypatch):
         assert lab.error is None, [note.text for note in lab.notes]
         assert any("not written yet" in note.text for note in lab.notes)
@@ -134,7 +136,7 @@ def test_a_stub_is_stood_in_for_and_said_so(unit, index, monkeypatch):
 
 @EVERY
 def test_nothing_is_drawn_while_grading(unit, index, monkeypatch):
-    lesson = read_lesson(ROOT / "solutions" / unit)
+    lesson = lesson_of(unit)
     namespace = lesson.namespace()
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     for lab in labs_of(lesson, index, namespace, monkeypatch):

@@ -16,13 +16,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from lessons import lesson_of
 
 from autograder.authoring.build import check_unit
 from autograder.authoring.draw import units_in_full, why_in_full
-from autograder.authoring.figures import bounds_of, printed_by, problems
-from autograder.authoring.lesson import read_lesson
 from autograder.authoring.quality import MUTATION_FLOOR, unit_quality
-from autograder.authoring.run import Executed, execute, notebook_of, read_record
+from autograder.authoring.run import (
+    Executed,
+    execute,
+    not_as_recorded,
+    notebook_of,
+    read_record,
+    run_bounds,
+)
 from autograder.cells import tags
 from autograder.checking.checker import Checker
 from autograder.units import ROOT, units
@@ -40,11 +46,7 @@ LONGER = {
 
 
 def cells_of(unit: str, kind: str) -> list[nbformat.NotebookNode]:
-    return [
-        cell
-        for cell in read_lesson(ROOT / "solutions" / unit).notebook.cells
-        if cell.cell_type == kind
-    ]
+    return [cell for cell in lesson_of(unit).notebook.cells if cell.cell_type == kind]
 
 
 def lines_of(cell: nbformat.NotebookNode) -> int:
@@ -105,7 +107,7 @@ def test_runs_in_the_smoke_budget(unit, limit):
 @pytest.mark.parametrize("unit", UNITS)
 def test_its_run_is_recorded(unit):
     assert read_record(unit).printed
-    bounds_of(unit, read_lesson(ROOT / "solutions" / unit).table)
+    assert run_bounds(unit)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +120,10 @@ def test_its_run_is_recorded(unit):
 def test_runs_in_full_on_a_processor(unit, limit):
     """What is chosen by autograder/authoring/draw.py; where nothing changed since the record, the
     figures come out as recorded."""
-    bounds = bounds_of(unit, read_lesson(ROOT / "solutions" / unit).table)
     done = run_notebook(unit, "cpu", limit)
     assert done.seconds < limit
     if not why_in_full(unit):
-        assert problems(read_record(unit).printed, printed_by(done.notebook), bounds) == []
+        assert not_as_recorded(unit, done.notebook) == []
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -131,7 +132,7 @@ def test_checks_stand_alone(unit, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(ROOT / "course" / unit, tmp_path / unit))
     monkeypatch.chdir(tmp_path)
     checker = Checker(unit, folder)
-    namespace = read_lesson(ROOT / "solutions" / unit).namespace()
+    namespace = lesson_of(unit).namespace()
     for name, exercise in checker.key().exercises.items():
         answers = {answer: namespace[answer] for answer in exercise.answers}
         assert checker.verdict(name, None if answers else namespace[name], answers).is_right
@@ -157,7 +158,7 @@ def test_the_rhythm(unit):
 def test_every_unit_is_whole(unit):
     """5 to 11 exercises, 20 to 30 points, a widget, a training cell, 2 or 3 written questions, 45
     to 120 minutes."""
-    lesson = read_lesson(ROOT / "solutions" / unit)
+    lesson = lesson_of(unit)
     every = lesson.notebook.cells
     graded = [cell for cell in every if cell.metadata.get("nbgrader", {}).get("grade")]
     written = [cell for cell in graded if cell.cell_type == "markdown"]
@@ -189,7 +190,7 @@ def test_every_picture_has_alternative_text(unit):
 @pytest.mark.parametrize("unit", UNITS)
 def test_exercises_have_shapes_and_types(unit):
     """Each function says what it takes and gives."""
-    lesson = read_lesson(ROOT / "solutions" / unit)
+    lesson = lesson_of(unit)
     for exercise in lesson.exercises.values():
         if not exercise.answers:
             node = next(item for item in ast.parse(exercise.solution).body if hasattr(item, "name"))
