@@ -17,6 +17,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cvcourse.data.catalogue import DataSet
+
 FINE, WANTING, FAILED, INTERRUPTED = 0, 1, 2, 130
 DEBUG = "CVCOURSE_DEBUG"
 
@@ -40,8 +42,10 @@ Units = Annotated[
 
 
 def main() -> None:
-    """Run the command; an error becomes one line on stderr and exit code 2 (CVCOURSE_DEBUG=1 shows
-    its traceback)."""
+    """Run the command; an error becomes one line on stderr and exit code 2.
+
+    CVCOURSE_DEBUG=1 shows its traceback.
+    """
     try:
         app(prog_name="cvcourse")
     except KeyboardInterrupt:
@@ -54,17 +58,19 @@ def main() -> None:
 
 
 def explain(error: Exception) -> str:
-    """One line for an error: its own sentence when it was meant for the reader, else its type and
-    how to see more."""
+    """One line for an error.
+
+    Its own sentence when it was meant for the reader, else its type and how to see more.
+    """
     from autograder.errors import CourseError
 
     text = " ".join(str(error).split())
     if isinstance(error, (CourseError, *library_errors())) and text:
         return text
     if isinstance(error, OSError) and error.strerror:
-        return (
-            f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
-        )
+        if error.filename is None:
+            return error.strerror
+        return f"{error.strerror}: {error.filename}"
     package = (getattr(error, "name", None) or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and package not in ("", "autograder", "cvcourse"):
         return f"the package {package} is not installed: run `make setup`, then `cvcourse doctor`"
@@ -72,14 +78,16 @@ def explain(error: Exception) -> str:
 
 
 def library_errors() -> list[type[Exception]]:
-    """The errors of cvcourse that are meant for the reader, without importing it: what is not
-    loaded was not raised."""
+    """The errors of cvcourse that are meant for the reader.
+
+    cvcourse is not imported for them: what is not loaded was not raised.
+    """
     names = {"cvcourse.data.errors": "DataError", "cvcourse.training.errors": "TrainingError"}
-    return [
-        getattr(sys.modules[module], name)
-        for module, name in names.items()
-        if module in sys.modules
-    ]
+    found = []
+    for module, name in names.items():
+        if module in sys.modules:
+            found.append(getattr(sys.modules[module], name))
+    return found
 
 
 def console() -> Console:
@@ -124,12 +132,11 @@ def lab(
     from autograder.lab import open_lab
 
     arguments = arguments or []
-    folder = (
-        Path(arguments.pop(0))
-        if arguments and not arguments[0].startswith("-")
-        else course_root() / "course"
-    )
-    open_lab(folder, arguments)
+    if arguments and not arguments[0].startswith("-"):
+        folder, *arguments = arguments
+        open_lab(Path(folder), arguments)
+    else:
+        open_lab(course_root() / "course", arguments)
 
 
 @app.command()
@@ -307,13 +314,14 @@ def report(
     With who had which misconception, exercises that look too hard or too easy, and everything that
     needs a person.
     """
-    from autograder.reports import class_report
+    from autograder.reports import class_page
+    from autograder.reports.class_report import class_report
     from autograder.reports.page import write_page
 
-    made = class_report.class_report(course, unit, hide_names, db)
-    console().print(made)
+    made = class_report(course, unit, hide_names, db)
+    console().print(class_page.terminal_view(made))
     if html is not None:
-        write_page(class_report.html(made), html)
+        write_page(class_page.html(made), html)
         print(f"The page is {html}.")
 
 
@@ -337,7 +345,7 @@ def similar(
     from autograder.reports.page import write_page
 
     found = comparison.find_similar(course, unit, threshold, common)
-    console().print(found)
+    console().print(comparison.terminal_view(found))
     if html is not None:
         write_page(comparison.html(found), html)
         print(f"The page is {html}.")
@@ -384,28 +392,25 @@ def grade(
 ) -> None:
     """Grade the submissions of a unit. Ctrl-C keeps what is done; run it again to go on."""
     # jsonschema takes it if it can, and its grammar costs 0.8 s; no notebook has a field of that
-    # format.
-    sys.modules.setdefault("rfc3987_syntax", None)
+    # format. None stands for a module that cannot be imported.
+    loaded: dict[str, Any] = sys.modules
+    loaded.setdefault("rfc3987_syntax", None)
     from autograder.grading.grade import Options, grade_unit
     from autograder.grading.terminal import GradingProgress, summary
     from autograder.sandbox.bubblewrap import Limits
+    from autograder.units import unit_to_grade
 
     limits = Limits.of(timeout)
+    students = tuple(student or ())
     options = Options(
-        tuple(student or ()), only_failed, again, limits, workers, cluster, unsafe, db, add_students
+        students, only_failed, again, limits, workers, cluster, unsafe, db, add_students
     )
     with GradingProgress(console()) as progress:
-        graded = grade_unit(course, unit_named(unit, course), options, progress.listen)
+        graded = grade_unit(course, unit_to_grade(course, unit), options, progress.listen)
     console().print(summary(graded, unsafe))
     if graded.interrupted:
         raise typer.Exit(INTERRUPTED)
     finish(not graded.needs_a_person)
-
-
-def unit_named(name: str, course: Path) -> str:
-    """A unit of a course by its name or number; the name itself where there is none such."""
-    folders = sorted(path.name for path in (course / "solutions").glob("[0-9][0-9]_*"))
-    return next((folder for folder in folders if name.strip("/") in (folder, folder[:2])), name)
 
 
 # The data sets
@@ -453,16 +458,17 @@ def verify_data(
     """Read a data set and compare it with its checksum."""
     from cvcourse.data import datasets
 
-    entries = (
-        [find_dataset(name)] if name else [entry for entry in datasets() if entry.is_present()]
-    )
-    problems = {entry.name: problem for entry in entries if (problem := dataset_problem(entry))}
-    for entry in entries:
-        print(f"{entry.name}: {problems.get(entry.name, 'as it should be')}")
-    finish(not problems)
+    if name:
+        entries = [find_dataset(name)]
+    else:
+        entries = [entry for entry in datasets() if entry.is_present()]
+    problems = {entry.name: dataset_problem(entry) for entry in entries}
+    for checked, problem in problems.items():
+        print(f"{checked}: {problem or 'as it should be'}")
+    finish(not any(problems.values()))
 
 
-def dataset_problem(entry: Any) -> str:
+def dataset_problem(entry: DataSet) -> str:
     """What is wrong with a data set; empty when nothing is."""
     from cvcourse.data import DataError
 
@@ -473,7 +479,7 @@ def dataset_problem(entry: Any) -> str:
     return ""
 
 
-def find_dataset(name: str) -> Any:
+def find_dataset(name: str) -> DataSet:
     """The data set of this name. Raises CourseError that lists the names when there is none."""
     from autograder.errors import CourseError
     from cvcourse.data import datasets

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,29 +21,34 @@ from autograder.cells import CHECK
 from autograder.errors import CourseError
 from autograder.grading.intake import RawCell, Refused, cells_of, read_file, take_in
 from autograder.grading.result import now
-from autograder.reports.class_report import SUBMITTED, find_unit
+from autograder.reports.class_report import SUBMITTED, UNIT_PLACES
 from autograder.reports.page import counted, percent, plain, plain_lines, render
-from autograder.units import COURSE
+from autograder.units import COURSE, unit_of_course
 
 if TYPE_CHECKING:
     from copydetect import CodeFingerprint
     from rich.console import RenderableType
+    from rich.table import Table
 
 RUN = 25  # characters of code with names masked: about one line, and copydetect's own default
-THRESHOLD = (
-    0.5  # right answers in other styles share less than a third (tests/grading/test_similar.py)
-)
+THRESHOLD = 0.5
+"""Right answers in other styles share less than a third (tests/grading/test_similar.py)."""
+
 FEWEST_SHARED = 60  # characters: below, two people write the same few lines by chance
 COMMON = 10  # submissions; Moss leaves out by default what more than ten have, too
 MOST_CODE = 200_000  # characters of one submission
 MOST_SHOWN, MOST_TERMINAL_ROWS = 200, 30
 AROUND = 3  # lines shown above and below a shared passage
 BREAK = "\0"  # stands where no passage may reach over: between cells, and for released lines
-OWN_CELL = "a cell of their own"
+CELL_END = f"\n{BREAK}\n"
+NEW_CELL = "a cell of their own"
+
+Span = tuple[int, int]
+"""Start and end of a passage, in characters."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class OwnCell:
     """A code cell that a learner wrote or changed. given: the lines that it was released with."""
 
     name: str
@@ -59,8 +64,12 @@ class Passage:
     is_shared: bool
 
 
+GAP = Passage("⋯\n", False)
+"""Stands for lines that are left out."""
+
+
 @dataclass(frozen=True)
-class Row:
+class SharedCell:
     """One cell of both submissions side by side."""
 
     name: str
@@ -70,14 +79,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two similar submissions. shares: how much of its own code each has in common with the
-    other."""
+    """Two similar submissions.
+
+    shares: how much of its own code each has in common with the other.
+    """
 
     left: str
     right: str
     shares: tuple[float, float]
     shared: int  # characters, names masked and without blanks and comments
-    rows: tuple[Row, ...]
+    cells: tuple[SharedCell, ...]
 
     @property
     def similarity(self) -> float:
@@ -99,30 +110,26 @@ class Similarity:
     common_runs: int = 0  # runs left out because many share them
     skipped: tuple[tuple[str, str], ...] = ()  # (student, reason)
 
-    def __rich__(self) -> RenderableType:
-        """What a terminal shows."""
-        return terminal_view(self)
-
 
 @dataclass
 class Document:
-    """A submission's own code: its cells joined, and the same masked, with the place of each masked
-    character."""
+    """A submission's own code: its cells joined, and the same masked."""
 
     student: str
-    cells: Sequence[Cell]
+    cells: Sequence[OwnCell]
 
     @cached_property
     def code(self) -> str:
         """The cells, one below the other."""
-        return "".join(f"{cell.source}\n{BREAK}\n" for cell in self.cells)
+        return "".join(f"{cell.source}{CELL_END}" for cell in self.cells)
 
     @cached_property
     def masking(self) -> tuple[str, list[int], list[int]]:
         """(masked code, start, end of each of its characters in the code)."""
-        given = [
-            line in cell.given for cell in self.cells for line in (*cell.source.split("\n"), "")
-        ]
+        given = []
+        for cell in self.cells:
+            given += [line in cell.given for line in cell.source.split("\n")]
+            given.append("" in cell.given)  # the line that ends the cell
         return masked(self.code, given)
 
     @cached_property
@@ -148,12 +155,10 @@ class Document:
         """
         from copydetect.utils import get_token_coverage
 
-        print_ = self.fingerprint
-        print_.hash_idx = {
-            run: places for run, places in print_.hash_idx.items() if run not in runs
-        }
-        print_.hashes = set(print_.hash_idx)
-        print_.token_coverage = int(get_token_coverage(print_.hash_idx, RUN, len(self.masking[0])))
+        own = self.fingerprint
+        own.hash_idx = {run: places for run, places in own.hash_idx.items() if run not in runs}
+        own.hashes = set(own.hash_idx)
+        own.token_coverage = int(get_token_coverage(own.hash_idx, RUN, len(self.masking[0])))
 
 
 def find_similar(
@@ -175,12 +180,11 @@ def find_similar(
         )
     require_copydetect()
     course = Path(course)
-    unit = find_unit(course, unit)
+    unit = unit_of_course(course, unit, UNIT_PLACES)
     released = read_release(course, unit)
     documents, skipped = read_class(course, unit, released)
-    ignored = set(
-        Document("", [Cell("", clean(cell.source)) for cell in released]).fingerprint.hashes
-    )
+    release = Document("", [OwnCell("", clean(cell.source)) for cell in released])
+    ignored = set(release.fingerprint.hashes)
     return compare(unit, documents, ignored, threshold, common, skipped)
 
 
@@ -197,29 +201,29 @@ def compare(
         document.leave_out(ignored)
     having = Counter(run for document in documents for run in document.fingerprint.hashes)
     frequent = {run for run, count in having.items() if count > common}
-    for document in documents if frequent else ():
-        document.leave_out(frequent)
-    found = [
-        pair
-        for one, other in candidates(documents, threshold)
-        if (pair := compared(one, other, threshold))
-    ]
+    if frequent:
+        for document in documents:
+            document.leave_out(frequent)
+    pairs = []
+    for one, other in candidates(documents, threshold):
+        pair = compared(one, other, threshold)
+        if pair is not None:
+            pairs.append(pair)
     return Similarity(
-        unit,
-        now(),
-        threshold,
-        len(documents),
-        tuple(
-            sorted(
-                found,
-                key=lambda pair: (-round(pair.similarity, 3), -pair.shared, pair.left, pair.right),
-            )
-        ),
-        tuple(same_to_the_letter(documents)),
-        common,
-        len(frequent),
-        tuple(skipped),
+        unit=unit,
+        made=now(),
+        threshold=threshold,
+        compared=len(documents),
+        pairs=tuple(sorted(pairs, key=_most_similar_first)),
+        same=tuple(same_to_the_letter(documents)),
+        common=common,
+        common_runs=len(frequent),
+        skipped=tuple(skipped),
     )
+
+
+def _most_similar_first(pair: Pair) -> tuple[float, int, str, str]:
+    return -round(pair.similarity, 3), -pair.shared, pair.left, pair.right
 
 
 def require_copydetect() -> None:
@@ -240,14 +244,13 @@ def read_release(course: Path, unit: str) -> list[RawCell]:
     """The code cells of the released notebook. Raises CourseError where it cannot be read."""
     path = course / COURSE / unit / f"{unit}.ipynb"
     try:
-        return [
-            cell for cell in cells_of(read_file(path, unit), path.name) if cell.cell_type == "code"
-        ]
+        cells = cells_of(read_file(path, unit), path.name)
     except Refused as reason:
         raise CourseError(
             f"The released notebook is needed, to leave its text out, and {COURSE}/{unit} is no"
             f" help: {reason}. Run `nbgrader generate_assignment {unit}`."
         ) from None
+    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def read_class(
@@ -275,23 +278,21 @@ def read_class(
     return documents, skipped
 
 
-def own_cells(cells: Iterable[RawCell], released: Sequence[RawCell]) -> list[Cell]:
+def own_cells(cells: Iterable[RawCell], released: Sequence[RawCell]) -> list[OwnCell]:
     """The code cells that a learner wrote or changed, but for checks."""
     by_name = {key: cell for cell in released for key in (cell.id, cell.grade_id) if key}
     texts = {clean(cell.source) for cell in released}
     own = []
     for cell in cells:
         origin = by_name.get(cell.grade_id) or by_name.get(cell.id)
-        name = (origin.grade_id or f"cell {origin.id}") if origin else OWN_CELL
+        name, given = NEW_CELL, []
+        if origin:
+            name = origin.grade_id or f"cell {origin.id}"
+            given = clean(origin.source).split("\n")
         source = clean(cell.source)
-        if (
-            cell.cell_type == "code"
-            and not name.startswith(CHECK)
-            and source.strip()
-            and source not in texts
-        ):
-            given = clean(origin.source).split("\n") if origin else []
-            own.append(Cell(name, source, frozenset(line for line in given if line.strip())))
+        is_changed = source.strip() and source not in texts
+        if cell.cell_type == "code" and is_changed and not name.startswith(CHECK):
+            own.append(OwnCell(name, source, frozenset(line for line in given if line.strip())))
     return own
 
 
@@ -304,10 +305,10 @@ def clean(source: str) -> str:
 
 
 def masked(code: str, given: Sequence[bool] = ()) -> tuple[str, list[int], list[int]]:
-    """(code with names masked and without blanks and comments, start and end of each of its
-    characters in `code`).
+    """Code with names masked, without blanks and comments, and where each character comes from.
 
-    given: of each line, whether it is the release's; what begins there is left out.
+    given: of each line, whether it is the release's; what begins there is left out. Returns the
+    masked code, and the start and the end of each of its characters in `code`.
 
     Names that a learner chooses are masked, so that renaming hides nothing; names after a dot are
     the library's and stay. copydetect masks those as well, and then most lines of tensor code look
@@ -316,9 +317,13 @@ def masked(code: str, given: Sequence[bool] = ()) -> tuple[str, list[int], list[
     from pygments.lexers import PythonLexer
     from pygments.token import Comment, Literal, Name, Text
 
-    text, starts, ends, after_dot, line = [], [], [], False, 0
+    text: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    after_dot, line = False, 0
     for place, kind, value in PythonLexer().get_tokens_unprocessed(code):
-        is_given, line = line < len(given) and given[line], line + value.count("\n")
+        is_given = line < len(given) and given[line]
+        line += value.count("\n")
         if value == BREAK or (is_given and value.strip()):
             mask = BREAK
         elif kind in Text or kind in Comment or not value.strip():
@@ -329,12 +334,14 @@ def masked(code: str, given: Sequence[bool] = ()) -> tuple[str, list[int], list[
             mask = "V"
         else:
             mask = value
-        whole = len(mask) == len(value)
+        end = place + len(value)
         text.append(mask)
-        starts += range(place, place + len(value)) if whole else [place] * len(mask)
-        ends += (
-            range(place + 1, place + len(value) + 1) if whole else [place + len(value)] * len(mask)
-        )
+        if len(mask) == len(value):  # character by character
+            starts += range(place, end)
+            ends += range(place + 1, end + 1)
+        else:  # one letter for the whole of it
+            starts += [place] * len(mask)
+            ends += [end] * len(mask)
         after_dot = value == "."
     return "".join(text), starts, ends
 
@@ -342,8 +349,7 @@ def masked(code: str, given: Sequence[bool] = ()) -> tuple[str, list[int], list[
 def candidates(
     documents: Sequence[Document], threshold: float
 ) -> Iterator[tuple[Document, Document]]:
-    """The pairs that share enough runs to be worth comparing; the others cannot reach the
-    threshold."""
+    """The pairs that share enough runs to be worth comparing; no other can reach the threshold."""
     having: dict[int, list[int]] = {}
     for index, document in enumerate(documents):
         for run in document.fingerprint.hashes:
@@ -364,84 +370,91 @@ def compared(left: Document, right: Document, threshold: float) -> Pair | None:
     """The pair, where it shares enough."""
     from copydetect import compare_files
 
-    shared, similarities, places = compare_files(left.fingerprint, right.fingerprint)
-    shares = tuple(min(float(share), 1.0) for share in similarities)
+    shared, (of_left, of_right), (left_slices, right_slices) = compare_files(
+        left.fingerprint, right.fingerprint
+    )
+    shares = (min(float(of_left), 1.0), min(float(of_right), 1.0))
     if shared < FEWEST_SHARED or max(shares) < threshold:
         return None
-    sides = [
-        shared_places(document, slices)
-        for document, slices in zip((left, right), places, strict=True)
-    ]
-    return Pair(
-        left.student, right.student, shares, int(shared), tuple(side_by_side(left, right, *sides))
-    )
+    ones = shared_cells(left, left_slices)
+    others = shared_cells(right, right_slices)
+    cells = tuple(side_by_side(ones, others))
+    return Pair(left.student, right.student, shares, int(shared), cells)
 
 
-def shared_places(document: Document, slices: Any) -> list[list[tuple[int, int]]]:
-    """(start, end) of what is shared in each cell, from copydetect's slices of the masked code."""
+def shared_cells(document: Document, slices: Any) -> dict[str, list[tuple[Passage, ...]]]:
+    """The cells in which something is shared, by name, from copydetect's slices of masked code."""
+    found: dict[str, list[tuple[Passage, ...]]] = {}
+    for cell, spans in zip(document.cells, shared_spans(document, slices), strict=True):
+        if spans:
+            found.setdefault(cell.name, []).append(tuple(passages(cell.source, spans)))
+    return found
+
+
+def shared_spans(document: Document, slices: Any) -> list[list[Span]]:
+    """What is shared in each cell, in order, from copydetect's slices of the masked code."""
     _, starts, ends = document.masking
     spans = sorted((starts[int(a)], ends[int(b) - 1]) for a, b in zip(*slices, strict=True))
     found, offset = [], 0
     for cell in document.cells:
-        inside = [
-            (a - offset, b - offset) for a, b in spans if offset <= a < offset + len(cell.source)
-        ]
-        found.append([(a, min(b, len(cell.source))) for a, b in inside])
-        offset += len(cell.source) + len(f"\n{BREAK}\n")
+        length = len(cell.source)
+        inside = [(a - offset, b - offset) for a, b in spans if offset <= a < offset + length]
+        found.append([(a, min(b, length)) for a, b in inside])
+        offset += length + len(CELL_END)
     return found
 
 
 def side_by_side(
-    left: Document, right: Document, left_places: Sequence[list], right_places: Sequence[list]
-) -> Iterator[Row]:
-    """The cells with shared passages, those of the same name beside each other."""
-    sides = [
-        [
-            (cell.name, passages(cell.source, spans))
-            for cell, spans in zip(document.cells, places, strict=True)
-            if spans
-        ]
-        for document, places in ((left, left_places), (right, right_places))
-    ]
-    for name in dict.fromkeys(name for side in sides for name, _ in side):
-        ones, others = ([shown for its, shown in side if its == name] for side in sides)
+    left: Mapping[str, Sequence[tuple[Passage, ...]]],
+    right: Mapping[str, Sequence[tuple[Passage, ...]]],
+) -> Iterator[SharedCell]:
+    """The cells of both, those of the same name beside each other."""
+    for name in dict.fromkeys([*left, *right]):
+        ones, others = left.get(name, ()), right.get(name, ())
         for one, other in itertools.zip_longest(ones, others, fillvalue=()):
-            yield Row(name, tuple(one), tuple(other))
+            yield SharedCell(name, one, other)
 
 
-def passages(source: str, places: Sequence[tuple[int, int]]) -> list[Passage]:
+def passages(source: str, spans: Sequence[Span]) -> list[Passage]:
     """A cell's source in passages; lines far from anything shared are left out."""
+    near = _lines_near(source, spans)
     found: list[Passage] = []
-    start, gap = 0, False
-    lines = source.split("\n")
-    near = {
-        near
-        for first, last in ((source.count("\n", 0, a), source.count("\n", 0, b)) for a, b in places)
-        for near in range(first - AROUND, last + AROUND + 1)
-    }
-    for number, line in enumerate(lines):
+    start, is_gap = 0, False
+    for number, line in enumerate(source.split("\n")):
         end = start + len(line) + 1
         if number in near:
-            found += [Passage("⋯\n", False)] if gap else []
-            found += _split(
-                source[start:end],
-                [(a - start, b - start) for a, b in places if a < end and b > start],
-            )
-        gap, start = number not in near, end
-    return [*found, Passage("⋯\n", False)] if gap and found else found
+            if is_gap:
+                found.append(GAP)
+            inside = [(a - start, b - start) for a, b in spans if a < end and b > start]
+            found += _split(source[start:end], inside)
+        is_gap = number not in near
+        start = end
+    if is_gap and found:
+        found.append(GAP)
+    return found
 
 
-def _split(text: str, places: Sequence[tuple[int, int]]) -> list[Passage]:
-    parts, done = [], 0
-    for start, end in places:
+def _lines_near(source: str, spans: Sequence[Span]) -> set[int]:
+    """The numbers of the lines that hold something shared, and of those around them."""
+    near: set[int] = set()
+    for start, end in spans:
+        first, last = source.count("\n", 0, start), source.count("\n", 0, end)
+        near.update(range(first - AROUND, last + AROUND + 1))
+    return near
+
+
+def _split(text: str, spans: Sequence[Span]) -> list[Passage]:
+    """A line's passages, shared and not, in order; none is empty."""
+    found: list[Passage] = []
+    done = 0
+    for start, end in spans:
         start, end = max(start, done), min(end, len(text))
         if start < end:
-            parts += [
-                Passage(plain_lines(text[done:start]), False),
-                Passage(plain_lines(text[start:end]), True),
-            ]
+            found.append(Passage(plain_lines(text[done:start]), False))
+            found.append(Passage(plain_lines(text[start:end]), True))
             done = end
-    return [part for part in [*parts, Passage(plain_lines(text[done:]), False)] if part.text]
+    found.append(Passage(plain_lines(text[done:]), False))
+    return [passage for passage in found if passage.text]
 
 
 def same_to_the_letter(documents: Sequence[Document]) -> list[tuple[str, ...]]:
@@ -470,41 +483,40 @@ def html(found: Similarity) -> str:
 
 def terminal_view(found: Similarity) -> RenderableType:
     """The pairs as a terminal shows them."""
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    lines: list[Any] = [Text(headline(found), style="bold")]
-    lines += [Text(f"The same to the letter: {', '.join(group)}") for group in found.same]
+    lines: list[RenderableType] = [Text(headline(found), style="bold")]
+    for group in found.same:
+        lines.append(Text(f"The same to the letter: {', '.join(group)}"))
     if found.pairs:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("similar", "who", "and who", "shared characters", "where"):
-            table.add_column(
-                heading, justify="right" if heading in ("similar", "shared characters") else "left"
-            )
-        for pair in found.pairs[:MOST_TERMINAL_ROWS]:
-            where = ", ".join(dict.fromkeys(row.name for row in pair.rows))
-            cells = (
-                percent(pair.similarity),
-                pair.left,
-                pair.right,
-                str(pair.shared),
-                plain(where, 80),
-            )
-            table.add_row(*map(Text, cells))
-        lines.append(table)
+        lines.append(_pair_table(found.pairs[:MOST_TERMINAL_ROWS]))
     more = len(found.pairs) - MOST_TERMINAL_ROWS
-    lines += (
-        [f"and {counted(more, 'more pair')}: --html FILE shows the passages"] if more > 0 else []
-    )
-    lines += [
-        Text(f"not compared: {student}: {reason}", style="yellow")
-        for student, reason in found.skipped
-    ]
+    if more > 0:
+        lines.append(f"and {counted(more, 'more pair')}: --html FILE shows the passages")
+    for student, reason in found.skipped:
+        lines.append(Text(f"not compared: {student}: {reason}", style="yellow"))
     if found.pairs or found.same:
         lines.append("A reason to look, not a proof: short exercises have few right answers.")
     return Group(*lines)
+
+
+def _pair_table(pairs: Sequence[Pair]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("similar", justify="right")
+    table.add_column("who")
+    table.add_column("and who")
+    table.add_column("shared characters", justify="right")
+    table.add_column("where")
+    for pair in pairs:
+        where = plain(", ".join(dict.fromkeys(cell.name for cell in pair.cells)), 80)
+        said = (percent(pair.similarity), pair.left, pair.right, str(pair.shared), where)
+        table.add_row(*map(Text, said))
+    return table
 
 
 def headline(found: Similarity) -> str:

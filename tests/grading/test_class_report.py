@@ -20,13 +20,13 @@ from autograder.checking.verdict import CaseVerdict, Fit, Hint, State, Verdict
 from autograder.errors import CourseError
 from autograder.grading.result import UNSAFE, CellRun, Result, ResultStore
 from autograder.nbgrader_config import find_tools_beside_python
+from autograder.reports.class_page import html, terminal_view
 from autograder.reports.class_report import (
     CONCERNS,
     ClassReport,
     HandGrade,
     class_report,
     histogram,
-    html,
     summarise,
 )
 from autograder.reports.pseudonyms import Pseudonyms, read_secret
@@ -110,7 +110,7 @@ def generated_class(size: int, seed: int = 0) -> list[Result]:
 def shown(report: ClassReport) -> str:
     """The terminal view as text."""
     console = Console(file=io.StringIO(), width=140, highlight=False)
-    console.print(report)
+    console.print(terminal_view(report))
     return console.file.getvalue()
 
 
@@ -276,7 +276,7 @@ def test_a_grade_by_hand_settles_it() -> None:
         "ada", verdict("moving_sum"), verdict("Scale", State.TAMPERING), verdict("counts")
     )
     report = summarise(UNIT, [held], {"ada": {"check_Scale": HandGrade(1.5, 2.0, True)}})
-    assert report.standings[0].points == 5.5
+    assert report.learners[0].points == 5.5
     assert [one.settled for one in report.concerns] == ["1.5 of 2 by hand"]
     assert report.open_concerns == []
 
@@ -393,7 +393,7 @@ def test_hidden_names_are_nowhere() -> None:
         assert not words & {"ada", "lovelace", "bo", "derek", "example"}
     assert names.of("ada.l") in html(found) and names.of("bo") in html(found)
     assert f"submitted/{names.of('bo')}/90_mini/90_mini.ipynb" in html(found)
-    assert [one.student for one in found.standings] == sorted(names.of(name) for name in people)
+    assert [one.student for one in found.learners] == sorted(names.of(name) for name in people)
 
 
 def test_pseudonyms_are_stable_and_different_in_another_course(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def course(tmp_path: Path) -> Path:
 
 def test_the_report_of_a_course_folder(course: Path) -> None:
     report = class_report(course, "90")
-    assert report.unit == UNIT and len(report.standings) == 12 and report.notes == ()
+    assert report.unit == UNIT and len(report.learners) == 12 and report.notes == ()
 
 
 def test_damaged_results_and_ungraded_submissions_are_named(course: Path) -> None:
@@ -444,7 +444,7 @@ def test_damaged_results_and_ungraded_submissions_are_named(course: Path) -> Non
 
 
 def test_units_that_are_not_there(course: Path, tmp_path: Path) -> None:
-    with pytest.raises(CourseError, match="the units here are 90_mini"):
+    with pytest.raises(CourseError, match="the units are 90_mini"):
         class_report(course, "91")
     with pytest.raises(CourseError, match="holds no unit"):
         class_report(course / "course", "91")
@@ -455,7 +455,7 @@ def test_units_that_are_not_there(course: Path, tmp_path: Path) -> None:
 def test_a_unit_without_results_is_an_empty_report(tmp_path: Path) -> None:
     (tmp_path / "course" / UNIT).mkdir(parents=True)
     report = class_report(tmp_path, UNIT)
-    assert report.standings == () and "No submission has been graded yet" in html(report)
+    assert report.learners == () and "No submission has been graded yet" in html(report)
     assert not (tmp_path / ".grading").exists()
 
 
@@ -480,17 +480,16 @@ def test_grades_by_hand_come_from_the_gradebook(course: Path) -> None:
     before = (course / "gradebook.db").read_bytes()
     plain_points = {one.student: one.points for one in class_report_without_gradebook(course)}
     report = class_report(course, UNIT)
-    standings = {one.student: one for one in report.standings}
+    learners = {one.student: one for one in report.learners}
     assert [(one.name, one.graded, one.waiting, one.mean) for one in report.questions] == [
         ("question_blur", 1, 1, 0.75)
     ]
     assert (
-        standings["s0000"].written == "1.5 of 2"
-        and standings["s0001"].written == "0 of 2, 1 waiting"
+        learners["s0000"].written == "1.5 of 2" and learners["s0001"].written == "0 of 2, 1 waiting"
     )
-    assert standings["s0000"].points == plain_points["s0000"]
+    assert learners["s0000"].points == plain_points["s0000"]
     earned = ResultStore(course).read(UNIT, "s0001").verdicts["Scale"].points
-    assert standings["s0001"].points == pytest.approx(plain_points["s0001"] - earned + 0.25)
+    assert learners["s0001"].points == pytest.approx(plain_points["s0001"] - earned + 0.25)
     assert [one.student for one in report.concerns if one.kind == "waits for a grade by hand"] == [
         "s0001"
     ]
@@ -501,14 +500,14 @@ def test_grades_by_hand_come_from_the_gradebook(course: Path) -> None:
 
 
 def class_report_without_gradebook(course: Path):
-    return summarise(UNIT, list(ResultStore(course).all(UNIT))).standings
+    return summarise(UNIT, list(ResultStore(course).all(UNIT))).learners
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no database at all, whatever its name says"])
 def test_a_damaged_gradebook_is_a_note(course: Path, content: bytes) -> None:
     (course / "gradebook.db").write_bytes(content)
     report = class_report(course, UNIT)
-    assert len(report.standings) == 12
+    assert len(report.learners) == 12
     assert (len(report.notes) == 1) is bool(content)
     assert (course / "gradebook.db").read_bytes() == content
 

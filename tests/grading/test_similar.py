@@ -19,9 +19,9 @@ from autograder.reports import similar
 from autograder.reports.similar import (
     BREAK,
     FEWEST_SHARED,
-    OWN_CELL,
-    Cell,
+    NEW_CELL,
     Document,
+    OwnCell,
     Similarity,
     compare,
     find_similar,
@@ -88,7 +88,7 @@ def pairs(found: Similarity) -> list[set[str]]:
 
 def marked(found: Similarity) -> str:
     """Everything marked on the left of the first pair."""
-    return "".join(part.text for row in found.pairs[0].rows for part in row.left if part.is_shared)
+    return "".join(part.text for row in found.pairs[0].cells for part in row.left if part.is_shared)
 
 
 def test_renaming_and_commenting_hides_nothing(course: Path) -> None:
@@ -97,7 +97,7 @@ def test_renaming_and_commenting_hides_nothing(course: Path) -> None:
     found = find_similar(course, "90")
     assert (found.compared, pairs(found)) == (4, [{"ada", "bo"}])
     (pair,) = found.pairs
-    assert pair.shares == (1.0, 1.0) and [row.name for row in pair.rows] == ["moving_sum"]
+    assert pair.shares == (1.0, 1.0) and [row.name for row in pair.cells] == ["moving_sum"]
     assert found.same == ()
 
 
@@ -107,7 +107,7 @@ def test_what_is_marked_is_what_is_shared(course: Path) -> None:
     found = find_similar(course, UNIT)
     body = LOOP[LOOP.index("pieces = []") :].strip()
     assert marked(found) == body
-    (row,) = found.pairs[0].rows
+    (row,) = found.pairs[0].cells
     assert "".join(part.text for part in row.left) == LOOP.strip()
     assert "".join(part.text for part in row.right) == RENAMED.strip()
     assert found.pairs[0].shared == len(masked(body)[0]) >= FEWEST_SHARED
@@ -150,7 +150,7 @@ def test_cells_of_their_own_count(course: Path) -> None:
     hand_in(course, "ada", {"moving_sum": UNFOLDED}, one=extra)
     hand_in(course, "bo", {"moving_sum": CUMULATED}, two=extra)
     (pair,) = find_similar(course, UNIT, threshold=0.3).pairs
-    assert [row.name for row in pair.rows] == [OWN_CELL]
+    assert [row.name for row in pair.cells] == [NEW_CELL]
 
 
 def test_what_many_share_is_left_out_but_the_same_to_the_letter_is_named(course: Path) -> None:
@@ -253,13 +253,13 @@ def test_masking_takes_any_text(code: str) -> None:
 
 
 def test_passages_never_reach_over_the_end_of_a_cell() -> None:
-    one = Document("a", [Cell("f", LOOP.strip()), Cell("g", UNFOLDED.strip())])
-    other = Document("b", [Cell("f", LOOP.strip()), Cell("h", UNFOLDED.strip())])
+    one = Document("a", [OwnCell("f", LOOP.strip()), OwnCell("g", UNFOLDED.strip())])
+    other = Document("b", [OwnCell("f", LOOP.strip()), OwnCell("h", UNFOLDED.strip())])
     (pair,) = compare(UNIT, [one, other], set()).pairs
-    for row in pair.rows:
+    for row in pair.cells:
         for part in (*row.left, *row.right):
             assert BREAK not in part.text
-    assert [(row.name, bool(row.left), bool(row.right)) for row in pair.rows] == [
+    assert [(row.name, bool(row.left), bool(row.right)) for row in pair.cells] == [
         ("f", True, True),
         ("g", True, False),
         ("h", False, True),
@@ -282,7 +282,9 @@ def test_right_answers_in_other_styles_are_not_similar(unit: str) -> None:
     }
     documents = [Document(name, own_cells(cells, released)) for name, cells in raw.items()]
     ignored = set(
-        Document("", [Cell("", similar.clean(cell.source)) for cell in released]).fingerprint.hashes
+        Document(
+            "", [OwnCell("", similar.clean(cell.source)) for cell in released]
+        ).fingerprint.hashes
     )
     found = compare(unit, documents, ignored, threshold=0.001)
     assert all(document.cells for document in documents)

@@ -9,7 +9,8 @@ import pytest
 from autograder.grading.grade import Options, grade_unit
 from autograder.grading.result import ResultStore
 from autograder.grading.terminal import summary
-from autograder.reports.class_report import class_report, html, terminal_view
+from autograder.reports.class_page import html, terminal_view
+from autograder.reports.class_report import class_report
 
 from .attack import HEADINGS, MARK, Attack
 from .attacks import ATTACKS
