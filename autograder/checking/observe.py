@@ -108,7 +108,12 @@ def observe(
     printed = io.StringIO()
     watch = OperatorWatch(forbidden)
     try:
-        with quiet(printed), torch.random.fork_rng(devices=[]), torch.enable_grad(), watch:
+        with (
+            captured_output(printed),
+            torch.random.fork_rng(devices=[]),
+            torch.enable_grad(),
+            watch,
+        ):
             seed(draw.seed)
             returned = probe.run(watched, draw, values)
         results = {name: plain(value) for name, value in returned.items()}
@@ -145,7 +150,7 @@ def seed(number: int) -> None:
 
 
 @contextlib.contextmanager
-def quiet(printed: io.StringIO) -> Iterator[None]:
+def captured_output(printed: io.StringIO) -> Iterator[None]:
     """Keep what learner code prints, warns and logs out of the cell: nbgrader takes any stderr
     output for a failure."""
     out, err = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)

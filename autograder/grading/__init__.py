@@ -1,2 +1,1 @@
-"""From a class's notebooks to grades: intake, sandbox, runner, judge, gradebook, and what an
-instructor reads."""
+"""From a class's notebooks to grades: intake, workers, judging, and the gradebook."""

@@ -1,5 +1,4 @@
-"""Alignment: a submission's cells, brought back in line with the released notebook, whatever was
-done to them.
+"""Alignment: a submission's cells, brought back in line with the released notebook.
 
 The release says which cells there are, what they are for, and what the locked ones say; the
 submission gives the sources of the rest, and cells of the learner's own. Metadata of a submission
@@ -36,8 +35,10 @@ WHAT = {Role.EXERCISE: "the exercise", Role.CHECK: "the check", Role.QUESTION: "
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of an aligned notebook. name: nbgrader's name where it has one. metadata: the
-    release's."""
+    """One cell of an aligned notebook.
+
+    name: nbgrader's name where it has one. metadata: the release's; None for a learner's own cell.
+    """
 
     id: str
     role: Role
@@ -115,8 +116,10 @@ def align(submitted: Sequence[RawCell], release: Sequence[Cell]) -> Aligned:
 
 
 def match(submitted: Sequence[RawCell], release: Sequence[Cell]) -> list[int | None]:
-    """The released cell that each submitted one comes from: by id, else by its name, else by the
-    same text."""
+    """The place in the release of each submitted cell; None for one that is the learner's own.
+
+    Cells are told by id, else by name, else by the same text.
+    """
     by_id = {cell.id: place for place, cell in enumerate(release)}
     by_name = {cell.name: place for place, cell in enumerate(release) if cell.name}
     places = [by_id.get(raw.id, by_name.get(raw.grade_id)) for raw in submitted]
@@ -142,10 +145,9 @@ def copied(places: Sequence[int | None], release: Sequence[Cell]) -> list[int]:
 
 
 def own_cell(raw: RawCell, costly: Set[str]) -> Cell:
-    """A cell that the learner added, or an older copy of a released one; it gets its id when all
-    have their places.
+    """A cell that the learner added, or an older copy of a released one, still without an id.
 
-    A copy of a costly cell, `costly` are their texts, is as costly: several could use up a
+    costly: the texts of costly cells. A copy of one is as costly: several could use up a
     submission's time.
     """
     if raw.cell_type != "code":

@@ -1,9 +1,9 @@
-"""`nbgrader autograde` and formgrader's button, through this grader: set as Autograde's exporter by
-configuration.
+"""`nbgrader autograde` and formgrader's button, through this grader.
 
-nbgrader converts a submitted notebook twice, once to sanitise and once to grade. Here the first
-conversion does it all, from the submitted file, which nbgrader never reads; the second passes on
-what the first wrote. The sandbox stays warm for the next submission of the same process.
+By configuration it is Autograde's exporter. nbgrader converts a submitted notebook twice, once to
+sanitise and once to grade. Here the first conversion does it all, from the submitted file, which
+nbgrader never reads; the second passes on what the first wrote. The sandbox stays warm for the next
+submission of the same process.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The gradebook's database: opened with care, made safely where there is none, its errors said in
-words."""
+"""The gradebook's database: opened with care, its errors said in words."""
 
 from __future__ import annotations
 
@@ -67,8 +66,11 @@ class Database:
         return path.name if self.is_sqlite else self.url.render_as_string(hide_password=True)
 
     def transaction(self, work: Callable[[Connection], T], writes: bool = False) -> T:
-        """Do `work` in one transaction; once more after each lost connection, until patience
-        ends."""
+        """Do `work` in one transaction, and once more after each lost connection.
+
+        Returns what `work` returns. Raises GradebookError when patience ends or the database cannot
+        be used, and SubmissionError where it does not take this submission.
+        """
         from sqlalchemy.exc import DBAPIError, StatementError
 
         deadline = time.monotonic() + self.patience
@@ -81,7 +83,7 @@ class Database:
                         return work(connection)
             except DBAPIError as error:
                 if not self._may_come_back(error) or time.monotonic() > deadline:
-                    raise self.explained(error) from error
+                    raise in_words(error, self) from error
                 self.engine.dispose()
                 time.sleep(RETRY)
             except StatementError as error:
@@ -89,65 +91,30 @@ class Database:
                     f"The gradebook cannot hold this: {reason_of(error.orig)}."
                 ) from error
 
-    def explained(self, error: DBAPIError) -> CourseError:
-        """A database's error in words."""
-        from sqlalchemy.exc import DataError, IntegrityError
-
-        said, code = str(error.orig).lower(), getattr(error.orig, "sqlstate", None)
-        reason = reason_of(error.orig)
-        if isinstance(error, DataError | IntegrityError):
-            return SubmissionError(f"The gradebook does not take this submission ({reason}).")
-        if "locked" in said or code == "55P03":
-            sentence = (
-                f"{self.name} is locked by another program, perhaps formgrader, an `nbgrader`"
-                f" command or another grading run (waited {self.patience:g} seconds): let it end or"
-                " close it, then grade again."
-            )
-        elif "disk is full" in said or code == "53100":
-            sentence = (
-                f"The disk is full: {self.name} could not be written. Make room and grade again."
-            )
-        elif "readonly" in said or "read-only" in said or "unable to open" in said:
-            sentence = (
-                f"{self.name} cannot be written: make the file and its folder writable, then grade"
-                " again."
-            )
-        elif "not a database" in said or "malformed" in said:
-            sentence = self._damaged("is damaged")
-        elif "no such table" in said or "no such column" in said or code in ("42P01", "42703"):
-            sentence = self._of_other_version("is not made as this nbgrader makes gradebooks")
-        elif self._is_lost(error):
-            sentence = (
-                f"{self.name} cannot be reached ({reason}): see that the database server runs, then"
-                " grade again."
-            )
-        else:
-            sentence = f"{self.name} could not be used ({reason})."
-        return GradebookError(sentence)
-
     def _connect_arguments(self) -> dict[str, Any]:
         if self.is_sqlite:
             return {"timeout": self.patience}
-        return (
-            {}
-            if "connect_timeout" in self.url.query
-            else {"connect_timeout": max(2, math.ceil(self.patience))}
-        )
+        if "connect_timeout" in self.url.query:
+            return {}
+        return {"connect_timeout": max(2, math.ceil(self.patience))}
 
     def _limit_waiting(self, connection: Connection, writes: bool) -> None:
         if writes and connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(1000 * self.patience)}")
 
-    def _is_lost(self, error: DBAPIError) -> bool:
+    def is_lost(self, error: DBAPIError) -> bool:
+        """Whether an error says that the connection to a server is gone."""
         from sqlalchemy.exc import InterfaceError, OperationalError
 
         lost = error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None
         return not self.is_sqlite and lost and isinstance(error, OperationalError | InterfaceError)
 
     def _may_come_back(self, error: DBAPIError) -> bool:
-        """A server that was there before may be restarting; a first connection that fails has
-        another reason."""
-        return self.was_reached and self._is_lost(error)
+        """Whether waiting helps: a server that was there before may be restarting.
+
+        A first connection that fails has another reason.
+        """
+        return self.was_reached and self.is_lost(error)
 
     # Opening
 
@@ -158,10 +125,8 @@ class Database:
             if self.is_sqlite:
                 self._must_be_a_file()
             self.transaction(self._must_be_a_gradebook)
-        except (
-            DBAPIError
-        ) as error:  # of nbgrader's own connection, where a gradebook had to be made
-            raise self.explained(error) from error
+        except DBAPIError as error:  # nbgrader's, where a gradebook had to be made
+            raise in_words(error, self) from error
         finally:
             self.engine.dispose()
         self.was_reached = True
@@ -179,11 +144,10 @@ class Database:
                     f"{self.name} is not a file: move it away and put the gradebook in its place."
                 )
             elif path.stat().st_size == 0:
-                raise GradebookError(self._damaged("is empty (0 bytes)"))
+                raise GradebookError(damaged(self.name, "is empty (0 bytes)"))
 
     def _must_be_a_gradebook(self, connection: Connection) -> None:
-        """Compare the tables with those of this nbgrader; make them on a server's empty
-        database."""
+        """Compare the tables with this nbgrader's; make them on a server's empty database."""
         from alembic.script import ScriptDirectory
         from nbgrader.api import Base
         from nbgrader.dbutil import ALEMBIC_DIR
@@ -200,49 +164,97 @@ class Database:
                 " place, or give its address."
             )
         for table in Base.metadata.tables.values():
-            columns = (
-                {column["name"] for column in inspector.get_columns(table.name)}
-                if table.name in tables
-                else ()
-            )
-            if not set(table.columns.keys()) <= set(columns):
-                raise GradebookError(self._of_other_version("was made by an older nbgrader"))
+            found = inspector.get_columns(table.name) if table.name in tables else []
+            if not set(table.columns.keys()) <= {column["name"] for column in found}:
+                raise GradebookError(of_other_version(self.name, "was made by an older nbgrader"))
         if "alembic_version" in tables:
             version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
             if version != ScriptDirectory(ALEMBIC_DIR).get_current_head():
                 raise GradebookError(
-                    self._of_other_version("was made by another version of nbgrader")
+                    of_other_version(self.name, "was made by another version of nbgrader")
                 )
 
-    def _damaged(self, what: str) -> str:
-        return (
-            f"{self.name} {what}: put back a copy of it, or move it away, release each unit again"
-            " with `nbgrader generate_assignment UNIT` and grade again."
-        )
 
-    def _of_other_version(self, what: str) -> str:
-        return (
-            f"{self.name} {what}: make a copy of it, then run `nbgrader db upgrade`, or install"
-            " that version."
+# Errors in words
+
+
+def in_words(error: DBAPIError, database: Database) -> CourseError:
+    """A database's error in words: of one submission, or of the gradebook as a whole."""
+    from sqlalchemy.exc import DataError, IntegrityError
+
+    name = database.name
+    said, code = str(error.orig).lower(), getattr(error.orig, "sqlstate", None)
+    reason = reason_of(error.orig)
+    if isinstance(error, DataError | IntegrityError):
+        return SubmissionError(f"The gradebook does not take this submission ({reason}).")
+    if "locked" in said or code == "55P03":
+        return GradebookError(
+            f"{name} is locked by another program, perhaps formgrader, an `nbgrader` command or"
+            f" another grading run (waited {database.patience:g} seconds): let it end or close it,"
+            " then grade again."
         )
+    if "disk is full" in said or code == "53100":
+        return GradebookError(
+            f"The disk is full: {name} could not be written. Make room and grade again."
+        )
+    if "readonly" in said or "read-only" in said or "unable to open" in said:
+        return GradebookError(
+            f"{name} cannot be written: make the file and its folder writable, then grade again."
+        )
+    if "not a database" in said or "malformed" in said:
+        return GradebookError(damaged(name, "is damaged"))
+    if "no such table" in said or "no such column" in said or code in ("42P01", "42703"):
+        what = "is not made as this nbgrader makes gradebooks"
+        return GradebookError(of_other_version(name, what))
+    if database.is_lost(error):
+        return GradebookError(
+            f"{name} cannot be reached ({reason}): see that the database server runs, then grade"
+            " again."
+        )
+    return GradebookError(f"{name} could not be used ({reason}).")
+
+
+def damaged(name: str, what: str) -> str:
+    """What to do about a gradebook that cannot be read."""
+    return (
+        f"{name} {what}: put back a copy of it, or move it away, release each unit again with"
+        " `nbgrader generate_assignment UNIT` and grade again."
+    )
+
+
+def of_other_version(name: str, what: str) -> str:
+    """What to do about a gradebook that is not made as this nbgrader makes them."""
+    return (
+        f"{name} {what}: make a copy of it, then run `nbgrader db upgrade`, or install that"
+        " version."
+    )
+
+
+# Connections
 
 
 def leave_transactions_to_us(connection: Any, _: Any) -> None:
-    """Python's sqlite3 begins a transaction only at the first change, too late for what was read
-    before it."""
+    """Begin no transaction unasked.
+
+    Python's sqlite3 begins one only at the first change, too late for what was read before it.
+    """
     connection.isolation_level = None
 
 
 def begin_as_asked(connection: Connection) -> None:
-    """Take SQLite's write lock at once where something will be written, so that waiting for it
-    works."""
+    """Take SQLite's write lock at once where something will be written.
+
+    Waiting for the lock works only then.
+    """
     writes = connection.get_execution_options().get("will_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def create_sqlite(path: Path, patience: float) -> None:
-    """Make a new gradebook in one step: processes that let nbgrader make one at the same time crash
-    each other."""
+    """Make a new gradebook in one step.
+
+    Processes that let nbgrader make one at the same time crash each other.
+    """
     from filelock import FileLock, Timeout
 
     part = path.with_name(f".{path.name}.part")

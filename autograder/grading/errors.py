@@ -1,5 +1,7 @@
-"""What goes wrong while grades are written, in sentences: with one submission, or with the
-gradebook as a whole."""
+"""What goes wrong while grades are written, in sentences.
+
+It concerns one submission, or the gradebook as a whole.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,7 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class GradebookError(CourseError):
-    """The gradebook as a whole cannot be used: until that is mended, no submission can be
-    written."""
+    """The gradebook cannot be used: until that is mended, no submission can be written."""
 
 
 class SubmissionError(CourseError):

@@ -27,6 +27,8 @@ from autograder.errors import CourseError
 from autograder.files import write_safely
 
 KINDS = {"unit": "assignment", "student": "student"}  # in nbgrader's words
+CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
+CANVAS_POSSIBLE = "    Points Possible"  # with the four spaces that Canvas itself writes
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
@@ -72,18 +74,14 @@ class GradeBookExport(ExportPlugin):
 
     def units(self, gradebook: Gradebook) -> list[Assignment]:
         """The units to export. Raises CourseError for one that the gradebook does not know."""
-        chosen = chosen_ones(
-            "unit", map(str, self.assignment), {unit.name: unit for unit in gradebook.assignments}
-        )
+        known = {unit.name: unit for unit in gradebook.assignments}
+        chosen = chosen_ones("unit", map(str, self.assignment), known)
         return sorted(chosen, key=lambda unit: unit.name)
 
     def students(self, gradebook: Gradebook) -> list[Student]:
         """The students to export. Raises CourseError for one that the gradebook does not know."""
-        return chosen_ones(
-            "student",
-            map(str, self.student),
-            {student.id: student for student in gradebook.students},
-        )
+        known = {student.id: student for student in gradebook.students}
+        return chosen_ones("student", map(str, self.student), known)
 
     def title(self, unit: Assignment) -> str:
         """The unit's name in the grade book."""
@@ -111,11 +109,9 @@ class GradeBookExport(ExportPlugin):
             )
         if missing:
             said = "0 points" if self.missing_as_zero else "left empty"
+            names = ", ".join(missing)
             self.log.warning(
-                "%s: %s, because nothing was handed in or graded: %s",
-                unit.name,
-                said,
-                ", ".join(missing),
+                "%s: %s, because nothing was handed in or graded: %s", unit.name, said, names
             )
         return cells
 
@@ -126,8 +122,10 @@ class GradeBookExport(ExportPlugin):
         return "" if score.waits and not self.include_waiting else number(score.points)
 
     def text(self, value: str | None) -> str:
-        """A text on one line that no spreadsheet takes for a formula; one that had to be changed is
-        named."""
+        """A text on one line that no spreadsheet takes for a formula.
+
+        One that had to be changed is named in a warning.
+        """
         line = " ".join((value or "").split())
         if line.startswith(FORMULA) or (value or "").startswith(FORMULA):
             self.log.warning(
@@ -166,22 +164,9 @@ class CanvasExport(GradeBookExport):
         )
         units = self.units(gradebook)
         grades = [self.grades(gradebook, unit, students) for unit in units]
-        header = [
-            "Student",
-            "ID",
-            "SIS User ID",
-            "SIS Login ID",
-            "Section",
-            *map(self.title, units),
-        ]
-        possible = [
-            "    Points Possible",
-            "",
-            "",
-            "",
-            "",
-            *(number(unit.max_score) for unit in units),
-        ]
+        header = [*CANVAS_COLUMNS, *map(self.title, units)]
+        possible = [CANVAS_POSSIBLE] + [""] * (len(CANVAS_COLUMNS) - 1)
+        possible += [number(unit.max_score) for unit in units]
         rows = [
             [*self.identity(student), *(cells[student.id] for cells in grades)]
             for student in students

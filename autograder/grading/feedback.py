@@ -1,8 +1,7 @@
-"""The pages that nbgrader makes of a graded notebook: feedback for learners, and formgrader's page
-for instructors.
+"""The pages that nbgrader makes of a graded notebook, for learners and for instructors.
 
-nbgrader gives both to nbconvert's HTML exporter, which `autograder.nbgrader_config.configure_pages`
-points at the templates, the step and the filters here.
+nbgrader gives both, feedback and formgrader's page, to nbconvert's HTML exporter, which
+`autograder.nbgrader_config.configure_pages` points at the templates, the step and the filters here.
 """
 
 from __future__ import annotations
@@ -23,8 +22,10 @@ Resources = dict[str, Any]
 
 
 class GetGradesAndWaiting(GetGrades):
-    """nbgrader's grades, and which of them still wait for a person: a page that says 0 would be
-    wrong."""
+    """nbgrader's grades, and which of them still wait for a person.
+
+    A page that says 0 for one that waits would be wrong.
+    """
 
     def _get_score(self, cell: NotebookNode, resources: Resources) -> None:
         super()._get_score(cell, resources)
@@ -77,8 +78,10 @@ def highlight_code(source: str, metadata: Any = None) -> Markup:
 
 
 def with_nonce(html: str, nonce: str) -> Markup:
-    """nbgrader's own scripts, allowed to run. Handlers in attributes never are: the template
-    attaches them instead."""
+    """nbgrader's own scripts, allowed to run.
+
+    Handlers in attributes never are: the template attaches them instead.
+    """
     return Markup(
         html.replace("<script", f'<script nonce="{nonce}"').replace(' onclick="', ' data-onclick="')
     )

@@ -68,6 +68,11 @@ class Graded:
     seconds_to_first: float = 0.0
     interrupted: int = 0  # submissions that were left when somebody stopped the run
 
+    def count(self, seconds: float) -> None:
+        """One more submission is through, so many seconds after the run began."""
+        self.run += 1
+        self.seconds_to_first = self.seconds_to_first or seconds
+
     @property
     def needs_a_person(self) -> bool:
         """Whether somebody must look at something."""
@@ -253,7 +258,8 @@ class GradingRun:
                 result = self.make.judged(drawn.key, item, aligned, ended)
                 self.write(replace(result, seed=drawn.secret), aligned)
                 left.discard(ended.student)
-                self.note_progress(ended.student, len(jobs) - len(left), len(jobs))
+                self.graded.count(time.monotonic() - self.begun)
+                self.listener(len(jobs) - len(left), len(jobs), ended.student)
         except KeyboardInterrupt:
             self.graded.interrupted = len(left)
 
@@ -276,13 +282,6 @@ class GradingRun:
         """A submission's cells in line with the release. Raises Refused."""
         aligned = align(cells_of(item.data, f"{self.unit.name}.ipynb"), self.unit.release)
         return replace(aligned, notes=(*item.notes, *aligned.notes))
-
-    def note_progress(self, student: str, done: int, total: int) -> None:
-        """Count one more submission, and tell whoever listens."""
-        self.graded.run += 1
-        if not self.graded.seconds_to_first:
-            self.graded.seconds_to_first = time.monotonic() - self.begun
-        self.listener(done, total, student)
 
     # Writing
 

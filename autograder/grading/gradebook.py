@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -72,6 +73,7 @@ class GradebookWriter:
             raise GradebookError(f"{unit!r} cannot be a unit's name.")
         self.config = settings(self.root, db_url, config)
         self.folders = UnitFolders(course_directory(self.config), self.root, unit)
+        self._records = WrittenRecords(self.root, unit)
         with contextlib.ExitStack() as opened:
             opened.enter_context(only_writer(self.root / FOLDER, unit, patience))
             self.database = opened.enter_context(Database(self.folders.course.db_url, patience))
@@ -124,7 +126,7 @@ class GradebookWriter:
         for name, score in certain_scores(result).items():
             if stored.auto_scores.get(name) != score:
                 return False
-        return self._record(result, stored) == read_record(self._record_path(result.student))
+        return self._record(result, stored) == self._records.read(result.student)
 
     def write(self, result: Result, notebook: NotebookNode) -> tuple[str, ...]:
         """Write a result; returns notes for the instructor, as on a time that is not believed.
@@ -155,11 +157,8 @@ class GradebookWriter:
         """Keep the record. Without one the grade stands, and is only written once more."""
         self._students.add(result.student)
         self._stored_grades[result.student] = stored
-        path = self._record_path(result.student)
         try:
-            with explained(path, self.root):
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_safely(path, json.dumps(self._record(result, stored)).encode())
+            self._records.write(result.student, self._record(result, stored))
         except CourseError as error:
             note = "The grade is written, but not that it is, so the next run writes it again"
             return (f"{note}: {error}",)
@@ -174,9 +173,6 @@ class GradebookWriter:
             "seconds_late": stored.seconds_late,
             "late_rule": self._late_rule.name,
         }
-
-    def _record_path(self, student: str) -> Path:
-        return self.root / FOLDER / self.unit / f"{student}.written"
 
     # What it knows, read once
 
@@ -222,12 +218,30 @@ def certain_scores(result: Result) -> dict[str, float]:
 # The record of what was written
 
 
-def read_record(path: Path) -> Any:
-    """The record of what was written for a submission; None where none can be read."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
+@dataclass(frozen=True)
+class WrittenRecords:
+    """The records of what was written for a unit, `.grading/UNIT/STUDENT.written`."""
+
+    root: Path
+    unit: str
+
+    def path(self, student: str) -> Path:
+        """Where a submission's record lies."""
+        return self.root / FOLDER / self.unit / f"{student}.written"
+
+    def read(self, student: str) -> Any:
+        """A submission's record; None where none can be read."""
+        try:
+            return json.loads(self.path(student).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def write(self, student: str, record: Mapping[str, Any]) -> None:
+        """Keep a record, in one step. Raises CourseError where it cannot be written."""
+        path = self.path(student)
+        with explained(path, self.root):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_safely(path, json.dumps(record).encode())
 
 
 def identity(result: Result) -> str:

@@ -1,5 +1,4 @@
-"""Reading the gradebook: the unit as it was released, the class list, and the grades that are
-there."""
+"""Reading the gradebook: the unit as it was released, the class list, and the grades."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The folder of a graded submission, autograded/STUDENT/UNIT: replaced as a whole, or not at
-all."""
+"""The folder of a graded submission: replaced as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -57,8 +56,10 @@ class GradedFolder:
             return {}
 
     def recover(self) -> None:
-        """Take back what a killed run left: whether its rows were committed is not known, so a
-        rerun writes them."""
+        """Take back what a killed run left.
+
+        Whether its rows were committed is not known, so the next run writes them again.
+        """
         with explained(self.path, self.root, self.path.parent.parent):
             if self.previous.exists():
                 remove(self.path)
@@ -66,8 +67,11 @@ class GradedFolder:
             remove(self.next)
 
     def prepare(self, notebook: bytes, files: Mapping[Path, Path], timestamp: str | None) -> None:
-        """Make the next folder. Raises SubmissionError or GradebookError, and leaves nothing, where
-        it cannot."""
+        """Make the next folder.
+
+        files: what goes into it, by its place there. Raises SubmissionError or GradebookError where
+        that cannot be done, and leaves nothing.
+        """
         self.recover()
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
             here = path_in_course(self.path, self.root)
@@ -101,8 +105,10 @@ class GradedFolder:
         self._is_in_place = True
 
     def undo(self) -> None:
-        """Bring back what was there before `prepare`, as far as the disk allows; the next run tries
-        again."""
+        """Bring back what was there before `prepare`, as far as the disk allows.
+
+        The next run tries again.
+        """
         with contextlib.suppress(OSError):
             if self.previous.exists():
                 remove(self.path)
@@ -133,8 +139,10 @@ def remove(path: Path) -> None:
 
 
 def notebook_bytes(notebook: NotebookNode) -> bytes:
-    """A notebook as a file, a cell a line: with nbformat's indentation, writing it takes five times
-    as long."""
+    """A notebook as a file, a cell a line.
+
+    With nbformat's indentation, writing it takes five times as long.
+    """
     rest = ",\n".join(
         f'"{name}": {as_json(part)}' for name, part in notebook.items() if name != "cells"
     )
@@ -148,15 +156,19 @@ def as_json(part: Any) -> str:
 
 
 def storable(text: str) -> str:
-    """A text as files and databases take it: half characters (lone surrogates) become question
-    marks, NUL goes."""
+    """A text as files and databases take it.
+
+    Half characters (lone surrogates) become question marks, and NUL goes.
+    """
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)
 class Modes:
-    """The permissions that nbgrader gives to graded files. group: whether the course is shared in a
-    Unix group."""
+    """The permissions that nbgrader gives to graded files.
+
+    group: whether the course is shared in a Unix group.
+    """
 
     file: int
     group: bool

@@ -1,5 +1,4 @@
-"""The graded notebook: the aligned submission, what its cells showed, and the judge's verdicts in
-its check cells.
+"""The graded notebook: the aligned submission, what its cells showed, and the judge's verdicts.
 
 Cells are put together here and not by nbformat's `new_code_cell`, which validates each against a
 schema: that took most of the time of writing a submission, for cells that are valid since `align`.

@@ -54,8 +54,10 @@ class RawCell:
 
 
 def take_in(folder: Path, unit: str, students: Iterable[str] = ()) -> Iterator[Submitted]:
-    """Read the submissions of a unit in `submitted/`, by student. Raises CourseError where a named
-    student has none."""
+    """Read the submissions of a unit in `submitted/`, by student.
+
+    Raises CourseError where a named student has none.
+    """
     wanted = set(students)
     names = sorted(entry.name for entry in os.scandir(folder)) if folder.is_dir() else []
     handed_in = [name for name in names if os.path.lexists(folder / name / unit)]
@@ -148,13 +150,11 @@ def cells_of(data: bytes, name: str = "the notebook") -> list[RawCell]:
     except (ValueError, MemoryError) as error:
         raise Refused(f"{name} is damaged: it is no JSON ({str(error)[:80]})") from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        older = isinstance(notebook, dict) and "worksheets" in notebook
-        what = (
-            "was saved in a format of 2014: open it in JupyterLab and save it again"
-            if older
-            else "is no notebook"
-        )
-        raise Refused(f"{name} {what}")
+        if isinstance(notebook, dict) and "worksheets" in notebook:
+            raise Refused(
+                f"{name} was saved in a format of 2014: open it in JupyterLab and save it again"
+            )
+        raise Refused(f"{name} is no notebook")
     if len(notebook["cells"]) > MOST_CELLS:
         raise Refused(
             f"{name} has {len(notebook['cells']):,} cells, and at most {MOST_CELLS:,} are read"

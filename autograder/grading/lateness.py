@@ -22,8 +22,10 @@ FARTHEST_ZONE = timedelta(hours=14)  # of local time from UTC
 
 @dataclass(frozen=True)
 class TimeOfSubmission:
-    """What a submission's timestamp.txt says. time: in UTC without zone, as nbgrader keeps it; None
-    if not believed."""
+    """What a submission's timestamp.txt says.
+
+    time: in UTC without zone, as nbgrader keeps it; None if it is not believed.
+    """
 
     text: str = ""
     time: datetime | None = None
@@ -31,8 +33,10 @@ class TimeOfSubmission:
 
     @classmethod
     def read(cls, folder: Path) -> TimeOfSubmission:
-        """Read timestamp.txt in a submission's folder. A missing one is no problem: it is as in
-        nbgrader."""
+        """Read timestamp.txt in a submission's folder.
+
+        A missing one is no problem: it is as in nbgrader.
+        """
         path = folder / TIMESTAMP
         try:
             status = path.lstat()
@@ -106,8 +110,10 @@ def names_zone(text: str) -> bool:
 
 
 def due_date_of(due_date: datetime | None, extension: timedelta | None) -> datetime | None:
-    """When a student's submission is due, in UTC without zone; nbgrader itself stops at an
-    extension of no due date."""
+    """When a student's submission is due, in UTC without zone; None without a due date.
+
+    nbgrader itself stops at an extension of no due date.
+    """
     from nbgrader.utils import parse_utc
 
     return None if due_date is None else parse_utc(due_date) + (extension or timedelta())
@@ -121,8 +127,7 @@ def seconds_late(time: datetime | None, due: datetime | None) -> float:
 
 
 class LateRule:
-    """The course's penalty for lateness: the plugin that nbgrader's own AssignLatePenalties is
-    configured with."""
+    """The course's penalty for lateness: the plugin that AssignLatePenalties is told to use."""
 
     def __init__(self, config: Config):
         from nbgrader.preprocessors import AssignLatePenalties
@@ -145,8 +150,10 @@ class LateRule:
         self.name = f"{kind.__module__}.{kind.__qualname__} {options}"
 
     def penalty(self, student: str, score: float, seconds_late: float) -> float | None:
-        """The penalty in points, at most the score; None where there is none. As
-        AssignLatePenalties has it."""
+        """The penalty in points, at most the score; None where there is none.
+
+        It is as AssignLatePenalties has it. Raises GradebookError where the plugin fails.
+        """
         if seconds_late <= 0:
             return None
         try:

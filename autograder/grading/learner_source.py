@@ -1,11 +1,13 @@
-"""What a submission's source says without running: forbidden shortcuts, and signs of reaching for
-the grader."""
+"""What a submission's source says without running.
+
+It may hold forbidden shortcuts, and signs of reaching for the grader.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,8 +141,10 @@ def as_it_stands(source: str) -> str:
 
 
 def below_cell_magic(source: str) -> str:
-    """A cell without its `%%time`, which runs the rest as it stands. Raises ValueError where there
-    is none."""
+    """A cell without its `%%time`, which runs the rest as it stands.
+
+    Raises ValueError where there is none.
+    """
     magic, _, rest = source.lstrip().partition("\n")
     if not magic.startswith("%%"):
         raise ValueError("no cell magic")
@@ -148,8 +152,10 @@ def below_cell_magic(source: str) -> str:
 
 
 def as_ipython_runs_it(source: str) -> str:
-    """A cell with its magics as calls. Raises ValueError, and RuntimeError where there are too many
-    of them."""
+    """A cell with its magics as calls.
+
+    Raises ValueError, and RuntimeError where there are too many of them.
+    """
     from IPython.core.inputtransformer2 import TransformerManager
 
     if len(source) > LONGEST_WITH_MAGICS:
@@ -163,8 +169,10 @@ def shown_line(line: str) -> str:
 
 
 def note_check(cells: Cells, node: ast.stmt) -> None:
-    """Note the exercise of a `check(...)` line: what its name means from here on is not what was
-    checked."""
+    """Note the exercise of a `check(...)` line.
+
+    What its name means from here on is not what was checked.
+    """
     call = getattr(node, "value", None)
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check":
         cells.checked |= {argument.id for argument in call.args if isinstance(argument, ast.Name)}
@@ -185,8 +193,10 @@ def one_by_one(node: ast.stmt) -> list[ast.stmt]:
 
 
 def lent_by(node: ast.stmt) -> set[str]:
-    """The names under which a statement takes the course's own models: `ResNet = models.ResNet`, or
-    their import."""
+    """The names under which a statement takes the course's own models.
+
+    It may say `ResNet = models.ResNet`, or import them.
+    """
     if isinstance(node, ast.ImportFrom) and is_own_model(node.module):
         if node.names[0].name == "*":
             return set(own_models())
@@ -205,45 +215,63 @@ def lent_by(node: ast.stmt) -> set[str]:
 def note_definitions(cells: Cells, node: ast.stmt) -> None:
     """Note what a top-level statement defines."""
     lent = lent_by(node)
-    if lent:
-        cells.lent |= lent - cells.checked
-        if isinstance(node, ast.Assign):
-            return
+    cells.lent |= lent - cells.checked
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        cells.definitions[node.name] = [node]
-        cells.imported.pop(node.name, None)
-        cells.lent.discard(node.name)
-        for part in ast.walk(node):
-            for name in part.names if isinstance(part, ast.Global) else ():
-                cells.definitions.setdefault(name, []).append(node)
+        note_named_block(cells, node)
     elif isinstance(node, ast.Import | ast.ImportFrom):
         for alias in node.names:
-            module = alias.name if isinstance(node, ast.Import) else node.module or ""
-            cells.starred |= alias.name == "*" and module.split(".")[0] in LIBRARIES
-            if is_own_model(module):
-                if alias.name not in lent:
-                    cells.imported[alias.asname or alias.name] = {MODELS, alias.name}
-            elif module.split(".")[0] in LIBRARIES | {"cvcourse"}:
-                name = alias.name.split(".")[-1]
-                cells.imported[alias.asname or alias.name.split(".")[0]] = {
-                    MODELS if name in PACKAGES else name
-                }
-    else:
-        for target in ast.walk(node):
-            if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
-                cells.definitions.setdefault(target.id, []).append(node)
-            # conv.forward = ..., tools["sum"] = ...
-            if isinstance(target, ast.Attribute | ast.Subscript) and isinstance(
-                target.ctx, ast.Store
-            ):
-                owner = target.value
-                if isinstance(owner, ast.Name):
-                    cells.definitions.setdefault(owner.id, []).append(node)
+            note_import(cells, node, alias, lent)
+    elif not lent:
+        for part in ast.walk(node):
+            name = stored_name(part)
+            if name:
+                cells.definitions.setdefault(name, []).append(node)
+
+
+def note_named_block(
+    cells: Cells, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+) -> None:
+    """Note a function or class, and the globals that it may set."""
+    cells.definitions[node.name] = [node]
+    cells.imported.pop(node.name, None)
+    cells.lent.discard(node.name)
+    for part in ast.walk(node):
+        if isinstance(part, ast.Global):
+            for name in part.names:
+                cells.definitions.setdefault(name, []).append(node)
+
+
+def note_import(
+    cells: Cells, node: ast.Import | ast.ImportFrom, alias: ast.alias, lent: Set[str]
+) -> None:
+    """Note what one name of an import stands for. lent: the names of the course's own models."""
+    module = alias.name if isinstance(node, ast.Import) else node.module or ""
+    package = module.split(".")[0]
+    cells.starred |= alias.name == "*" and package in LIBRARIES
+    if is_own_model(module):
+        if alias.name not in lent:
+            cells.imported[alias.asname or alias.name] = {MODELS, alias.name}
+    elif package in LIBRARIES | {"cvcourse"}:
+        here = alias.asname or alias.name.split(".")[0]
+        name = alias.name.split(".")[-1]
+        cells.imported[here] = {MODELS if name in PACKAGES else name}
+
+
+def stored_name(node: ast.AST) -> str:
+    """The name that a node sets, or whose part it sets; empty where it sets none."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return node.id
+    # conv.forward = ..., tools["sum"] = ...
+    if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
+        return node.value.id if isinstance(node.value, ast.Name) else ""
+    return ""
 
 
 def forbidden(cells: Cells, exercise: str, names: Iterable[str]) -> list[tuple[str, str]]:
-    """(name, line) of every forbidden name that an exercise's source reaches, through helpers and
-    aliases, too."""
+    """(name, line) of every forbidden name that an exercise's source reaches.
+
+    It may reach them through helpers and aliases, too.
+    """
     names = set(names)
     found = []
     if exercise not in cells.definitions:
@@ -278,14 +306,18 @@ def reached(cells: Cells, exercise: str) -> Iterator[ast.AST]:
 
 
 def leads_elsewhere(sources: Iterable[str]) -> bool:
-    """Whether cells could call functions of libraries other than torch: then every call is to be
-    looked at."""
+    """Whether cells could call functions of libraries other than torch.
+
+    Then every call is to be looked at.
+    """
     return any(LEADS_ELSEWHERE.search(source) for source in sources)
 
 
 def own_names(definition: ast.AST) -> set[str]:
-    """The names that a function or class binds itself: the notebook's of the same name are
-    others."""
+    """The names that a function or class binds itself.
+
+    The notebook's of the same name are others.
+    """
     if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return set()
     nodes = list(ast.walk(definition))
@@ -297,8 +329,10 @@ def own_names(definition: ast.AST) -> set[str]:
 
 
 def library_names(node: ast.AST, cells: Cells) -> set[str]:
-    """What `forbid` may call the thing in a library that a node stands for, as far as the source
-    says."""
+    """What `forbid` may call the thing in a library that a node stands for.
+
+    It is what the source says, and no more.
+    """
     if isinstance(node, ast.Attribute):
         is_package = (
             isinstance(node.value, ast.Name)
@@ -329,8 +363,7 @@ def reaching_for_grader(cells: Cells) -> list[str]:
 
 
 def could_hide(cells: Cells, exercise: str) -> bool:
-    """Whether a notebook holds what could hide from the grader which functions an exercise
-    calls."""
+    """Whether a notebook could hide from the grader which functions an exercise calls."""
     if cells.unread or any(reaches_anywhere(node) for node in nodes_of(cells)):
         return True
     return any(reaches(node) for node in reached(cells, exercise))
@@ -383,8 +416,10 @@ def names_of(node: ast.AST) -> set[str]:
 
 
 def calls_by_name(node: ast.AST) -> bool:
-    """Whether a node runs or looks up what only shows when it runs: `eval(...)`, `getattr(np, "con"
-    + "volve")`."""
+    """Whether a node runs or looks up what only shows when it runs.
+
+    So it is with `eval(...)` and with `getattr(np, "con" + "volve")`.
+    """
     if not (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
@@ -445,8 +480,10 @@ def imports_reaching(node: ast.AST) -> bool:
 
 
 def is_low(node: ast.AST) -> bool:
-    """Whether a node uses files by their descriptors, as no notebook does: `os.write(3, ...)`; or
-    `sys.modules`."""
+    """Whether a node uses files by their descriptors, or `sys.modules`, as no notebook does.
+
+    An example is `os.write(3, ...)`.
+    """
     if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
         return False
     return (node.value.id == "os" and node.attr in REACHING_OF_OS) or (

@@ -1,5 +1,4 @@
-"""What grading a unit needs: the released cells, and a key whose inputs were drawn for this run
-alone.
+"""What grading a unit needs: its released cells, and a key with inputs drawn for one run alone.
 
 `Materials` are what the sandbox's side may know, inputs but no answers, and travel to other
 machines; the fresh `Key` does not.
@@ -50,8 +49,10 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Ask:
-    """One check as it is asked for: the packed requests with the cases that each tries, or the
-    names of its answers."""
+    """One check as it is asked for.
+
+    It has packed requests with the cases that each tries, or the names of its answers.
+    """
 
     exercise: str
     requests: tuple[tuple[bytes, tuple[int, ...]], ...] = ()  # released cases, then hidden ones
@@ -84,7 +85,10 @@ class Unit:
 
     @cached_property
     def stored_key(self) -> Key:
-        """The key that was built with the unit. Raises KeyProblem where it must be built first."""
+        """The key that was built with the unit.
+
+        Raises KeyProblem where the unit must be built first.
+        """
         from autograder.checking.key import HIDDEN, VISIBLE, KeyProblem, merge
         from autograder.checking.key_files import read_key
 
@@ -118,8 +122,10 @@ class Unit:
 
     @cached_property
     def cells_in_course(self) -> list[Cell]:
-        """The cells in the course's folder, which somebody may have changed. Raises CourseError
-        without a release."""
+        """The cells in the course's folder, which somebody may have changed.
+
+        Raises CourseError without a release.
+        """
         if not (self.root / COURSE / self.name / f"{self.name}.ipynb").exists():
             raise CourseError(
                 f"{self.name} was never released: run `cvcourse build {self.name}` and "
@@ -174,8 +180,10 @@ def imports_of(sources: Iterable[str]) -> list[str]:
 
 
 def grader_digest() -> str:
-    """Digest of all that could change a verdict: the grader's code, the library that notebooks use,
-    torch and numpy."""
+    """Digest of all that could change a verdict.
+
+    That is the grader's code, the library that notebooks use, torch and numpy.
+    """
     places = [PACKAGES / part for part in PARTS]
     files = [
         path
@@ -207,8 +215,10 @@ def new_secret() -> str:
 
 
 def fresh_key(unit: Unit, secret: str) -> Key:
-    """The unit's key with inputs drawn from `secret`; numeric answers stay as they are. Raises
-    CourseError."""
+    """The unit's key with inputs drawn from `secret`; numeric answers stay as they are.
+
+    Raises CourseError where no inputs can be drawn.
+    """
     from autograder.authoring.record import record_key
     from autograder.checking.observe import no_logs
 

@@ -28,12 +28,14 @@ CUT_SHORT = frozenset({State.TIMEOUT, State.OUT_OF_MEMORY, State.KERNEL_DEATH, S
 
 @dataclass(frozen=True)
 class CellRun:
-    """What running one cell of the notebook gave. outputs: nbformat outputs, size-capped, not yet
-    sanitised."""
+    """What running one cell of the notebook gave.
+
+    outputs: nbformat outputs, cut to size, not yet sanitised. state: empty when it ran through,
+    else timeout, out of memory, kernel death or tampering suspected.
+    """
 
     outputs: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
-    # empty when it ran through, else timeout, out of memory, kernel death or tampering suspected
     state: str = ""
 
 
@@ -83,8 +85,10 @@ class Result:
 
     @property
     def is_failed(self) -> bool:
-        """Whether grading did not come to its end: refused, or cut short somewhere. `--only-failed`
-        takes these."""
+        """Whether grading did not come to its end: refused, or cut short somewhere.
+
+        `--only-failed` takes these.
+        """
         return bool(self.refused) or any(
             verdict.state in CUT_SHORT for verdict in self.verdicts.values()
         )
@@ -137,8 +141,10 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Result:
-    """A result from JSON. Raises KeyError, TypeError, ValueError or AttributeError for what is
-    none."""
+    """A result from JSON.
+
+    Raises KeyError, TypeError, ValueError or AttributeError for what is none.
+    """
     data = dict(data)
     if data.pop("format") != FORMAT:
         raise ValueError("a result of another version")

@@ -307,8 +307,10 @@ def markdown_html(source: object, attachments: object = None) -> str:
 
 
 class Formulas:
-    """Formulas taken out of a text while its HTML is cleaned. Nobody can guess what stands for
-    them."""
+    """Formulas taken out of a text while its HTML is cleaned.
+
+    Nobody can guess what stands for them.
+    """
 
     def __init__(self) -> None:
         self.found: list[tuple[str, bool]] = []
@@ -543,8 +545,10 @@ def is_ours(output: object) -> bool:
 
 
 def redrawn(output: Mapping[str, Any]) -> NotebookNode:
-    """A verdict of ours, its table drawn again from its data. Raises Unshowable where those are
-    damaged."""
+    """A verdict of ours, its table drawn again from its data.
+
+    Raises Unshowable where those are damaged.
+    """
     from nbformat.v4 import new_output
 
     try:
@@ -557,8 +561,10 @@ def redrawn(output: Mapping[str, Any]) -> NotebookNode:
 
 
 def verdict_data(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What `report.as_data` gave, with nothing else in it. Raises KeyError, TypeError or
-    ValueError."""
+    """What `report.as_data` gave, with nothing else in it.
+
+    Raises KeyError, TypeError or ValueError for other data.
+    """
     points, max_points = float(data["points"]), float(data["max_points"])
     if not (math.isfinite(max_points) and 0 <= points <= max_points):
         raise ValueError("points outside their range")

@@ -1,5 +1,4 @@
-"""Running one submission in the sandbox: cells, then checks, and going on after what hangs or
-dies.
+"""Running one submission in the sandbox: cells, then checks, whatever hangs or dies.
 
 A cell or check that hangs or ends the process costs itself: the submission is started anew without
 it, and checks that are through are not asked again. What comes back is a transcript, plain data
@@ -46,6 +45,7 @@ START_SECONDS = 60.0
 SLACK = 4.0  # seconds beyond every limit before the host ends things itself
 CLOCK = 3  # a limit counts processor time; on the clock it is three times as long
 MOST_STARTS = 25
+MOST_EVIDENCE = 20  # lines
 BEYOND = 2**63  # the runner sends no larger number
 MOST_OUTPUT = 16 * 2**20  # characters that all cells may show together
 MOST_NUMBERS = 256 * 2**20  # bytes of all outcomes; those of an honest notebook take kilobytes
@@ -53,7 +53,11 @@ MOST_NUMBERS = 256 * 2**20  # bytes of all outcomes; those of an honest notebook
 
 @dataclass
 class Transcript:
-    """What running a submission gave. answers: plain numbers, None, or an Other."""
+    """What running a submission gave.
+
+    outcomes: by exercise, one a case, None for what was not reached. answers: plain numbers, None,
+    or an Other. seconds: on the clock. peak_memory: in bytes.
+    """
 
     outcomes: dict[str, list[Outcome | None]] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -65,11 +69,31 @@ class Transcript:
     peak_memory: int = 0
     starts: int = 0
 
+    def fill(self, exercise: str, state: str) -> None:
+        """Give what an exercise has no outcome for a state in its place."""
+        if state == TAMPERING:
+            self.tampered.add(exercise)
+        if exercise in self.outcomes:
+            missing = Outcome(failure=Failure(state))
+            known = self.outcomes[exercise]
+            self.outcomes[exercise] = [missing if one is None else one for one in known]
+        elif exercise not in self.answers:
+            self.states[exercise] = state
+
+    def add_evidence(self, lines: Sequence[str]) -> None:
+        """Keep signs of tampering, each once, and not without end."""
+        lines = [seen(line) for line in lines]
+        new = [line for line in lines if line not in self.evidence]
+        self.evidence += new[: max(MOST_EVIDENCE - len(self.evidence), 0)]
+
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do: run a cell, mark where a check stands, read answers, or try a part of a
-    check's cases."""
+    """One thing to do.
+
+    kind: run a `cell`, `mark` where a check stands, read `answers`, or try a part of a `check`'s
+    cases.
+    """
 
     kind: str
     name: str  # the cell's id or the exercise
@@ -97,8 +121,10 @@ class StepFailed(Exception):
 
 
 def steps_of(materials: Materials, cells: Sequence[Cell]) -> list[Step]:
-    """What is to be done, in order: every cell, then released cases of every check, then hidden
-    ones."""
+    """What is to be done, in order.
+
+    Every cell comes first, then the released cases of every check, then the hidden ones.
+    """
     steps: list[Step] = []
     parts: tuple[list[Step], list[Step]] = ([], [])
     for cell in cells:
@@ -200,7 +226,7 @@ class Session:
         self.transcript.cells.setdefault(
             step.name, CellRun(outputs, time.monotonic() - begun, state_in(header))
         )
-        self.add_evidence(strings(header.get("tampered")))
+        self.transcript.add_evidence(strings(header.get("tampered")))
 
     def in_bounds(self, outputs: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         """A cell's outputs while there is room for them in the notebook."""
@@ -236,7 +262,7 @@ class Session:
             self.transcript.outcomes[step.name][case] = outcome
             timed_out |= outcome.failure == Failure(TIMEOUT)
         if timed_out:
-            self.fill(step.name, TIMEOUT)  # hidden cases would only wait as long again
+            self.transcript.fill(step.name, TIMEOUT)  # hidden cases would only wait as long again
 
     def outcome(self, fork: Fork, exercise: str, number: int, limit: float) -> Outcome:
         """Take one outcome by the monotonic time `limit`. Raises Malformed."""
@@ -248,7 +274,7 @@ class Session:
             tensors = [tensor[:0] if tensor.dim() else tensor for tensor in tensors]
         outcome = outcome_of(header, tensors)
         replaced = strings(header.get("tampered"))
-        self.add_evidence(replaced)
+        self.transcript.add_evidence(replaced)
         if replaced:
             self.transcript.tampered.add(exercise)
         return outcome
@@ -267,24 +293,11 @@ class Session:
         step = failed.step
         self.left_out.add(step)
         if failed.detail:
-            self.add_evidence([failed.detail])
+            self.transcript.add_evidence([failed.detail])
         if step.kind == "cell":
             self.transcript.cells[step.name] = CellRun(state=failed.state)
         else:
-            self.fill(step.name, failed.state)
-
-    def fill(self, exercise: str, state: str) -> None:
-        """Give what an exercise has no outcome for a state in its place."""
-        if state == TAMPERING:
-            self.transcript.tampered.add(exercise)
-        if exercise in self.transcript.outcomes:
-            missing = Outcome(failure=Failure(state))
-            known = self.transcript.outcomes[exercise]
-            self.transcript.outcomes[exercise] = [
-                missing if outcome is None else outcome for outcome in known
-            ]
-        elif exercise not in self.transcript.answers:
-            self.transcript.states[exercise] = state
+            self.transcript.fill(step.name, failed.state)
 
     def leave_rest(self, state: str) -> None:
         """What was not reached at all, because time or attempts ran out."""
@@ -292,7 +305,7 @@ class Session:
             if step.kind == "cell":
                 self.transcript.cells.setdefault(step.name, CellRun(state=state))
             elif not self.is_done(step):
-                self.fill(step.name, state)
+                self.transcript.fill(step.name, state)
 
     def seconds(self, limit: float) -> float:
         """A step's limit, or what is left for the notebook."""
@@ -301,12 +314,6 @@ class Session:
     def patience(self, seconds: float) -> float:
         """How long the host waits for a step of so many seconds."""
         return max(min(seconds * CLOCK, self.ends - time.monotonic()), 0.1) + SLACK
-
-    def add_evidence(self, lines: Sequence[str]) -> None:
-        """Keep signs of tampering, each once, and not without end."""
-        lines = [seen(line) for line in lines]
-        new = [line for line in lines if line not in self.transcript.evidence]
-        self.transcript.evidence += new[: max(20 - len(self.transcript.evidence), 0)]
 
     def account(self, report: Mapping[str, Any]) -> Mapping[str, Any]:
         """Note what an attempt used."""

@@ -1,5 +1,7 @@
-"""From a transcript to verdicts. Runs outside the sandbox, and runs nothing of what the learner
-wrote."""
+"""From a transcript to verdicts.
+
+This runs outside the sandbox, and runs nothing of what the learner wrote.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,10 @@ DEVICES = {"cpu", "cuda", "mps", "meta"}
 
 
 def verdicts_of(key: Key, cells: Sequence[Cell], transcript: Transcript) -> dict[str, Verdict]:
-    """The verdict on every exercise of a submission. Adds to the transcript's evidence what its
-    source says."""
+    """The verdict on every exercise of a submission.
+
+    Adds to the transcript's evidence what the source says.
+    """
     written = source.read(cell.source for cell in cells if cell.role in RUN | {Role.CHECK})
     reaching = source.reaching_for_grader(written)
     transcript.evidence += [f"reaches for the process around it: {line}" for line in reaching]
@@ -71,41 +75,34 @@ def verdict_of(
 
 
 def believed(outcome: Outcome, exercise: ExerciseKey, case: CaseKey, lines: Set[str]) -> Outcome:
-    """An outcome without what its process cannot have seen; of a hidden case, without words that
-    may be its inputs.
+    """An outcome without what its process cannot have seen.
 
-    The names of types, parameters and source lines are the learner's to choose, while the code
-    runs, too.
+    Of a hidden case, words that may be its inputs go, too: the names of types, parameters and
+    source lines are the learner's to choose, even while the code runs.
     """
-    outcome = replace(
-        outcome, shortcuts=tuple(name for name in outcome.shortcuts if name in exercise.forbid)
-    )
+    shortcuts = tuple(name for name in outcome.shortcuts if name in exercise.forbid)
+    outcome = replace(outcome, shortcuts=shortcuts)
     if not case.hidden:
         return outcome
-    values = {
-        name: value
-        if is_plain(value)
-        else replace(value, kind="an object of another kind", device="cpu")
-        for name, value in outcome.values.items()
-    }
     failure = outcome.failure
     if failure is not None and failure.line not in lines:
         failure = replace(failure, line="", number=0)
-    return replace(
-        outcome, values=values, failure=failure, changed=("an input",) if outcome.changed else ()
-    )
+    values = {name: plain(value) for name, value in outcome.values.items()}
+    changed = ("an input",) if outcome.changed else ()
+    return replace(outcome, values=values, failure=failure, changed=changed)
 
 
-def is_plain(value: Value) -> bool:
-    """Whether a value's kind and device are among those that the runner itself can give."""
-    return value.kind in KINDS and value.device in DEVICES
+def plain(value: Value) -> Value:
+    """A value whose kind and device are among those that the runner itself can give."""
+    if value.kind in KINDS and value.device in DEVICES:
+        return value
+    return replace(value, kind="an object of another kind", device="cpu")
 
 
 def with_reason(
     exercise: str, cells: Sequence[Cell], runs: Mapping[str, CellRun], outcomes: Sequence[Outcome]
 ) -> Sequence[Outcome]:
-    """The outcomes; where the exercise is not there because its own cell failed, with that as the
-    reason."""
+    """The outcomes, with a reason where the exercise is missing because its own cell failed."""
     if any(
         outcome.failure is None or outcome.failure.kind != NOT_ATTEMPTED for outcome in outcomes
     ):

@@ -139,8 +139,10 @@ class Workers:
 
 
 def proven(sandbox: Sandbox) -> Sandbox:
-    """The sandbox, ready and seen to hold what it promises. Raises SandboxError; then it is
-    closed."""
+    """The sandbox, ready and seen to hold what it promises.
+
+    Raises SandboxError; then the sandbox is closed.
+    """
     try:
         sandbox.wait_until_ready()
         sandbox.must_hold()
@@ -162,8 +164,10 @@ def as_they_end(waiting: set[Future]) -> Iterator[Ended]:
 
 
 class Cluster:
-    """The same work on the workers of a Dask cluster. Each worker keeps a warm sandbox of its
-    own."""
+    """The same work on the workers of a Dask cluster.
+
+    Each of them keeps a warm sandbox of its own.
+    """
 
     def __init__(self, settings: WorkerSettings, address: str):
         self.settings = settings

@@ -1,7 +1,7 @@
 """The runner: runs a learner's cells and puts the functions to the test, inside the sandbox. It
 never decides.
 
-The host drives it, one request at a time: run this cell, try these cases on that exercise. A check
+The host asks it, one request at a time: run this cell, try these cases on that exercise. A check
 sees the notebook's names as they were where it stands, but it is made after the last cell has run,
 and hidden cases come last of all: what a function remembers of them, no cell is left to show.
 """
@@ -62,7 +62,15 @@ PROBES = "<probes>"  # the file that the probes say they come from
 RELIED_ON = (
     *(
         (observe, name)
-        for name in ("observe", "Watched", "quiet", "differs", "changed_draws", "explain", "plain")
+        for name in (
+            "observe",
+            "Watched",
+            "captured_output",
+            "differs",
+            "changed_draws",
+            "explain",
+            "plain",
+        )
     ),
     *((OperatorWatch, name) for name in ("__enter__", "__exit__", "note")),
     *((Draw, name) for name in ("__init__", "_give", "_replay")),

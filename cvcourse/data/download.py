@@ -96,7 +96,7 @@ def _download(archive: Archive, path: Path, progress: bool) -> None:
     downloader = ResumingDownloader(archive, path, progress)
     with (
         FileLock(f"{path}.lock"),
-        _quiet(pooch.get_logger()),
+        _no_reports(pooch.get_logger()),
     ):  # one download at a time, for several processes
         for _ in range(2):
             try:
@@ -243,7 +243,7 @@ def _shown(url: str) -> str:
 
 
 @contextmanager
-def _quiet(logger: object) -> Iterator[None]:
+def _no_reports(logger: object) -> Iterator[None]:
     """Pooch reports each download on stderr, which a notebook shows in red; the progress line says
     enough."""
     level = logger.level

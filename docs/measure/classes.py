@@ -200,7 +200,7 @@ class Makers:
             damage(notebook)
             yield self.submission(DAMAGED, said(damage), notebook, self.full())
 
-    # Trouble
+    # What cannot be graded
 
     def refused(self) -> Iterator[Submission]:
         """What is no notebook, or cannot be read."""

@@ -74,7 +74,7 @@ def result(student: str, *verdicts: Verdict, **more: object) -> Result:
 
 
 def generated_class(size: int, seed: int = 0) -> list[Result]:
-    """A class whose strong members do better everywhere, with the whole range of troubles sprinkled
+    """A class whose strong members do better everywhere, with the whole range of mishaps sprinkled
     over it."""
     rng = random.Random(seed)
     hints = {"moving_sum": OFF_BY_ONE, "Scale": NO_GAIN, "counts": None}

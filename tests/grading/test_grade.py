@@ -390,7 +390,7 @@ def small(course: Path) -> Path:
 
 
 @contextlib.contextmanager
-def own_lanes() -> Iterator[None]:
+def own_workers() -> Iterator[None]:
     """For a run that ends half-way: it closes its sandbox, which must not be the shared one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grade.GradingRun, "workers", lambda run: Workers(WorkerSettings(LIMITS), 1))
@@ -513,7 +513,7 @@ def test_a_gradebook_that_is_locked_midway_keeps_what_is_done(small, warm, monke
         if done == 2:
             other.execute("BEGIN EXCLUSIVE")
 
-    with own_lanes(), pytest.raises(GradebookError, match="is locked"):
+    with own_workers(), pytest.raises(GradebookError, match="is locked"):
         grade_unit(small, UNIT, warm(), lock)
     other.close()
     written = [name for name in ("ada", "bo", "cy", "dee") if grades(db_url(small), name)]
@@ -592,7 +592,7 @@ def test_stopped_by_ctrl_c_the_run_keeps_what_is_done(small, warm):
             raise KeyboardInterrupt
 
     begun = threading.active_count()
-    with own_lanes():
+    with own_workers():
         graded = grade_unit(small, UNIT, warm(), stop)
     assert (graded.run, graded.interrupted) == (2, 1)
     assert threading.active_count() == begun
