@@ -109,7 +109,7 @@ def observe(
     watch = OperatorWatch(forbidden)
     try:
         with (
-            captured_output(printed),
+            captured(printed),
             torch.random.fork_rng(devices=[]),
             torch.enable_grad(),
             watch,
@@ -150,7 +150,7 @@ def seed(number: int) -> None:
 
 
 @contextlib.contextmanager
-def captured_output(printed: io.StringIO) -> Iterator[None]:
+def captured(printed: io.StringIO) -> Iterator[None]:
     """Keep what learner code prints, warns and logs out of the cell: nbgrader takes any stderr
     output for a failure."""
     out, err = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)

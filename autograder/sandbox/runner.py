@@ -58,20 +58,10 @@ from autograder.sandbox.wire import (
 
 MOST_OUTPUTS = 190
 PROBES = "<probes>"  # the file that the probes say they come from
+OF_OBSERVE = ("observe", "Watched", "captured", "differs", "changed_draws", "explain", "plain")
 # What a check relies on in this process; another object in its place is a sign of tampering.
 RELIED_ON = (
-    *(
-        (observe, name)
-        for name in (
-            "observe",
-            "Watched",
-            "captured_output",
-            "differs",
-            "changed_draws",
-            "explain",
-            "plain",
-        )
-    ),
+    *((observe, name) for name in OF_OBSERVE),
     *((OperatorWatch, name) for name in ("__enter__", "__exit__", "note")),
     *((Draw, name) for name in ("__init__", "_give", "_replay")),
     *((Probe, name) for name in ("run",)),
