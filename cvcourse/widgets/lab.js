@@ -1,5 +1,6 @@
-// The browser side of a lab: draws the controls once, and the panels each time the kernel sends a scene.
-// All colours of data come from Python (colours.py); colours of text and lines come from the page's theme (lab.css).
+// The browser side of a lab: draws the controls once, and the panels each time the kernel sends a
+// scene. All colours of data come from Python (colours.py); colours of text and lines come from the
+// page's theme (lab.css).
 
 export default {
   render({ model, el }) {
@@ -16,13 +17,14 @@ export default {
     };
     const pointers = spec.controls.filter((control) => typeof control.panel === "number");
     const controls = drawControls(body, spec.controls, send);
-    const stage = new Stage(append(body, "div", "cvlab-stage"), spec.alt, pointers, send, () => model.get("values"));
+    const place = append(body, "div", "cvlab-stage");
+    const stage = new Stage(place, spec.alt, pointers, send, () => model.get("values"));
 
     const showValues = () => controls.forEach(({ name, show }) => show(model.get("values")[name]));
     const drawScene = () => {
       const scene = model.get("scene");
       stage.draw(scene);
-      // For tests: which values this picture was drawn for, how often it was drawn, and whether it failed.
+      // For tests: the values this picture was drawn for, whether it failed, how many there were.
       root.dataset.values = JSON.stringify(scene.values);
       root.dataset.failed = String(scene.failed);
       root.dataset.drawn = String(Number(root.dataset.drawn || 0) + 1);
@@ -32,8 +34,12 @@ export default {
     model.on("change:values", showValues);
     model.on("change:scene", drawScene);
     const theme = new MutationObserver(repaint);
-    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });
-    window.addEventListener("resize", repaint); // also comes when the page moves to a screen of another density
+    theme.observe(document.body, {
+      attributes: true,
+      attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"],
+    });
+    // Comes also when the page moves to a screen of another density.
+    window.addEventListener("resize", repaint);
     showValues();
     drawScene();
     requestAnimationFrame(repaint); // the style sheet may have arrived after the first drawing
@@ -47,27 +53,35 @@ export default {
   },
 };
 
-// Elements --------------------------------------------------------------------------------------------------------
+// Elements ----------------------------------------------------------------------------------------
 
 function append(parent, tag, name = "", text = "") {
   const node = document.createElement(tag);
-  // JupyterLab's one-key commands would swallow arrow keys and letters; it looks for this on the focused element itself.
-  if (["input", "select", "canvas", "button"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
+  // JupyterLab's one-key commands would swallow arrow keys and letters; it looks for this on the
+  // focused element itself.
+  const focusable = ["input", "select", "canvas", "button"].includes(tag);
+  if (focusable) node.dataset.lmSuppressShortcuts = "true";
   if (name) node.className = name;
   if (text) node.textContent = text;
   parent.append(node);
   return node;
 }
 
-/** Text with words between backticks set as code. Only ever as text: nothing a learner prints becomes markup. */
+/**
+ * Text with words between backticks set as code. Only ever as text: nothing a learner prints
+ * becomes markup.
+ */
 function setText(node, text) {
   if (node.dataset.text === text) return;
   node.dataset.text = text;
   node.replaceChildren();
-  text.split("`").forEach((part, k) => (k % 2 ? append(node, "code", "", part) : node.append(part)));
+  text.split("`").forEach((part, k) => {
+    if (k % 2) append(node, "code", "", part);
+    else node.append(part);
+  });
 }
 
-// Controls --------------------------------------------------------------------------------------------------------
+// Controls ----------------------------------------------------------------------------------------
 
 /** Draws every control that has a place of its own; returns [{name, show(value)}]. */
 function drawControls(body, controls, send) {
@@ -77,11 +91,13 @@ function drawControls(body, controls, send) {
   if (!placed.length) return [];
   const panel = append(body, "div", "cvlab-controls");
   return placed.map((control) => {
-    const grouped = ["grid", "prompts"].includes(control.kind); // several things to press: no label of one of them
+    // Several things to press: no label of one of them.
+    const grouped = ["grid", "prompts"].includes(control.kind);
     const row = append(panel, grouped ? "div" : "label", `cvlab-control cvlab-${control.kind}`);
     row.dataset.control = control.name;
     append(row, "span", "cvlab-label", control.label);
-    return { name: control.name, show: makers[control.kind](row, control, (value) => send(control.name, value)) };
+    const show = makers[control.kind](row, control, (value) => send(control.name, value));
+    return { name: control.name, show };
   });
 }
 
@@ -124,7 +140,8 @@ function makeGrid(row, { shape: [rows, columns], step, label }, send) {
   const cells = Array.from({ length: rows * columns }, (_, k) => {
     const cell = append(table, "input");
     Object.assign(cell, { type: "number", step: "any" });
-    cell.setAttribute("aria-label", `${label}, row ${Math.floor(k / columns)}, column ${k % columns}`);
+    const [row, column] = [Math.floor(k / columns), k % columns];
+    cell.setAttribute("aria-label", `${label}, row ${row}, column ${column}`);
     return cell;
   });
   const change = () => {
@@ -146,8 +163,9 @@ function makeGrid(row, { shape: [rows, columns], step, label }, send) {
   return (value) =>
     cells.forEach((cell, k) => {
       const wanted = value[Math.floor(k / columns)][k % columns];
-      // Not while it says the same: typing "1." must not be corrected to "1" under the reader's fingers.
-      if (cell.valueAsNumber !== wanted && cell !== cell.ownerDocument.activeElement) cell.value = wanted;
+      // Not where the reader types: "1." must not be corrected to "1" under their fingers.
+      const typing = cell === cell.ownerDocument.activeElement;
+      if (cell.valueAsNumber !== wanted && !typing) cell.value = wanted;
     });
 }
 
@@ -160,7 +178,7 @@ function makeField(row, { hint, label }, send) {
   return (value) => input !== input.ownerDocument.activeElement && (input.value = value);
 }
 
-/** Undo, reset, and what a plain click means; the marks themselves are made in the picture (Stage.mark). */
+/** Undo, reset, and what a plain click means; the marks are made in the picture (Marking). */
 function makePrompts(row, control, send) {
   let marks = [];
   const said = append(row, "output", "cvlab-value");
@@ -179,14 +197,16 @@ function makePrompts(row, control, send) {
     undo.disabled = reset.disabled = !marks.length;
     const points = marks.filter(([kind]) => kind === "point");
     const on = points.filter((mark) => mark[3] === 1).length;
+    const off = points.length - on;
     const boxed = marks.length > points.length;
-    said.textContent = [on && `${on} +`, points.length - on && `${points.length - on} −`, boxed && "□"]
-      .filter(Boolean).join(", ");
-    said.setAttribute("aria-label", `${on} positive, ${points.length - on} negative, ${boxed ? "a" : "no"} box`);
+    const signs = [on && `${on} +`, off && `${off} −`, boxed && "□"];
+    said.textContent = signs.filter(Boolean).join(", ");
+    const words = `${on} positive, ${off} negative, ${boxed ? "a" : "no"} box`;
+    said.setAttribute("aria-label", words);
   };
 }
 
-// The stage: panels, caption, notes -------------------------------------------------------------------------------
+// The stage: panels, caption, notes ---------------------------------------------------------------
 
 class Stage {
   constructor(node, alt, pointers, send, values) {
@@ -207,41 +227,62 @@ class Stage {
     if (kinds !== this.kinds) this.build(scene, kinds);
     this.node.classList.toggle("cvlab-stale", scene.failed);
     setText(this.caption, scene.caption);
-    setText(this.texts, scene.panels.filter((p) => p.kind === "text").map((p) => p.content).join("\n"));
-    const notes = scene.notes.map((note) => `${note.kind}:${note.text}`).join("\n");
-    if (this.notes.dataset.notes !== notes) {
-      this.notes.dataset.notes = notes;
-      this.notes.replaceChildren();
-      scene.notes.forEach((note) => setText(append(this.notes, "div", `cvlab-note cvlab-${note.kind}`), note.text));
-    }
+    const texts = scene.panels.filter((panel) => panel.kind === "text");
+    setText(this.texts, texts.map((panel) => panel.content).join("\n"));
+    this.showNotes(scene.notes);
     this.printed.textContent = scene.printed && `printed: ${scene.printed}`;
     this.paint();
   }
 
-  /** Frames keep the size of the first scene, so that nothing on the page moves while a control does. */
+  /** Replaces the notes only where they change: a screen reader reads every replaced one aloud. */
+  showNotes(notes) {
+    const key = notes.map((note) => `${note.kind}:${note.text}`).join("\n");
+    if (this.notes.dataset.notes === key) return;
+    this.notes.dataset.notes = key;
+    this.notes.replaceChildren();
+    for (const { kind, text } of notes) {
+      setText(append(this.notes, "div", `cvlab-note cvlab-${kind}`), text);
+    }
+  }
+
+  /** Frames keep the size of the first scene: nothing on the page moves while a control does. */
   build({ panels, columns }, kinds) {
     this.kinds = kinds;
     this.panels.replaceChildren();
     const widest = Math.max(0, ...panels.map((panel) => panel.width));
     this.panels.style.maxWidth = columns ? `${columns * (widest + 24)}px` : "";
-    this.panels.classList.toggle("cvlab-untitled", !panels.some((panel) => panel.title || panel.remark));
-    this.frames = panels.map((panel, index) => (panel.kind === "text" ? null : this.frame(panel, index)));
+    const titled = panels.some((panel) => panel.title || panel.remark);
+    this.panels.classList.toggle("cvlab-untitled", !titled);
+    this.frames = panels.map((panel, index) => this.frame(panel, index));
   }
 
+  /** The place of a panel; null for a text, which stands below all panels. */
   frame(panel, index) {
+    if (panel.kind === "text") return null;
     const figure = append(this.panels, "figure", "cvlab-panel");
     figure.style.width = `${panel.width}px`;
     const head = append(figure, "figcaption");
-    const frame = { title: append(head, "span", "cvlab-name"), remark: append(head, "span", "cvlab-remark") };
+    const frame = { width: panel.width, height: panel.height };
+    frame.title = append(head, "span", "cvlab-name");
+    frame.remark = append(head, "span", "cvlab-remark");
     if (panel.kind === "curves") frame.names = append(figure, "div", "cvlab-names");
     const canvas = append(figure, "canvas");
     canvas.style.aspectRatio = `${panel.width} / ${panel.height}`;
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", [panel.title, this.alt].filter(Boolean).join(". "));
     if (panel.kind === "image") frame.legend = append(figure, "div", "cvlab-legend");
-    const listen = { pointer: this.listen, prompts: this.mark, choice: this.pick };
-    this.pointers.filter((p) => p.panel === index).forEach((p) => listen[p.kind].call(this, canvas, p, index));
-    return Object.assign(frame, { canvas, width: panel.width, height: panel.height });
+    frame.canvas = canvas;
+    this.pointers
+      .filter((control) => control.panel === index)
+      .forEach((control) => this.listen(canvas, control, index));
+    return frame;
+  }
+
+  /** Makes a control that points into this panel answer. */
+  listen(canvas, control, index) {
+    if (control.kind === "pointer") this.follow(canvas, control, index);
+    if (control.kind === "choice") this.pick(canvas, control, index);
+    if (control.kind === "prompts") new Marking(this, canvas, control, index);
   }
 
   /** (row, column) of the image's pixel under the mouse; outside the image, of the nearest. */
@@ -250,11 +291,12 @@ class Stage {
     const [frame, { shape }] = [this.frames[index], this.scene.panels[index]];
     const place = placeOf(shape, frame.width, frame.height);
     const zoom = frame.width / width; // a narrow page shows the canvas smaller
-    const scaled = [(event.clientY - top) * zoom - place.top, (event.clientX - left) * zoom - place.left];
-    return scaled.map((pixel, axis) => clip(Math.floor(pixel / place.scale), shape[axis]));
+    const down = (event.clientY - top) * zoom - place.top;
+    const across = (event.clientX - left) * zoom - place.left;
+    return [down, across].map((pixel, axis) => clip(Math.floor(pixel / place.scale), shape[axis]));
   }
 
-  /** A press on one of the equal parts of a picture chooses the option that it shows; see Choice. */
+  /** A press on one of the equal parts of a picture chooses the option it shows; see Choice. */
   pick(canvas, { name, options }, index) {
     canvas.classList.add("cvlab-picked");
     canvas.addEventListener("pointerdown", (event) => {
@@ -264,94 +306,42 @@ class Stage {
     });
   }
 
-  /** Clicks and boxes; see Prompts. What is being drawn right now lies in frame.sketch and never leaves the browser. */
-  mark(canvas, control, index) {
-    const frame = () => this.frames[index];
-    const shape = () => this.scene.panels[index].shape;
-    const marks = () => this.values()[control.name];
-    const add = (mark) => this.send(control.name, [...marks(), mark]);
-    const point = (at, swapped) => add(["point", ...at, Number(swapped === control.negative())]);
-    const sketch = (change) => {
-      frame().sketch = { cursor: frame().sketch?.cursor, ...change };
-      this.paint();
-    };
-    let start = null;
-    canvas.tabIndex = 0;
-    canvas.classList.add("cvlab-pointed");
-    canvas.style.touchAction = "none"; // a finger draws a box, not the page
-    const keys = "Click to mark the object; shift-click what is not part of it; drag a box. Keys: arrows and space, B, backspace, escape.";
-    canvas.setAttribute("aria-label", `${canvas.getAttribute("aria-label")} ${keys}`);
-    canvas.addEventListener("contextmenu", (event) => [event.preventDefault(), event.stopPropagation()]);
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      start = { at: this.pixelAt(canvas, index, event), x: event.clientX, y: event.clientY };
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (!start || !event.buttons) return;
-      start.far ||= Math.hypot(event.clientX - start.x, event.clientY - start.y) > 5;
-      if (start.far) sketch({ cursor: null, box: boxOf(start.at, this.pixelAt(canvas, index, event)) });
-    });
-    canvas.addEventListener("pointerup", (event) => {
-      if (!start) return;
-      const [{ at, far }, end] = [start, this.pixelAt(canvas, index, event)];
-      start = null;
-      if (far) {
-        sketch({ cursor: null });
-        add(["box", ...boxOf(at, end)]);
-      } else point(at, event.shiftKey || event.button === 2);
-    });
-    canvas.addEventListener("pointercancel", () => [(start = null), sketch({})]);
-    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    canvas.addEventListener("keydown", (event) => {
-      const { cursor, corner } = frame().sketch ?? {};
-      const at = cursor ?? shape().map((side) => Math.floor(side / 2));
-      const far = Math.max(1, Math.round(shape()[0] / 32)); // a key press moves as far in pictures of every size
-      if (event.key in steps) {
-        const moved = at.map((place, axis) => clip(place + far * steps[event.key][axis], shape()[axis]));
-        sketch({ cursor: moved, corner, box: corner && boxOf(corner, moved) });
-      } else if (event.key === " ") point(at, event.shiftKey);
-      else if (event.key.toLowerCase() === "b" && !corner) sketch({ cursor: at, corner: at, box: boxOf(at, at) });
-      else if (event.key.toLowerCase() === "b") [sketch({ cursor: at }), add(["box", ...boxOf(corner, at)])];
-      else if (event.key === "Backspace") this.send(control.name, marks().slice(0, -1));
-      else if (event.key === "Escape") [sketch({ cursor: at }), this.send(control.name, [])];
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    });
-    canvas.addEventListener("blur", () => sketch({ cursor: null }));
-  }
-
   /** Sends (row, column) of the image's pixel under the mouse, or one arrow key further. */
-  listen(canvas, pointer, index) {
+  follow(canvas, pointer, index) {
     const shape = () => this.scene.panels[index].shape;
     const move = (row, column) => {
       const at = [clip(row, shape()[0]), clip(column, shape()[1])];
       const [r, c] = this.values()[pointer.name];
       if (at[0] !== r || at[1] !== c) this.send(pointer.name, at);
     };
-    const follow = (event) => move(...this.pixelAt(canvas, index, event));
-    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const moveTo = (event) => move(...this.pixelAt(canvas, index, event));
     canvas.tabIndex = 0;
     canvas.classList.add("cvlab-pointed");
     canvas.addEventListener("keydown", (event) => {
-      if (!(event.key in steps)) return;
+      if (!(event.key in STEPS)) return;
       event.preventDefault();
       const [row, column] = this.values()[pointer.name];
-      move(row + steps[event.key][0], column + steps[event.key][1]);
+      const [down, across] = STEPS[event.key];
+      move(row + down, column + across);
     });
     canvas.addEventListener("pointerdown", (event) => {
       if (pointer.on === "drag") canvas.setPointerCapture(event.pointerId);
-      follow(event);
+      moveTo(event);
     });
     if (pointer.on === "press") return;
-    if (pointer.on === "drag") canvas.style.touchAction = "none"; // a finger drags the pointer, not the page
-    canvas.addEventListener("pointermove", (event) => (pointer.on === "hover" || event.buttons) && follow(event));
+    // A finger drags the pointer, not the page.
+    if (pointer.on === "drag") canvas.style.touchAction = "none";
+    canvas.addEventListener("pointermove", (event) => {
+      if (pointer.on === "hover" || event.buttons) moveTo(event);
+    });
   }
 
   /** All canvases in one go, within one frame of the browser: no flicker. */
   paint() {
     const theme = themeOf(this.node);
-    this.frames.forEach((frame, index) => frame && this.paintPanel(frame, this.scene.panels[index], theme));
+    this.frames.forEach((frame, index) => {
+      if (frame) this.paintPanel(frame, this.scene.panels[index], theme);
+    });
   }
 
   paintPanel(frame, panel, theme) {
@@ -369,16 +359,177 @@ class Stage {
     const ctx = canvas.getContext("2d");
     ctx.setTransform(density, 0, 0, density, 0, 0);
     ctx.clearRect(0, 0, width, height);
-    ({ image: paintImage, curves: paintCurves, bars: paintBars })[panel.kind](ctx, panel, width, height, theme);
-    if (frame.sketch) paintSketch(ctx, frame.sketch, placeOf(panel.shape ?? [1, 1], width, height).scale);
+    const paintKind = { image: paintImage, curves: paintCurves, bars: paintBars }[panel.kind];
+    paintKind(ctx, panel, width, height, theme);
+    if (!frame.sketch) return;
+    const { scale } = placeOf(panel.shape ?? [1, 1], width, height);
+    paintSketch(ctx, frame.sketch, scale);
+  }
+}
+
+// Marks in a picture: clicks and boxes; see Prompts -----------------------------------------------
+
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const MARKING_HELP =
+  "Click to mark the object; shift-click what is not part of it; drag a box. " +
+  "Keys: arrows and space, B, backspace, escape.";
+const DRAGGED = 5; // CSS pixels, from which on a press and a release are a box and no click
+
+/**
+ * Makes marks in one picture of a stage. What is being drawn right now, a box or the keyboard's
+ * cursor, lies in frame.sketch and never leaves the browser.
+ */
+class Marking {
+  constructor(stage, canvas, control, index) {
+    Object.assign(this, { stage, canvas, control, index });
+    this.start = null; // of a press: the pixel, the place on the screen, whether it is a box by now
+    canvas.tabIndex = 0;
+    canvas.classList.add("cvlab-pointed");
+    canvas.style.touchAction = "none"; // a finger draws a box, not the page
+    canvas.setAttribute("aria-label", `${canvas.getAttribute("aria-label")} ${MARKING_HELP}`);
+    this.on("contextmenu", this.keep);
+    this.on("pointerdown", this.press);
+    this.on("pointermove", this.drag);
+    this.on("pointerup", this.release);
+    this.on("pointercancel", this.cancel);
+    this.on("keydown", this.type);
+    this.on("blur", this.leave);
+  }
+
+  on(kind, answer) {
+    this.canvas.addEventListener(kind, (event) => answer.call(this, event));
+  }
+
+  get frame() {
+    return this.stage.frames[this.index];
+  }
+
+  get shape() {
+    return this.stage.scene.panels[this.index].shape;
+  }
+
+  get marks() {
+    return this.stage.values()[this.control.name];
+  }
+
+  /** Where the keyboard's cursor is; at first in the middle. */
+  get cursor() {
+    return this.frame.sketch?.cursor ?? this.shape.map((side) => Math.floor(side / 2));
+  }
+
+  pixelAt(event) {
+    return this.stage.pixelAt(this.canvas, this.index, event);
+  }
+
+  send(marks) {
+    this.stage.send(this.control.name, marks);
+  }
+
+  /** swapped: with the shift key or the right button, which turn the sign of a click. */
+  addPoint(at, swapped) {
+    const positive = swapped === this.control.negative();
+    this.send([...this.marks, ["point", ...at, Number(positive)]]);
+  }
+
+  addBox(corner, opposite) {
+    this.send([...this.marks, ["box", ...boxOf(corner, opposite)]]);
+  }
+
+  /** Replaces what is being drawn; the cursor stays where it is unless `change` says more. */
+  sketch(change) {
+    this.frame.sketch = { cursor: this.frame.sketch?.cursor, ...change };
+    this.stage.paint();
+  }
+
+  /** The page's own menu stays away: the right button marks what is not part of the object. */
+  keep(event) {
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  // With the mouse, a finger or a pen
+
+  press(event) {
+    this.canvas.setPointerCapture(event.pointerId);
+    this.start = { at: this.pixelAt(event), x: event.clientX, y: event.clientY, boxed: false };
+  }
+
+  drag(event) {
+    if (!this.start || !event.buttons) return;
+    const { at, x, y } = this.start;
+    this.start.boxed ||= Math.hypot(event.clientX - x, event.clientY - y) > DRAGGED;
+    if (this.start.boxed) this.sketch({ cursor: null, box: boxOf(at, this.pixelAt(event)) });
+  }
+
+  release(event) {
+    if (!this.start) return;
+    const { at, boxed } = this.start;
+    this.start = null;
+    if (boxed) {
+      this.sketch({ cursor: null });
+      this.addBox(at, this.pixelAt(event));
+    } else {
+      this.addPoint(at, event.shiftKey || event.button === 2);
+    }
+  }
+
+  cancel() {
+    this.start = null;
+    this.sketch({});
+  }
+
+  // From the keyboard
+
+  type(event) {
+    if (event.key in STEPS) this.moveCursor(STEPS[event.key]);
+    else if (event.key === " ") this.addPoint(this.cursor, event.shiftKey);
+    else if (event.key.toLowerCase() === "b") this.setCorner();
+    else if (event.key === "Backspace") this.send(this.marks.slice(0, -1));
+    else if (event.key === "Escape") this.clear();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** A key press moves as far in pictures of every size. */
+  moveCursor(step) {
+    const far = Math.max(1, Math.round(this.shape[0] / 32));
+    const cursor = this.cursor.map((at, axis) => clip(at + far * step[axis], this.shape[axis]));
+    const corner = this.frame.sketch?.corner;
+    this.sketch({ cursor, corner, box: corner && boxOf(corner, cursor) });
+  }
+
+  /** The first corner of a box, or the one opposite, which finishes it. */
+  setCorner() {
+    const [cursor, corner] = [this.cursor, this.frame.sketch?.corner];
+    if (corner) {
+      this.sketch({ cursor });
+      this.addBox(corner, cursor);
+    } else {
+      this.sketch({ cursor, corner: cursor, box: boxOf(cursor, cursor) });
+    }
+  }
+
+  clear() {
+    this.sketch({ cursor: this.cursor });
+    this.send([]);
+  }
+
+  leave() {
+    this.sketch({ cursor: null });
   }
 }
 
 function themeOf(node) {
   const style = getComputedStyle(node);
   const read = (name, other) => style.getPropertyValue(name).trim() || other;
-  const [ink, muted, line] = [read("--cv-ink", "#222"), read("--cv-muted", "#666"), read("--cv-line", "#ccc")];
-  return { ink, muted, line, ground: read("--cv-ground", "#fff"), font: style.fontFamily || "sans-serif" };
+  return {
+    ink: read("--cv-ink", "#222"),
+    muted: read("--cv-muted", "#666"),
+    line: read("--cv-line", "#ccc"),
+    ground: read("--cv-ground", "#fff"),
+    font: style.fontFamily || "sans-serif",
+  };
 }
 
 function setNames(node, series) {
@@ -392,7 +543,8 @@ function setNames(node, series) {
     const stops = [on, off, on2, off2].reduce((all, part) => [...all, all.at(-1) + part], [0]);
     const inks = [colour, "transparent", colour, "transparent"];
     const stripes = inks.map((ink, k) => `${ink} ${stops[k]}px ${stops[k + 1]}px`);
-    append(entry, "i").style.background = `repeating-linear-gradient(to right, ${stripes.join(", ")})`;
+    const gradient = `repeating-linear-gradient(to right, ${stripes.join(", ")})`;
+    append(entry, "i").style.background = gradient;
     entry.append(name);
   }
 }
@@ -408,7 +560,7 @@ function setLegend(node, legend) {
   append(node, "span", "", legend.high);
 }
 
-// Drawing on a canvas ---------------------------------------------------------------------------------------------
+// Drawing on a canvas -----------------------------------------------------------------------------
 
 /** Bytes from the kernel, as float32; copied, because they may lie at an odd address. */
 function floats(view) {
@@ -435,42 +587,49 @@ function paintImage(ctx, panel, width, height, theme) {
   const [sentRows, sentColumns] = panel.sent;
   const { scale } = placeOf(panel.shape, width, height);
   const [wide, tall] = [columns * scale, rows * scale];
-  const pixels = new Uint8ClampedArray(panel.data.buffer, panel.data.byteOffset, panel.data.byteLength);
+  const { buffer, byteOffset, byteLength } = panel.data;
+  const pixels = new Uint8ClampedArray(buffer, byteOffset, byteLength);
   const source = document.createElement("canvas");
   [source.width, source.height] = [sentColumns, sentRows];
   source.getContext("2d").putImageData(new ImageData(pixels, sentColumns, sentRows), 0, 0);
-  ctx.imageSmoothingEnabled = sentColumns > wide * 2; // sharp pixels, unless there are more than can be shown
+  ctx.imageSmoothingEnabled = sentColumns > wide * 2; // sharp, unless more than can be shown
   ctx.drawImage(source, 0, 0, wide, tall);
   ctx.lineWidth = 1;
   ctx.strokeStyle = theme.line;
   ctx.strokeRect(0.5, 0.5, wide - 1, tall - 1);
-  if (panel.numbers && scale >= 20 && sentColumns === columns) paintNumbers(ctx, panel.numbers, pixels, scale, theme);
+  const readable = scale >= 20 && sentColumns === columns;
+  if (panel.numbers && readable) paintNumbers(ctx, panel.numbers, pixels, scale, theme);
   ctx.save();
   ctx.beginPath();
   ctx.rect(0, 0, wide, tall);
   ctx.clip();
-  for (const { at: [row, column, high, broad], label, colour } of panel.boxes) {
-    for (const [ink, thick] of [["#fff", 4], [colour, 2]]) {
-      [ctx.strokeStyle, ctx.lineWidth] = [ink, thick];
-      ctx.strokeRect(column * scale + 1, row * scale + 1, broad * scale - 2, high * scale - 2);
-    }
-    if (!label) continue;
-    ctx.font = `600 10.5px ${theme.font}`;
-    ctx.fillStyle = colour;
-    ctx.fillRect(column * scale, row * scale, ctx.measureText(label).width + 8, 15);
-    write(ctx, label, column * scale + 4, row * scale + 8, "#fff", "left");
-  }
-  for (const { at: [row, column], colour, said } of panel.points) {
-    const [x, y] = [(column + 0.5) * scale, (row + 0.5) * scale];
-    ctx.beginPath();
-    ctx.arc(x, y, said ? 7.5 : 4.5, 0, 7);
-    [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [colour, "#fff", 1.5];
-    ctx.fill();
-    ctx.stroke();
-    ctx.font = `700 13px ${theme.font}`;
-    if (said) write(ctx, said, x, y + 0.5, "#fff", "center");
-  }
+  panel.boxes.forEach((box) => paintBox(ctx, box, scale, theme));
+  panel.points.forEach((point) => paintPoint(ctx, point, scale, theme));
   ctx.restore();
+}
+
+function paintBox(ctx, { at: [row, column, high, broad], label, colour }, scale, theme) {
+  const [left, top] = [column * scale, row * scale];
+  for (const [ink, thick] of [["#fff", 4], [colour, 2]]) {
+    [ctx.strokeStyle, ctx.lineWidth] = [ink, thick];
+    ctx.strokeRect(left + 1, top + 1, broad * scale - 2, high * scale - 2);
+  }
+  if (!label) return;
+  ctx.font = `600 10.5px ${theme.font}`;
+  ctx.fillStyle = colour;
+  ctx.fillRect(left, top, ctx.measureText(label).width + 8, 15);
+  write(ctx, label, left + 4, top + 8, "#fff", "left");
+}
+
+function paintPoint(ctx, { at: [row, column], colour, said }, scale, theme) {
+  const [x, y] = [(column + 0.5) * scale, (row + 0.5) * scale];
+  ctx.beginPath();
+  ctx.arc(x, y, said ? 7.5 : 4.5, 0, 7);
+  [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [colour, "#fff", 1.5];
+  ctx.fill();
+  ctx.stroke();
+  ctx.font = `700 13px ${theme.font}`;
+  if (said) write(ctx, said, x, y + 0.5, "#fff", "center");
 }
 
 /** A box while it is being drawn, and the place of the keyboard's cursor. */
@@ -482,7 +641,10 @@ function paintSketch(ctx, { box, cursor }, scale) {
     if (!cursor) continue;
     const [x, y] = [(cursor[1] + 0.5) * scale, (cursor[0] + 0.5) * scale];
     ctx.beginPath();
-    for (const [dx, dy] of [[9, 0], [0, 9]]) [ctx.moveTo(x - dx, y - dy), ctx.lineTo(x + dx, y + dy)];
+    for (const [dx, dy] of [[9, 0], [0, 9]]) {
+      ctx.moveTo(x - dx, y - dy);
+      ctx.lineTo(x + dx, y + dy);
+    }
     ctx.stroke();
   }
   ctx.setLineDash([]);
@@ -495,7 +657,8 @@ function paintNumbers(ctx, numbers, pixels, scale, theme) {
     line.forEach((number, column) => {
       const k = 4 * (row * line.length + column);
       const light = 0.299 * pixels[k] + 0.587 * pixels[k + 1] + 0.114 * pixels[k + 2] > 140;
-      write(ctx, number, (column + 0.5) * scale, (row + 0.5) * scale, light ? "#111" : "#fff", "center");
+      const [x, y] = [(column + 0.5) * scale, (row + 0.5) * scale];
+      write(ctx, number, x, y, light ? "#111" : "#fff", "center");
     }),
   );
 }
@@ -517,14 +680,36 @@ function line(ctx, x0, y0, x1, y1, ink) {
 function paintCurves(ctx, panel, width, height, theme) {
   const { x, y, series, marks } = panel;
   ctx.font = `11px ${theme.font}`;
-  const said = Math.max(0, ...y.ticks.map(([, text]) => ctx.measureText(text).width));
-  const [left, right, top, bottom] = [said + (y.label ? 26 : 8), width - 8, 6, height - (x.label ? 40 : 24)];
+  const widest = Math.max(0, ...y.ticks.map(([, text]) => ctx.measureText(text).width));
+  const [left, right] = [widest + (y.label ? 26 : 8), width - 8];
+  const [top, bottom] = [6, height - (x.label ? 40 : 24)];
   const toX = (value) => left + ((value - x.low) / (x.high - x.low)) * (right - left);
   const toY = (value) => bottom - ((value - y.low) / (y.high - y.low)) * (bottom - top);
+  paintGrid(ctx, panel, { left, right, top, bottom, width, height, toX, toY }, theme);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left - 1, top - 3, right - left + 5, bottom - top + 5);
+  ctx.clip();
+  for (const curve of series) paintCurve(ctx, floats(curve.x), floats(curve.y), toX, toY, curve);
+  ctx.restore();
+  const inside = (value, axis) => value >= axis.low && value <= axis.high;
+  for (const [markX, markY] of marks) {
+    if (!inside(markX, x) || !inside(markY, y)) continue;
+    ctx.beginPath();
+    ctx.arc(toX(markX), toY(markY), 4, 0, 7);
+    [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [theme.ink, theme.ground, 1.5];
+    ctx.fill();
+    ctx.stroke();
+  }
+}
+
+/** The axes of curves, with ticks, labels and a line at each tick. */
+function paintGrid(ctx, { x, y }, { left, right, top, bottom, width, height, toX, toY }, theme) {
   const crisp = (value) => Math.round(value) + 0.5;
   for (const [value, said] of x.ticks) {
     line(ctx, crisp(toX(value)), top, crisp(toX(value)), bottom, theme.line);
-    write(ctx, said, Math.min(toX(value), width - ctx.measureText(said).width / 2), bottom + 12, theme.muted, "center");
+    const rightmost = width - ctx.measureText(said).width / 2;
+    write(ctx, said, Math.min(toX(value), rightmost), bottom + 12, theme.muted, "center");
   }
   for (const [value, said] of y.ticks) {
     line(ctx, left, crisp(toY(value)), right, crisp(toY(value)), theme.line);
@@ -538,19 +723,6 @@ function paintCurves(ctx, panel, width, height, theme) {
   ctx.rotate(-Math.PI / 2);
   write(ctx, y.label, 0, 0, theme.muted, "center");
   ctx.restore();
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(left - 1, top - 3, right - left + 5, bottom - top + 5);
-  ctx.clip();
-  for (const curve of series) paintCurve(ctx, floats(curve.x), floats(curve.y), toX, toY, curve);
-  ctx.restore();
-  for (const [markX, markY] of marks.filter(([mx, my]) => mx >= x.low && mx <= x.high && my >= y.low && my <= y.high)) {
-    ctx.beginPath();
-    ctx.arc(toX(markX), toY(markY), 4, 0, 7);
-    [ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = [theme.ink, theme.ground, 1.5];
-    ctx.fill();
-    ctx.stroke();
-  }
 }
 
 function paintCurve(ctx, xs, ys, toX, toY, { colour, dash }) {
@@ -569,9 +741,13 @@ function paintCurve(ctx, xs, ys, toX, toY, { colour, dash }) {
 
 function paintBars(ctx, { names, heights, said, y, colour, below }, width, height, theme) {
   ctx.font = `12px ${theme.font}`;
-  const named = Math.min(width * 0.42, 10 + Math.max(0, ...names.map((name) => ctx.measureText(name).width)));
+  const longest = Math.max(0, ...names.map((name) => ctx.measureText(name).width));
+  const named = Math.min(width * 0.42, 10 + longest);
   const [left, right, bottom] = [named, width - 44, height - (y.label ? 42 : 26)];
-  const toX = (value) => left + ((Math.min(Math.max(value, y.low), y.high) - y.low) / (y.high - y.low)) * (right - left);
+  const toX = (value) => {
+    const shown = Math.min(Math.max(value, y.low), y.high);
+    return left + ((shown - y.low) / (y.high - y.low)) * (right - left);
+  };
   const row = bottom / Math.max(1, names.length);
   ctx.font = `11px ${theme.font}`;
   for (const [value, text] of y.ticks) {
