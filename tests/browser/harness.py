@@ -1,7 +1,6 @@
-"""Drives notebooks in a real JupyterLab and a real, headless Chromium, and measures how fast
-widgets redraw."""
+"""Drives notebooks in a real JupyterLab and a real, headless Chromium."""
 
-import itertools
+import functools
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,6 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(__file__).parent / "demo" / "00_demo.py"
 BARE = DEMO.with_name("00_bare.py")
-# From key or click to picture, where a widget with nothing of the course in it takes BARE_MS. Where
-# that takes longer, JupyterLab and the browser are slower under every widget, and limits grow with
-# it (`pace`), up to SLOWEST times.
-LIMIT_MS, CLICK_LIMIT_MS, BARE_MS, SLOWEST = 60, 100, 30, 2.5
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # test machines often run as root, where Chromium's sandbox cannot start
@@ -53,43 +48,57 @@ class WidgetCell:
 
     lesson: Path
     index: int
+    source: str
 
     def __str__(self) -> str:
         return f"{self.lesson.stem}-cell{self.index}"
 
 
+@functools.cache
 def lessons() -> list[Path]:
-    """Every unit's source; its paired notebook where there is no source."""
+    """The demo, and the source of every unit with widgets; its notebook where there is no source.
+
+    The same objects every time: pytest keeps a page open for tests that name the same one.
+    """
     folders = sorted(path for path in (ROOT / "solutions").glob("[0-9]*") if path.is_dir())
-    pairs = [(folder / f"{folder.name}.py", folder / f"{folder.name}.ipynb") for folder in folders]
-    return [
-        source if source.exists() else paired
-        for source, paired in pairs
-        if source.exists() or paired.exists()
-    ]
+    found = [DEMO]
+    for folder in folders:
+        source, paired = folder / f"{folder.name}.py", folder / f"{folder.name}.ipynb"
+        lesson = source if source.exists() else paired
+        if lesson.exists() and widget_cells(lesson):
+            found.append(lesson)
+    return found
+
+
+def lesson_named(name: str) -> Path:
+    """The lesson of a unit, such as "15_sam"."""
+    return next(lesson for lesson in lessons() if lesson.stem == name)
 
 
 def widget_cells(lesson: Path) -> list[WidgetCell]:
     """The cells of a lesson that are tagged "widget"."""
-    cells = _read(lesson).cells
-    return [WidgetCell(lesson, k) for k, cell in enumerate(cells) if "widget" in _tags(cell)]
+    return [
+        WidgetCell(lesson, k, cell.source)
+        for k, cell in enumerate(_read(lesson).cells)
+        if "widget" in _tags(cell)
+    ]
 
 
-def notebook_for(widget: WidgetCell) -> Any:
-    """A notebook with the set-up, the solved exercises, the helpers, and this one widget."""
-    return notebook_with([widget])
+def notebook_of(lesson: Path) -> Any:
+    """A notebook with the lesson's widgets and what they need, then the bare widget.
 
-
-def notebook_with(widgets: list[WidgetCell]) -> Any:
-    """A notebook with these widgets of a lesson, in order, and of what stands before the last one
-    what they need."""
-    notebook = _read(widgets[0].lesson)
-    wanted = [widget.index for widget in widgets]
+    What they need: the set-up, the solved exercises and the helpers that stand before the last one.
+    The demo's broken lab comes after its widgets.
+    """
+    notebook = _read(lesson)
+    last = widget_cells(lesson)[-1].index
+    shown = {"widget", "broken"}
     notebook.cells = [
         cell
-        for k, cell in enumerate(notebook.cells[: wanted[-1] + 1])
-        if k in wanted or _is_needed(cell)
+        for k, cell in enumerate(notebook.cells)
+        if shown & set(_tags(cell)) or (k < last and _is_needed(cell))
     ]
+    notebook.cells += [cell for cell in _read(BARE).cells if cell.cell_type == "code"]
     for cell in notebook.cells:
         cell.outputs, cell.execution_count = [], None
     return notebook
@@ -110,13 +119,15 @@ def _is_needed(cell: Any) -> bool:
     return cell.cell_type == "code" and (solution or bool({"setup", "helper"} & set(_tags(cell))))
 
 
-def place(notebook: Any, widget: WidgetCell, work: Path) -> str:
-    """Puts the notebook into a copy of what learners get with its unit; gives its path below
-    `work`."""
+def place(notebook: Any, lesson: Path, work: Path) -> str:
+    """Puts the notebook into a copy of what learners get with its unit.
+
+    Returns its path below `work`.
+    """
     import nbformat
 
-    folder = work / str(widget)
-    unit = ROOT / "course" / widget.lesson.parent.name
+    folder = work / f"widgets-{lesson.stem}"
+    unit = ROOT / "course" / lesson.parent.name
     if unit.is_dir():
         shutil.copytree(unit, folder, dirs_exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,52 +142,52 @@ def place(notebook: Any, widget: WidgetCell, work: Path) -> str:
 @contextmanager
 def jupyter_lab(folder: Path) -> Iterator[str]:
     """Runs JupyterLab on `folder`/work with settings of its own; gives its address."""
-    settings, work = folder / "settings", folder / "work"
+    work = folder / "work"
     work.mkdir(parents=True)
     for name, values in LAB_SETTINGS.items():
-        file = settings / f"{name}.jupyterlab-settings"
+        file = folder / "settings" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
     # The course's server extension, by the file that an installation puts among Jupyter's settings.
     enabled = folder / "config" / "jupyter_server_config.d"
     enabled.mkdir(parents=True)
-    shutil.copy(
-        ROOT / "cvcourse" / "widgets" / "jupyter_server_config.json", enabled / "cvcourse.json"
-    )
-    port = _free_port()
-    places = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-    }
-    places |= {
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
-    }
-    environment = os.environ | {name: str(folder / place) for name, place in places.items()}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    )
-    for name in ("NBGRADER_EXECUTION", "CVCOURSE_WIDGETS"):
-        environment.pop(name, None)
+    extension = ROOT / "cvcourse" / "widgets" / "jupyter_server_config.json"
+    shutil.copy(extension, enabled / "cvcourse.json")
     options = {
-        "ServerApp.port": port,
-        "ServerApp.ip": "127.0.0.1",
-        "ServerApp.root_dir": work,
-        "IdentityProvider.token": "",
         "ServerApp.disable_check_xsrf": True,  # the tests end sessions through its API
         "LabApp.expose_app_in_browser": True,
         "LabApp.news_url": None,
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += [f"--{name}={value}" for name, value in options.items()]
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=work)
+    with jupyter("jupyterlab", work, folder, options) as address:
+        yield address
+
+
+@contextmanager
+def jupyter(
+    module: str, root: Path, folder: Path, options: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """Runs a Jupyter server on `root`; gives its address.
+
+    module: "jupyterlab" or "jupyter_server". folder: for its settings and its log. options: further
+    settings.
+    """
+    port, log = _free_port(), folder / "server.log"
+    settings = {
+        "ServerApp.port": port,
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.root_dir": root,
+        "IdentityProvider.token": "",
+    }
+    command = [sys.executable, "-m", module, "--no-browser", "--allow-root"]
+    command += [f"--{name}={value}" for name, value in (settings | dict(options or {})).items()]
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            command, env=_environment(folder), stdout=file, stderr=file, cwd=root
+        )
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait_for(address, server, folder / "server.log")
+            _wait_for(address, server, log)
             yield address
         finally:
             server.terminate()
@@ -186,15 +197,32 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
                 server.kill()
 
 
-def stop_kernels(address: str, folder: str = "") -> None:
-    """Gives the memory of the notebooks' kernels back: of all, or of those in one folder of the
-    server's."""
+def _environment(folder: Path) -> dict[str, str]:
+    """Our modules come first, and Jupyter keeps everything below the folder."""
+    places = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
+    environment = os.environ | {name: str(folder / place) for name, place in places.items()}
+    modules = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, modules))
+    for name in ("NBGRADER_EXECUTION", "CVCOURSE_WIDGETS"):
+        environment.pop(name, None)
+    return environment
+
+
+def stop_kernels(address: str, folder: str) -> None:
+    """Gives the memory of the kernels back whose notebooks lie in this folder of the server's."""
     with urllib.request.urlopen(f"{address}/api/sessions") as answer:
         sessions = json.load(answer)
-    for session in (one for one in sessions if one["path"].startswith(folder)):
-        urllib.request.urlopen(
-            urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE")
-        ).close()
+    for session in sessions:
+        if session["path"].startswith(f"{folder}/"):
+            one = f"{address}/api/sessions/{session['id']}"
+            urllib.request.urlopen(urllib.request.Request(one, method="DELETE")).close()
 
 
 def _free_port() -> int:
@@ -233,22 +261,28 @@ class Watched:
     outside: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on(
-            "console",
-            lambda line: self.complaints.append(line.text) if line.type == "error" else None,
-        )
+        self.page.on("console", self._note_line)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self._note(request.url))
-        self.page.on("websocket", lambda socket: self._note(socket.url))
+        self.page.on("request", lambda request: self._note_address(request.url))
+        self.page.on("websocket", lambda socket: self._note_address(socket.url))
 
-    def _note(self, address: str) -> None:
+    def _note_line(self, line: Any) -> None:
+        if line.type == "error":
+            self.complaints.append(line.text)
+
+    def _note_address(self, address: str) -> None:
         parts = urlsplit(address)
-        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in (
-            "127.0.0.1",
-            "localhost",
-            "::1",
-        ):
+        if parts.scheme not in ("http", "https", "ws", "wss"):
+            return
+        if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             self.outside.append(address)
+
+
+def open_notebook(page: Any, address: str, path: str) -> None:
+    """Opens a notebook of the server's folder, without what an earlier page had open."""
+    page.set_default_timeout(180_000)
+    page.goto(f"{address}/lab/tree/{path}?reset", wait_until="load")
+    page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
 
 
 RUN_ALL = """
@@ -267,9 +301,7 @@ async () => {
 
 def run_notebook(page: Any, address: str, path: str) -> None:
     """Opens a notebook of the server's folder, runs all cells, and raises when one of them did."""
-    page.goto(f"{address}/lab/tree/{path}?reset", wait_until="load", timeout=120_000)
-    page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=120_000)
-    page.set_default_timeout(180_000)
+    open_notebook(page, address, path)
     errors = page.evaluate(RUN_ALL)
     if errors:
         raise AssertionError("\n".join("\n".join(error["traceback"]) for error in errors))
@@ -282,149 +314,3 @@ def set_theme(page: Any, theme: str) -> None:
     )
     page.wait_for_function("(theme) => document.body.dataset.jpThemeName === theme", arg=theme)
     page.wait_for_timeout(400)  # the style sheet's colours, and the repainting they cause
-
-
-def labs(page: Any) -> Any:
-    """All labs of the page, once each has been drawn."""
-    page.wait_for_function(ALL_DRAWN)
-    return page.locator(".cvlab")
-
-
-def labs_of_cells(page: Any) -> list[list[int]]:
-    """For each code cell of the page that shows labs, in order: their places among all labs of the
-    page."""
-    counts = page.evaluate(LABS_OF_CELLS)
-    ends = list(itertools.accumulate(counts))
-    return [list(range(end - count, end)) for count, end in zip(counts, ends, strict=True)]
-
-
-ALL_DRAWN = """
-() => {
-  const labs = [...document.querySelectorAll(".cvlab")];
-  return labs.length > 0 && labs.every((lab) => "drawn" in lab.dataset);
-}
-"""
-LABS_OF_CELLS = """
-() => [...document.querySelectorAll(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell")]
-  .map((cell) => cell.querySelectorAll(".cvlab").length)
-  .filter((count) => count > 0)
-"""
-MEASURED = "input[type=range], select, input[type=number]"
-
-
-def control_labels(page: Any, lab_index: int) -> list[str]:
-    """Labels of what a lab is measured by: each slider and choice, and the first number of each
-    grid."""
-    inputs = labs(page).nth(lab_index).locator("[data-control]")
-    found = [inputs.nth(k).locator(MEASURED).first for k in range(inputs.count())]
-    return [one.get_attribute("aria-label") for one in found if one.count()]
-
-
-# One promise for the next redraw with another value of this control. The clock starts with the key
-# event's own time stamp and stops when the frame with the new picture has been handed over:
-# animation frame, then the task after.
-ARM = """
-([lab, label, measured]) => {
-  const root = document.querySelectorAll(".cvlab")[lab];
-  const input = [...root.querySelectorAll(measured)].find((one) => one.getAttribute("aria-label") === label);
-  const name = input.closest("[data-control]").dataset.control;
-  const drawn = () => JSON.stringify(JSON.parse(root.dataset.values)[name]);
-  const before = drawn();
-  input.focus();
-  window.redrawn = new Promise((resolve, reject) => {
-    let start = null;
-    const finish = (outcome) => {
-      observer.disconnect();
-      clearTimeout(timer);
-      outcome();
-    };
-    input.addEventListener("keydown", (event) => (start = event.timeStamp), { once: true, capture: true });
-    const observer = new MutationObserver(() => {
-      if (root.dataset.failed === "true") return finish(() => reject(new Error(root.innerText)));
-      if (start === null || drawn() === before) return;
-      if (input.type === "range" && drawn() !== JSON.stringify(Number(input.value))) return;
-      finish(() => requestAnimationFrame(() => {
-        const { port1, port2 } = new MessageChannel();
-        port1.onmessage = () => resolve(performance.now() - start);
-        port2.postMessage(null);
-      }));
-    });
-    observer.observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
-    const late = () => reject(new Error(`no redraw for ${label}; drawn: ${root.dataset.values}`));
-    const timer = setTimeout(() => finish(late), 20000);
-  });
-  if (input.tagName === "SELECT") return { share: input.selectedIndex / (input.options.length - 1), up: "ArrowDown" };
-  const [value, low, high] = [input.value, input.min, input.max].map(Number);
-  return { share: input.type === "range" ? (value - low) / (high - low) : 0.5, up: "ArrowUp" };
-}
-"""
-OPPOSITE = {"ArrowUp": "ArrowDown", "ArrowDown": "ArrowUp"}
-
-
-def measure_lab(page: Any, lab_index: int, label: str, steps: int = 15) -> list[float]:
-    """Milliseconds from key press to redrawn canvas, for each of `steps` presses of an arrow key on
-    a control.
-
-    Only a picture drawn for the control's new value counts. Sliders and choices turn round at their
-    ends.
-    """
-    times, rising = [], True
-    for _ in range(steps + 1):
-        state = page.evaluate(ARM, [lab_index, label, MEASURED])
-        rising = state["share"] < 0.999 if rising else state["share"] < 0.001
-        page.keyboard.press(state["up"] if rising else OPPOSITE[state["up"]])
-        times.append(page.evaluate("() => window.redrawn"))
-    return times[1:]  # the first press also loads what is loaded on first use
-
-
-# One promise for the redraw that a mark in a picture causes: from the pointer's release, as above.
-ARM_CLICK = """
-([lab, name]) => {
-  const root = document.querySelectorAll(".cvlab")[lab];
-  const drawn = () => JSON.stringify(JSON.parse(root.dataset.values)[name]);
-  const before = drawn();
-  window.redrawn = new Promise((resolve, reject) => {
-    let start = null;
-    root.addEventListener("pointerup", (event) => (start = event.timeStamp), { once: true, capture: true });
-    const timer = setTimeout(() => reject(new Error(`no redraw; drawn: ${root.dataset.values}`)), 20000);
-    const observer = new MutationObserver(() => {
-      if (start === null || drawn() === before) return;
-      observer.disconnect();
-      clearTimeout(timer);
-      if (root.dataset.failed === "true") return reject(new Error(root.innerText));
-      requestAnimationFrame(() => {
-        const { port1, port2 } = new MessageChannel();
-        port1.onmessage = () => resolve(performance.now() - start);
-        port2.postMessage(null);
-      });
-    });
-    observer.observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
-  });
-}
-"""
-
-
-def measure_clicks(
-    page: Any, lab_index: int, name: str, places: list[tuple[float, float]]
-) -> list[float]:
-    """Milliseconds from a click into the lab's first picture to the redrawn canvas, for each of
-    `places`.
-
-    name: of the Prompts control. places: (down, across) in shares of the picture, all different.
-    """
-    canvas = labs(page).nth(lab_index).locator("canvas").first
-    times = []
-    for down, across in places:
-        page.evaluate(ARM_CLICK, [lab_index, name])
-        box = canvas.bounding_box()
-        page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
-        times.append(page.evaluate("() => window.redrawn"))
-    return times[1:]  # the first click also loads what is loaded on first use
-
-
-# [drawn, shown] aspect of every canvas of the page: equal unless a picture is stretched.
-ASPECTS = """
-() => [...document.querySelectorAll(".cvlab canvas")].map((canvas) => [
-  canvas.width / canvas.height, canvas.clientWidth / canvas.clientHeight,
-])
-"""

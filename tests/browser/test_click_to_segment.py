@@ -1,117 +1,83 @@
-"""Unit 15's click-to-segment widget in a real browser: answers within 100 ms, whose weights, boxes,
-files, everything.
+"""Unit 15's click-to-segment lab in a real browser: answers, whose weights, boxes, files, everything."""
 
-CVCOURSE_FIGURES=file appends the median.
-"""
-
-import json
-import os
-import statistics
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from . import harness
-from .harness import place, stop_kernels
-from .test_controls import control, drawn_for
-from .test_prompts import drag
-from .test_widgets import ROUNDS, take_pictures
+from .labs import Lab, LessonPage, on_lesson
+from .test_prompts import drag, unmark
+from .test_widgets import BARE_LABEL, take_pictures
+from .timing import CLICK, time_redraws
 
-LESSON = harness.ROOT / "solutions" / "15_sam" / "15_sam.py"
-
-
-def widget_cell() -> harness.WidgetCell:
-    """The cell of the lesson that makes the widget."""
-    return next(
-        widget
-        for widget in harness.widget_cells(LESSON)
-        if "Prompts(" in harness.notebook_for(widget).cells[-1].source
-    )
+pytestmark = on_lesson(harness.lesson_named("15_sam"))
 
 
-@pytest.fixture(scope="module")
-def page(browser, lab_address: str, lab_folder: Path) -> Iterator:
-    widget = widget_cell()
-    page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
-    harness.run_notebook(
-        page, lab_address, place(harness.notebook_for(widget), widget, lab_folder / "work")
-    )
-    harness.labs(page)
-    yield page
-    stop_kernels(lab_address)
-    page.close()
+@pytest.fixture
+def lab(lesson_page: LessonPage) -> Lab:
+    """The lab that is clicked into."""
+    labs = [labs for widget, labs in lesson_page.widgets() if "Prompts(" in widget.source]
+    return labs[0][0]
 
 
-def words(page) -> str:
-    return page.locator(".cvlab-caption").inner_text()
+def choose(lab: Lab, weights: str) -> None:
+    lab.control("weights").locator("select").select_option(weights)
+    lab.wait_for("weights", weights)
 
 
-def unmark(page) -> None:
-    reset = control(page, "prompt").get_by_text("reset")
-    if reset.is_enabled():
-        reset.click()
-    drawn_for(page, "prompt", [])
+def test_a_click_is_answered_soon(lesson_page: LessonPage, lab: Lab):
+    choose(lab, "provided")
+    rounds = 0
 
-
-@pytest.mark.parametrize("weights", ["provided"])
-def test_a_click_is_answered_within_100_ms(page, weights, pace: float):
-    control(page, "weights").locator("select").select_option(weights)
-    drawn_for(page, "weights", weights)
-    medians = []
-    while len(medians) < ROUNDS and (not medians or medians[-1] > harness.CLICK_LIMIT_MS * pace):
-        unmark(page)
+    def clicks() -> list[float]:
+        """One click at a time, as somebody who tries a picture."""
+        nonlocal rounds
         times = []
-        for k in range(16):  # one click at a time, as somebody who tries a picture
-            down, across = 0.1 + 0.05 * k, 0.15 + 0.04 * k + 0.01 * len(medians)
-            times += harness.measure_clicks(page, 0, "prompt", [(down, across), (across, down)])
-            unmark(page)
-        medians.append(statistics.median(times))
-    record = {
-        "figure": "click to mask",
-        "unit": "ms",
-        "widget": "15_sam",
-        "control": f"a click, {weights} weights",
-    }
-    record["pace"] = round(pace, 2)
-    if os.environ.get("CVCOURSE_FIGURES"):
-        with open(os.environ["CVCOURSE_FIGURES"], "a") as file:
-            file.write(
-                json.dumps(record | {"medians": [round(median, 1) for median in medians]}) + "\n"
-            )
-    assert min(medians) <= harness.CLICK_LIMIT_MS * pace
+        unmark(lab)
+        for k in range(16):
+            down, across = 0.1 + 0.05 * k, 0.15 + 0.04 * k + 0.01 * rounds
+            times += lab.click_times("prompt", [(down, across), (across, down)])
+            unmark(lab)
+        rounds += 1
+        return times
+
+    def bare() -> list[float]:
+        return lesson_page.bare.key_times(BARE_LABEL)
+
+    timing = time_redraws("15_sam", "a click, provided weights", clicks, bare, CLICK)
+    assert not timing.is_slow, str(timing)
 
 
-def test_it_says_whose_weights_answer(page):
-    assert "Weights: provided with the course" in words(page)
-    control(page, "weights").locator("select").select_option("yours")
-    drawn_for(page, "weights", "yours")
-    assert "Yours are not trained yet" in words(page)
+def test_it_says_whose_weights_answer(lab: Lab):
+    choose(lab, "provided")
+    assert "Weights: provided with the course" in lab.caption
+    choose(lab, "yours")
+    assert "Yours are not trained yet" in lab.caption
 
 
-def test_boxes_everything_and_files(page, tmp_path):
-    drag(page, (4, 4), (30, 32))
-    page.wait_for_function(
-        "() => document.querySelector('.cvlab-caption').innerText.includes('Foretold')"
-    )
-    control(page, "everything").locator("input").check()
-    drawn_for(page, "everything", True)
-    assert "masks from a grid of clicks" in words(page)
-    control(page, "everything").locator("input").uncheck()
-    drawn_for(page, "everything", False)
-    field = control(page, "file").locator("input")
-    field.fill("nowhere.png")
-    field.press("Enter")
-    drawn_for(page, "file", "nowhere.png")
-    assert "There is no file 'nowhere.png'" in words(page)
+def test_boxes_everything_and_files(lab: Lab, tmp_path: Path):
+    choose(lab, "yours")
+    unmark(lab)
+    drag(lab, (4, 4), (30, 32))
+    lab.wait_for_caption("Foretold")
+    lab.control("everything").locator("input").check()
+    lab.wait_for("everything", True)
+    assert "masks from a grid of clicks" in lab.caption
+    lab.control("everything").locator("input").uncheck()
+    lab.wait_for("everything", False)
+    open_file(lab, "nowhere.png")
+    assert "There is no file 'nowhere.png'" in lab.caption
     from PIL import Image
 
     Image.new("RGB", (300, 120), "orange").save(tmp_path / "mine.png")
-    field.fill(str(tmp_path / "mine.png"))
+    open_file(lab, str(tmp_path / "mine.png"))
+    assert "There is no file" not in lab.caption
+    open_file(lab, "")
+    take_pictures(lab, "click_to_segment")
+
+
+def open_file(lab: Lab, path: str) -> None:
+    field = lab.control("file").locator("input")
+    field.fill(path)
     field.press("Enter")
-    drawn_for(page, "file", str(tmp_path / "mine.png"))
-    assert "There is no file" not in words(page)
-    field.fill("")
-    field.press("Enter")
-    drawn_for(page, "file", "")
-    take_pictures(page, 0, "click_to_segment")
+    lab.wait_for("file", path)

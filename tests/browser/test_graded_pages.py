@@ -1,13 +1,9 @@
-"""Feedback and formgrader in a real browser: nothing that a learner wrote acts, and formulas and
-verdicts show."""
+"""Feedback and formgrader in a real browser: nothing of a learner's acts, and verdicts show."""
 
 from __future__ import annotations
 
 import base64
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,7 @@ from autograder.checking.verdict import CaseVerdict, State, Verdict
 from autograder.demo import CONFIG, Classroom, answered
 from autograder.grading.graded_notebook import verdict_output
 
-from .harness import ROOT, _free_port, _wait_for
+from .harness import jupyter
 
 UNIT = "90_mini"
 CHECKS = 3
@@ -178,39 +174,11 @@ def formgrader(
     room: Classroom, chromium: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """nbgrader's formgrader on the course; the address of the submission's page."""
-    folder, port = tmp_path_factory.mktemp("formgrader"), _free_port()
-    places = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-    }
-    environment = os.environ | {
-        name: str(folder / place) for name, place in {**places, "IPYTHONDIR": "ipython"}.items()
-    }
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    )
-    options = {"port": port, "ip": "127.0.0.1", "root_dir": room.folder}
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter_server",
-        "--no-browser",
-        "--allow-root",
-        "--IdentityProvider.token=",
-    ]
-    command += [f"--ServerApp.{name}={value}" for name, value in options.items()]
     with room.api.gradebook as gradebook:
         [submitted] = gradebook.notebook_submissions(UNIT, UNIT)
         identity = submitted.id
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=room.folder)
-        try:
-            _wait_for(f"http://127.0.0.1:{port}", server, folder / "server.log")
-            yield f"http://127.0.0.1:{port}/formgrader/submissions/{identity}/"
-        finally:
-            server.terminate()
-            server.wait(15)
+    with jupyter("jupyter_server", room.folder, tmp_path_factory.mktemp("formgrader")) as address:
+        yield f"{address}/formgrader/submissions/{identity}/"
 
 
 @pytest.fixture

@@ -1,35 +1,36 @@
-"""nbgrader's own tools in JupyterLab work on our notebooks: Validate on a release, Create
-Assignment on a source."""
+"""nbgrader's tools in JupyterLab work on our notebooks: Validate on a release, Create Assignment."""
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autograder.authoring.lesson import read_lesson
 from autograder.units import units
 
-from .harness import ROOT
-from .test_widgets import stop_kernels
+from .harness import ROOT, open_notebook, stop_kernels
 
 UNIT = units()[-1]
 
 
 @pytest.fixture
-def opened(watched, lab_address: str, lab_folder: Path):
+def opened(lab_window, lab_address: str, lab_folder: Path) -> Iterator[Callable[[str], Any]]:
     """Opens a notebook of a unit's folder, copied into the server's; gives the page."""
+    page, copies = lab_window.new_page(), []
 
-    def open_notebook(folder: str):
+    def open_copy(folder: str) -> Any:
         copy = lab_folder / "work" / f"{folder}-{UNIT}"
+        copies.append(copy.name)
         shutil.copytree(ROOT / folder / UNIT, copy, dirs_exist_ok=True)
-        page = watched.page
-        page.set_default_timeout(120_000)
-        page.goto(f"{lab_address}/lab/tree/{copy.name}/{UNIT}.ipynb?reset", wait_until="load")
-        page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
+        open_notebook(page, lab_address, f"{copy.name}/{UNIT}.ipynb")
         return page
 
-    yield open_notebook
-    stop_kernels(lab_address)
+    yield open_copy
+    page.close()
+    for copy in copies:
+        stop_kernels(lab_address, copy)
 
 
 def test_validate_names_what_a_learner_has_not_written(opened) -> None:
@@ -49,12 +50,10 @@ def test_create_assignment_shows_every_cell_with_its_points(opened) -> None:
     page.locator(".lm-TabBar-tab").filter(has_text="Create Assignment").first.click()
     total = page.locator(".nbgrader-TotalPointsInput")
     total.wait_for()
-    graded = [
-        cell.metadata["nbgrader"] for cell in lesson.notebook.cells if "nbgrader" in cell.metadata
-    ]
-    assert float(total.input_value()) == sum(
-        cell.get("points", 0) for cell in graded if cell["grade"]
-    )
+    cells = [cell.metadata.get("nbgrader") for cell in lesson.notebook.cells]
+    graded = [cell for cell in cells if cell]
+    points = sum(cell.get("points", 0) for cell in graded if cell["grade"])
+    assert float(total.input_value()) == points
     shown = page.locator(".nbgrader-CellId input")
     ids = [shown.nth(k).input_value() for k in range(shown.count())]
     assert [cell["grade_id"] for cell in graded] == [name for name in ids if name]

@@ -214,3 +214,20 @@ show(
     caption="A plain figure has the look of the labs.",
     alt="A disc, and the brightness along its sixth row.",
 )
+
+
+# %% [markdown]
+# A lab whose function fails, and for which nothing stands in: tests look at it alone.
+
+
+# %% tags=["broken"]
+def halve(x):
+    print("I was given", len(x))
+    return x.half_of_it()
+
+
+def drawing(halve, size):
+    return image(halve(torch.zeros(size, size)))
+
+
+Lab(drawing, function=halve, title="<b>No fallback</b>", size=Slider(1, 9))
