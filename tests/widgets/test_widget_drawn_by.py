@@ -1,4 +1,4 @@
-"""The state of a function that a lab draws with: every way in which it changes, and what it says."""
+"""Who draws with a function of a lab: every way in which that changes, and what the lab says."""
 
 import pytest
 
