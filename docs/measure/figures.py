@@ -188,9 +188,9 @@ def widgets(lines: list[dict]) -> str:
         "`pytest tests/browser`: median of 15 key presses, or clicks, to the redrawn canvas, in"
         " headless Chromium, whose pictures the processor paints. Wanted are 60 ms, and 100 ms in"
         " the lab of clicks, on a machine where a bare widget (`tests/browser/demo/00_bare.py`)"
-        f" takes 26 ms. On this one it takes {bare:.0f} ms, and {len(within)} of {len(found)} controls"
-        " are within what is wanted. Tests assert the ratio to the bare widget instead: 60/26 and"
-        " 100/26 at most."
+        f" takes 26 ms. On this one it takes {bare:.0f} ms, and {len(within)} of {len(found)}"
+        " controls are within what is wanted. Tests assert the ratio to the bare widget instead:"
+        " 60/26 and 100/26 at most."
     )
     columns = ("widget", "control", "median", "wanted", "bare widget beside it")
     return f"## Widgets\n\n{command}\n\n" + table(columns, rows)
