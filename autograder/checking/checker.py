@@ -63,7 +63,7 @@ class Checker:
             )
         scope = sys._getframe(1).f_globals
         name = self._exercise_of(key, answer, answers, scope)
-        what = (name, id(answer), *(id(value) for value in answers.values()))
+        what = (name, id(answer), *map(id, answers.values()))
         if hidden and self._shown == what:
             self._shown = None
             return  # the visible check just above has already judged and shown them
@@ -86,10 +86,11 @@ class Checker:
         entry = self.key().exercises[exercise]
         if entry.answers:
             return judge_answers(entry, answers or {})
-        return judge(entry, self.observe(entry, answer), forbidden_in_source(answer, entry.forbid))
+        outcomes = self.observe(entry, answer)
+        return judge(entry, outcomes, forbidden_in_source(answer, entry.forbid))
 
-    def observe(self, exercise: ExerciseKey, answer: Callable[..., Any]) -> list[Outcome]:
-        """Run every case of `exercise` on `answer`."""
+    def observe(self, exercise: ExerciseKey, answer: Any) -> list[Outcome]:
+        """Run every case of `exercise` on `answer`; what cannot be called fails in every case."""
         outcomes = []
         for case in exercise.cases:
             probe = self.probes().find(exercise.name, case.probe)
@@ -101,9 +102,9 @@ class Checker:
         """Print an exercise's next hint: `check.hint(conv1d)`, or its name in quotes."""
         if answers and not exercise:
             exercise = self._exercise_of_answers(self.key(), answers)
-        name = (
-            exercise if isinstance(exercise, str) else getattr(exercise, "__name__", str(exercise))
-        )
+        name = exercise
+        if not isinstance(name, str):
+            name = getattr(exercise, "__name__", str(exercise))
         entry = self._entry(self.key(), name)
         if not entry.hints:
             print(f"{name} has no hints.")
@@ -173,8 +174,10 @@ class Checker:
         name = getattr(answer, "__name__", "")
         if name in key.exercises:
             return name
-        bound = [exercise for exercise in key.exercises if scope.get(exercise) is answer]
-        return bound[0] if bound else self._entry(key, name or type(answer).__name__).name
+        for exercise in key.exercises:
+            if scope.get(exercise) is answer:
+                return exercise
+        return self._entry(key, name or type(answer).__name__).name
 
     def _exercise_of_answers(self, key: Key, answers: Mapping[str, Any]) -> str:
         for exercise in key.exercises.values():
@@ -196,14 +199,12 @@ class Checker:
         if name in key.exercises:
             return key.exercises[name]
         close = difflib.get_close_matches(name, key.exercises, 1)
-        guess = (
-            f" Did you mean {close[0]}?"
-            if close
-            else f" Its exercises are {', '.join(key.exercises)}."
-        )
+        guess = f"Its exercises are {', '.join(key.exercises)}."
+        if close:
+            guess = f"Did you mean {close[0]}?"
         raise CourseError(
             f"{self.unit} has no exercise {name!r}; a renamed function must keep the exercise's"
-            f" name.{guess}"
+            f" name. {guess}"
         )
 
 
@@ -234,4 +235,5 @@ def _a(value: Any) -> str:
     if value is None:
         return "nothing (None)"
     name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    return f"{article} {name}"

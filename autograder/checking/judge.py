@@ -1,11 +1,14 @@
-"""The judge: compares outcomes with the answer key and gives the verdict. It never runs learner
-code."""
+"""The judge: compares outcomes with the answer key and gives the verdict.
+
+It never runs learner code.
+"""
 
 from __future__ import annotations
 
 import builtins
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -29,100 +32,112 @@ def judge(
     outcomes: Sequence[Outcome],
     shortcuts: Sequence[tuple[str, str]] = (),
 ) -> Verdict:
-    """Judge one outcome a case, in the key's order. `shortcuts`: forbidden (name, line) found in
-    the source."""
+    """Judge one outcome a case, in the key's order.
+
+    shortcuts: forbidden (name, line) found in the source.
+    """
     found = [
         judge_case(exercise, case, outcome)
         for case, outcome in zip(exercise.cases, outcomes, strict=True)
     ]
     forbidden = _forbidden(outcomes, shortcuts)
-    earned = earned_shares(exercise, found)
-    rows = [
-        replace(verdict, points=0.0 if forbidden else share * exercise.points)
-        for verdict, share in zip(found, earned, strict=True)
-    ]
-    state = State.WRONG if forbidden and not _all(rows, State.NOT_ATTEMPTED) else _overall(rows)
-    misconception, fit = (
-        (None, None) if forbidden or state is State.RIGHT else diagnose(exercise, outcomes, found)
-    )
+    rows = []
+    for verdict, share in zip(found, earned_shares(exercise, found), strict=True):
+        rows.append(replace(verdict, points=0.0 if forbidden else share * exercise.points))
+    state = _overall(rows)
+    if forbidden and not _all(rows, State.NOT_ATTEMPTED):
+        state = State.WRONG
+    misconception, fit = None, None
+    if not forbidden and state is not State.RIGHT:
+        misconception, fit = diagnose(exercise, outcomes, found)
     return Verdict(
-        exercise.name,
-        state,
-        _points(rows, exercise.points, state),
-        exercise.points,
-        tuple(rows),
-        misconception,
-        fit,
-        forbidden,
-        exercise.hints,
+        exercise=exercise.name,
+        state=state,
+        points=_points(rows, exercise.points, state),
+        max_points=exercise.points,
+        cases=tuple(rows),
+        diagnosis=misconception,
+        fit=fit,
+        shortcuts=forbidden,
+        hints=exercise.hints,
     )
 
 
 def judge_answers(exercise: ExerciseKey, answers: Mapping[str, object]) -> Verdict:
     """Judge numeric answers by their salted hashes. Missing ones and None are not attempted."""
-    rows, slips = [], []
+    rows: list[CaseVerdict] = []
+    slips: list[int] = []
     share = exercise.points / len(exercise.answers)
     for name, key in exercise.answers.items():
         state, message, slip = judge_answer(key, answers.get(name))
-        slips += [] if slip is None else [slip]
+        if slip is not None:
+            slips.append(slip)
         rows.append(CaseVerdict(state, name, message, share if state is State.RIGHT else 0.0))
-    state = _overall(rows)
-    slip = exercise.misconceptions[slips[0]] if slips else None
+    overall = _overall(rows)
+    diagnosis = exercise.misconceptions[slips[0]] if slips else None
     return Verdict(
-        exercise.name,
-        state,
-        _points(rows, exercise.points, state),
-        exercise.points,
-        tuple(rows),
-        slip,
-        Fit.EXACT if slip else None,
+        exercise=exercise.name,
+        state=overall,
+        points=_points(rows, exercise.points, overall),
+        max_points=exercise.points,
+        cases=tuple(rows),
+        diagnosis=diagnosis,
+        fit=Fit.EXACT if diagnosis else None,
         hints=exercise.hints,
     )
 
 
 def judge_answer(key: AnswerKey, answer: object) -> tuple[State, str, int | None]:
-    """(state, message, misconception) of one answer."""
+    """(state, message, number of the misconception) of one answer."""
     if answer is None or answer is Ellipsis:
         return State.NOT_ATTEMPTED, "no answer yet", None
     value = _number(answer, key.kind)
     if value is None:
         kind = getattr(answer, "type_name", type(answer).__name__)
         return State.WRONG, f"{_a(key.kind)} is expected, not {kind}", None
-    digests = {
-        hash_answer(candidate, key.salt, key.digits) for candidate in nearby(value, key.digits)
-    }
+    candidates = nearby(value, key.digits)
+    digests = {hash_answer(candidate, key.salt, key.digits) for candidate in candidates}
     if key.digest in digests:
         return State.RIGHT, "", None
-    slip = next((index for index, digest in key.wrong.items() if digest in digests), None)
-    return State.WRONG, f"{value!r} is not the answer", slip
+    slips = [index for index, digest in key.wrong.items() if digest in digests]
+    return State.WRONG, f"{value!r} is not the answer", slips[0] if slips else None
 
 
 def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVerdict:
     """State and message of one case; points are given afterwards."""
-    title = "hidden case" if case.hidden else (outcome.call or case.expected.call or case.probe)
-    printed = "" if case.hidden else outcome.printed  # which may be the inputs
-    failure = outcome.failure
-    if failure is not None and (special := special_state(failure)):
-        return CaseVerdict(special, title, SPECIAL[special], 0.0, case.hidden)
-    if failure is not None and failure.kind == NOT_ATTEMPTED:
-        return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, case.hidden)
-    if failure is not None:
-        return CaseVerdict(
-            State.ERROR, title, _failed(failure, case.hidden), 0.0, case.hidden, printed
-        )
+    title = outcome.call or case.expected.call or case.probe
+    printed = outcome.printed
+    if case.hidden:  # both may show the inputs
+        title, printed = "hidden case", ""
+    if outcome.failure is not None:
+        return _judge_failure(outcome.failure, title, case.hidden, printed)
     message = first_difference(exercise, case, case.expected, outcome)
     if outcome.changed and not case.expected.changed:
         found = f"{message}; and" if message else "right, but"
-        message = f"{found} it changes {_joined(outcome.changed)} in place: work on a copy"
-    state = State.RIGHT if message is None else State.WRONG
-    return CaseVerdict(state, title, message or "", 0.0, case.hidden, printed if message else "")
+        message = f"{found} it changes {_with_and(outcome.changed)} in place: work on a copy"
+    if message is None:
+        return CaseVerdict(State.RIGHT, title, "", 0.0, case.hidden)
+    return CaseVerdict(State.WRONG, title, message, 0.0, case.hidden, printed)
+
+
+def _judge_failure(failure: Failure, title: str, hidden: bool, printed: str) -> CaseVerdict:
+    """State and message of a case in which something was raised, or that was ended."""
+    special = special_state(failure)
+    if special is not None:
+        return CaseVerdict(special, title, SPECIAL[special], 0.0, hidden)
+    if failure.kind == NOT_ATTEMPTED:
+        return CaseVerdict(State.NOT_ATTEMPTED, title, "not written yet", 0.0, hidden)
+    return CaseVerdict(State.ERROR, title, _failed(failure, hidden), 0.0, hidden, printed)
 
 
 def special_state(failure: Failure) -> State | None:
     """The state that a failure stands for, when it is more than an error."""
     if failure.kind == "MemoryError" or "can't allocate memory" in failure.message:
         return State.OUT_OF_MEMORY
-    return next((state for state in SPECIAL if state == failure.kind), None)
+    for state in SPECIAL:
+        if state == failure.kind:
+            return state
+    return None
 
 
 def first_difference(
@@ -133,15 +148,18 @@ def first_difference(
     for name, value in expected.values.items():
         if name not in outcome.values:
             return f"{name} is missing"
-        difference = compare(value, outcome.values[name], *tolerance(rule, case, value))
+        rtol, atol = tolerance(rule, case, value)
+        difference = compare(value, outcome.values[name], rtol, atol)
         if difference is not None:
             return f"{name}: {difference}"
     return None
 
 
 def tolerance(rule: ProbeRule, case: CaseKey, expected: Value) -> tuple[float, float]:
-    """(rtol, atol) of a case's value: those of the inputs' dtype, or of the value's own if that is
-    the coarser one."""
+    """(rtol, atol) of a case's value.
+
+    They are those of the inputs' dtype, or of the value's own if that is the coarser one.
+    """
     dtype = "float32" if expected.numbers.dtype == torch.float32 else case.dtype
     return rule.rtol[dtype], rule.atol[dtype]
 
@@ -152,9 +170,10 @@ def compare(expected: Value, got: Value, rtol: float, atol: float) -> str | None
     rtol counts against the largest finite expected magnitude, so that another order of summation is
     no mistake.
     """
-    return _kind_difference(expected, got) or _number_difference(
-        expected.numbers, got.numbers, rtol, atol
-    )
+    difference = _kind_difference(expected, got)
+    if difference is not None:
+        return difference
+    return _number_difference(expected.numbers, got.numbers, rtol, atol)
 
 
 def diagnose(
@@ -170,13 +189,13 @@ def diagnose(
 
 def case_shares(exercise: ExerciseKey) -> list[float]:
     """Share of the exercise's points of each case: probes by weight, cases within a probe alike."""
-    counts: dict[str, int] = {}
-    for case in exercise.cases:
-        counts[case.probe] = counts.get(case.probe, 0) + 1
+    counts = Counter(case.probe for case in exercise.cases)
     total = sum(exercise.probes[name].weight for name in counts)
-    return [
-        exercise.probes[case.probe].weight / total / counts[case.probe] for case in exercise.cases
-    ]
+    shares = []
+    for case in exercise.cases:
+        weight = exercise.probes[case.probe].weight
+        shares.append(weight / total / counts[case.probe])
+    return shares
 
 
 def earned_shares(exercise: ExerciseKey, found: Sequence[CaseVerdict]) -> list[float]:
@@ -186,20 +205,18 @@ def earned_shares(exercise: ExerciseKey, found: Sequence[CaseVerdict]) -> list[f
     cases that is right: a function that returns nothing of use fulfils many a law, and a table of
     the released cases is no answer.
     """
-    shares = case_shares(exercise)
-    known = known_beforehand(exercise)
-    right = [verdict.state is State.RIGHT for verdict in found]
-    fresh = sum(share for share, is_known in zip(shares, known, strict=True) if not is_known)
-    solved = sum(
-        share
-        for share, is_known, ok in zip(shares, known, right, strict=True)
-        if ok and not is_known
-    )
-    worth = solved / fresh if fresh else 0.0
-    return [
-        share * (worth if is_known else 1.0) if ok else 0.0
-        for share, is_known, ok in zip(shares, known, right, strict=True)
-    ]
+    cases = list(zip(case_shares(exercise), known_beforehand(exercise), found, strict=True))
+    unknown = [(share, verdict.state) for share, is_known, verdict in cases if not is_known]
+    total = sum(share for share, _ in unknown)
+    solved = sum(share for share, state in unknown if state is State.RIGHT)
+    worth_of_known = solved / total if total else 0.0
+    earned = []
+    for share, is_known, verdict in cases:
+        if verdict.state is not State.RIGHT:
+            earned.append(0.0)
+        else:
+            earned.append(share * worth_of_known if is_known else share)
+    return earned
 
 
 def known_beforehand(exercise: ExerciseKey) -> list[bool]:
@@ -208,10 +225,11 @@ def known_beforehand(exercise: ExerciseKey) -> list[bool]:
     So it is with laws, and, where hidden cases count, with released cases that draw no numbers.
     """
     has_hidden = any(case.hidden for case in exercise.cases)
-    return [
-        exercise.probes[case.probe].law or (has_hidden and not case.hidden and not case.inputs)
-        for case in exercise.cases
-    ]
+    known = []
+    for case in exercise.cases:
+        is_table = has_hidden and not case.hidden and not case.inputs
+        known.append(exercise.probes[case.probe].law or is_table)
+    return known
 
 
 def _explains(
@@ -236,89 +254,98 @@ def _explains(
 
 def with_dtypes_of(expected: Outcome, outcome: Outcome) -> Outcome:
     """The outcome with its floating-point tensors in the dtypes that are expected."""
-    values = {
-        name: (
-            Value(value.numbers.to(expected.values[name].numbers.dtype), value.kind, value.device)
-            if name in expected.values
-            and {_family(value.numbers), _family(expected.values[name].numbers)} == {"float"}
-            else value
-        )
-        for name, value in outcome.values.items()
-    }
+    values = {}
+    for name, value in outcome.values.items():
+        wanted = expected.values.get(name)
+        values[name] = value if wanted is None else _with_dtype_of(wanted, value)
     return replace(outcome, values=values)
 
 
+def _with_dtype_of(expected: Value, value: Value) -> Value:
+    if not (value.numbers.is_floating_point() and expected.numbers.is_floating_point()):
+        return value
+    return Value(value.numbers.to(expected.numbers.dtype), value.kind, value.device)
+
+
 def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) -> bool:
-    if one.failure or other.failure:
-        return bool(one.failure and other.failure) and _said(one.failure) == _said(other.failure)
-    return (
-        bool(one.changed) == bool(other.changed)
-        and first_difference(exercise, case, one, other) is None
-    )
+    """Whether two outcomes are alike: the same exception, or values within the tolerance."""
+    if one.failure and other.failure:
+        return _said(one.failure) == _said(other.failure)
+    if one.failure or other.failure or bool(one.changed) != bool(other.changed):
+        return False
+    return first_difference(exercise, case, one, other) is None
 
 
 def _said(failure: Failure) -> tuple[str, ...]:
-    """What tells one exception from another: its type and its words, in any order, since `a + b`
-    may be `b + a`.
+    """What tells one exception from another: its type and its words.
 
-    Numbers are left out, for `reshape(-1, 3)` may be `reshape(n, 3)`, and what stands behind a
-    colon, where a message lists what there is.
+    The words are in any order, since `a + b` may be `b + a`. Numbers are left out, for
+    `reshape(-1, 3)` may be `reshape(n, 3)`, and what stands behind a colon, where a message lists
+    what there is.
     """
     return failure.kind, *sorted(re.findall(r"[^\W\d]+", failure.message.split(": ")[0]))
 
 
 def _failed(failure: Failure, hidden: bool) -> str:
-    """The exception and the learner's line. A hidden case keeps the exception's words back: they
-    may be its inputs.
+    """The exception and the learner's line.
 
-    So may the name of an exception that the learner made; only Python's own names are shown there.
+    A hidden case keeps the exception's words back: they may be its inputs. So may the name of an
+    exception that the learner made; only Python's own names are shown there.
     """
-    where = f" (line {failure.number}: `{failure.line}`)" if failure.line else ""
-    if not hidden:
-        return f"{failure.kind}: {failure.message}{where}"
-    return f"{failure.kind if hasattr(builtins, failure.kind) else 'an exception'}{where}"
+    said = f"{failure.kind}: {failure.message}"
+    if hidden:
+        said = failure.kind if hasattr(builtins, failure.kind) else "an exception"
+    return f"{said} (line {failure.number}: `{failure.line}`)" if failure.line else said
 
 
 def _kind_difference(expected: Value, got: Value) -> str | None:
-    if expected.kind != got.kind and not (
-        _is_single(expected) and _is_single(got) and got.is_comparable
-    ):
+    """How the kinds, devices, shapes or dtypes of two values differ, in words; None if they do not.
+
+    A single number may come as a number or as a tensor or array without dimensions.
+    """
+    both_single = _is_single(expected) and _is_single(got) and got.is_comparable
+    if expected.kind != got.kind and not both_single:
         return f"{_a(got.kind)} where {_a(expected.kind)} is expected"
     if got.device != expected.device:
         return f"on {got.device}, but the input is on {expected.device}"
     if {expected.kind, got.kind} <= {"tensor", "array"}:
-        if got.numbers.shape != expected.numbers.shape:
-            return (
-                f"shape {tuple(got.numbers.shape)} where {tuple(expected.numbers.shape)} is"
-                " expected"
-            )
-        if got.numbers.dtype != expected.numbers.dtype:
-            return f"dtype {_dtype(got.numbers)} where {_dtype(expected.numbers)} is expected"
-    elif _family(expected.numbers) != _family(got.numbers):
+        return _form_difference(expected.numbers, got.numbers)
+    if _family(expected.numbers) != _family(got.numbers):
         return f"{_single(got)} where {_single(expected)} is expected"
-    elif got.numbers.numel() != expected.numbers.numel():
+    if got.numbers.numel() != expected.numbers.numel():
         return f"{got.numbers.numel()} numbers where {expected.numbers.numel()} are expected"
     return None
 
 
+def _form_difference(expected: Tensor, got: Tensor) -> str | None:
+    if got.shape != expected.shape:
+        return f"shape {tuple(got.shape)} where {tuple(expected.shape)} is expected"
+    if got.dtype != expected.dtype:
+        return f"dtype {_dtype(got)} where {_dtype(expected)} is expected"
+    return None
+
+
 def _is_single(value: Value) -> bool:
-    return value.kind in SCALARS.values() or (
-        value.kind in {"tensor", "array"} and value.numbers.dim() == 0
-    )
+    if value.kind in SCALARS.values():
+        return True
+    return value.kind in {"tensor", "array"} and value.numbers.dim() == 0
 
 
 def _single(value: Value) -> str:
     """A single number in words: `a whole number`, `a float32 number`."""
-    return _a(value.kind if value.kind in SCALARS.values() else f"{_dtype(value.numbers)} number")
+    if value.kind in SCALARS.values():
+        return _a(value.kind)
+    return _a(f"{_dtype(value.numbers)} number")
 
 
 def _family(tensor: Tensor) -> str:
-    return (
-        "float" if tensor.is_floating_point() else "bool" if tensor.dtype == torch.bool else "int"
-    )
+    if tensor.is_floating_point():
+        return "float"
+    return "bool" if tensor.dtype == torch.bool else "int"
 
 
 def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) -> str | None:
+    """How the numbers of two values of one shape differ, in words; None if they do not."""
     wanted = expected.double().numpy()
     given = got.double().numpy().reshape(wanted.shape)
     if wanted.size == 0:
@@ -340,7 +367,8 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
     if gap.max() <= tolerance:
         return None
     if wanted.size == 1:
-        return "{} where {} is expected".format(*_numbers_apart(given, wanted))
+        number, right_number = _shown_apart(given, wanted)
+        return f"{number} where {right_number} is expected"
     wrong = int((gap > tolerance).sum())
     return (
         f"largest difference {gap.max():.3g} at {_place(gap)}; {wrong} of {gap.size} values differ"
@@ -353,18 +381,22 @@ def _unlike(wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def _place(values: np.ndarray) -> list[int]:
+    """Where the largest value stands."""
     return [int(index) for index in np.unravel_index(int(values.argmax()), values.shape)]
 
 
 def _number_as_text(value: np.ndarray) -> str:
     number = value.item()
-    return str(int(number)) if math.isfinite(number) and number == int(number) else f"{number:.6g}"
+    if math.isfinite(number) and number == int(number):
+        return str(int(number))
+    return f"{number:.6g}"
 
 
-def _numbers_apart(first: np.ndarray, second: np.ndarray) -> list[str]:
+def _shown_apart(first: np.ndarray, second: np.ndarray) -> tuple[str, str]:
     """Both numbers, with more digits where they would look alike."""
-    texts = [_number_as_text(number) for number in (first, second)]
-    return texts if texts[0] != texts[1] else [repr(number.item()) for number in (first, second)]
+    if _number_as_text(first) != _number_as_text(second):
+        return _number_as_text(first), _number_as_text(second)
+    return repr(first.item()), repr(second.item())
 
 
 def _dtype(tensor: Tensor) -> str:
@@ -372,39 +404,51 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _a(kind: str) -> str:
-    return ARTICLE.get(kind) or (kind if kind.startswith(("a ", "an ")) else f"a {kind}")
+    if kind in ARTICLE:
+        return ARTICLE[kind]
+    return kind if kind.startswith(("a ", "an ")) else f"a {kind}"
 
 
-def _joined(names: Sequence[str]) -> str:
-    return " and ".join(f"`{name}`" if " " not in name else name for name in names)
+def _with_and(names: Sequence[str]) -> str:
+    """`a` and `b`; what is no name but words (an input) stays as it is."""
+    return " and ".join(name if " " in name else f"`{name}`" for name in names)
 
 
 def _number(answer: object, kind: str) -> bool | int | float | None:
     """The answer as plain Python of the kind that the key holds; None when it is something else."""
+    plain = _plain(answer)
+    if kind == "truth value":
+        return plain if isinstance(plain, bool) else None
+    # Exactly these types: a truth value is an int to Python, and a learner's own class may lie.
+    if type(plain) is int:
+        number: int | float = plain
+    elif type(plain) is float:
+        number = plain
+    else:
+        return None
+    if not math.isfinite(number):
+        return None
+    if kind == "whole number" and number == int(number):
+        return int(number)
+    return float(number)
+
+
+def _plain(answer: object) -> object:
+    """The one number in a tensor or in something of numpy's, as plain Python; else the answer."""
     if isinstance(answer, torch.Tensor) and answer.numel() == 1:
         answer = answer.item()
-    if (
-        hasattr(answer, "item")
-        and type(answer).__module__ == "numpy"
-        and getattr(answer, "size", 0) == 1
-    ):
-        answer = answer.item()
-    if kind == "truth value":
-        return answer if type(answer) is bool else None
-    if type(answer) not in (int, float) or not math.isfinite(answer):
-        return None
-    if kind == "whole number":
-        return int(answer) if answer == int(answer) else float(answer)
-    return float(answer)
+    is_numpy = type(answer).__module__ == "numpy" and getattr(answer, "size", 0) == 1
+    return answer.item() if is_numpy and hasattr(answer, "item") else answer
 
 
 def _forbidden(
     outcomes: Sequence[Outcome], shortcuts: Sequence[tuple[str, str]]
 ) -> tuple[tuple[str, str], ...]:
     """Forbidden names with their line; what ran without showing in the source has no line."""
-    named = {name for name, _ in shortcuts}
-    ran = sorted({name for outcome in outcomes for name in outcome.shortcuts} - named)
-    return (*shortcuts, *((name, "") for name in ran)) if not named else tuple(shortcuts)
+    if shortcuts:
+        return tuple(shortcuts)
+    ran = {name for outcome in outcomes for name in outcome.shortcuts}
+    return tuple((name, "") for name in sorted(ran))
 
 
 def _all(rows: Sequence[CaseVerdict], state: State) -> bool:

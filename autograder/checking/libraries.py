@@ -31,9 +31,8 @@ answer."""
 @functools.cache
 def own_models() -> frozenset[str]:
     """The names of all that the course has a tested version of."""
-    return frozenset(
-        name for package in OWN_MODELS for name in importlib.import_module(package).__all__
-    )
+    packages = [importlib.import_module(package) for package in OWN_MODELS]
+    return frozenset(name for package in packages for name in package.__all__)
 
 
 def is_own_model(module: str | None) -> bool:

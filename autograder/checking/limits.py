@@ -14,8 +14,10 @@ class TooSlow(BaseException):
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the block after `seconds`. No effect outside the main thread or without
-    SIGALRM."""
+    """Raise TooSlow in the block after `seconds`.
+
+    No effect outside the main thread, or without SIGALRM.
+    """
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,5 +1,7 @@
-"""Run one case of a probe on an answer and write down what came out. Nothing here knows what is
-right."""
+"""Run one case of a probe on an answer and write down what came out.
+
+Nothing here knows what is right.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,10 @@ _LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purel
 
 
 class Watched:
-    """Stands in for the learner's function inside a probe: notes the first call and inputs that a
-    call changes."""
+    """Stands in for the learner's function inside a probe.
+
+    It notes the first call, and inputs that a call changes.
+    """
 
     def __init__(self, answer: Callable[..., Any]):
         self.answer = self.__wrapped__ = answer
@@ -44,14 +48,10 @@ class Watched:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         named = bind(self.answer, arguments, keywords)
         if not self.call:
-            self.call = (
-                f"{self.__name__}({', '.join(argument(name, value) for name, value in named)})"
-            )
-        before = [
-            (name, value, value.detach().clone())
-            for name, value in named
-            if isinstance(value, Tensor)
-        ]
+            shown = ", ".join(argument(name, value) for name, value in named)
+            self.call = f"{self.__name__}({shown})"
+        tensors = [(name, value) for name, value in named if isinstance(value, Tensor)]
+        before = [(name, value, value.detach().clone()) for name, value in tensors]
         result = self.answer(*arguments, **keywords)
         self.returned = describe(result)
         self.changed += [name for name, value, copy in before if differs(value, copy)]
@@ -63,21 +63,22 @@ class Watched:
 
 def argument(name: str, value: Any) -> str:
     """An argument in a call as the report shows it: `signal (9,) float32`, `stride=2`."""
-    return f"{name} {describe(value)}" if isinstance(value, Tensor) else f"{name}={describe(value)}"
+    sign = " " if isinstance(value, Tensor) else "="
+    return f"{name}{sign}{describe(value)}"
 
 
 def bind(
     function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]
 ) -> list[tuple[str, Any]]:
-    """Pair each argument with its parameter's name; unnamed where the call does not fit the
-    signature."""
+    """Pair each argument with its parameter's name.
+
+    Where the call does not fit the signature, arguments are numbered.
+    """
     try:
         bound = inspect.signature(function).bind(*arguments, **keywords).arguments
     except (TypeError, ValueError):
-        return [
-            *((f"argument {index + 1}", value) for index, value in enumerate(arguments)),
-            *keywords.items(),
-        ]
+        numbered = [(f"argument {number}", value) for number, value in enumerate(arguments, 1)]
+        return [*numbered, *keywords.items()]
     return list(bound.items())
 
 
@@ -88,9 +89,9 @@ def differs(tensor: Tensor, copy: Tensor) -> bool:
     tensor = tensor.detach()
     if torch.equal(tensor, copy):
         return False
-    return not (
-        tensor.is_floating_point() and torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(copy))
-    )
+    if not tensor.is_floating_point():
+        return True
+    return not torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(copy))  # NaN is not NaN
 
 
 def observe(
@@ -122,18 +123,16 @@ def observe(
         raise
     except (Exception, SystemExit) as error:
         results, failure = {}, explain(error, probe, watched)
-    changed = (
-        ()
-        if probe.may_change_inputs
-        else tuple(dict.fromkeys(watched.changed + changed_draws(watched, draw)))
-    )
+    changed: list[str] = []
+    if not probe.may_change_inputs:
+        changed = watched.changed + changed_draws(watched, draw)
     return Outcome(
-        results,
-        failure,
-        changed,
-        watched.call,
-        tuple(sorted(watch.seen)),
-        printed.getvalue()[:PRINTED_LIMIT],
+        values=results,
+        failure=failure,
+        changed=tuple(dict.fromkeys(changed)),
+        call=watched.call,
+        shortcuts=tuple(sorted(watch.seen)),
+        printed=printed.getvalue()[:PRINTED_LIMIT],
     )
 
 
@@ -151,8 +150,10 @@ def seed(number: int) -> None:
 
 @contextlib.contextmanager
 def captured(printed: io.StringIO) -> Iterator[None]:
-    """Keep what learner code prints, warns and logs out of the cell: nbgrader takes any stderr
-    output for a failure."""
+    """Keep what learner code prints, warns and logs out of the cell.
+
+    nbgrader takes any output on stderr for a failure.
+    """
     out, err = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)
     with out, err, no_raw_stderr(), no_logs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -178,8 +179,10 @@ def no_logs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_raw_stderr() -> Iterator[None]:
-    """Silence what libraries write to file descriptor 2, past Python: a notebook's kernel shows
-    that as stderr, too."""
+    """Silence what libraries write to file descriptor 2, past Python.
+
+    A notebook's kernel shows that as stderr, too.
+    """
     try:
         kept = os.dup(2)
     except OSError:  # there is none, as in a program without a console
@@ -196,30 +199,24 @@ def no_raw_stderr() -> Iterator[None]:
 
 def changed_draws(watched: Watched, draw: Draw) -> list[str]:
     """Changed inputs that no call of the function shows, as when a module was called."""
-    changed = any(
-        differs(given, pristine) for given, pristine in zip(draw.given, draw.drawn, strict=True)
-    )
+    pairs = zip(draw.given, draw.drawn, strict=True)
+    changed = any(differs(given, pristine) for given, pristine in pairs)
     return ["an input"] if changed and not watched.changed else []
 
 
 def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
     """Turn an exception into a failure with the learner's own line."""
     frame = learners_frame(error.__traceback__, probe)
-    number, line = (frame.lineno or 0, frame_line(frame)) if frame else (0, "")
+    number = frame.lineno or 0 if frame else 0
+    line = frame_line(frame) if frame else ""
     message = str(error).strip().split("\n")[0][:300]
-    if (
-        type(error) is NotImplementedError and "required" in message and "forward" in message
-    ):  # torch's own words
-        message = (
-            f"{watched.__name__} made a module without a method `forward`; is its name misspelt?"
-        )
-        return Failure("AttributeError", message)
-    if type(error) is NotImplementedError and (not line or "NotImplementedError" in line):
-        if frame and file_of(watched.answer) not in (frame.filename, None):
-            return Failure(
-                "NotImplementedError", f"it calls {frame.name}, which is not written yet"
-            )
-        return Failure(NOT_ATTEMPTED, message, line, number)
+    if type(error) is NotImplementedError:
+        if "required" in message and "forward" in message:  # torch's own words
+            name = watched.__name__
+            message = f"{name} made a module without a method `forward`; is its name misspelt?"
+            return Failure("AttributeError", message)
+        if not line or "NotImplementedError" in line:
+            return _not_written(frame, watched, Failure(NOT_ATTEMPTED, message, line, number))
     if isinstance(error, MissingPart):
         return Failure("a part is missing", message)
     if not line and watched.returned == "None":
@@ -232,14 +229,20 @@ def explain(error: BaseException, probe: Probe, watched: Watched) -> Failure:
     return Failure(type(error).__name__, message, line, number)
 
 
+def _not_written(
+    frame: traceback.FrameSummary | None, watched: Watched, not_attempted: Failure
+) -> Failure:
+    """Not attempted, or, where another function of the learner's said so, that one is missing."""
+    if frame and file_of(watched.answer) not in (frame.filename, None):
+        return Failure("NotImplementedError", f"it calls {frame.name}, which is not written yet")
+    return not_attempted
+
+
 def learners_frame(trace: TracebackType | None, probe: Probe) -> traceback.FrameSummary | None:
     """The last place in code that the learner wrote; None where none was running."""
     probe_file = probe.function.__code__.co_filename
-    own = [
-        frame
-        for frame in traceback.extract_tb(trace)
-        if _is_learners_file(frame.filename, probe_file)
-    ]
+    frames = traceback.extract_tb(trace)
+    own = [frame for frame in frames if _is_learners_file(frame.filename, probe_file)]
     return own[-1] if own else None
 
 
@@ -249,14 +252,14 @@ def frame_line(frame: traceback.FrameSummary) -> str:
 
 
 def file_of(answer: Any) -> str | None:
-    """The file (or notebook cell) that a function or class was written in; None where Python does
-    not say."""
+    """The file (or notebook cell) that a function or class was written in.
+
+    None where Python does not say.
+    """
     code = getattr(inspect.unwrap(answer), "__code__", None)
     if code is None and inspect.isclass(answer):
-        code = next(
-            (member.__code__ for member in vars(answer).values() if inspect.isfunction(member)),
-            None,
-        )
+        methods = [member for member in vars(answer).values() if inspect.isfunction(member)]
+        code = methods[0].__code__ if methods else None
     return code.co_filename if code else None
 
 

@@ -24,17 +24,16 @@ class Value:
     """One named result: its numbers, detached and on the CPU, and what kind of thing they were."""
 
     numbers: Tensor
-    # "tensor", "array", "whole number", "number", "truth value", "tuple of ...", or what else it
-    # was
+    # "tensor", "array", "whole number", "number", "truth value", "tuple of ...", or what else
     kind: str
     device: str = "cpu"
 
     @property
     def is_comparable(self) -> bool:
         """Whether the numbers mean anything."""
-        return self.kind in {"tensor", "array", *SCALARS.values()} or self.kind.startswith(
-            "tuple of "
-        )
+        if self.kind.startswith("tuple of "):
+            return True
+        return self.kind in {"tensor", "array", *SCALARS.values()}
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,16 @@ class Outcome:
 
 
 def plain(value: Any) -> Value:
-    """Turn a result into a Value; what is no tensor, array, number or flat sequence of numbers
-    keeps only its kind."""
+    """Turn a result into a Value.
+
+    What is no tensor, array, number or flat sequence of numbers keeps only its kind.
+    """
     if isinstance(value, Tensor):
         if value.numel() > MAX_ELEMENTS:
             return Value(torch.zeros(0), f"tensor of {value.numel():,} numbers")
         # .data of a subclass may be anything; a copy made by torch itself is a plain tensor.
-        return Value(
-            value.detach().as_subclass(Tensor).cpu().clone().contiguous(),
-            "tensor",
-            value.device.type,
-        )
+        copy = value.detach().as_subclass(Tensor).cpu().clone().contiguous()
+        return Value(copy, "tensor", value.device.type)
     if type(value) in SCALARS:
         return _scalar(value)
     if type(value).__module__ == "numpy":
@@ -108,9 +106,8 @@ def _from_sequence(value: Sequence[Any]) -> Value:
         return Value(torch.zeros(0), f"a {type(value).__name__} of {len(value)}")
     kind = "number" if "number" in kinds else next(iter(kinds), "number")
     dtype = torch.float64 if kind == "number" else torch.int64
-    return Value(
-        torch.tensor([part.numbers.item() for part in parts], dtype=dtype), f"tuple of {kind}s"
-    )
+    together = torch.tensor([part.numbers.item() for part in parts], dtype=dtype)
+    return Value(together, f"tuple of {kind}s")
 
 
 def describe(value: Any) -> str:

@@ -29,17 +29,23 @@ from autograder.checking.shortcuts import scope_of
 from autograder.errors import CourseError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-DEFAULT_TOLERANCE = {
-    "float32": (1e-4, 1e-6),
-    "float64": (1e-8, 1e-10),
-}  # (relative to the largest magnitude, absolute)
+DEFAULT_TOLERANCE = {"float32": (1e-4, 1e-6), "float64": (1e-8, 1e-10)}
+"""(relative to the largest magnitude, absolute)"""
+
 POOL = 1021  # a prime, so that every stride through it visits all of its numbers
+MOST_ORDERS = 512
+"""Orders of a pool that are remembered: the same few networks are filled for every case and every
+misconception."""
+
 CaseValues = Mapping[str, Any] | Sequence[Any]
+ProbeFunction = Callable[..., Mapping[str, Any]]
 
 
 class MissingPart(LookupError):
-    """The learner's module lacks what the docstring asks for; the sentence is the learner's to
-    read."""
+    """The learner's module lacks what the docstring asks for.
+
+    The sentence is the learner's to read.
+    """
 
 
 class DrawMismatch(CourseError):
@@ -47,8 +53,10 @@ class DrawMismatch(CourseError):
 
 
 class Draw:
-    """Where a probe's inputs come from: fresh numbers while a key is built (`stored=None`), then
-    the stored ones."""
+    """Where a probe's inputs come from.
+
+    Fresh numbers while a key is built (`stored=None`), then the stored ones.
+    """
 
     def __init__(self, seed: int, dtype: str = "float32", stored: Sequence[Tensor] | None = None):
         self.seed = seed
@@ -60,48 +68,58 @@ class Draw:
 
     def normal(self, *shape: int, grad: bool = False) -> Tensor:
         """Standard normal numbers in the case's dtype."""
-        return self._give(
-            lambda: torch.randn(shape, generator=self._generator, dtype=torch.float64).to(
-                self.dtype
-            ),
-            shape,
-            grad,
-        )
+
+        def fresh() -> Tensor:
+            numbers = torch.randn(shape, generator=self._generator, dtype=torch.float64)
+            return numbers.to(self.dtype)
+
+        return self._give(fresh, shape, grad)
 
     def uniform(
         self, *shape: int, low: float = 0.0, high: float = 1.0, grad: bool = False
     ) -> Tensor:
         """Uniform numbers in [low, high) in the case's dtype."""
 
-        def make() -> Tensor:
+        def fresh() -> Tensor:
             unit = torch.rand(shape, generator=self._generator, dtype=torch.float64)
             return (low + (high - low) * unit).to(self.dtype)
 
-        return self._give(make, shape, grad)
+        return self._give(fresh, shape, grad)
 
     def integers(
         self, *shape: int, low: int = 0, high: int = 10, dtype: torch.dtype = torch.int64
     ) -> Tensor:
         """Whole numbers from low to high - 1."""
-        return self._give(
-            lambda: torch.randint(low, high, shape, generator=self._generator).to(dtype), shape
-        )
+
+        def fresh() -> Tensor:
+            return torch.randint(low, high, shape, generator=self._generator).to(dtype)
+
+        return self._give(fresh, shape)
 
     def permutation(self, count: int) -> Tensor:
         """The numbers 0 to count - 1 in random order, int64."""
-        return self._give(lambda: torch.randperm(count, generator=self._generator), (count,))
+
+        def fresh() -> Tensor:
+            return torch.randperm(count, generator=self._generator)
+
+        return self._give(fresh, (count,))
 
     def mask(self, *shape: int, share: float = 0.5) -> Tensor:
         """Truth values, each true with probability `share`."""
-        return self._give(lambda: torch.rand(shape, generator=self._generator) < share, shape)
+
+        def fresh() -> Tensor:
+            return torch.rand(shape, generator=self._generator) < share
+
+        return self._give(fresh, shape)
 
     def generator(self) -> torch.Generator:
         """A generator seeded for this case, for exercises that take one."""
         return torch.Generator().manual_seed(self.seed)
 
     def fill(self, module: nn.Module, required: Sequence[str] = ()) -> nn.Module:
-        """Fill every floating parameter and buffer by name; returns the module, in the case's
-        dtype.
+        """Fill every floating parameter and buffer by name.
+
+        Returns the module, in the case's dtype.
 
         Default values (gamma 1, beta 0) hide bugs. The numbers depend on a name and its shape
         alone, whatever else the module holds, so a wrong solution with a layer more or less can
@@ -110,12 +128,10 @@ class Draw:
         where the module lacks a name in `required`.
         """
         if not isinstance(module, nn.Module):
-            got = (
-                "nothing (None) was returned"
-                if module is None
-                else f"{type(module).__name__} was returned"
+            got = "nothing (None)" if module is None else type(module).__name__
+            raise MissingPart(
+                f"{got} was returned where a torch.nn.Module was expected; is a `return` missing?"
             )
-            raise MissingPart(f"{got} where a torch.nn.Module was expected; is a `return` missing?")
         pool = self.normal(POOL).numpy()
         module.to(self.dtype)
         named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
@@ -132,52 +148,57 @@ class Draw:
                     tensor.copy_(torch.from_numpy(from_pool(pool, name, tuple(tensor.shape))))
         return module
 
-    def _give(self, make: Callable[[], Tensor], shape: Sequence[int], grad: bool = False) -> Tensor:
-        pristine = make() if self._stored is None else self._replay(tuple(shape))
+    def _give(
+        self, fresh: Callable[[], Tensor], shape: Sequence[int], grad: bool = False
+    ) -> Tensor:
+        """A copy for the learner's code of what `fresh` makes, or of what is stored."""
+        pristine = fresh() if self._stored is None else self._replay(self._stored, tuple(shape))
         given = pristine.clone().requires_grad_(grad)
         self.drawn.append(pristine)
         self.given.append(given)
         return given
 
-    def _replay(self, shape: tuple[int, ...]) -> Tensor:
+    def _replay(self, stored: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """The next stored tensor. Raises DrawMismatch where there is none of this shape."""
         position = len(self.drawn)
-        if position >= len(self._stored) or tuple(self._stored[position].shape) != shape:
+        if position >= len(stored) or tuple(stored[position].shape) != shape:
             raise DrawMismatch(
                 "probes.py asks for other inputs than the answer key holds: copy the unit's folder"
                 " again from the course, or run `cvcourse build` if you wrote the unit."
             )
-        return self._stored[position]
+        return stored[position]
 
 
 def from_pool(pool: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers for the parameter `name`, taken from `pool` in an order that its name and shape
-    decide.
+    """Numbers of this shape for the parameter `name`.
 
-    In numpy, whose calls no watch for forbidden operators has to look at: a network has a hundred
-    parameters.
+    They are taken from `pool` in an order that name and shape decide. In numpy, whose calls no
+    watch for forbidden operators has to look at: a network has a hundred parameters.
     """
     values = pool[_order(name, shape, len(pool))]
     if "var" in name.rsplit(".", 1)[-1]:
         return 0.5 + np.abs(values)
-    return values / pool.dtype.type(math.prod(shape[1:]) ** 0.5) if len(shape) > 1 else values
+    if len(shape) < 2:
+        return values
+    fan_in = math.prod(shape[1:])
+    return values / pool.dtype.type(fan_in**0.5)
 
 
-@functools.lru_cache(
-    maxsize=512
-)  # the same few networks are filled for every case and every misconception
+@functools.lru_cache(maxsize=MOST_ORDERS)
 def _order(name: str, shape: tuple[int, ...], count: int) -> np.ndarray:
     """Places in a pool of `count` numbers, in the shape of a parameter."""
     digest = hashlib.sha256(f"{name} {shape}".encode()).digest()
-    start, stride = int.from_bytes(digest[:4]), 1 + int.from_bytes(digest[4:8]) % (count - 1)
+    start = int.from_bytes(digest[:4])
+    stride = 1 + int.from_bytes(digest[4:8]) % (count - 1)
     return ((start + np.arange(math.prod(shape)) * stride) % count).reshape(shape)
 
 
 @contextlib.contextmanager
 def provided(answer: Callable[..., Any], **tested: Any) -> Iterator[None]:
-    """While the block runs, `answer` finds the course's own version of each exercise in `tested`
-    under its name.
+    """While the block runs, `answer` finds the course's version of other exercises by their names.
 
-    So a mistake in an exercise costs no points in the next one that builds on it.
+    tested: name -> the course's version. So a mistake in an exercise costs no points in the next
+    one that builds on it.
     """
     scope = scope_of(inspect.unwrap(answer))
     before = {name: scope[name] for name in tested if name in scope}
@@ -206,7 +227,7 @@ class Probe:
 
     exercise: str
     name: str
-    function: Callable[..., Mapping[str, Any]]
+    function: ProbeFunction
     cases: tuple[Case, ...]
     rtol: float | None = None
     atol: float | None = None
@@ -224,7 +245,11 @@ class Probe:
     def tolerance(self, dtype: str) -> tuple[float, float]:
         """(relative to the largest expected magnitude, absolute) for a case of this dtype."""
         rtol, atol = DEFAULT_TOLERANCE[dtype]
-        return (rtol if self.rtol is None else self.rtol, atol if self.atol is None else self.atol)
+        if self.rtol is not None:
+            rtol = self.rtol
+        if self.atol is not None:
+            atol = self.atol
+        return rtol, atol
 
 
 def probe(
@@ -239,14 +264,14 @@ def probe(
     law: bool = False,
     weight: float = 1.0,
     may_change_inputs: bool = False,
-) -> Callable[[Callable[..., Mapping[str, Any]]], Probe]:
+) -> Callable[[ProbeFunction], Probe]:
     """Declare a probe of `exercise`.
 
     cases, hidden: one mapping (or tuple) of values a case, for released and for hidden cases; they
     take turns over `dtypes`. rtol, atol: tolerance where the default does not fit, for the reason
     `why`. law: right answers also come from functions that return nothing of use. weight: share of
-    the exercise's points against its other probes.
-    may_change_inputs: the exercise is meant to work in place.
+    the exercise's points against its other probes. may_change_inputs: the exercise is meant to work
+    in place. Raises CourseError for a tolerance without a reason, and for an unknown dtype.
     """
     if (rtol is not None or atol is not None) and not why:
         raise CourseError(
@@ -259,49 +284,52 @@ def probe(
             f" {', '.join(DTYPES)}."
         )
 
-    def declare(function: Callable[..., Mapping[str, Any]]) -> Probe:
-        def number(values: Iterable[CaseValues], is_hidden: bool) -> list[Case]:
-            kind = "hidden" if is_hidden else "visible"
-            return [
-                Case(
-                    value,
-                    dtypes[index % len(dtypes)],
-                    zlib.crc32(f"{exercise}/{function.__name__}/{kind}/{index}".encode()),
-                    is_hidden,
-                )
-                for index, value in enumerate(values)
-            ]
-
-        numbered = (*number(cases, False), *number(hidden, True))
+    def declare(function: ProbeFunction) -> Probe:
+        name = function.__name__
+        visible = _numbered(cases, f"{exercise}/{name}/visible", dtypes, is_hidden=False)
+        kept_back = _numbered(hidden, f"{exercise}/{name}/hidden", dtypes, is_hidden=True)
         return Probe(
-            exercise,
-            function.__name__,
-            function,
-            numbered,
-            rtol,
-            atol,
-            why,
-            law,
-            weight,
-            may_change_inputs,
+            exercise=exercise,
+            name=name,
+            function=function,
+            cases=(*visible, *kept_back),
+            rtol=rtol,
+            atol=atol,
+            why=why,
+            law=law,
+            weight=weight,
+            may_change_inputs=may_change_inputs,
         )
 
     return declare
 
 
+def _numbered(
+    values: Iterable[CaseValues], address: str, dtypes: Sequence[str], is_hidden: bool
+) -> list[Case]:
+    """A case for each of `values`, whose seed follows from its address and place."""
+    found = []
+    for index, value in enumerate(values):
+        seed = zlib.crc32(f"{address}/{index}".encode())
+        found.append(Case(value, dtypes[index % len(dtypes)], seed, is_hidden))
+    return found
+
+
 def gradient(scalar: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     """Gradient of a scalar with respect to one tensor or several; zeros where nothing arrives."""
-    several = not isinstance(inputs, Tensor)
-    tensors = tuple(inputs) if several else (inputs,)
+    if isinstance(inputs, Tensor):
+        return _gradients(scalar, (inputs,))[0]
+    return _gradients(scalar, tuple(inputs))
+
+
+def _gradients(scalar: Tensor, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if not scalar.requires_grad:
-        found: tuple[Tensor | None, ...] = (None,) * len(tensors)
-    else:
-        found = torch.autograd.grad(scalar, tensors, allow_unused=True)
-    filled = tuple(
-        torch.zeros_like(tensor) if grad is None else grad
-        for tensor, grad in zip(tensors, found, strict=True)
-    )
-    return filled if several else filled[0]
+        return tuple(torch.zeros_like(tensor) for tensor in tensors)
+    found = []
+    grads = torch.autograd.grad(scalar, tensors, allow_unused=True)
+    for tensor, grad in zip(tensors, grads, strict=True):
+        found.append(torch.zeros_like(tensor) if grad is None else grad)
+    return tuple(found)
 
 
 def refuses(
@@ -347,8 +375,10 @@ def load_probes(path: Path) -> ProbeFile:
 
 
 def load_source(text: str, path: Path) -> ProbeFile:
-    """The probes in the text of a probes.py; `path` names it in errors. Raises CourseError when it
-    is broken."""
+    """The probes in the text of a probes.py; `path` names it in errors.
+
+    Raises CourseError when it is broken.
+    """
     module = types.ModuleType("probes")
     module.__file__ = str(path)
     try:

@@ -9,15 +9,16 @@ from typing import Any
 from autograder.checking.verdict import CaseVerdict, Fit, State, Verdict
 
 MIME = "application/vnd.cvcourse.verdict+json"
-# On an output's metadata, set only outside the learner's process: this verdict counted, and pages
-# show it as ours.
 MARK = ("cvcourse", "verdict")
+"""On an output's metadata, set only outside the learner's process: this verdict counted, and pages
+show it as ours."""
+
 OPENINGS = {
     Fit.EXACT: "This is exactly what",
     Fit.WHERE_IT_RUNS: "Where it runs, this is exactly what",
     Fit.BUT_FOR_DTYPE: "But for the dtype, this is exactly what",
 }
-# Whose colours a table wears, where it is not "wrong": one that waits is nobody's mistake yet.
+# Whose colours a table has, where it is not "wrong": one that waits is nobody's mistake yet.
 KINDS = {
     State.RIGHT: "right",
     State.NOT_ATTEMPTED: "waiting",
@@ -57,8 +58,10 @@ STYLE = """<style>
 
 
 class Report:
-    """A verdict as a notebook shows it: plain text is the points earned (nbgrader reads them), HTML
-    is the table."""
+    """A verdict as a notebook shows it.
+
+    Its plain text is the points earned (nbgrader reads them), its HTML the table.
+    """
 
     def __init__(self, verdict: Verdict):
         self.verdict = verdict
@@ -74,8 +77,10 @@ class Report:
 
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as plain JSON: for programs that read an executed notebook, and all that the
-    table is drawn from."""
+    """The verdict as plain JSON.
+
+    It is for programs that read an executed notebook, and all that the table is drawn from.
+    """
     return {
         "exercise": verdict.exercise,
         "state": str(verdict.state),
@@ -84,16 +89,17 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "summary": _summary(verdict),
         "diagnosis": verdict.diagnosis.name if verdict.diagnosis else None,
         "why": explanation(verdict),
-        "cases": [
-            {
-                "state": str(case.state),
-                "title": case.title,
-                "message": case.message,
-                "printed": case.printed,
-            }
-            for case in verdict.cases
-        ],
+        "cases": [_case_as_data(case) for case in verdict.cases],
         "hints": [] if verdict.is_right else list(verdict.hints),
+    }
+
+
+def _case_as_data(case: CaseVerdict) -> dict[str, str]:
+    return {
+        "state": str(case.state),
+        "title": case.title,
+        "message": case.message,
+        "printed": case.printed,
     }
 
 
@@ -103,7 +109,8 @@ def headline(verdict: Verdict) -> str:
 
 
 def _points(points: float, max_points: float) -> str:
-    return f"{points:g} of {max_points:g} {'point' if max_points == 1 else 'points'}"
+    noun = "point" if max_points == 1 else "points"
+    return f"{points:g} of {max_points:g} {noun}"
 
 
 def explanation(verdict: Verdict) -> list[str]:
@@ -117,57 +124,60 @@ def explanation(verdict: Verdict) -> list[str]:
         ]
     if verdict.shortcuts:
         return [_shortcut(name, line) for name, line in verdict.shortcuts]
-    if verdict.diagnosis:
+    if verdict.diagnosis and verdict.fit:
         opening = OPENINGS[verdict.fit]
-        return [
-            f"{opening} {verdict.exercise} gives with {verdict.diagnosis.name}.",
-            verdict.diagnosis.hint,
-        ]
+        said = f"{opening} {verdict.exercise} gives with {verdict.diagnosis.name}."
+        return [said, verdict.diagnosis.hint]
     return []
 
 
 def text(verdict: Verdict) -> str:
     """The report as plain text."""
     lines = [f"{verdict.exercise}   {headline(verdict)}"]
-    shown = [] if verdict.state is State.NOT_ATTEMPTED else verdict.cases
-    lines += [line for case in shown for line in _case_lines(case)]
+    if verdict.state is not State.NOT_ATTEMPTED:
+        for case in verdict.cases:
+            lines += _case_lines(case)
     lines += [f"  {sentence}" for sentence in explanation(verdict)]
     return "\n".join(lines)
 
 
 def _case_lines(case: CaseVerdict) -> list[str]:
     """One line a case, and below it what the learner's code printed there."""
-    printed = [f"{'':<17}printed: {line}" for line in case.printed.splitlines()]
-    return [
-        f"  {case.state:<14} {case.title}" + (f"   {case.message}" if case.message else ""),
-        *printed,
-    ]
+    line = f"  {case.state:<14} {case.title}"
+    if case.message:
+        line += f"   {case.message}"
+    indent = " " * 17
+    return [line, *(f"{indent}printed: {printed}" for printed in case.printed.splitlines())]
 
 
 def html(verdict: Verdict) -> str:
-    """The report as HTML. Everything that a learner wrote is escaped; hints open one at a time and
-    need no kernel."""
+    """The report as HTML.
+
+    Everything that a learner wrote is escaped; hints open one at a time and need no kernel.
+    """
     return html_of(as_data(verdict))
 
 
 def html_of(data: Mapping[str, Any]) -> str:
-    """The report as HTML, from what `as_data` gave: a table can be drawn again without trusting the
-    old one."""
+    """The report as HTML, from what `as_data` gave.
+
+    So a table can be drawn again without trusting the old one.
+    """
     title, summary = escape(data["exercise"]), escape(data["summary"])
     points = _points(data["points"], data["max_points"])
     head = f"<header><b>{title}</b><i>{summary}</i><span>{points}</span></header>"
     sentences = "".join(f"<p>{_ticks(sentence)}</p>" for sentence in data["why"])
     why = f'<div class="cv-why">{sentences}</div>' if sentences else ""
     kind = KINDS.get(data["state"], "wrong")
-    return (
-        f'{STYLE}<section class="cv-check'
-        f' {kind}">{head}{_table(data)}{why}{_hints(data["hints"])}</section>'
-    )
+    body = f"{head}{_table(data)}{why}{_hints(data['hints'])}"
+    return f'{STYLE}<section class="cv-check {kind}">{body}</section>'
 
 
 def _summary(verdict: Verdict) -> str:
+    if verdict.is_right and len(verdict.cases) > 1:
+        return f"all {len(verdict.cases)} cases right"
     if verdict.is_right:
-        return f"all {len(verdict.cases)} cases right" if len(verdict.cases) > 1 else "right"
+        return "right"
     if verdict.state is State.NOT_ATTEMPTED:
         return "not attempted"
     if verdict.shortcuts:
@@ -179,18 +189,22 @@ def _summary(verdict: Verdict) -> str:
 def _table(data: Mapping[str, Any]) -> str:
     if data["state"] == State.NOT_ATTEMPTED:
         return ""
-    folded = all(case["state"] == State.RIGHT for case in data["cases"])
     rows = "".join(_row(case) for case in data["cases"])
     table = f"<table><tbody>{rows}</tbody></table>"
-    return f"<details><summary>Show the cases</summary>{table}</details>" if folded else table
+    if all(case["state"] == State.RIGHT for case in data["cases"]):
+        return f"<details><summary>Show the cases</summary>{table}</details>"
+    return table
 
 
 def _row(case: Mapping[str, Any]) -> str:
-    printed = f"<pre>{escape(case['printed'])}</pre>" if case["printed"] else ""
     state = escape(case["state"])
+    mark = MARKS.get(case["state"], "?")
+    said = _ticks(case["message"])
+    if case["printed"]:
+        said += f"<pre>{escape(case['printed'])}</pre>"
     return (
-        f'<tr class="{state.replace(" ", "-")}"><td>{MARKS.get(case["state"], "?")} {state}</td>'
-        f"<td><code>{escape(case['title'])}</code></td><td>{_ticks(case['message'])}{printed}</td></tr>"
+        f'<tr class="{state.replace(" ", "-")}"><td>{mark} {state}</td>'
+        f"<td><code>{escape(case['title'])}</code></td><td>{said}</td></tr>"
     )
 
 
@@ -204,15 +218,15 @@ def _hints(hints: Sequence[str]) -> str:
 
 
 def _shortcut(name: str, line: str) -> str:
-    where = f" (`{line}`)" if line else " (it ran, though the source does not name it)"
-    return f"This exercise is about writing what `{name}` does; it may not be used here{where}."
+    where = f"`{line}`" if line else "it ran, though the source does not name it"
+    return f"This exercise is about writing what `{name}` does; it may not be used here ({where})."
 
 
 def _ticks(sentence: str) -> str:
     """Escape a sentence and set what stands between backticks as code."""
     parts = escape(sentence).split("`")
-    if len(parts) % 2 == 0:
+    if len(parts) % 2 == 0:  # a backtick without its partner
         return escape(sentence)
-    return "".join(
-        f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts)
-    )
+    for index in range(1, len(parts), 2):
+        parts[index] = f"<code>{parts[index]}</code>"
+    return "".join(parts)

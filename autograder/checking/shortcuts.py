@@ -15,6 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from autograder.checking.libraries import LIBRARIES, MODELS, is_own_model
 
+Naming = ast.Name | ast.Attribute | ast.Constant | ast.alias | ast.ImportFrom
+"""Parts of a syntax tree that name something, or import it."""
+
 
 class OperatorWatch:
     """Collects the names of torch functions and of ATen operators that run inside the block."""
@@ -24,7 +27,9 @@ class OperatorWatch:
         self.seen: set[str] = set()
 
     def __enter__(self) -> OperatorWatch:
-        self._modes = [_Functions(self), _Operators(self)] if self.forbidden else []
+        self._modes: list[TorchFunctionMode | TorchDispatchMode] = []
+        if self.forbidden:
+            self._modes = [_Functions(self), _Operators(self)]
         for mode in self._modes:
             mode.__enter__()
         return self
@@ -34,8 +39,7 @@ class OperatorWatch:
             mode.__exit__(*exception)
 
     def note(self, name: str) -> None:
-        """Remember `name` if it is forbidden; trailing underscores (in-place forms) do not hide
-        it."""
+        """Remember `name` if it is forbidden; the underscore of in-place forms does not hide it."""
         for candidate in (name, name.strip("_")):
             if candidate in self.forbidden:
                 self.seen.add(candidate)
@@ -69,39 +73,40 @@ class _Operators(TorchDispatchMode):
 def forbidden_in_source(
     answer: Callable[..., Any], forbidden: Iterable[str]
 ) -> list[tuple[str, str]]:
-    """(name, line) of every forbidden name in the source of `answer` and of the learner's helpers
-    that it calls."""
+    """Every forbidden name in the source of `answer` and of the learner's helpers that it calls.
+
+    Returns (name, line) of each, without doubles.
+    """
     names = set(forbidden)
     if not names:
         return []
     found: list[tuple[str, str]] = []
-    waiting, visited = [answer], set()
+    waiting: list[Any] = [answer]
+    visited: set[int] = set()
     while waiting:
         function = inspect.unwrap(waiting.pop())
-        if id(function) in visited or not (
-            inspect.isfunction(function) or inspect.isclass(function)
-        ):
+        if id(function) in visited or not _has_source(function):
             continue
         visited.add(id(function))
         if is_own_model(function.__module__):
-            found += [
-                (name, function.__qualname__)
-                for name in (MODELS, function.__name__)
-                if name in names
-            ]
+            called = (MODELS, function.__name__)
+            found += [(name, function.__qualname__) for name in called if name in names]
             continue
         source = source_of(function)
         if source is None:
             continue
         scope = scope_of(function)
         for node in ast.walk(source.tree):
-            if not _is_own(node, scope):
-                found += [
-                    (name, source.line(node)) for name in _names_of(node, scope) if name in names
-                ]
+            if isinstance(node, Naming) and not _is_own(node, scope):
+                line = source.line(node)
+                found += [(name, line) for name in _names_of(node, scope) if name in names]
             if isinstance(node, ast.Name) and _is_learners(scope.get(node.id)):
                 waiting.append(scope[node.id])
     return list(dict.fromkeys(found))
+
+
+def _has_source(function: Any) -> bool:
+    return inspect.isfunction(function) or inspect.isclass(function)
 
 
 class Source:
@@ -111,10 +116,10 @@ class Source:
         self.text = textwrap.dedent(text)
         self.tree = ast.parse(self.text)
         for node in ast.walk(self.tree):
-            if hasattr(node, "decorator_list"):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 node.decorator_list = []  # what decorates an answer is not part of it
 
-    def line(self, node: ast.AST) -> str:
+    def line(self, node: Naming) -> str:
         """The line of the source that `node` starts on."""
         return self.text.splitlines()[node.lineno - 1].strip()
 
@@ -122,27 +127,27 @@ class Source:
 def source_of(answer: Any) -> Source | None:
     """The source of a function or class, or None where Python does not know it."""
     try:
-        return Source(_class_text(answer) if inspect.isclass(answer) else inspect.getsource(answer))
-    except (
-        OSError,
-        TypeError,
-        SyntaxError,
-        IndexError,
-        StopIteration,
-    ):  # a class of Python's own libraries, too
+        if inspect.isclass(answer):
+            return Source(_class_text(answer))
+        return Source(inspect.getsource(answer))
+    except (OSError, TypeError, SyntaxError, IndexError):  # of Python's own libraries, too
         return None
 
 
 def _class_text(answer: type) -> str:
-    """A class's source, found through a method: Python cannot find classes that were written in a
-    notebook cell."""
+    """A class's source, found through its first method.
+
+    Python cannot find classes that were written in a notebook cell. Raises IndexError for a class
+    without methods, and OSError where its source is not in their file.
+    """
     file = _methods(answer)[0].__code__.co_filename
     text = "".join(linecache.getlines(file))
-    return next(
-        ast.get_source_segment(text, node)
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.ClassDef) and node.name == answer.__name__
-    )
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef) and node.name == answer.__name__:
+            segment = ast.get_source_segment(text, node)
+            if segment is not None:
+                return segment
+    raise OSError(f"there is no class {answer.__name__} in {file}")
 
 
 def _methods(answer: type) -> list[types.FunctionType]:
@@ -157,29 +162,31 @@ def scope_of(function: Any) -> dict[str, Any]:
     return methods[0].__globals__ if methods else {}
 
 
-def _last_name(node: ast.AST) -> str | None:
+def _last_name(node: Naming) -> str | None:
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
         return node.attr
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value  # getattr(F, "conv2d")
-    return node.name.split(".")[-1] if isinstance(node, ast.alias) else None
+    if isinstance(node, ast.alias):
+        return node.name.split(".")[-1]
+    return None
 
 
-def _names_of(node: ast.AST, scope: dict[str, Any]) -> list[str | None]:
-    """What `forbid` may call a node: models, the name of the model that it stands for, or its own
-    last name."""
-    names = [MODELS] if _is_model(node, scope) else [_last_name(node)]
+def _names_of(node: Naming, scope: dict[str, Any]) -> list[str]:
+    """What `forbid` may call a node.
+
+    That is models, the name of the model that it stands for, or its own last name.
+    """
+    names: list[str | None] = [MODELS] if _is_model(node, scope) else [_last_name(node)]
     value = scope.get(node.id) if isinstance(node, ast.Name) else None
-    return (
-        [*names, getattr(value, "__name__", None)]
-        if is_own_model(getattr(value, "__module__", None))
-        else names
-    )
+    if is_own_model(getattr(value, "__module__", None)):
+        names.append(getattr(value, "__name__", None))
+    return [name for name in names if name is not None]
 
 
-def _is_model(node: ast.AST, scope: dict[str, Any]) -> bool:
+def _is_model(node: Naming, scope: dict[str, Any]) -> bool:
     """Whether a node is the course's own models, or one of them under another name.
 
     Under its own name it stands in for an exercise that is not solved, and what builds on that may
@@ -187,15 +194,17 @@ def _is_model(node: ast.AST, scope: dict[str, Any]) -> bool:
     """
     if isinstance(node, ast.ImportFrom):
         return is_own_model(node.module)
-    value = scope.get(node.id) if isinstance(node, ast.Name) else None
+    if not isinstance(node, ast.Name):
+        return False
+    value = scope.get(node.id)
     if isinstance(value, types.ModuleType):
         return is_own_model(value.__name__)
-    return is_own_model(getattr(value, "__module__", None)) and node.id != getattr(
-        value, "__name__", None
-    )
+    if not is_own_model(getattr(value, "__module__", None)):
+        return False
+    return node.id != getattr(value, "__name__", None)
 
 
-def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:
+def _is_own(node: Naming, scope: dict[str, Any]) -> bool:
     """Whether a bare name is the learner's own: a local, or a function written in the notebook."""
     if not isinstance(node, ast.Name):
         return False
@@ -203,15 +212,14 @@ def _is_own(node: ast.AST, scope: dict[str, Any]) -> bool:
 
 
 def _from_library(value: Any) -> bool:
+    if isinstance(value, types.BuiltinFunctionType | types.ModuleType):
+        return True
     module = getattr(value, "__module__", None) or getattr(value, "__name__", "") or ""
-    is_library = isinstance(value, types.BuiltinFunctionType | types.ModuleType) or is_own_model(
-        module
-    )
-    return is_library or str(module).split(".")[0] in LIBRARIES
+    return is_own_model(module) or str(module).split(".")[0] in LIBRARIES
 
 
 def _is_learners(value: Any) -> bool:
-    if not (inspect.isfunction(value) or inspect.isclass(value)):
+    if not _has_source(value):
         return False
     module = str(getattr(value, "__module__", "")).split(".")[0]
     return module not in LIBRARIES | {"builtins", "autograder", "cvcourse", "math"}
