@@ -14,9 +14,10 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autograder.errors import CourseError
 from autograder.sandbox import syscalls
@@ -80,17 +81,17 @@ class Limits:
     @classmethod
     def of(cls, seconds: float) -> Limits:
         """The limits where a cell or check may take `seconds` of processor time."""
-        usual = cls().notebook_seconds
-        return cls(
-            cell_seconds=seconds, check_seconds=seconds, notebook_seconds=max(usual, 4 * seconds)
-        )
+        in_all = max(cls().notebook_seconds, 4 * seconds)
+        return cls(cell_seconds=seconds, check_seconds=seconds, notebook_seconds=in_all)
 
     def of_processes(self) -> dict[str, int]:
         """What the supervisor sets and watches."""
-        seconds = int(self.notebook_seconds) + 10
         return {
-            **{name: getattr(self, name) for name in ("memory", "processes", "open_files", "disk")},
-            "seconds": seconds,
+            "memory": self.memory,
+            "processes": self.processes,
+            "open_files": self.open_files,
+            "disk": self.disk,
+            "seconds": int(self.notebook_seconds) + 10,
         }
 
 
@@ -132,9 +133,9 @@ class Fork:
 
 
 class Sandbox:
-    """The warm server in its sandbox, from the host's side. Threads may fork from it at the same
-    time.
+    """The warm server in its sandbox, from the host's side.
 
+    Threads may fork from it at the same time.
     hidden: paths of the host that a submission must not see. preload: modules to import once.
     Raises SandboxError.
     """
@@ -161,13 +162,14 @@ class Sandbox:
         mode = "plain" if self.unsafe else "namespaces"
         server = [os.path.abspath(sys.executable), "-I", "-c", SERVE, str(theirs.fileno()), mode]
         command = server if self.unsafe else self._wrapped(server)
+        additions = unsafe_environment() if self.unsafe else {CANARY: "visible"}
         self.process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env={**os.environ, **(unsafe_environment() if self.unsafe else {CANARY: "visible"})},
+            env={**os.environ, **additions},
             start_new_session=True,
         )
         theirs.close()
@@ -183,11 +185,8 @@ class Sandbox:
             )
         if os.getuid() != 0:
             return [bubblewrap, *arguments([(path, path) for path in needed_paths()]), *server]
-        self._stage = Path(
-            tempfile.mkdtemp(
-                prefix="cvcourse-stage-", dir="/run" if os.path.isdir("/run") else None
-            )
-        )
+        place = "/run" if os.path.isdir("/run") else None
+        self._stage = Path(tempfile.mkdtemp(prefix="cvcourse-stage-", dir=place))
         return as_nobody(bubblewrap, server, self._stage)
 
     def wait_until_ready(self) -> dict[str, object]:
@@ -219,15 +218,13 @@ class Sandbox:
         """Processes for one submission. Raises SandboxError when the server is gone."""
         data, runner = socket.socketpair()
         watch, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        fork = Fork(data, watch, tempfile.mkdtemp(prefix="cvcourse-unsafe-") if self.unsafe else "")
-        request = {"limits": self.limits.of_processes(), "folder": fork.folder}
+        folder = tempfile.mkdtemp(prefix="cvcourse-unsafe-") if self.unsafe else ""
+        fork = Fork(data, watch, folder)
+        request = json.dumps({"limits": self.limits.of_processes(), "folder": folder}).encode()
         with self._lock, runner, supervisor:
+            theirs = [runner.fileno(), supervisor.fileno()]
             try:
-                socket.send_fds(
-                    self.control,
-                    [json.dumps(request).encode()],
-                    [runner.fileno(), supervisor.fileno()],
-                )
+                socket.send_fds(self.control, [request], theirs)
             except OSError as error:
                 fork.end(0.1)
                 raise SandboxError(f"The sandbox is gone: {self.complaint()}.") from error
@@ -253,8 +250,7 @@ class Sandbox:
         return lines[-1] if lines else ""
 
     def examine(self) -> list[str]:
-        """What the sandbox does not hold of what it promises, in words; nothing when all is
-        well."""
+        """What the sandbox does not hold of what it promises, in words."""
         if self.unsafe:
             return []
         from autograder.sandbox.wire import HangUp, Malformed, Silence, receive, send
@@ -292,9 +288,8 @@ class Sandbox:
 
     def _unstage(self) -> None:
         if self._stage is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # its mounts live in the server's namespace alone: here it is empty
+            # Its mounts live in the server's namespace alone: here it is empty.
+            with contextlib.suppress(OSError):
                 self._stage.rmdir()
             self._stage = None
 
@@ -313,12 +308,10 @@ def unsafe_environment() -> dict[str, str]:
 
 def needed_paths() -> list[Path]:
     """What Python needs to run the course's packages: nothing of the course itself."""
-    wanted = [
-        Path(sys.prefix),
-        Path(sys.base_prefix),
-        *(PACKAGES / name for name in ("autograder", "cvcourse")),
-    ]
-    wanted += [Path(folder) for folder in (*site.getsitepackages(), sysconfig.get_path("stdlib"))]
+    wanted = [Path(sys.prefix), Path(sys.base_prefix)]
+    wanted += [PACKAGES / "autograder", PACKAGES / "cvcourse"]
+    wanted += [Path(folder) for folder in site.getsitepackages()]
+    wanted.append(Path(sysconfig.get_path("stdlib")))
     found: list[Path] = []
     for path in wanted:
         inside = any(path.is_relative_to(other) for other in (Path("/usr"), *found))
@@ -329,14 +322,8 @@ def needed_paths() -> list[Path]:
 
 def arguments(binds: Sequence[tuple[Path, Path]]) -> list[str]:
     """bubblewrap's arguments. binds: (where it lies, where it shall appear), read-only."""
-    words = [
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--cap-drop",
-        "ALL",
-    ]
+    words = ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
+    words += ["--cap-drop", "ALL"]
     words += ["--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox"]
     words += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/usr", "/usr"]
     for name in SYSTEM_LINKS:
@@ -380,43 +367,32 @@ def as_nobody(bubblewrap: str, server: list[str], stage: Path) -> list[str]:
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines)]
 
 
-def broken_promises(found: dict[str, object], limits: Limits) -> list[str]:
-    """What the examination found against what is promised, in words."""
-    promised = limits.of_processes()
-    said = found.get("limits", {})
-    return [
-        problem
-        for holds, problem in (
-            (found.get("user") != 0, "code runs as root"),
-            (set(str(found.get("capabilities", "1"))) == {"0"}, "code holds capabilities"),
-            (found.get("no_new_privileges") == "1", "code could gain privileges"),
-            (found.get("makes_namespaces") is False, "code could make user namespaces"),
-            (found.get("filters_calls") is syscalls.is_known(), "system calls are not filtered"),
-            (
-                found.get("interfaces") in ([], ["lo"]),
-                f"network interfaces are visible: {found.get('interfaces')}",
-            ),
-            (found.get("connects") is False, "the network can be reached"),
-            (
-                found.get("visible") == [],
-                f"files of the host are visible: {', '.join(found.get('visible', ['?']))}",
-            ),
-            (
-                found.get("writable") == [],
-                f"folders can be written to: {', '.join(found.get('writable', ['?']))}",
-            ),
-            (CANARY not in found.get("environment", [CANARY]), "the host's environment is visible"),
-            (int(found.get("processes", 99)) <= 3, "other processes are visible"),
-            *(
-                (
-                    said.get(name) == promised[name],
-                    f"the limit on {name.replace('_', ' ')} does not hold",
-                )
-                for name in ("memory", "processes", "open_files")
-            ),
-        )
-        if not holds
-    ]
+def broken_promises(found: Mapping[str, Any], limits: Limits) -> list[str]:
+    """What the examination found against what is promised, in words.
+
+    A fact that is missing counts as a promise broken.
+    """
+    interfaces = found.get("interfaces")
+    visible = ", ".join(found.get("visible", ["?"]))
+    writable = ", ".join(found.get("writable", ["?"]))
+    holds = {
+        "code runs as root": found.get("user") != 0,
+        "code holds capabilities": set(str(found.get("capabilities", "1"))) == {"0"},
+        "code could gain privileges": found.get("no_new_privileges") == "1",
+        "code could make user namespaces": found.get("makes_namespaces") is False,
+        "system calls are not filtered": found.get("filters_calls") is syscalls.is_known(),
+        f"network interfaces are visible: {interfaces}": interfaces in ([], ["lo"]),
+        "the network can be reached": found.get("connects") is False,
+        f"files of the host are visible: {visible}": found.get("visible") == [],
+        f"folders can be written to: {writable}": found.get("writable") == [],
+        "the host's environment is visible": CANARY not in found.get("environment", [CANARY]),
+        "other processes are visible": int(found.get("processes", 99)) <= 3,
+    }
+    promised, set_there = limits.of_processes(), found.get("limits", {})
+    for name in ("memory", "processes", "open_files"):
+        problem = f"the limit on {name.replace('_', ' ')} does not hold"
+        holds[problem] = set_there.get(name) == promised[name]
+    return [problem for problem, is_kept in holds.items() if not is_kept]
 
 
 @contextlib.contextmanager

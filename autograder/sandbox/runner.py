@@ -1,9 +1,9 @@
-"""The runner: runs a learner's cells and puts the functions to the test, inside the sandbox. It
-never decides.
+"""The runner: runs a learner's cells and puts the functions to the test, inside the sandbox.
 
-The host asks it, one request at a time: run this cell, try these cases on that exercise. A check
-sees the notebook's names as they were where it stands, but it is made after the last cell has run,
-and hidden cases come last of all: what a function remembers of them, no cell is left to show.
+It never decides. The host drives it, one request at a time: run this cell, try these cases on that
+exercise. A check sees the notebook's names as they were where it stands, but it is made after the
+last cell has run, and hidden cases come last of all: what a function remembers of them, no cell is
+left to show.
 """
 
 from __future__ import annotations
@@ -101,8 +101,10 @@ class LibraryCalls:
             threading.setprofile(None)
 
     def note(self, frame: types.FrameType, event: str, called: Any) -> None:
-        """Python's profiler calls this at every call and return, so the name is looked at before
-        all else."""
+        """Python's profiler calls this at every call and return.
+
+        So the name is looked at before all else.
+        """
         if event == "c_call":
             name = called.__name__
         elif event == "call":
@@ -111,22 +113,19 @@ class LibraryCalls:
             return
         if name not in self.forbidden:
             return
-        python = event == "call"
-        module, caller = (
-            (frame.f_globals.get("__name__"), frame.f_back)
-            if python
-            else (module_of(called), frame)
-        )
+
+        if event == "call":
+            module, caller = frame.f_globals.get("__name__"), frame.f_back
+        else:
+            module, caller = module_of(called), frame
         if is_library(module) and is_learners(caller):
             self.seen.add(name)
 
 
 def module_of(function: Any) -> str | None:
     """The module of a function or method that is written in C."""
-    return (
-        getattr(function, "__module__", None)
-        or type(getattr(function, "__self__", None)).__module__
-    )
+    owner = type(getattr(function, "__self__", None))
+    return getattr(function, "__module__", None) or owner.__module__
 
 
 def is_library(module: Any) -> bool:
@@ -135,8 +134,7 @@ def is_library(module: Any) -> bool:
 
 
 def is_learners(frame: types.FrameType | None) -> bool:
-    """Whether a call comes from a learner's code, through other functions of libraries or
-    directly."""
+    """Whether a call comes from a learner's code, directly or through functions of libraries."""
     while frame is not None and is_library(frame.f_globals.get("__name__")):
         frame = frame.f_back
     if frame is None:
@@ -146,8 +144,10 @@ def is_learners(frame: types.FrameType | None) -> bool:
 
 
 class LaterChecker:
-    """Stands in for the notebook's own `check`: the checks are made afterwards, and not by the
-    notebook."""
+    """Stands in for the notebook's own `check`.
+
+    The checks are made afterwards, and not by the notebook.
+    """
 
     def __init__(self, unit: str, folder: Any = None):
         self.unit = unit
@@ -188,14 +188,10 @@ class Collector:
     def data(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add a result or a display."""
         kept = {str(mime): text_of(value) for mime, value in data.items()}
-        if sum(map(len, kept.values())) > max(
-            self.left, 0
-        ):  # half a picture is of no use, half a text is
-            kept = {
-                "text/plain": (
-                    f"{kept.get('text/plain', '')[: max(self.left, 0)]} (more output was cut)"
-                )
-            }
+        room = max(self.left, 0)
+        if sum(map(len, kept.values())) > room:  # half a picture is of no use, half a text is
+            text = kept.get("text/plain", "")[:room]
+            kept = {"text/plain": f"{text} (more output was cut)"}
         self.add({"output_type": kind, "data": kept}, sum(map(len, kept.values())))
 
 
@@ -242,6 +238,8 @@ class Stream:
 class Publisher(DisplayPublisher):
     """Sends displays to the collector."""
 
+    shell: RunnersShell
+
     def publish(self, data, *arguments, **keywords):
         """Collect a display."""
         self.shell.collector.data("display_data", data)
@@ -249,6 +247,8 @@ class Publisher(DisplayPublisher):
 
 class Hook(DisplayHook):
     """Sends a cell's last value to the collector."""
+
+    shell: RunnersShell
 
     def write_output_prompt(self):
         """No prompt."""
@@ -259,20 +259,22 @@ class Hook(DisplayHook):
 
 
 class RunnersShell(InteractiveShell):
-    """IPython, as in a kernel: magics, display and tracebacks; what it shows goes to a
-    collector."""
+    """IPython, as in a kernel: magics, display and tracebacks. It shows things to a collector."""
 
     collector = Collector()
 
     def init_display_formatter(self) -> None:
         """All formats, as in a notebook."""
         super().init_display_formatter()
-        self.display_formatter.active_types = self.display_formatter.format_types
+        formatter = self.display_formatter
+        if formatter is not None:
+            formatter.active_types = formatter.format_types
 
     def _showtraceback(self, etype, evalue, stb):
         if etype is TooSlow:
             return
-        lines = [str(line) for line in (stb.split("\n") if isinstance(stb, str) else stb)][-60:]
+        trace = stb.split("\n") if isinstance(stb, str) else stb
+        lines = [str(line) for line in trace][-60:]
         output = {
             "output_type": "error",
             "ename": str(etype.__name__),
@@ -332,9 +334,10 @@ class Runner:
             Path(name).write_text(text, encoding="utf-8")
         # Not the copy in the folder, which the learner's code may change.
         self.probes = load_source(header["probes"], Path(PROBES))
-        door.Checker = LaterChecker
+        vars(door)["Checker"] = LaterChecker
         sys.stdout, sys.stderr = Stream("stdout", self.shell), Stream("stderr", self.shell)
-        sys.path = [entry for entry in sys.path if entry not in ("", os.getcwd())] + [os.getcwd()]
+        here = os.getcwd()
+        sys.path = [*(entry for entry in sys.path if entry not in ("", here)), here]
         send(self.connection, {"started": True})
 
     def cell(self, header: Header, tensors: list[torch.Tensor]) -> None:
@@ -350,17 +353,12 @@ class Runner:
             state = TIMEOUT
         except BaseException as error:  # nothing that a learner raises may end the runner
             state = state_of(error)
-        send(
-            self.connection,
-            {"outputs": collector.outputs, "state": state, "tampered": self.tampered()},
-        )
+        reply = {"outputs": collector.outputs, "state": state, "tampered": self.tampered()}
+        send(self.connection, reply)
 
     def answers(self, header: Header, tensors: list[torch.Tensor]) -> None:
         """Give the named answers as plain numbers."""
-        found = {}
-        for name in header["names"]:
-            value = plain_answer(self.namespace.get(name))
-            found[name] = value
+        found = {name: plain_answer(self.namespace.get(name)) for name in header["names"]}
         send(self.connection, {"answers": found})
 
     def mark(self, header: Header, tensors: list[torch.Tensor]) -> None:
@@ -374,16 +372,16 @@ class Runner:
 
     def check(self, header: Header, tensors: list[torch.Tensor]) -> None:
         """Try cases of an exercise: one outcome a case, sent as soon as it is there."""
-        name, position, late = header["exercise"], 0, False
+        name, forbid = header["exercise"], header["forbid"]
         ends = time.monotonic() + header["seconds"]
-        self.watches_calls = header[
-            "watch_calls"
-        ]  # it takes its time, and most notebooks call torch alone
+        # Watching takes its time, and most notebooks call torch alone.
+        self.watches_calls = header["watch_calls"]
         end_other_processes()
-        # the functions of the notebook look names up in this very dictionary
+        # The functions of the notebook look names up in this very dictionary.
         self.namespace.clear()
         self.namespace.update(self.names_at.get(name, {}))
         answer = self.namespace.get(name)
+        position, late = 0, False
         for index, case in enumerate(header["cases"]):
             inputs = tensors[position : position + case["inputs"]]
             position += case["inputs"]
@@ -392,9 +390,8 @@ class Runner:
             elif late:
                 outcome = Outcome(failure=Failure(TIMEOUT))
             else:
-                outcome = self.try_case(
-                    name, case, inputs, answer, header["forbid"], ends - time.monotonic()
-                )
+                left = ends - time.monotonic()
+                outcome = self.try_case(name, case, inputs, answer, forbid, left)
                 late = outcome.failure is not None and outcome.failure.kind == TIMEOUT
             packed, arrays = pack_outcome(outcome)
             send(self.connection, {"case": index, "tampered": self.tampered(), **packed}, arrays)
@@ -412,13 +409,10 @@ class Runner:
         try:
             probe = self.probes.find(name, case["probe"])
             draw = Draw(case["seed"], case["dtype"], inputs)
-            with (
-                time_limit(max(seconds, 0.05)),
-                LibraryCalls(forbid if self.watches_calls else ()) as calls,
-            ):
-                outcome = observe.observe(
-                    probe, unpack_values(case["values"]), draw, answer, forbid
-                )
+            values = unpack_values(case["values"])
+            watched = forbid if self.watches_calls else ()
+            with time_limit(max(seconds, 0.05)), LibraryCalls(watched) as calls:
+                outcome = observe.observe(probe, values, draw, answer, forbid)
             if calls.was_replaced:
                 self.signs.append("Python's profiler was replaced")
             return replace(outcome, shortcuts=tuple(sorted({*outcome.shortcuts, *calls.seen})))
@@ -431,11 +425,11 @@ class Runner:
 
     def tampered(self) -> list[str]:
         """What this process relies on and is no longer what it was."""
-        return self.signs + [
-            f"{getattr(owner, '__name__', owner)}.{name} was replaced"
-            for owner, name, original in self.relied_on
-            if getattr(owner, name, None) is not original
-        ]
+        found = list(self.signs)
+        for owner, name, original in self.relied_on:
+            if getattr(owner, name, None) is not original:
+                found.append(f"{getattr(owner, '__name__', owner)}.{name} was replaced")
+        return found
 
     def examine(self, header: Header, tensors: list[torch.Tensor]) -> None:
         """What this process can reach: the host compares it with what the sandbox promises."""
@@ -445,11 +439,12 @@ class Runner:
 
 
 def end_other_processes() -> None:
-    """End what cells left running: a function is put to the test alone, not with a process that
-    computes for it."""
-    if (
-        os.getppid() == 1
-    ):  # in a namespace of its own; elsewhere these would be somebody's processes
+    """End what cells left running.
+
+    A function is put to the test alone, not with a process that computes for it. Only in a
+    namespace of its own: elsewhere these would be somebody's processes.
+    """
+    if os.getppid() == 1:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(-1, signal.SIGKILL)
 
@@ -473,14 +468,18 @@ def state_of(error: BaseException | None) -> str:
     """The special state that an exception stands for."""
     if isinstance(error, TooSlow):
         return TIMEOUT
-    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return OUT_OF_MEMORY if isinstance(error, MemoryError) or allocator else ""
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
+    is_torchs = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return OUT_OF_MEMORY if is_torchs else ""
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlow after `seconds` of processor time, or three times as much on the clock (a busy
-    machine is no fault of the learner's, a program that sleeps is)."""
+    """Raise TooSlow after `seconds` of processor time, or three times as much on the clock.
+
+    A busy machine is no fault of the learner's; a program that sleeps is.
+    """
 
     def stop(signum: int, frame: types.FrameType | None) -> None:
         raise TooSlow
@@ -488,9 +487,8 @@ def time_limit(seconds: float) -> Iterator[None]:
     clocks = ((signal.SIGPROF, signal.ITIMER_PROF, 1), (signal.SIGALRM, signal.ITIMER_REAL, 3))
     for number, clock, factor in clocks:
         signal.signal(number, stop)
-        signal.setitimer(
-            clock, seconds * factor, 0.5
-        )  # again and again: a `finally` may swallow one
+        # Again and again, for a `finally` may swallow one.
+        signal.setitimer(clock, seconds * factor, 0.5)
     try:
         yield
     finally:

@@ -1,5 +1,7 @@
-"""What learner code could reach from where it runs. Run inside the sandbox; the host compares it
-with the promises."""
+"""What learner code could reach from where it runs.
+
+Run inside the sandbox; the host compares it with the promises.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ NEW_USER = 0x10000000
 
 
 def examine(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts about this process. header: `paths` that must not exist here, `folders` that must not
-    be writable."""
+    """Facts about this process.
+
+    header: `paths` that must not exist here, `folders` that must not be writable.
+    """
     return {
         "user": os.getuid(),
         "capabilities": status("CapEff"),
@@ -41,16 +45,17 @@ def examine(header: Mapping[str, Any]) -> dict[str, Any]:
 
 def status(field: str) -> str:
     """A line of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next((line.split()[1] for line in lines if line.startswith(f"{field}:")), "")
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return line.split()[1]
+    return ""
 
 
 def connects() -> bool:
     """Whether anything outside could be reached."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-        line.connect(
-            ("192.0.2.1", 9)
-        )  # an address for documentation: nothing is sent, but a route must exist
+        # An address for documentation: nothing is sent, but a route must exist.
+        line.connect(("192.0.2.1", 9))
         return True
     return False
 

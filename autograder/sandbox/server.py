@@ -1,5 +1,6 @@
-"""The warm server inside the sandbox: it imports what every notebook needs once, then forks a
-runner a submission.
+"""The warm server inside the sandbox.
+
+It imports what every notebook needs once, then forks a runner for each submission.
 
 Each fork gets namespaces of its own (users, mounts, processes, IPC, network: two submissions that
 run at the same time must not meet), private empty folders, limits, and no privileges.
@@ -40,9 +41,12 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Serve on the socket whose descriptor is the first argument; the second is `namespaces` or
-    `plain`."""
-    control, isolated = socket.socket(fileno=int(sys.argv[1])), sys.argv[2] == "namespaces"
+    """Serve on the socket whose descriptor is the first argument.
+
+    The second argument is `namespaces` or `plain`.
+    """
+    control = socket.socket(fileno=int(sys.argv[1]))
+    isolated = sys.argv[2] == "namespaces"
     settings = json.loads(control.recv(2**16))
     shell = warm_up(settings["preload"])
     gc.freeze()  # a collection in a fork would touch, and so copy, every page
@@ -118,13 +122,15 @@ def own_namespaces() -> None:
     """New namespaces, with this user alone in the new user namespace."""
     user, group = os.getuid(), os.getgid()
     call(libc.unshare, NEW_USER | NEW_MOUNTS | NEW_PROCESSES | NEW_IPC | NEW_NETWORK)
-    for file, line in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{user} {user} 1"),
-        ("gid_map", f"{group} {group} 1"),
-    ):
-        with open(f"/proc/self/{file}", "w") as table:
-            table.write(line)
+    write_line("/proc/self/setgroups", "deny")
+    write_line("/proc/self/uid_map", f"{user} {user} 1")
+    write_line("/proc/self/gid_map", f"{group} {group} 1")
+
+
+def write_line(path: str, line: str) -> None:
+    """Write one of the kernel's settings. Raises OSError."""
+    with open(path, "w") as setting:
+        setting.write(line)
 
 
 def close_all_but(*kept: int) -> None:
@@ -170,30 +176,30 @@ def supervise(
 
 
 def private_folders(request: Mapping[str, Any]) -> None:
-    """Empty folders in memory for all that can be written, and a /proc of this namespace's
-    processes alone."""
+    """Empty folders in memory for all that can be written, and a /proc of this namespace alone."""
     options = f"size={request['limits']['disk']},nr_inodes=20000,mode=755".encode()
     for folder in (PLAYGROUND, "/dev/shm"):
         call(libc.mount, b"tmpfs", folder.encode(), b"tmpfs", NO_SUID | NO_DEVICES, options)
     for name in ("work", "home", "tmp"):
         os.mkdir(f"{PLAYGROUND}/{name}", 0o700)
     call(libc.mount, b"proc", b"/proc", b"proc", NO_SUID | NO_DEVICES | NO_EXEC, None)
-    with open("/proc/sys/user/max_user_namespaces", "w") as setting:
-        setting.write("0")  # nobody gains privileges by making a namespace of their own
+    # Nobody gains privileges by making a namespace of their own.
+    write_line("/proc/sys/user/max_user_namespaces", "0")
 
 
 def wait_for(runner: int, line: socket.socket, memory: int) -> dict[str, Any]:
-    """Watch until the runner ends (then how), the host hangs up, or the processes hold more memory
-    than allowed."""
-    process, peak, over = os.pidfd_open(runner), 0, False
-    inherited = private(os.getpid()) + shared(
-        os.getpid()
-    )  # pages of the server, which all forks share
+    """Watch until the runner ends, the host hangs up, or the processes hold too much memory.
+
+    Returns how it ended.
+    """
+    process = os.pidfd_open(runner)
+    peak, over = 0, False
+    inherited = private(os.getpid()) + shared(os.getpid())  # of the server, which all forks share
     while True:
-        ready, _, _ = select.select([line, process], [], [], POLL)
+        ready, _, _ = select.select([line.fileno(), process], [], [], POLL)
         if process in ready:
             break
-        if line in ready:  # the host hangs up, or says anything at all: the end
+        if line.fileno() in ready:  # the host hangs up, or says anything at all: the end
             with contextlib.suppress(OSError):
                 line.recv(2**10)  # a word left unread would break the line, and the report with it
             os.kill(runner, signal.SIGKILL)
@@ -207,9 +213,8 @@ def wait_for(runner: int, line: socket.socket, memory: int) -> dict[str, Any]:
             break
         reap_orphans(runner)
     _, status, usage = os.wait4(runner, 0)
-    code = os.waitstatus_to_exitcode(status)
     return {
-        "exit": code,
+        "exit": os.waitstatus_to_exitcode(status),
         "peak": max(peak, usage.ru_maxrss * 1024),
         "over_memory": over,
         "cpu": usage.ru_utime,
@@ -217,8 +222,7 @@ def wait_for(runner: int, line: socket.socket, memory: int) -> dict[str, Any]:
 
 
 def reap_orphans(runner: int) -> None:
-    """Take the exit of processes whose parents are gone; the runner's own is waited for
-    elsewhere."""
+    """Take the exit of processes whose parents are gone; the runner's is waited for elsewhere."""
     for number in process_numbers():
         if number not in (os.getpid(), runner):
             with contextlib.suppress(ChildProcessError, OSError):
@@ -256,9 +260,9 @@ def shared(number: int) -> int:
         contextlib.suppress(OSError, ValueError, IndexError),
         open(f"/proc/{number}/status") as file,
     ):
-        return next(
-            (int(line.split()[1]) * 1024 for line in file if line.startswith("RssShmem:")), 0
-        )
+        for line in file:
+            if line.startswith("RssShmem:"):
+                return int(line.split()[1]) * 1024
     return 0
 
 
@@ -276,8 +280,7 @@ def kill_others(runner: int) -> None:
 
 
 def kill_descendants() -> None:
-    """Without a process namespace: kill what is left of the submission, as far as it can be
-    found."""
+    """Without a process namespace: kill what can be found of the submission."""
     ends = time.monotonic() + 2
     while time.monotonic() < ends:
         children = children_of(os.getpid())
@@ -332,10 +335,8 @@ def run(request: Mapping[str, Any], data: int, shell: Any, isolated: bool) -> No
 
 def drop_privileges() -> None:
     """No capability, now or later."""
-    for capability in range(64):
-        libc.prctl(
-            DROP_BOUND, capability, 0, 0, 0
-        )  # beyond the last one it says no, and that is the end
+    for capability in range(64):  # beyond the last one the kernel says no, which is no matter
+        libc.prctl(DROP_BOUND, capability, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     call(libc.capset, header, (ctypes.c_uint32 * 6)())
     call(libc.prctl, NO_NEW_PRIVILEGES, 1, 0, 0, 0)

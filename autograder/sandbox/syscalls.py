@@ -1,9 +1,8 @@
-"""System calls that a submission may not make: a seccomp filter, set just before a learner's code
-runs.
+"""System calls that a submission may not make: a seccomp filter.
 
-Refused is what keeps memory or data where the supervisor's limits do not reach (memory files,
-System V segments, kernel keyrings, io_uring's buffers), and what no notebook needs and a kernel's
-mistakes are often found in.
+It is set just before a learner's code runs. Refused is what keeps memory or data where the
+supervisor's limits do not reach (memory files, System V segments, kernel keyrings, io_uring's
+buffers), and what no notebook needs and a kernel's mistakes are often found in.
 """
 
 from __future__ import annotations
@@ -21,39 +20,31 @@ OTHER_ABI = 0x40000000  # x86_64 in 32 bits numbers its calls from here
 NEW = {"io_uring_setup": 425, "memfd_secret": 447}  # the same number everywhere
 REFUSED = {
     "x86_64": {
-        **{
-            "memfd_create": 319,
-            "shmget": 29,
-            "msgget": 68,
-            "add_key": 248,
-            "request_key": 249,
-            "keyctl": 250,
-        },
-        **{
-            "bpf": 321,
-            "perf_event_open": 298,
-            "userfaultfd": 323,
-            "ptrace": 101,
-            "process_vm_writev": 311,
-        },
+        "memfd_create": 319,
+        "shmget": 29,
+        "msgget": 68,
+        "add_key": 248,
+        "request_key": 249,
+        "keyctl": 250,
+        "bpf": 321,
+        "perf_event_open": 298,
+        "userfaultfd": 323,
+        "ptrace": 101,
+        "process_vm_writev": 311,
         **NEW,
     },
     "aarch64": {
-        **{
-            "memfd_create": 279,
-            "shmget": 194,
-            "msgget": 186,
-            "add_key": 217,
-            "request_key": 218,
-            "keyctl": 219,
-        },
-        **{
-            "bpf": 280,
-            "perf_event_open": 241,
-            "userfaultfd": 282,
-            "ptrace": 117,
-            "process_vm_writev": 271,
-        },
+        "memfd_create": 279,
+        "shmget": 194,
+        "msgget": 186,
+        "add_key": 217,
+        "request_key": 218,
+        "keyctl": 219,
+        "bpf": 280,
+        "perf_event_open": 241,
+        "userfaultfd": 282,
+        "ptrace": 117,
+        "process_vm_writev": 271,
         **NEW,
     },
 }
@@ -72,20 +63,17 @@ def is_known() -> bool:
 
 
 def refuse() -> None:
-    """Refuse the calls from now on, in this process and all that it starts. Needs no_new_privs.
-    Raises OSError."""
+    """Refuse the calls from now on, in this process and all that it starts.
+
+    Needs no_new_privs. Raises OSError.
+    """
     if not is_known():
         return
     code = program(platform.machine())
     buffer = ctypes.create_string_buffer(code, len(code))
+    steps = Program(len(code) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(
-        SET_FILTER,
-        FILTER_MODE,
-        ctypes.byref(Program(len(code) // 8, ctypes.addressof(buffer))),
-        0,
-        0,
-    ):
+    if libc.prctl(SET_FILTER, FILTER_MODE, ctypes.byref(steps), 0, 0):
         raise OSError(ctypes.get_errno(), "the filter of system calls cannot be set")
 
 

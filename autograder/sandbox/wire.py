@@ -1,9 +1,9 @@
-"""What crosses between the host and the sandbox: JSON and raw arrays, each with a size cap. Never
-pickle, never code.
+"""What crosses between the host and the sandbox: JSON and raw arrays, each with a size cap.
 
-A message is two lengths, a JSON header, and the bytes of its arrays one after the other; the header
-says their dtypes and shapes. What comes out of the sandbox was written by a process that learner
-code shares, so every field is checked here and nothing of it is believed beyond its type and size.
+Never pickle, never code. A message is two lengths, a JSON header, and the bytes of its arrays one
+after the other; the header says their dtypes and shapes. What comes out of the sandbox was written
+by a process that learner code shares, so every field is checked here and nothing of it is believed
+beyond its type and size.
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ def pack(header: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> bytes:
 
 
 def receive(connection: socket.socket, seconds: float | None = None) -> tuple[Header, list[Tensor]]:
-    """Receive one message. Raises Silence after `seconds`, HangUp at the end, Malformed for
-    anything else."""
+    """Receive one message.
+
+    Raises Silence after `seconds`, HangUp at the end, Malformed for anything else.
+    """
     ends = None if seconds is None else time.monotonic() + seconds
     header_length, arrays_length = LENGTHS.unpack(read_exactly(connection, LENGTHS.size, ends))
     if header_length > HEADER_LIMIT or arrays_length > ARRAYS_LIMIT:
@@ -88,7 +90,7 @@ def receive(connection: socket.socket, seconds: float | None = None) -> tuple[He
 
 def read_exactly(connection: socket.socket, count: int, ends: float | None) -> bytearray:
     """Read `count` bytes by the monotonic time `ends`."""
-    data, view, position = bytearray(count), None, 0
+    data, position = bytearray(count), 0
     view = memoryview(data)
     while position < count:
         left = None if ends is None else ends - time.monotonic()
@@ -119,8 +121,10 @@ def parse(text: bytes | bytearray) -> Header:
 
 
 def arrays_of(described: Any, blob: bytearray) -> list[Tensor]:
-    """The arrays of a message. Raises Malformed where dtypes, shapes and bytes do not fit
-    together."""
+    """The arrays of a message.
+
+    Raises Malformed where dtypes, shapes and bytes do not fit together.
+    """
     if not isinstance(described, list) or len(described) > MOST_ARRAYS:
         raise Malformed("no list of arrays")
     tensors, start = [], 0
@@ -131,16 +135,9 @@ def arrays_of(described: Any, blob: bytearray) -> list[Tensor]:
         if count > MAX_ELEMENTS or end > len(blob):
             raise Malformed("an array larger than what came")
         if math.prod(max(size, 1) for size in shape) >= 2**62:
-            raise Malformed(
-                "no array that a case gives"
-            )  # torch cannot count its strides, empty though it is
-        numbers = (
-            torch.frombuffer(blob, dtype=dtype, count=count, offset=start)
-            if count
-            else torch.zeros(0).to(dtype)
-        )
-        if dtype == torch.bool and count:  # a byte of 7 is no truth value and makes torch misbehave
-            numbers = torch.frombuffer(blob, dtype=torch.uint8, count=count, offset=start) != 0
+            # torch cannot count its strides, empty though it is.
+            raise Malformed("no array that a case gives")
+        numbers = _numbers(blob, dtype, count, start)
         tensors.append(numbers.clone().reshape(shape))
         start = end
     if start != len(blob):
@@ -148,13 +145,20 @@ def arrays_of(described: Any, blob: bytearray) -> list[Tensor]:
     return tensors
 
 
+def _numbers(blob: bytearray, dtype: torch.dtype, count: int, start: int) -> Tensor:
+    """`count` numbers from place `start` of the bytes, (count,), not copied."""
+    if count == 0:
+        return torch.zeros(0).to(dtype)
+    if dtype == torch.bool:  # a byte of 7 is no truth value and makes torch misbehave
+        return torch.frombuffer(blob, dtype=torch.uint8, count=count, offset=start) != 0
+    return torch.frombuffer(blob, dtype=dtype, count=count, offset=start)
+
+
 def raw_bytes(tensor: Tensor) -> bytes:
     """A tensor's numbers as bytes, row by row."""
-    return (
-        tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        if tensor.numel()
-        else b""
-    )
+    if tensor.numel() == 0:
+        return b""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -183,12 +187,13 @@ def pack_outcome(outcome: Outcome) -> tuple[Header, list[Tensor]]:
         kind = value.kind if crosses else f"a {name_of(value.numbers.dtype)} {value.kind}"
         values.append([str(name), kind, value.device])
         tensors.append(value.numbers if crosses else torch.zeros(0))
-    failure = outcome.failure
+    failure = None
+    if outcome.failure:
+        raised = outcome.failure
+        failure = [raised.kind, raised.message, raised.line, raised.number]
     header = {
         "values": values,
-        "failure": [failure.kind, failure.message, failure.line, failure.number]
-        if failure
-        else None,
+        "failure": failure,
         "changed": list(outcome.changed),
         "call": outcome.call,
         "shortcuts": list(outcome.shortcuts),
@@ -199,7 +204,7 @@ def pack_outcome(outcome: Outcome) -> tuple[Header, list[Tensor]]:
 
 def outcome_of(header: Mapping[str, Any], tensors: Sequence[Tensor]) -> Outcome:
     """The outcome in a message from the sandbox. Raises Malformed."""
-    described = checked_list(header.get("values"), MOST_ARRAYS)
+    described = short_list(header.get("values"), MOST_ARRAYS)
     if len(described) != len(tensors):
         raise Malformed("names and arrays differ in number")
     values = {}
@@ -208,12 +213,12 @@ def outcome_of(header: Mapping[str, Any], tensors: Sequence[Tensor]) -> Outcome:
         values[name] = Value(tensor, kind, device)
     failure = header.get("failure")
     return Outcome(
-        values,
-        None if failure is None else failure_of(failure),
-        tuple(strings(header.get("changed"))),
-        string(header.get("call"), 500),
-        tuple(strings(header.get("shortcuts"))),
-        string(header.get("printed"), 2000),
+        values=values,
+        failure=None if failure is None else failure_of(failure),
+        changed=tuple(strings(header.get("changed"))),
+        call=string(header.get("call"), 500),
+        shortcuts=tuple(strings(header.get("shortcuts"))),
+        printed=string(header.get("printed"), 2000),
     )
 
 
@@ -226,8 +231,10 @@ def failure_of(item: Any) -> Failure:
 
 
 def string(value: Any, limit: int = 200) -> str:
-    """A string, cut to `limit` characters, lone surrogates replaced. Raises Malformed for anything
-    else."""
+    """A string, cut to `limit` characters, lone surrogates replaced.
+
+    Raises Malformed for anything else.
+    """
     if not isinstance(value, str):
         raise Malformed("no string")
     return value[:limit].encode("utf-8", "replace").decode("utf-8")
@@ -235,13 +242,13 @@ def string(value: Any, limit: int = 200) -> str:
 
 def strings(value: Any, count: int | None = None) -> list[str]:
     """A list of short strings. Raises Malformed."""
-    items = checked_list(value, 100)
+    items = short_list(value, 100)
     if count is not None and len(items) != count:
         raise Malformed(f"{len(items)} strings where {count} are expected")
     return [string(item) for item in items]
 
 
-def checked_list(value: Any, limit: int) -> list[Any]:
+def short_list(value: Any, limit: int) -> list[Any]:
     """A list of at most `limit` things. Raises Malformed."""
     if not isinstance(value, list) or len(value) > limit:
         raise Malformed("no list")
@@ -254,16 +261,15 @@ def checked_list(value: Any, limit: int) -> list[Any]:
 def outputs_of(value: Any) -> tuple[dict[str, Any], ...]:
     """nbformat outputs of one cell, rebuilt field by field and cut to size. Raises Malformed."""
     outputs, left = [], OUTPUT_LIMIT
-    for item in checked_list(value, MOST_OUTPUTS):
+    for item in short_list(value, MOST_OUTPUTS):
         if not isinstance(item, dict):
             raise Malformed("no output")
         output = _output_of(item, left)
         left -= len(json.dumps(output))
         outputs.append(output)
         if left <= 0:
-            outputs.append(
-                {"output_type": "stream", "name": "stdout", "text": "(more output was cut)\n"}
-            )
+            cut = "(more output was cut)\n"
+            outputs.append({"output_type": "stream", "name": "stdout", "text": cut})
             break
     return tuple(outputs)
 
@@ -274,19 +280,27 @@ def _output_of(item: Mapping[str, Any], left: int) -> dict[str, Any]:
         name = "stderr" if item.get("name") == "stderr" else "stdout"
         return {"output_type": "stream", "name": name, "text": string(item.get("text"), left)}
     if kind == "error":
-        trace = [string(line, 2000) for line in checked_list(item.get("traceback"), 100)]
-        named = {name: string(item.get(name), 1000) for name in ("ename", "evalue")}
-        return {"output_type": "error", **named, "traceback": trace}
-    if kind in ("display_data", "execute_result"):
-        data = item.get("data")
-        if not isinstance(data, dict) or len(data) > 20:
-            raise Malformed("no data")
-        # A picture that is cut is no picture: what does not fit is left out.
-        kept = {
-            string(mime, 100): string(text, left)
-            for mime, text in data.items()
-            if mime == "text/plain" or len(str(text)) <= left
+        return {
+            "output_type": "error",
+            "ename": string(item.get("ename"), 1000),
+            "evalue": string(item.get("evalue"), 1000),
+            "traceback": [string(line, 2000) for line in short_list(item.get("traceback"), 100)],
         }
-        count = {"execution_count": None} if kind == "execute_result" else {}
-        return {"output_type": kind, "data": kept, "metadata": {}, **count}
+    if kind in ("display_data", "execute_result"):
+        output = {"output_type": kind, "data": _data_of(item, left), "metadata": {}}
+        if kind == "execute_result":
+            output["execution_count"] = None
+        return output
     raise Malformed("no output of a notebook")
+
+
+def _data_of(item: Mapping[str, Any], left: int) -> dict[str, str]:
+    """An output's data by type. A picture that is cut is no picture: too large, it is left out."""
+    data = item.get("data")
+    if not isinstance(data, dict) or len(data) > 20:
+        raise Malformed("no data")
+    kept = {}
+    for mime, text in data.items():
+        if mime == "text/plain" or len(str(text)) <= left:
+            kept[string(mime, 100)] = string(text, left)
+    return kept
