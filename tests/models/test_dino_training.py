@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from autograder.authoring.lesson import solutions
-from autograder.authoring.train import training_of
-from autograder.units import ROOT
 from cvcourse import models
-from cvcourse.data import cifar
-from cvcourse.data.library import Splits
-from cvcourse.training import Budget, adamw, fit, read_reference
+from cvcourse.training import adamw, fit
 
 UNIT = "09_dino"
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,10 +17,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def small_model(total_steps=4, **parts):
     torch.manual_seed(0)
-    encoder, head = (
-        models.ClassAttentionEncoder(1, 16, 2, widths=(8,)),
-        models.DINOHead(16, 12, 6, 10),
-    )
+    encoder = models.ClassAttentionEncoder(1, 16, 2, widths=(8,))
+    head = models.DINOHead(16, 12, 6, 10)
     return models.SelfDistillation(encoder, head, total_steps, **parts)
 
 
@@ -48,16 +40,8 @@ def train(model, steps=4, stop=None, **settings):
         return models.dino_loss(said.student, said.teacher, said.center, 0.1, 0.04)
 
     data = images, torch.zeros(24)
-    return fit(
-        model,
-        data,
-        steps=steps,
-        batch_size=6,
-        optimizer=adamw(0.01),
-        loss=loss,
-        augment=augment,
-        **settings,
-    )
+    settings |= dict(steps=steps, batch_size=6, optimizer=adamw(0.01))
+    return fit(model, data, loss=loss, augment=augment, **settings)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -68,9 +52,8 @@ def test_a_step_in_training(count):
     assert said.student.shape == (count, 6, 10) and said.teacher.shape == (2, 6, 10)
     assert said.student.requires_grad and not said.teacher.requires_grad
     assert said.step == 0 and model.step == 1
-    assert torch.equal(said.center, torch.zeros(10)), (
-        "the loss has the center from before the batch"
-    )
+    before_the_batch = torch.zeros(10)
+    assert torch.equal(said.center, before_the_batch), "the loss has the center from before it"
     torch.testing.assert_close(model.center, 0.1 * said.teacher.mean(dim=(0, 1)))
     for old, new in zip(before.teacher.parameters(), model.teacher.parameters(), strict=True):
         assert torch.equal(old, new), "there is nothing to follow before the first step"
@@ -93,9 +76,8 @@ def test_the_teacher_follows_with_the_momentum_of_the_step():
     old = [parameter.clone() for parameter in model.teacher.parameters()]
     model(views())
     momentum = models.teacher_momentum(1, 10, 0.98)
-    for before, after, student in zip(
-        old, model.teacher.parameters(), model.student.parameters(), strict=True
-    ):
+    new = model.teacher.parameters(), model.student.parameters()
+    for before, after, student in zip(old, *new, strict=True):
         torch.testing.assert_close(after, momentum * before + (1 - momentum) * student)
 
 
@@ -112,10 +94,12 @@ def test_the_learners_updates_are_used():
     def moved(teacher, student, momentum):
         calls.append(momentum)
 
-    model = small_model(
-        update_teacher=moved, update_center=lambda center, teacher, momentum: center + 1
-    )
-    model(views()), model(views())
+    def one_more(center, teacher, momentum):
+        return center + 1
+
+    model = small_model(update_teacher=moved, update_center=one_more)
+    model(views())
+    model(views())
     assert len(calls) == 1 and torch.equal(model.center, torch.full((10,), 2.0))
 
 
@@ -123,9 +107,8 @@ def test_training_reaches_the_student_and_not_the_teacher_by_gradient():
     model = small_model()
     run = train(model)
     assert run.is_finished and all(math.isfinite(loss) for loss in run.losses)
-    assert model.step == 4 and all(
-        parameter.grad is None for parameter in model.teacher.parameters()
-    )
+    assert model.step == 4
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
     assert not torch.equal(model.teacher[1].prototypes, model.student[1].prototypes)
 
 
@@ -143,48 +126,29 @@ def test_a_stopped_training_goes_on_with_its_teacher_and_center(tmp_path, monkey
         assert torch.equal(value, again.state_dict()[name]), name
 
 
-@pytest.fixture
-def training(monkeypatch):
-    """The unit's training.py, with a CIFAR-10 of 120 noisy images."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (120, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(120) % 10
-    small = Splits(images[:80], labels[:80], images[80:], labels[80:])
-    monkeypatch.setattr(cifar, "cifar10", lambda: small)
-    return training_of(ROOT, UNIT)
-
-
 @pytest.mark.parametrize("data", ["camouflage", "cifar10"])
-def test_smoke(training, data, tmp_path, monkeypatch):
-    monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path))
-    budget = Budget("smoke", "cpu", dict(training.BUDGETS["smoke"]))
-    results = training.train(SimpleNamespace(**solutions(UNIT)), budget, data, seed=1)
-    looks = {"iou", "pointing"} if data == "camouflage" else set()
-    wanted = {"knn", "linear", "images_per_second", "parameters", "steps", "seconds"} | looks
+def test_smoke(train_smoke, data):
+    results = train_smoke(data)
+    shares = {"knn", "linear"}
+    if data == "camouflage":
+        shares |= {"iou", "pointing"}
+    wanted = {"images_per_second", "parameters", "steps", "seconds"} | shares
     assert wanted <= set(results.numbers)
-    assert all(math.isfinite(value) for value in results.numbers.values())
-    assert all(0 <= results.numbers[name] <= 1 for name in {"knn", "linear"} | looks)
+    assert all(0 <= results.numbers[name] <= 1 for name in shares)
     assert [step for step, _ in results.curves["knn"]] == [3, 6]
-    assert results.model(torch.rand(2, 3, 32, 32)).shape == (2, 16), (
-        "the teacher's encoder is what is kept"
-    )
+    features = results.model(torch.rand(2, 3, 32, 32))
+    assert features.shape == (2, 16), "the teacher's encoder is what is kept"
 
 
-def test_the_command_writes_a_run(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path / "checkpoints"))
-    code, printed, error = run("train", UNIT, "--budget", "smoke", "--out", str(tmp_path))
-    assert code == 0, error
-    assert printed.startswith("budget smoke on cpu: ")
-    found = read_reference("smoke", folder=tmp_path)
+def test_the_command_writes_a_run(command_run):
+    found = command_run
     assert (found.unit, found.data, found.weights is not None) == (UNIT, "camouflage", True)
 
 
 @pytest.mark.parametrize("data", ["camouflage", "cifar10"])
 @pytest.mark.parametrize("budget", ["cpu", "gpu"])
-def test_every_budgets_networks_can_be_built(training, budget, data):
-    chosen = Budget(budget, "cpu", dict(training.BUDGETS[budget]))
-    build, settings = (
-        training.train.__globals__[name] for name in ("new_distillation", "SETTINGS")
-    )
-    model = build(SimpleNamespace(**solutions(UNIT)), chosen, data, 3, settings[data]).eval()
-    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 512 if data == "cifar10" else chosen.dim)
+def test_every_budgets_networks_can_be_built(names, exercises, plan, budget, data):
+    chosen = plan(budget)
+    model = names["new_distillation"](exercises, chosen, data, 3, names["SETTINGS"][data]).eval()
+    width = 512 if data == "cifar10" else chosen.dim
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, width)

@@ -1,9 +1,12 @@
-"""What unit 15 says about its recorded runs, on every seed, and that the provided weights are those
-of the figures."""
+"""What unit 15 says about its recorded runs, on every seed.
+
+And that the provided weights are those of the figures.
+"""
 
 import json
 
 import pytest
+from recorded import on_every_seed, seeds_ahead
 
 from autograder.units import ROOT
 from cvcourse import measures, models
@@ -17,9 +20,9 @@ THREE, ONE, LONGER, ONE_LONGER = (
 )
 
 
-def on_every_seed(one, other, column):
+def is_above(one, other, column):
     """Whether a column of one arm is above another's on every seed."""
-    return all(a > b for a, b in zip(one[column], other[column], strict=True))
+    return on_every_seed(one[column], other[column])
 
 
 def test_the_chosen_mask_beats_what_needs_no_network_after_one_click():
@@ -36,20 +39,19 @@ def test_every_further_click_helps():
 
 def test_three_masks_hold_what_one_cannot():
     for three, one in ((THREE, ONE), (LONGER, ONE_LONGER)):
-        assert on_every_seed(three, one, "ambiguous, best")
-        assert on_every_seed(three, one, "a meaning")
-        assert on_every_seed(three, one, "all meanings")
+        assert is_above(three, one, "ambiguous, best")
+        assert is_above(three, one, "a meaning")
+        assert is_above(three, one, "all meanings")
         assert max(one["all meanings"]) < 0.01
     assert min(LONGER["all meanings"]) > 0.3
 
 
 def test_choosing_pays_after_the_longer_training_and_not_yet_after_the_short_one():
     column = "ambiguous, chosen"
-    assert on_every_seed(LONGER, ONE_LONGER, column) and on_every_seed(
-        LONGER, ONE_LONGER, "click 1"
-    )
-    assert [a > b for a, b in zip(THREE[column], ONE[column], strict=True)].count(True) == 2
-    assert on_every_seed(THREE, ONE, "click 1")
+    assert is_above(LONGER, ONE_LONGER, column)
+    assert is_above(LONGER, ONE_LONGER, "click 1")
+    assert seeds_ahead(THREE[column], ONE[column]) == 2
+    assert is_above(THREE, ONE, "click 1")
 
 
 def test_a_box_is_worth_more_than_a_short_trainings_mask_and_less_than_a_long_ones():
@@ -65,47 +67,31 @@ def test_the_short_network_with_one_mask_finds_nothing_by_itself():
 
 def test_it_fails_on_streets():
     streets = ROWS["streets"]
-    assert (
-        streets["disc"] > 2 * streets["click, chosen"]
-        and streets["filled box"] > 3 * streets["box"]
-    )
+    assert streets["disc"] > 2 * streets["click, chosen"]
+    assert streets["filled box"] > 3 * streets["box"]
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_the_provided_weights_give_the_recorded_numbers():
     sam, test = models.load_sam(FOLDER / "provided.safetensors"), nested_scenes(300, 32, seed=2)
     found = measures.report(sam, test, measures.ask(test), clicks=2)
-    for column in (
-        "click 1",
-        "click 2",
-        "best",
-        "ambiguous, chosen",
-        "all meanings",
-        "correlation",
-        "box",
-    ):
+    columns = ("click 1", "click 2", "best", "ambiguous, chosen", "all meanings")
+    for column in (*columns, "correlation", "box"):
         assert found[column] == pytest.approx(LONGER[column][0], abs=0.01), column
 
 
 def test_a_turn_of_the_data_engine():
     turn = ROWS["data engine"]
-    few, alone, engine, every = (
-        turn[name]
-        for name in (
-            "few scenes again",
-            "and by hand alone",
-            "and the engine's labels",
-            "and every object drawn",
-        )
-    )
+    few, alone = turn["few scenes again"], turn["and by hand alone"]
+    engine, every = turn["and the engine's labels"], turn["and every object drawn"]
     for other in (few, alone, engine):
-        assert on_every_seed(every, other, "click 1") and on_every_seed(every, other, "best")
-    assert on_every_seed(engine, alone, "best")
-    assert all(
-        on_every_seed(few, engine, column)
-        for column in ("click 1", "click 3", "best", "recall at 0.5")
-    )
+        assert is_above(every, other, "click 1")
+        assert is_above(every, other, "best")
+    assert is_above(engine, alone, "best")
+    for column in ("click 1", "click 3", "best", "recall at 0.5"):
+        assert is_above(few, engine, column)
     labels = turn["labels"]
-    assert min(labels["right among the network's"]) > 0.85 and max(labels["objects labelled"]) < 0.5
+    assert min(labels["right among the network's"]) > 0.85
+    assert max(labels["objects labelled"]) < 0.5
     assert labels["parts among all objects"][0] == pytest.approx(1 / 3, abs=0.01)
     assert max(labels["parts among the largest"]) == 0

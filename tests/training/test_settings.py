@@ -31,7 +31,8 @@ def test_a_notebook_shows_every_setting_of_fit():
 
 
 def test_a_setting_that_does_not_exist_names_those_that_do(train, new_net):
-    with pytest.raises(TypeError, match="fit.. has no setting 'stpes': it has steps, batch_size,"):
+    said = r"fit\(\) has no setting 'stpes': it has steps, batch_size, optimizer,"
+    with pytest.raises(TypeError, match=said):
         train(new_net(), stpes=4)
 
 
