@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cvcourse.training.run import Run
 
 
 class TrainingError(RuntimeError):
@@ -11,11 +14,10 @@ class TrainingError(RuntimeError):
     `run` is the unfinished `Run` where one was under way; its model holds the last good weights.
     """
 
-    def __init__(self, message: str, run: Any = None):
+    def __init__(self, message: str, run: Run | None = None):
         super().__init__(message)
         self.run = run
 
 
 class BudgetError(TrainingError, ValueError):
-    """A budget that does not exist was asked for; the message is one sentence that says which ones
-    do."""
+    """A budget that does not exist was asked for; the message names those that do."""

@@ -169,8 +169,10 @@ def curves_scene(
 def measured_lines(
     evaluations: Mapping[str, Evaluations],
 ) -> dict[str, tuple[list[int], list[float]]]:
-    """What was measured, as lines: name -> (steps, values). Of several runs, their names stand
-    before."""
+    """What was measured, as lines: name -> (steps, values).
+
+    Where there are several runs, their names stand before.
+    """
     lines = {}
     for name, found in evaluations.items():
         last = found[-1][1] if found else {}

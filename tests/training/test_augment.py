@@ -1,5 +1,4 @@
-"""Batched augmentation: the same pictures as Pillow's for the same parameters, and the laws that
-these follow."""
+"""Batched augmentation: Pillow's pictures for the same parameters, and the laws of these."""
 
 from __future__ import annotations
 
@@ -51,11 +50,9 @@ def to_pillow(picture):
 
 
 def to_tensor(picture):
-    return (
-        torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-        .view(*picture.size[::-1], 3)
-        .permute(2, 0, 1)
-    )
+    width, height = picture.size
+    values = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return values.view(height, width, 3).permute(2, 0, 1)
 
 
 def cropped(picture, row, column):
@@ -69,22 +66,23 @@ def cut(picture, row, column):
     return picture
 
 
+def mirrored(picture, flip):
+    return ImageOps.mirror(picture) if flip else picture
+
+
+def enhanced(kind):
+    """Pillow's enhancer of this kind, as a function of picture and factor."""
+    return lambda picture, factor: kind(picture).enhance(factor)
+
+
 @pytest.mark.parametrize(
     ("augmentation", "by_pillow", "tolerance"),
     [
         (RandomCrop(3), cropped, 0),
-        (RandomFlip(), lambda picture, flip: ImageOps.mirror(picture) if flip else picture, 0),
-        (
-            RandomBrightness(0.5),
-            lambda picture, factor: ImageEnhance.Brightness(picture).enhance(factor),
-            1,
-        ),
-        (
-            RandomContrast(0.5),
-            lambda picture, factor: ImageEnhance.Contrast(picture).enhance(factor),
-            1,
-        ),
-        (RandomColour(0.9), lambda picture, factor: ImageEnhance.Color(picture).enhance(factor), 1),
+        (RandomFlip(), mirrored, 0),
+        (RandomBrightness(0.5), enhanced(ImageEnhance.Brightness), 1),
+        (RandomContrast(0.5), enhanced(ImageEnhance.Contrast), 1),
+        (RandomColour(0.9), enhanced(ImageEnhance.Color), 1),
         (Cutout(5), cut, 0),
     ],
     ids=lambda value: type(value).__name__,
@@ -96,9 +94,8 @@ def test_the_same_parameters_give_pillows_pictures(augmentation, by_pillow, tole
     found = augmentation.apply(images, *parameters)
     assert found.dtype == torch.uint8
     for index, picture in enumerate(images):
-        wanted = to_tensor(
-            by_pillow(to_pillow(picture), *(values[index].item() for values in parameters))
-        )
+        own = [values[index].item() for values in parameters]
+        wanted = to_tensor(by_pillow(to_pillow(picture), *own))
         assert (found[index].int() - wanted.int()).abs().max() <= tolerance, index
 
 
@@ -124,9 +121,8 @@ def test_images_stay_as_they_are_and_the_seed_decides(augmentation):
 @pytest.mark.parametrize("augmentation", EVERY, ids=lambda value: type(value).__name__)
 def test_each_image_has_parameters_of_its_own(augmentation):
     images = pictures(1).expand(50, -1, -1, -1)
-    assert len({image.numpy().tobytes() for image in augmentation(images, generator())}) > (
-        1 if isinstance(augmentation, RandomFlip) else 5
-    )
+    found = {image.numpy().tobytes() for image in augmentation(images, generator())}
+    assert len(found) > (1 if isinstance(augmentation, RandomFlip) else 5)
 
 
 def test_every_window_is_equally_likely():
@@ -145,8 +141,7 @@ def test_half_of_the_images_are_mirrored():
 
 @pytest.mark.parametrize("kind", [RandomBrightness, RandomContrast, RandomColour])
 def test_factors_are_uniform(kind):
-    """Against the uniform distribution: largest distance of the cumulative ones (Kolmogorov), p
-    below 1e-6."""
+    """Against the uniform distribution by the largest distance (Kolmogorov), p below 1e-6."""
     (factors,) = kind(0.4).draw(torch.empty(20_000, 1, 1, 1), generator())
     assert 0.6 <= factors.min() < factors.max() <= 1.4
     steps = torch.arange(1, 20_001) / 20_000
@@ -163,9 +158,7 @@ def test_squares_are_centred_everywhere():
 
 def test_other_fills_than_black():
     images = pictures() / 255
-    (row, column), (top, left) = (
-        [torch.full((40,), value) for value in pair] for pair in ((0, 6), (2, 3))
-    )
+    row, column, top, left = (torch.full((40,), value) for value in (0, 6, 2, 3))
     cropped_images = RandomCrop(3, fill=0.5).apply(images, row, column)
     assert torch.equal(cropped_images[:, :, :3], torch.full_like(cropped_images[:, :, :3], 0.5))
     assert torch.equal(cropped_images[:, :, 3:, :-3], images[:, :, :-3, 3:])
@@ -194,8 +187,10 @@ def test_grey_pictures_have_no_colour_to_lose():
 
 
 def affine_by_pillow(picture, degrees, shear_x, shear_y, factor, right, down):
-    """Shear, scale, rotate and move, as products of 3x3 matrices; Pillow wants where each pixel
-    comes from."""
+    """Shear, scale, rotate and move, as products of 3x3 matrices.
+
+    Pillow wants to know where each pixel comes from.
+    """
     middle_x, middle_y = picture.size[0] / 2, picture.size[1] / 2
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     steps = [
@@ -213,8 +208,7 @@ def affine_by_pillow(picture, degrees, shear_x, shear_y, factor, right, down):
 
 
 def framed(count=40):
-    """Pictures with a black frame: Pillow and torch treat the outermost half pixel in other
-    ways."""
+    """Pictures with a black frame: Pillow and torch differ in the outermost half pixel."""
     return torch.nn.functional.pad(pictures(count), (4, 4, 4, 4))
 
 
@@ -233,9 +227,8 @@ def test_affine_maps_are_pillows(augmentation):
     parameters = augmentation.draw(images, generator())
     found = augmentation.apply(images, *parameters)
     for index, picture in enumerate(images):
-        wanted = to_tensor(
-            affine_by_pillow(to_pillow(picture), *(values[index].item() for values in parameters))
-        )
+        own = [values[index].item() for values in parameters]
+        wanted = to_tensor(affine_by_pillow(to_pillow(picture), *own))
         assert (found[index].int() - wanted.int()).abs().max() <= 1, index
 
 
@@ -257,9 +250,8 @@ def test_what_comes_in_from_outside_is_the_fill(fill):
 
 def test_affine_parameters_stay_in_their_ranges():
     drawn = AFFINE.draw(torch.empty(20_000, 1, 10, 30), generator())
-    for values, (low, high) in zip(
-        drawn, [(-40, 40), (-0.3, 0.3), (-0.3, 0.3), (0.8, 1.2), (-6, 6), (-2, 2)], strict=True
-    ):
+    ranges = [(-40, 40), (-0.3, 0.3), (-0.3, 0.3), (0.8, 1.2), (-6, 6), (-2, 2)]
+    for values, (low, high) in zip(drawn, ranges, strict=True):
         assert low <= values.min() < low + 0.01 * (high - low)
         assert high >= values.max() > high - 0.01 * (high - low)
 
@@ -275,8 +267,7 @@ class Marked:
 
 
 def test_each_image_gets_one_of_the_parts_at_random_and_stays_in_its_place():
-    """Ten thousand draws of three parts: shares are equal, and an image's part does not hang on its
-    place."""
+    """Ten thousand draws of three parts: shares are equal at every place of the batch."""
     images = torch.arange(10.0).view(10, 1, 1, 1).expand(10, 1, 2, 2)
     choice = RandomChoice(Marked(100), Marked(200), Marked(300))
     numbers = generator()
@@ -287,9 +278,8 @@ def test_each_image_gets_one_of_the_parts_at_random_and_stays_in_its_place():
         counts += torch.nn.functional.one_hot((found // 100).long() - 1, 3)
     assert counts.sum(dim=0).tolist() == [4000, 3000, 3000]  # the first parts get what is left over
     for part, share in enumerate((0.4, 0.3, 0.3)):
-        assert (counts[:, part] - 1000 * share).abs().max() < 5 * math.sqrt(
-            1000 * share * (1 - share)
-        )
+        spread = math.sqrt(1000 * share * (1 - share))
+        assert (counts[:, part] - 1000 * share).abs().max() < 5 * spread
 
 
 def test_several_choices_follow_each_other():
@@ -298,9 +288,8 @@ def test_several_choices_follow_each_other():
     counts = {value: (found == value).sum().item() for value in (2.0, 11.0, 20.0)}
     assert sum(counts.values()) == 3000
     assert abs(counts[11.0] - 1500) < 5 * math.sqrt(3000 / 4)
-    assert (
-        len(RandomChoice(Marked(1), Marked(10), Marked(3))(images[:2], generator())) == 2
-    )  # fewer images than parts
+    three = RandomChoice(Marked(1), Marked(10), Marked(3))
+    assert len(three(images[:2], generator())) == 2, "fewer images than parts"
 
 
 def test_normalised_channels_have_mean_zero_and_spread_one():

@@ -1,5 +1,4 @@
-"""The benchmark of training support: what it compares is the same, and a missed bar is a
-failure."""
+"""The benchmark of training support: it compares the same, and a missed bar is a failure."""
 
 from __future__ import annotations
 

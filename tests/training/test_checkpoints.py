@@ -1,5 +1,4 @@
-"""Checkpoints: a training goes on where it was, to the bit, and never with weights that are not its
-own."""
+"""Checkpoints: a training goes on where it was, to the bit, and never with others' weights."""
 
 from __future__ import annotations
 
@@ -16,6 +15,24 @@ from safetensors.torch import load_file, save_file
 
 from cvcourse.training import RandomCrop, TrainingError, adamw, checkpoint_folder, sgd
 from cvcourse.training.checkpoints import KEPT
+
+KILLED = """
+import sys, time, torch
+sys.path.insert(0, {here!r})
+from conftest import Net, examples
+from safetensors.torch import save_file
+from cvcourse.training import adamw, fit
+torch.set_num_threads(1)
+torch.manual_seed(0)
+slow = len(sys.argv) > 2
+def measure(model):
+    time.sleep(0.05 if slow else 0)
+    return {{"norm": model.head.weight.norm()}}
+run = fit(Net(), examples(), steps=120, batch_size=16, optimizer=adamw(1e-2), save_every=0.0,
+          evaluate=measure, evaluate_every=1, checkpoint="killed")
+print(run.resumed_at, flush=True)
+save_file(run.model.state_dict(), sys.argv[1])
+"""
 
 
 def files():
@@ -59,9 +76,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert part.done == 13
     assert "Run the cell again to go on." in capsys.readouterr().out
     release()
-    resumed = train(
-        new_net(seed=1), checkpoint="net", **settings
-    )  # its own initial weights do not matter
+    # Its own initial weights do not matter.
+    resumed = train(new_net(seed=1), checkpoint="net", **settings)
     assert "This training goes on (step 13 of 24" in capsys.readouterr().out
     assert resumed.resumed_at == 13
     assert resumed.losses == whole.losses
@@ -78,20 +94,9 @@ def test_a_finished_training_is_not_repeated(train, new_net, same_weights, capsy
 
 
 def test_a_killed_process_is_resumed(tmp_path):
-    """kill -9 in mid-run; a fresh process goes on and ends with the weights of one that was never
-    killed."""
+    """Kill -9 in mid-run: a fresh process goes on to the weights of one that was never killed."""
     program = tmp_path / "program.py"
-    program.write_text(
-        f"import sys, time, torch\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom"
-        " conftest import Net, examples\nfrom safetensors.torch import save_file\nfrom"
-        " cvcourse.training import adamw, fit,"
-        " sgd\ntorch.set_num_threads(1)\ntorch.manual_seed(0)\nslow = len(sys.argv) > 2\ndef"
-        " measure(model):\n    time.sleep(0.05 if slow else 0)\n    return {'norm':"
-        " model.head.weight.norm()}\nrun = fit(Net(), examples(), steps=120, batch_size=16,"
-        " optimizer=adamw(1e-2), save_every=0.0,\n          evaluate=measure, evaluate_every=1,"
-        " checkpoint='killed')\nprint(run.resumed_at,"
-        " flush=True)\nsave_file(run.model.state_dict(), sys.argv[1])\n"
-    )
+    program.write_text(KILLED.format(here=str(Path(__file__).parent)))
 
     def run(cache, *arguments):
         environment = os.environ | {"CVCOURSE_DATA": str(tmp_path / cache)}
@@ -124,10 +129,8 @@ def test_an_edited_model_never_gets_old_weights_and_going_back_finds_them(train,
     train(new_net(), checkpoint="net")
     capsys.readouterr()
     wider = train(new_net(width=9), checkpoint="net")
-    assert (
-        "The stored weights of net belong to other code: training starts afresh."
-        in capsys.readouterr().out
-    )
+    said = "The stored weights of net belong to other code: training starts afresh."
+    assert said in capsys.readouterr().out
     assert wider.resumed_at == 0
     assert train(new_net(), checkpoint="net").resumed_at == 24
 
@@ -135,10 +138,8 @@ def test_an_edited_model_never_gets_old_weights_and_going_back_finds_them(train,
 def test_other_settings_are_named(train, new_net, capsys):
     train(new_net(), checkpoint="net")
     assert train(new_net(), checkpoint="net", steps=30, seed=2).resumed_at == 0
-    assert (
-        "belong to other settings (seed 0 before, 2 now, steps 24 before, 30 now)"
-        in capsys.readouterr().out
-    )
+    said = "belong to other settings (seed 0 before, 2 now, steps 24 before, 30 now)"
+    assert said in capsys.readouterr().out
 
 
 def test_other_data_are_noticed(train, new_net, data, capsys):
@@ -155,10 +156,8 @@ def test_a_truncated_file_is_said_and_replaced(train, new_net, capsys, left):
     path = the_file()
     path.write_bytes(path.read_bytes()[:left])
     again = train(new_net(), checkpoint="net")
-    assert (
-        "is not used, it is damaged or cut short: training starts afresh."
-        in capsys.readouterr().out
-    )
+    said = "is not used, it is damaged or cut short: training starts afresh."
+    assert said in capsys.readouterr().out
     assert (again.resumed_at, again.losses) == (0, first.losses)
     assert train(new_net(), checkpoint="net").resumed_at == 24
 
@@ -184,21 +183,16 @@ def test_a_file_without_a_weight_is_refused(train, new_net, capsys):
     del tensors["model.head.bias"]
     save_file(tensors, path, metadata)
     assert train(new_net(), checkpoint="net").resumed_at == 0
-    assert (
-        "is not used, its weights are not this model's: training starts afresh"
-        in capsys.readouterr().out
-    )
+    said = "is not used, its weights are not this model's: training starts afresh"
+    assert said in capsys.readouterr().out
 
 
 def test_nothing_can_be_written(train, new_net, monkeypatch, tmp_path):
-    """A file stands where the folder should: as an ordinary user without permission, but for root,
-    too."""
+    """A file stands where the folder should: that stops root, too, whom no permission stops."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CVCOURSE_DATA", str(tmp_path / "file"))
-    with pytest.raises(
-        TrainingError,
-        match=r"Checkpoints cannot be written to .* set CVCOURSE_DATA to a folder of yours",
-    ):
+    said = r"Checkpoints cannot be written to .* set CVCOURSE_DATA to a folder of yours"
+    with pytest.raises(TrainingError, match=said):
         train(new_net(), checkpoint="net")
     assert train(new_net()).is_finished
 
@@ -221,12 +215,8 @@ def test_a_disk_that_fills_up_costs_the_checkpoint_and_not_the_training(
     monkeypatch.setattr("safetensors.torch.save_file", full)
     run = train(new_net(), checkpoint="net", save_every=0.0)
     assert run.is_finished
-    assert (
-        capsys.readouterr().out.count(
-            "could not be written (No space left on device); training goes on"
-        )
-        == 1
-    )
+    said = "could not be written (No space left on device); training goes on"
+    assert capsys.readouterr().out.count(said) == 1
     assert files() == []
 
 
@@ -248,9 +238,8 @@ def test_spoilt_weights_are_never_stored(train, new_net, same_weights):
 
     def loss(logits, labels):
         calls.append(1)
-        return torch.nn.functional.cross_entropy(logits, labels) * (
-            float("nan") if len(calls) == 14 else 1
-        )
+        factor = float("nan") if len(calls) == 14 else 1
+        return torch.nn.functional.cross_entropy(logits, labels) * factor
 
     with pytest.raises(TrainingError):
         train(new_net(), loss=loss, checkpoint="net", save_every=0.0)

@@ -67,9 +67,8 @@ def test_it_is_the_loop_that_learners_write(new_net, data):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert all(
-        torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True)
-    )
+    pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def ours_loss(logits, labels):
@@ -113,9 +112,8 @@ def test_an_interrupt_ends_training_after_its_step_and_keeps_the_model(
     before = signal.getsignal(signal.SIGINT)
     run = train(new_net(), augment=interrupt_at(5))
     assert (run.done, run.is_finished) == (5, False)
-    assert (
-        "Stopped after 5 of 24 steps. What was learned so far is kept." in capsys.readouterr().out
-    )
+    said = "Stopped after 5 of 24 steps. What was learned so far is kept."
+    assert said in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is before
     assert not same_weights(run.model, new_net())
 
@@ -124,8 +122,7 @@ def test_an_interrupt_ends_training_after_its_step_and_keeps_the_model(
 def test_a_loss_that_is_not_finite_stops_and_the_last_good_weights_come_back(
     train, new_net, same_weights, value
 ):
-    """The loss fails in step 14; the copy of after step 10 is what uninterrupted training had after
-    step 10."""
+    """The loss fails in step 14: what comes back is what ten steps of training give."""
     calls = []
 
     def loss(logits, labels):
@@ -133,9 +130,8 @@ def test_a_loss_that_is_not_finite_stops_and_the_last_good_weights_come_back(
         return nn.functional.cross_entropy(logits, labels) * (value if len(calls) == 14 else 1)
 
     model = new_net()
-    with pytest.raises(
-        TrainingError, match=r"became (nan|inf) in step 14: lower the learning rate \(now 0.01\)"
-    ) as raised:
+    said = r"became (nan|inf) in step 14: lower the learning rate \(now 0.01\)"
+    with pytest.raises(TrainingError, match=said) as raised:
         train(model, loss=loss, schedule=None)
     assert "weights from after step 10" in str(raised.value)
     assert raised.value.run.done == 10
@@ -149,23 +145,20 @@ def test_a_first_loss_that_is_not_finite_asks_for_the_data(train, new_net, same_
     images = data[0].clone()
     images[:] = math.nan
     model = new_net()
-    with pytest.raises(
-        TrainingError, match="in step 1: look for values that are not finite in the data"
-    ):
+    said = "in step 1: look for values that are not finite in the data"
+    with pytest.raises(TrainingError, match=said):
         train(model, data=(images, data[1]))
     assert same_weights(model, new_net())
 
 
 def test_weights_that_the_last_step_spoilt_are_noticed(train, new_net):
+
+    def steep(logits, labels):
+        return 1e4 * ours_loss(logits, labels)
+
     model = new_net()
     with pytest.raises(TrainingError, match="weights became infinite or not a number in step 1"):
-        train(
-            model,
-            steps=1,
-            optimizer=sgd(3e38),
-            schedule=None,
-            loss=lambda out, y: 1e4 * ours_loss(out, y),
-        )
+        train(model, steps=1, optimizer=sgd(3e38), schedule=None, loss=steep)
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
@@ -191,18 +184,16 @@ def test_another_error_of_torch_is_not_taken_for_full_memory(train, new_net, dat
 
 
 def test_a_model_on_another_device_than_its_data(train, new_net, data):
-    with pytest.raises(
-        TrainingError, match="The model is on cpu and the inputs are on meta: move both"
-    ):
+    said = "The model is on cpu and the inputs are on meta: move both"
+    with pytest.raises(TrainingError, match=said):
         train(new_net(), data=(data[0].to("meta"), data[1]))
     with pytest.raises(TrainingError, match="the targets are on meta"):
         train(new_net(), data=(data[0], data[1].to("meta")))
 
 
 def test_a_batch_above_the_data(train, new_net):
-    with pytest.raises(
-        TrainingError, match="batch_size=65 is above the 64 examples of the data: use at most 64"
-    ):
+    said = "batch_size=65 is above the 64 examples of the data: use at most 64"
+    with pytest.raises(TrainingError, match=said):
         train(new_net(), batch_size=65)
 
 
@@ -222,9 +213,8 @@ def test_labels_out_of_range(train, new_net, data, label):
     labels = data[1].clone()
     labels[40] = label
     model = new_net()
-    with pytest.raises(
-        TrainingError, match="but the model has 4 classes: labels must lie in 0 to 3"
-    ):
+    said = "but the model has 4 classes: labels must lie in 0 to 3"
+    with pytest.raises(TrainingError, match=said):
         train(model, data=(data[0], labels))
 
 
@@ -253,8 +243,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights(train, new_net)
 
 
 def test_clipping_bounds_the_step(new_net, data):
-    """Plain gradient descent moves the weights by lr times the gradient, whose norm is at most the
-    clip."""
+    """Plain gradient descent moves the weights by lr times the gradient, at most the clip."""
     model, before = new_net(), new_net()
     fit(model, data, steps=1, batch_size=64, optimizer=sgd(1.0, momentum=0.0), clip=0.01)
     pairs = zip(model.parameters(), before.parameters(), strict=True)

@@ -1,5 +1,4 @@
-"""Mixing images and targets: what Mixup and CutMix give by their definitions, and that `fit` trains
-with them."""
+"""Mixing images and targets: Mixup and CutMix by their definitions, and that `fit` uses them."""
 
 from __future__ import annotations
 
@@ -235,18 +234,16 @@ def test_labels_out_of_range_are_said_with_a_partial_loss_and_with_mixing(
     labels[40] = label
     loss = functools.partial(cross_entropy, label_smoothing=smoothing)
     for mix in (None, Mixup(4)):
-        with pytest.raises(
-            TrainingError, match="but the model has 4 classes: labels must lie in 0 to 3"
-        ):
+        said = "but the model has 4 classes: labels must lie in 0 to 3"
+        with pytest.raises(TrainingError, match=said):
             train(new_net(), data=(data[0], labels), loss=loss, mix=mix, batch_size=64)
 
 
 def test_the_ignored_label_of_a_partial_loss_is_no_mistake(train, new_net, data):
     labels = data[1].clone()
     labels[40] = 255
-    loss = functools.partial(
-        functools.partial(cross_entropy, label_smoothing=0.1), ignore_index=255
-    )
+    smoothed = functools.partial(cross_entropy, label_smoothing=0.1)
+    loss = functools.partial(smoothed, ignore_index=255)
     assert train(new_net(), data=(data[0], labels), loss=loss).is_finished
     labels[41] = -100
     with pytest.raises(TrainingError, match="Labels run from -100 to 3"):
@@ -254,21 +251,18 @@ def test_the_ignored_label_of_a_partial_loss_is_no_mistake(train, new_net, data)
 
 
 def test_a_mix_of_other_classes_than_the_models(train, new_net):
-    with pytest.raises(
-        TrainingError, match=r"shape \(16, 10\), but the model gives logits of shape \(16, 4\)"
-    ):
+    said = r"shape \(16, 10\), but the model gives logits of shape \(16, 4\)"
+    with pytest.raises(TrainingError, match=said):
         train(new_net(), mix=Mixup(10))
 
 
 def test_settings_of_a_partial_loss_are_in_the_key():
-    losses = [
-        cross_entropy,
-        *(functools.partial(cross_entropy, label_smoothing=share) for share in (0.1, 0.2)),
-    ]
+    def smoothed(share):
+        return functools.partial(cross_entropy, label_smoothing=share)
+
+    losses = [cross_entropy, smoothed(0.1), smoothed(0.2)]
     assert len({code_digest(loss) for loss in losses}) == 3
-    assert code_digest(functools.partial(cross_entropy, label_smoothing=0.1)) == code_digest(
-        losses[1]
-    )
+    assert code_digest(smoothed(0.1)) == code_digest(losses[1])
 
 
 def test_long_curves_are_thinned_and_short_ones_are_not(train, new_net):

@@ -1,5 +1,7 @@
-"""The units' trainings outside their notebooks: every budget's net can be built, and what a run
-writes is sound."""
+"""The units' trainings outside their notebooks.
+
+Every budget's net can be built, and what a run writes is sound.
+"""
 
 from __future__ import annotations
 
@@ -43,21 +45,11 @@ def small_cifar10(tmp_path, monkeypatch):
 
 @pytest.fixture
 def train_smoke(run, small_cifar10, tmp_path):
-    """`cvcourse train UNIT --budget smoke` into a folder; returns (what it printed, the run that it
-    wrote)."""
+    """`cvcourse train UNIT --budget smoke` into a folder; returns (what it printed, its run)."""
 
     def call(unit, data, seed=0, out="out"):
-        options = (
-            "--budget",
-            "smoke",
-            "--data",
-            data,
-            "--seed",
-            str(seed),
-            "--out",
-            str(tmp_path / out),
-        )
-        code, printed, error = run("train", unit, *options)
+        options = f"--budget smoke --data {data} --seed {seed} --out".split()
+        code, printed, error = run("train", unit, *options, str(tmp_path / out))
         assert code == 0, error
         return printed, read_reference("smoke", folder=tmp_path / out)
 
@@ -69,9 +61,8 @@ def train_smoke(run, small_cifar10, tmp_path):
 def test_the_command_writes_a_sound_run(train_smoke, tmp_path, unit, data):
     printed, found = train_smoke(unit, data)
     assert printed.startswith("budget smoke on cpu: ")
-    assert not list((ROOT / SOLUTIONS / unit).glob("reference-smoke.*")), (
-        "smoke runs are recorded nowhere"
-    )
+    beside = list((ROOT / SOLUTIONS / unit).glob("reference-smoke.*"))
+    assert beside == [], "smoke runs are recorded nowhere"
     assert (found.unit, found.budget, found.data) == (unit, "smoke", data)
     mirrored = {"accuracy_with_mirror"} if (unit, data) == ("04_resnet", "cifar10") else set()
     assert set(found.numbers) == NUMBERS | mirrored
@@ -100,18 +91,15 @@ def test_the_longest_run_stays_small(tmp_path, unit, budget):
     """As many losses and evaluations as the budget makes, with as many digits as there can be."""
     training = training_of(ROOT, unit)
     steps = training.BUDGETS[budget]["steps"]
-    every = steps // names_of(unit)["EVALUATIONS"][budget]
-    losses = torch.rand(
-        steps, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    ).tolist()
+    evaluations_made = names_of(unit)["EVALUATIONS"][budget]
+    every = steps // evaluations_made
+    generator = torch.Generator().manual_seed(0)
+    losses = torch.rand(steps, generator=generator, dtype=torch.float64).tolist()
     evaluations = [(step, {"accuracy": math.pi / 4}) for step in range(every, steps + 1, every)]
     long = Run(torch.nn.Linear(2, 2), steps, {}, losses, evaluations, 1000 / 3)
     path = write_reference(tmp_path, unit, budget, "cifar10", 0, long.results(), "a command")
     assert path.stat().st_size < LARGEST
-    assert (
-        len(json.loads(path.read_text())["curves"]["accuracy"])
-        == names_of(unit)["EVALUATIONS"][budget]
-    )
+    assert len(json.loads(path.read_text())["curves"]["accuracy"]) == evaluations_made
 
 
 def names_of(unit):
@@ -160,9 +148,9 @@ def test_digits_are_never_mirrored(unit):
     augment = names_of(unit)["augmentation"]
 
     def mirrors(part):
-        return isinstance(part, RandomFlip) or (
-            isinstance(part, Compose) and any(map(mirrors, part.parts))
-        )
+        if isinstance(part, Compose):
+            return any(map(mirrors, part.parts))
+        return isinstance(part, RandomFlip)
 
     assert mirrors(augment("cifar10", Compose()))
     assert not mirrors(augment("digits", Compose()))
