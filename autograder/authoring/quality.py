@@ -17,9 +17,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nbformat
 from nbformat import NotebookNode
@@ -29,8 +29,12 @@ from autograder.authoring.mutate import Mutant, is_equivalent, mutants, unused_e
 from autograder.authoring.wheat import Alternative, load_wheats
 from autograder.cells import NAMESPACE_TAGS, grader_id, tags
 from autograder.checking.checker import Checker
+from autograder.checking.judge import judge
 from autograder.checking.libraries import ONLY_IN_SOURCE
 from autograder.checking.limits import TooSlow, deadline
+from autograder.checking.observe import no_logs
+from autograder.checking.outcome import Outcome
+from autograder.checking.shortcuts import forbidden_in_source
 from autograder.checking.verdict import State, Verdict
 from autograder.errors import CheckFailed, CourseError
 from autograder.units import COURSE, ROOT, SOLUTIONS, chosen_units
@@ -39,6 +43,7 @@ MUTATION_FLOOR = 0.9
 SECONDS_PER_ANSWER = 5.0  # a mutant that runs longer than this is taken for an endless loop
 MEMORY = 6 * 2**30
 FEWEST_MISCONCEPTIONS, FEWEST_WHEATS, FEWEST_HINTS = 3, 1, 2
+T = TypeVar("T")
 
 
 @dataclass
@@ -115,8 +120,9 @@ def run_quality(names: Iterable[str] = (), root: Path = ROOT, workers: int = 2) 
         return QualityReport(list(pool.map(unit_quality, chosen, [root] * len(chosen))))
 
 
-def unit_quality(unit: str, root: Path = ROOT) -> UnitQuality:
-    """The gates on one unit's released notebook."""
+def unit_quality(unit: str, root: Path = ROOT, mutate: bool = True) -> UnitQuality:
+    """The gates on one unit's released notebook; without `mutate`, all but the mutants, which take
+    longest."""
     import torch
 
     torch.set_num_threads(1)
@@ -130,12 +136,16 @@ def unit_quality(unit: str, root: Path = ROOT) -> UnitQuality:
                 f"{unit}/wheats.py answers {', '.join(sorted(unknown))}, which the lesson does not"
                 " have."
             )
-        rows = [
-            exercise_quality(
-                release, exercise, [item for item in alternatives if item.exercise == exercise.name]
-            )
-            for exercise in lesson.exercises.values()
-        ]
+        with no_logs():  # once for all cases, of which each would take as long as a small one runs
+            rows = [
+                exercise_quality(
+                    release,
+                    exercise,
+                    [item for item in alternatives if item.exercise == exercise.name],
+                    mutate,
+                )
+                for exercise in lesson.exercises.values()
+            ]
     return UnitQuality(unit, rows)
 
 
@@ -163,10 +173,15 @@ class Release:
 
     def try_source(self, name: str, source: str, label: str) -> Verdict:
         """Put `source` into the exercise's cell, run it and its check cell."""
-        names = dict(self.namespace)
-        with contextlib.suppress(NotImplementedError):  # the stub of a cell that asks for numbers
-            run_cell(names, source, f"<{self.lesson.unit} {name} {label}>")
-        return self.run_check(name, names)
+        return self.run_check(name, self._names_with(name, source, label))
+
+    def accepts(self, name: str, source: str, label: str) -> bool:
+        """Whether the check cell finds all right where `source` is in the exercise's cell.
+
+        As `try_source(...).is_right`, but the cases after the first wrong one are not run.
+        """
+        names = self._names_with(name, source, label)
+        return self.run_check(name, names, UntilWrong).is_right
 
     def try_answer(self, name: str, answer: Any) -> Verdict:
         """Bind the exercise's name to `answer` (a mapping for numbers) and run its check cell."""
@@ -174,12 +189,23 @@ class Release:
         bound = answer() if exercise.answers else {name: answer}
         return self.run_check(name, {**self.namespace, **bound})
 
-    def run_check(self, name: str, names: dict[str, Any]) -> Verdict:
+    def run_check(
+        self, name: str, names: dict[str, Any], recorder: type[Recording] | None = None
+    ) -> Verdict:
         """Run the released check cell of an exercise in `names`."""
-        checker = names["check"] = Recording(names["check"])
+        checker = names["check"] = (recorder or Recording)(names["check"])
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(CheckFailed):
             run_cell(names, self._cell(f"check_{name}").source, f"<check of {name}>")
+        if checker.last is None:
+            raise CourseError(f"{self.lesson.unit}: the cell check_{name} checks nothing.")
         return checker.last
+
+    def _names_with(self, name: str, source: str, label: str) -> dict[str, Any]:
+        """The notebook's names, with `source` run in the exercise's place."""
+        names = dict(self.namespace)
+        with contextlib.suppress(NotImplementedError):  # the stub of a cell that asks for numbers
+            run_cell(names, source, f"<{self.lesson.unit} {name} {label}>")
+        return names
 
     def _cell(self, name: str) -> NotebookNode:
         if name not in self.cells:
@@ -208,17 +234,42 @@ class Recording(Checker):
         return self.last
 
 
+class UntilWrong(Recording):
+    """A checker that looks no further than the first wrong case: enough to know whether all is
+    right."""
+
+    def verdict(
+        self, exercise: str, answer: Any, answers: Mapping[str, Any] | None = None
+    ) -> Verdict:
+        """The checker's verdict where that is right; otherwise one on the wrong case alone."""
+        entry = self.key().exercises[exercise]
+        if entry.answers:
+            return super().verdict(exercise, answer, answers)
+        outcomes: list[Outcome] = []
+        for case in entry.cases:
+            alone = replace(entry, cases=(case,))
+            outcomes += self.observe(alone, answer)
+            self.last = judge(alone, outcomes[-1:])
+            if not self.last.is_right:
+                return self.last
+        self.last = judge(entry, outcomes, forbidden_in_source(answer, entry.forbid))
+        return self.last
+
+
 def exercise_quality(
-    release: Release, exercise: Exercise, alternatives: Sequence[Alternative]
+    release: Release,
+    exercise: Exercise,
+    alternatives: Sequence[Alternative],
+    mutate: bool = True,
 ) -> ExerciseQuality:
-    """Every gate on one exercise."""
+    """Every gate on one exercise; without `mutate`, all but the mutants."""
     row = ExerciseQuality(release.lesson.unit, exercise.name, exercise.points)
     _gate_stub(release, exercise, row)
     _gate_solution(release, exercise, row)
     _gate_wheats(release, exercise, [item for item in alternatives if not item.is_shortcut], row)
     _gate_shortcuts(release, exercise, [item for item in alternatives if item.is_shortcut], row)
     _gate_misconceptions(release, exercise, row)
-    if row.solution_passes:
+    if mutate and row.solution_passes:
         _gate_mutants(release, exercise, row)
     if len(exercise.hints) < FEWEST_HINTS:
         row.problems.append(
@@ -287,9 +338,7 @@ def _gate_misconceptions(release: Release, exercise: Exercise, row: ExerciseQual
     for number, item in enumerate(exercise.misconceptions):
         source = item.apply(exercise.solution, f"{release.lesson.unit}/exercises.toml")
         verdict = _timed(
-            lambda source=source, number=number: release.try_source(
-                exercise.name, source, f"wrong {number}"
-            )
+            functools.partial(release.try_source, exercise.name, source, f"wrong {number}")
         )
         caught = verdict is None or not verdict.is_right
         named = verdict.diagnosis.name if verdict is not None and verdict.diagnosis else "nothing"
@@ -322,13 +371,14 @@ def _gate_mutants(release: Release, exercise: Exercise, row: ExerciseQuality) ->
 def survives(release: Release, exercise: Exercise, mutant: Mutant) -> bool:
     """Whether the check accepts a mutant."""
     try:
-        verdict = _timed(lambda: release.try_source(exercise.name, mutant.source, "mutant"))
+        work = functools.partial(release.accepts, exercise.name, mutant.source, "mutant")
+        return bool(_timed(work))
     except Exception:  # it does not even define the exercise
         return False
-    return verdict is not None and verdict.is_right
 
 
-def _timed(work: Callable[[], Verdict]) -> Verdict | None:
+def _timed(work: Callable[[], T]) -> T | None:
+    """What `work` gives, or None where it takes too long."""
     try:
         with deadline(SECONDS_PER_ANSWER):
             return work()

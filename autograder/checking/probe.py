@@ -243,13 +243,12 @@ class Probe:
         return self.function(answer, draw, *values)
 
     def tolerance(self, dtype: str) -> tuple[float, float]:
-        """(relative to the largest expected magnitude, absolute) for a case of this dtype."""
+        """(relative to the largest expected magnitude, absolute) for a case of this dtype.
+
+        Never finer than the dtype's own: there, another processor's rounding would be a mistake.
+        """
         rtol, atol = DEFAULT_TOLERANCE[dtype]
-        if self.rtol is not None:
-            rtol = self.rtol
-        if self.atol is not None:
-            atol = self.atol
-        return rtol, atol
+        return max(rtol, self.rtol or 0.0), max(atol, self.atol or 0.0)
 
 
 def probe(

@@ -125,9 +125,8 @@ show(
 
 # %% tags=["figure"]
 bright = torch.tensor(200, dtype=torch.uint8)
-print(
-    "as bytes:", (bright + bright).item(), "  as floats:", (bright.float() + bright.float()).item()
-)
+as_float = bright.float()
+print("as bytes:", (bright + bright).item(), "  as floats:", (as_float + as_float).item())
 
 # %% [markdown]
 # So images are turned into floating-point numbers, and divided so that black is 0 and white is 1 whatever the
@@ -669,10 +668,8 @@ check(simple_cell, hidden=True)
 # %% tags=["helper"]
 def bar(size, theta, offset, width=3.0):
     """Images (..., size, size) of a bright bar on a grey screen. theta: radians, offset and width: pixels."""
-    theta, offset = (
-        torch.as_tensor(theta)[..., None, None],
-        torch.as_tensor(offset)[..., None, None],
-    )
+    theta = torch.as_tensor(theta)[..., None, None]
+    offset = torch.as_tensor(offset)[..., None, None]
     x = torch.arange(size) - (size - 1) / 2
     distance = (x * theta.cos() + x[:, None] * theta.sin() - offset).abs()
     return (width / 2 + 0.5 - distance).clamp(0, 1)
@@ -778,10 +775,8 @@ axis = torch.arange(size) - (size - 1) / 2
 across = axis * math.cos(preferred) + axis[:, None] * math.sin(preferred)
 psi = torch.arange(24) * 2 * math.pi / 24
 gratings = torch.cos(2 * math.pi * across / wavelength - psi[:, None, None])  # (24, 31, 31)
-for name, rates in {
-    "simple": simple_cell(gratings, even),
-    "complex": complex_cell(gratings, even, odd),
-}.items():
+cells = {"simple": simple_cell(gratings, even), "complex": complex_cell(gratings, even, odd)}
+for name, rates in cells.items():
     print(f"{name:8} smallest response {rates.min():6.1f}, largest {rates.max():6.1f}")
 
 # %% [markdown]
@@ -1074,9 +1069,8 @@ def correlation(predicted):
 
 weights = recorded[seen] - recorded[seen].mean()
 average = (weights[:, None, None] * noise_images[seen]).mean(dim=0)  # (17, 17)
-start_field, found_field = (
-    gabor(17, **parameters(some[best].detach())) for some in (starts, guesses)
-)
+start_field = gabor(17, **parameters(starts[best].detach()))
+found_field = gabor(17, **parameters(guesses[best].detach()))
 fields = {
     "starting guess": start_field,
     "reverse correlation": average,

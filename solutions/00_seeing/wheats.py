@@ -51,10 +51,8 @@ def pixel_by_pixel(masks):
 @wheat("boxes_from_masks")
 def by_flags(masks):
     height, width = masks.shape[1:]
-    columns, rows = (
-        masks.any(dim=1).int(),
-        masks.any(dim=2).int(),
-    )  # (count, width), (count, height)
+    columns = masks.any(dim=1).int()  # (count, width)
+    rows = masks.any(dim=2).int()  # (count, height)
     ends = [
         columns.argmax(1),
         rows.argmax(1),

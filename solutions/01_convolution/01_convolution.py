@@ -126,10 +126,8 @@ def draw_signal(conv1d, position, size, stride, padding, dilation):
     signal, kernel = row[8:32], torch.arange(1.0, size + 1) / sum(range(1, size + 1))
     output = conv1d(signal, kernel, stride=stride, padding=padding, dilation=dilation)
     position = min(position, len(output) - 1)
-    padded, taps = (
-        F.pad(signal, (padding, padding)),
-        position * stride + dilation * torch.arange(size),
-    )
+    padded = F.pad(signal, (padding, padding))
+    taps = position * stride + dilation * torch.arange(size)
     products = " + ".join(f"{w:.2f} × {x:.2f}" for w, x in zip(kernel, padded[taps], strict=True))
     return Scene(
         curves(
@@ -150,12 +148,14 @@ def draw_signal(conv1d, position, size, stride, padding, dilation):
     )
 
 
+def torchs_conv1d(signal, kernel, **settings):
+    return F.conv1d(signal[None, None], kernel[None, None], **settings)[0, 0]
+
+
 Lab(
     draw_signal,
     function=conv1d,
-    fallback=lambda signal, kernel, **settings: F.conv1d(
-        signal[None, None], kernel[None, None], **settings
-    )[0, 0],
+    fallback=torchs_conv1d,
     title="A kernel slides along a signal",
     alt="Left: a padded signal with dots at the numbers that are read. Right: the output with a dot at that position.",
     position=Slider(0, 26, value=9),
@@ -517,11 +517,8 @@ def conv2d(
     stride, padding, dilation: a whole number, or a pair (height, width). Returns (B, C', out_h, out_w).
     """
     ### BEGIN SOLUTION
-    (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w) = (
-        pair(stride),
-        pair(padding),
-        pair(dilation),
-    )
+    (stride_h, stride_w), (pad_h, pad_w) = pair(stride), pair(padding)
+    dilation_h, dilation_w = pair(dilation)
     kernel_h, kernel_w = weight.shape[2:]
     padded = F.pad(images, (pad_w, pad_w, pad_h, pad_h))  # (B, C, H + 2 pad_h, W + 2 pad_w)
     out_h = output_size(padded.shape[2], kernel_h, stride_h, dilation=dilation_h)
@@ -529,9 +526,8 @@ def conv2d(
     output = images.new_zeros(len(images), len(weight), out_h, out_w)
     for m in range(kernel_h):
         for n in range(kernel_w):
-            seen = padded[:, :, m * dilation_h :: stride_h, n * dilation_w :: stride_w][
-                :, :, :out_h, :out_w
-            ]
+            seen = padded[:, :, m * dilation_h :: stride_h, n * dilation_w :: stride_w]
+            seen = seen[:, :, :out_h, :out_w]
             output = output + torch.einsum("bchw,oc->bohw", seen, weight[:, :, m, n])
     return output if bias is None else output + bias[:, None, None]
     ### END SOLUTION
@@ -556,28 +552,19 @@ stencil = torch.tensor([[-1.0, 0, 1, 0], [-2, 1, 2, 0], [0, -1, 1, 1], [1, 0, -1
 
 def draw_layer(conv2d, place, size, stride, padding, dilation):
     kernel = stencil[:size, :size]
-    output = conv2d(
-        digit[None], kernel[None, None], stride=stride, padding=padding, dilation=dilation
-    )[0, 0]
+    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    output = conv2d(digit[None], kernel[None, None], **settings)[0, 0]
     i, j = (min(index, count - 1) for index, count in zip(place, output.shape, strict=True))
     rows, columns = (start * stride + dilation * torch.arange(size) for start in (i, j))
     padded = F.pad(digit[0], (padding,) * 4)
     products, reach = kernel * padded[rows][:, columns], dilation * (size - 1) + 1
-    window, taps = (
-        (rows[0], columns[0], reach, reach),
-        [(row, column) for row in rows for column in columns],
-    )
+    window = (rows[0], columns[0], reach, reach)
+    taps = [(row, column) for row in rows for column in columns]
+    signed = {"colours": "signed", "numbers": True, "size": 150}
     return Scene(
         image(padded, title="padded input", boxes=[window], points=taps, size=150),
-        image(kernel, title="kernel", colours="signed", numbers=True, size=150),
-        image(
-            products,
-            title="pixels × weights",
-            colours="signed",
-            limits=(-2, 2),
-            numbers=True,
-            size=150,
-        ),
+        image(kernel, title="kernel", **signed),
+        image(products, title="pixels × weights", limits=(-2, 2), **signed),
         image(output, title="output", colours="signed", boxes=[(i, j, 1, 1)], size=150),
         caption=f"The products sum to {products.sum():.2f}; the output at row {i}, column {j} is {output[i, j]:.2f}.",
     )
@@ -640,18 +627,17 @@ def conv2d_by_loops(images, weight):
     """Seven nested loops over plain lists; stride 1, no padding. Shapes as in conv2d."""
     kernel_h, kernel_w = weight.shape[2:]
     out_h, out_w = images.shape[2] - kernel_h + 1, images.shape[3] - kernel_w + 1
-    maps = [
-        sum(
-            filter_[c][m][n] * channels[c][i + m][j + n]
-            for c in range(len(channels))
-            for m in range(kernel_h)
-            for n in range(kernel_w)
-        )
-        for channels in images.tolist()
-        for filter_ in weight.tolist()
-        for i in range(out_h)
-        for j in range(out_w)
-    ]
+    maps = []
+    for channels in images.tolist():
+        for filter_ in weight.tolist():
+            for i in range(out_h):
+                for j in range(out_w):
+                    total = 0.0
+                    for c in range(len(channels)):
+                        for m in range(kernel_h):
+                            for n in range(kernel_w):
+                                total += filter_[c][m][n] * channels[c][i + m][j + n]
+                    maps.append(total)
     return torch.tensor(maps).reshape(len(images), len(weight), out_h, out_w)
 
 
@@ -676,13 +662,12 @@ versions = {"seven loops": conv2d_by_loops, "your conv2d": conv2d, "torch": F.co
 times = {name: milliseconds(version, pictures, filters) for name, version in versions.items()}
 torch.set_num_threads(threads)
 results = [version(pictures, filters) for version in versions.values()]
-print(
-    "largest difference between them:", max((a - results[-1]).abs().max().item() for a in results)
-)
+differences = [(result - results[-1]).abs().max().item() for result in results]
+print("largest difference between them:", max(differences))
+ratios = [f"{name} {time / times['torch']:.0f} times" for name, time in times.items()]
 show(
     bars(times, title="milliseconds for one layer"),
-    caption="Against torch: "
-    + ", ".join(f"{name} {time / times['torch']:.0f} times" for name, time in times.items()),
+    caption="Against torch: " + ", ".join(ratios),
     alt="Three bars with the milliseconds that the seven loops, your conv2d and torch take for the same layer.",
 )
 
@@ -796,14 +781,12 @@ check(conv_matrix, hidden=True)
 kernel = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.5, 1.0], [-3.0, -2.0, -1.0]])
 matrix, picture = conv_matrix(kernel, 6, 7), torch.randn(6, 7)
 difference = (matrix @ picture.flatten()).reshape(4, 5) - cross_correlate2d(picture, kernel)
-print(
-    "matrix times picture v cross_correlate2d, largest difference:", difference.abs().max().item()
-)
+largest = difference.abs().max().item()
+print("matrix times picture v cross_correlate2d, largest difference:", largest)
+coarse = conv_matrix(kernel, 6, 7, stride=2)
 show(
     image(matrix, title="stride 1: 20 outputs, 42 pixels", colours="signed", size=330),
-    image(
-        conv_matrix(kernel, 6, 7, stride=2), title="stride 2: 6 outputs", colours="signed", size=330
-    ),
+    image(coarse, title="stride 2: 6 outputs", colours="signed", size=330),
     alt="Two matrices with a few diagonal bands of repeated weights; everything else is white, that is zero.",
 )
 
@@ -896,10 +879,8 @@ check(conv2d_backward, hidden=True)
 # gradient is $M^\top G$. All three should agree to rounding.
 
 # %% tags=["figure"]
-pictures, filters = (
-    torch.randn(2, 3, 9, 8, requires_grad=True),
-    torch.randn(4, 3, 3, 2, requires_grad=True),
-)
+pictures = torch.randn(2, 3, 9, 8, requires_grad=True)
+filters = torch.randn(4, 3, 3, 2, requires_grad=True)
 output = conv2d(pictures, filters, stride=2, padding=(1, 0))
 upstream = torch.randn_like(output)
 by_torch = torch.autograd.grad(output, (pictures, filters), upstream)
@@ -950,10 +931,9 @@ def recover(inputs, learning_rate, seed=0):
     true_weight, true_bias, targets = unknown_layer(inputs, seed)
     weight, bias = torch.zeros_like(true_weight), torch.zeros_like(true_bias)
     errors = [true_weight.abs().max().item()]
+    first = torch.arange(plan.batch, device=inputs.device)
     for step in plan.progress(range(plan.steps)):
-        batch = torch.arange(
-            step * plan.batch, (step + 1) * plan.batch, device=inputs.device
-        ) % len(inputs)
+        batch = (step * plan.batch + first) % len(inputs)
         output = conv2d(inputs[batch], weight, bias, stride=2, padding=2)
         upstream = 2 * (output - targets[batch]) / output.numel()
         _, grad_weight, grad_bias = conv2d_backward(
@@ -964,9 +944,8 @@ def recover(inputs, learning_rate, seed=0):
     return true_weight, weight, errors
 
 
-noise = torch.randn(plan.pictures, 3, 24, 24, generator=torch.Generator().manual_seed(1)).to(
-    plan.device
-)
+generator = torch.Generator().manual_seed(1)
+noise = torch.randn(plan.pictures, 3, 24, 24, generator=generator).to(plan.device)
 true_weight, weight, noise_errors = recover(noise, learning_rate=0.3)
 print(
     f"largest error of a weight: {noise_errors[0]:.3f} before, {noise_errors[-1]:.1e} after (wanted: below 1e-2)"

@@ -251,9 +251,8 @@ def max_pool2d(
     ### BEGIN SOLUTION
     stride = stride or kernel_size
     padded = F.pad(x, (padding, padding, padding, padding), value=float("-inf"))
-    values, inside = (
-        windows(padded, kernel_size, stride).flatten(-2).max(dim=-1)
-    )  # both (N, C, rows, columns)
+    cut = windows(padded, kernel_size, stride).flatten(-2)  # (N, C, rows, columns, pixels)
+    values, inside = cut.max(dim=-1)  # both (N, C, rows, columns)
     rows, columns = values.shape[2:]
     row = torch.arange(rows)[:, None] * stride - padding + inside // kernel_size
     column = torch.arange(columns) * stride - padding + inside % kernel_size
@@ -398,9 +397,8 @@ for pixels in range(1, 9):
 # %% tags=["figure"]
 side = 128
 distance = torch.arange(side) - side / 2
-waves = 0.5 + 0.5 * torch.cos(torch.pi * (distance[:, None] ** 2 + distance**2) / side).view(
-    1, 1, side, side
-)
+phase = torch.pi * (distance[:, None] ** 2 + distance**2) / side
+waves = 0.5 + 0.5 * torch.cos(phase).view(1, 1, side, side)
 
 
 def blurred_second(x):
@@ -649,9 +647,8 @@ def stack_builder(receptive_field, depth, kernel_size, strided, doubling, unit):
     layers = []
     for level in range(depth):
         dilation = 2**level if doubling else 1
-        layers.append(
-            (kernel_size, 2 if level < strided else 1, dilation * (kernel_size - 1) // 2, dilation)
-        )
+        stride = 2 if level < strided else 1
+        layers.append((kernel_size, stride, dilation * (kernel_size - 1) // 2, dilation))
     size, jump, start = receptive_field(layers)
     length = canvas.shape[-1]
     unit = min(unit, (length - 1) // 2 ** min(strided, depth))
@@ -659,16 +656,10 @@ def stack_builder(receptive_field, depth, kernel_size, strided, doubling, unit):
     top, bottom = max(first, 0), min(last, length - 1)
     box = (top, top, bottom - top + 1, bottom - top + 1)
     profile = gradient_reaching(layers, length, unit)
-    seen = profile.nonzero()
+    seen, glow = profile.nonzero(), profile[:, None] * profile
     return Scene(
         image(canvas, title=f"unit ({unit}, {unit})", boxes=[box], size=288),
-        image(
-            profile[:, None] * profile,
-            title="measured gradient",
-            colours="heat",
-            boxes=[box],
-            size=288,
-        ),
+        image(glow, title="measured gradient", colours="heat", boxes=[box], size=288),
         curves(
             {"gradient along the row": profile},
             title="effective field",
@@ -945,21 +936,14 @@ check(conv_transpose2d, hidden=True)
 
 # %%
 generator = torch.Generator().manual_seed(0)
-x, weight = (
-    torch.randn(1, 3, 8, 7, generator=generator),
-    torch.randn(5, 3, 3, 3, generator=generator),
-)
+x = torch.randn(1, 3, 8, 7, generator=generator)
+weight = torch.randn(5, 3, 3, 3, generator=generator)
 y = F.conv2d(x, weight, stride=2, padding=1)
-back = conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1)[
-    :, :, :, :7
-]  # (1, 3, 8, 7)
+back = conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1)
+back = back[:, :, :, :7]  # (1, 3, 8, 7)
 print(f"<Cx, Cx> = {(y * y).sum():.3f}, <x, C'Cx> = {(x * back).sum():.3f}")
-print(
-    "from 7 rows:",
-    F.conv2d(x[:, :, :7], weight, stride=2, padding=1).shape[2],
-    "  from 8 rows:",
-    y.shape[2],
-)
+from_seven = F.conv2d(x[:, :, :7], weight, stride=2, padding=1)
+print("from 7 rows:", from_seven.shape[2], "  from 8 rows:", y.shape[2])
 
 # %% [markdown]
 # And a connection. With $m = 2n$ every bilinear weight is $\tfrac14$ or $\tfrac34$, and each old pixel reaches four
@@ -970,9 +954,8 @@ print(
 hat = torch.tensor([0.25, 0.75, 0.75, 0.25])
 twice = conv_transpose2d(scene, torch.outer(hat, hat).view(1, 1, 4, 4), stride=2, padding=1)
 gap = (twice - upsample_bilinear(scene, (128, 128))).abs()
-print(
-    f"largest difference to bilinear: inside {gap[:, :, 1:-1, 1:-1].max():.1e}, with the border {gap.max():.2f}"
-)
+inside = gap[:, :, 1:-1, 1:-1]
+print(f"largest difference to bilinear: inside {inside.max():.1e}, with the border {gap.max():.2f}")
 
 # %% [markdown]
 # ### The checkerboard
@@ -987,12 +970,9 @@ print(
 flat = torch.ones(1, 1, 4, 4)
 uneven = conv_transpose2d(flat, torch.ones(1, 1, 3, 3), stride=2)
 even = conv_transpose2d(flat, torch.ones(1, 1, 4, 4), stride=2)
-print(
-    "kernel 3, stride 2:",
-    uneven.unique().tolist(),
-    "  kernel 4, inside:",
-    even[:, :, 2:-2, 2:-2].unique().tolist(),
-)
+inside = even[:, :, 2:-2, 2:-2]
+print("kernel 3, stride 2:", uneven.unique().tolist(), end="   ")
+print("kernel 4, inside:", inside.unique().tolist())
 show(
     image(flat[0], title="all ones", numbers=True, limits=(0, 4), size=200),
     image(uneven[0], title="kernel 3, stride 2", numbers=True, limits=(0, 4), size=200),
@@ -1031,12 +1011,10 @@ def four_upsamplings(nearest, unpool, bilinear, transpose, picture, kernel_size,
         "bilinear": bilinear(pooled, (32, 32), align_corners),
         f"transposed, k = {kernel_size}": transpose(pooled, kernel, **geometry),
     }
-    return Scene(
-        *(
-            image(result[0], title=title, limits=(0, 1), size=200)
-            for title, result in returned.items()
-        )
-    )
+    panels = []
+    for title, result in returned.items():
+        panels.append(image(result[0], title=title, limits=(0, 1), size=200))
+    return Scene(*panels)
 
 
 def torch_resize(x, size, corners=False):
@@ -1214,10 +1192,8 @@ for _ in range(plan.scenes):
     crops.append(cut.reshape(-1, 1, field_size, field_size))
     labels.append(labels_at(found, *cut.shape[:2]).flatten())
 crops, labels = torch.cat(crops), torch.cat(labels)
-with_digit, without = (
-    ((labels >= 0) & (labels < 10)).nonzero()[:, 0],
-    (labels == 10).nonzero()[:, 0],
-)
+with_digit = ((labels >= 0) & (labels < 10)).nonzero()[:, 0]
+without = (labels == 10).nonzero()[:, 0]
 print(f"{len(with_digit)} crops with a digit in the middle, {len(without)} without")
 
 # %% tags=["training"]

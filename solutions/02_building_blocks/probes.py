@@ -208,10 +208,8 @@ def mixed(conv1x1, draw, batch, c_in, c_out, height, width, bias=False):
     weight=0.5,
 )
 def gradients_of_mixing(conv1x1, draw, batch, c_in, c_out, height, width):
-    x, weight = (
-        draw.normal(batch, c_in, height, width, grad=True),
-        draw.normal(c_out, c_in, grad=True),
-    )
+    x = draw.normal(batch, c_in, height, width, grad=True)
+    weight = draw.normal(c_out, c_in, grad=True)
     bias = draw.normal(c_out, grad=True)
     by_x, by_weight, by_bias = gradient((conv1x1(x, weight, bias) ** 2).sum(), (x, weight, bias))
     return {"gradient of x": by_x, "gradient of weight": by_weight, "gradient of bias": by_bias}

@@ -33,10 +33,8 @@ def by_loops(x, kernel_size, stride=None, padding=0):
     batch, channels, height, width = x.shape
     rows = (height + 2 * padding - kernel_size) // stride + 1
     columns = (width + 2 * padding - kernel_size) // stride + 1
-    values, indices = (
-        x.new_empty(batch, channels, rows, columns),
-        torch.empty(batch, channels, rows, columns).long(),
-    )
+    values = x.new_empty(batch, channels, rows, columns)
+    indices = torch.empty(batch, channels, rows, columns).long()
     for i in range(rows):
         for j in range(columns):
             top, left = max(i * stride - padding, 0), max(j * stride - padding, 0)
@@ -56,9 +54,8 @@ def by_an_index_plane(x, kernel_size, stride=None, padding=0):
     stride = kernel_size if stride is None else stride
     batch, channels, height, width = x.shape
     border = [padding] * 4
-    columns = F.unfold(
-        F.pad(x, border, value=-math.inf), kernel_size, stride=stride
-    )  # (N, C * k * k, places)
+    padded = F.pad(x, border, value=-math.inf)
+    columns = F.unfold(padded, kernel_size, stride=stride)  # (N, C * k * k, places)
     columns = columns.view(batch, channels, kernel_size**2, -1)
     index = torch.arange(height * width, dtype=torch.float64).view(1, 1, height, width)
     index = F.unfold(F.pad(index, border), kernel_size, stride=stride).long()  # (1, k * k, places)
@@ -95,9 +92,8 @@ def by_a_convolution(x, kernel_size, stride=None, padding=0, count_include_pad=T
     ones = x.new_ones(1, 1, kernel_size, kernel_size)
 
     def totals(planes):
-        sums = F.conv2d(
-            planes.flatten(0, 1)[:, None], ones, stride=stride, padding=padding
-        )  # (N * C, 1, rows, columns)
+        planes = planes.flatten(0, 1)[:, None]  # (N * C, 1, H, W)
+        sums = F.conv2d(planes, ones, stride=stride, padding=padding)
         return sums[:, 0].unflatten(0, x.shape[:2])
 
     return totals(x) / (kernel_size**2 if count_include_pad else totals(torch.ones_like(x)))

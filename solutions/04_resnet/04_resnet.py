@@ -765,35 +765,20 @@ show(
 trained = {}  # name -> (net, (images, labels) to measure it on)
 
 # %% tags=["training"]
-from cvcourse.training import (
-    Compose,
-    RandomCrop,
-    RandomFlip,
-    accuracy,
-    budget,
-    fit,
-    sgd,
-    show_reference,
-)
+from cvcourse.training import Compose, RandomCrop, RandomFlip
+from cvcourse.training import accuracy, budget, fit, sgd, show_reference
 
-photographs_or_digits = "cifar10" if data.has("cifar10") else "digits"
+best = "cifar10" if data.has("cifar10") else "digits"
 plan = budget(
     smoke=dict(steps=6, depths=(20, 56), widths=WIDTHS, maps=1, source="digits"),
     cpu=dict(steps=150, depths=(20, 56), widths=WIDTHS, maps=None, source="digits"),
-    gpu=dict(
-        steps=8000,
-        depths=(20, 56, 110),
-        widths=(16, 32, 64),
-        maps=None,
-        source=photographs_or_digits,
-    ),
+    gpu=dict(steps=8000, depths=(20, 56, 110), widths=(16, 32, 64), maps=None, source=best),
     expected="about 15 s on one core with the digits",
 )
 
 # %% tags=["training"]
-images, labels, test_images, test_labels = (
-    part.to(plan.device) for part in getattr(data, plan.source)()
-)
+parts = [part.to(plan.device) for part in getattr(data, plan.source)()]
+images, labels, test_images, test_labels = parts
 if plan.source == "cifar10":  # which comes in bytes
     images, test_images = images / 255, test_images / 255
 augment = Compose(RandomCrop(), RandomFlip()) if plan.source == "cifar10" else None
@@ -802,6 +787,7 @@ augment = Compose(RandomCrop(), RandomFlip()) if plan.source == "cifar10" else N
 # %% tags=["training"]
 def train(depth, skip, zero_last_gamma=False):
     """One net from the same start as all others: (its run, the mean loss of its last 15 steps)."""
+    kind, checkpoint = "residual" if skip else "plain", f"04-{depth}-{skip}-{zero_last_gamma}"
     torch.manual_seed(0)
     net = ResNet(((depth - 2) // 6,) * 3, plan.widths, in_channels=images.shape[1], skip=skip)
     run = fit(
@@ -814,8 +800,8 @@ def train(depth, skip, zero_last_gamma=False):
             share * plan.steps, plan.steps, 1.0, plan.steps // 10
         ),
         augment=augment,
-        checkpoint=f"04-{depth}-{skip}-{zero_last_gamma}" if plan.name == "gpu" else None,
-        title=f"{'residual' if skip else 'plain'} {depth}",
+        checkpoint=checkpoint if plan.name == "gpu" else None,
+        title=f"{kind} {depth}",
     )
     if not run.is_finished:
         raise KeyboardInterrupt("stopped before all nets were trained: run the cell again")
@@ -900,9 +886,8 @@ show(
 
 # %% tags=["training"]
 _, zero_gamma = train(plan.depths[1], skip=True, zero_last_gamma=True)
-print(
-    f"residual {plan.depths[1]}: loss {ends[f'residual {plan.depths[1]}']:.3f}; with zero gammas {zero_gamma:.3f}"
-)
+name = f"residual {plan.depths[1]}"
+print(f"{name}: loss {ends[name]:.3f}; with zero gammas {zero_gamma:.3f}")
 print("recorded with zero gammas, digits, 56 layers, 150 steps, seeds 0, 1, 2: 0.009, 0.008, 0.011")
 
 # %% [markdown]
@@ -956,9 +941,8 @@ def loss_at(net, sample, across, down, a, b):
     state = {
         name: weight + a * across[name] + b * down[name] for name, weight in net.named_parameters()
     }
-    state |= {
-        name: buffer.clone() for name, buffer in net.named_buffers()
-    }  # what a forward pass changes
+    for name, buffer in net.named_buffers():
+        state[name] = buffer.clone()  # a forward pass changes it
     net.train()
     with torch.no_grad():
         logits = torch.func.functional_call(net, state, sample[0])

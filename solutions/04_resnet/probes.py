@@ -16,10 +16,8 @@ def _tensors(draw, channels):
 
 def _maps(draw, shape):
     """Maps whose channels, and whose images, have means and spreads of their own."""
-    scale, shift = (
-        draw.uniform(shape[0], shape[1], 1, 1, low=0.5, high=2.0),
-        draw.normal(*shape[:2], 1, 1),
-    )
+    scale = draw.uniform(shape[0], shape[1], 1, 1, low=0.5, high=2.0)
+    shift = draw.normal(*shape[:2], 1, 1)
     return draw.normal(*shape) * scale + shift
 
 
@@ -389,10 +387,8 @@ def to_zero(cosine_schedule, draw, total_steps, warmup_steps):
     why="a rate that went through a float32 tensor is as good",
 )
 def to_a_last_rate(cosine_schedule, draw, total_steps, warmup_steps):
-    peak, last = (
-        draw.uniform(1, low=0.5, high=2.0).item(),
-        draw.uniform(1, low=0.01, high=0.3).item(),
-    )
+    peak = draw.uniform(1, low=0.5, high=2.0).item()
+    last = draw.uniform(1, low=0.01, high=0.3).item()
     between = (draw.uniform(8) * total_steps).tolist()
     steps = [0, warmup_steps, *between, total_steps]
     return {

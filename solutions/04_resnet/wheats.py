@@ -127,11 +127,9 @@ class BottleneckByLoop(nn.Module):
 
     def __init__(self, in_channels, channels, stride=1, skip=True):
         super().__init__()
-        widths, kernels, strides = (
-            (in_channels, channels, channels, 4 * channels),
-            (1, 3, 1),
-            (1, stride, 1),
-        )
+        widths = (in_channels, channels, channels, 4 * channels)
+        kernels = (1, 3, 1)
+        strides = (1, stride, 1)
         for k, (before, after) in enumerate(pairwise(widths)):
             conv = nn.Conv2d(before, after, kernels[k], strides[k], kernels[k] // 2, bias=False)
             self.add_module(f"conv{k + 1}", conv)

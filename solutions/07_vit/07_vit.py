@@ -53,19 +53,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from cvcourse import data, models
-from cvcourse.widgets import (
-    Choice,
-    Lab,
-    Pointer,
-    Scene,
-    Slider,
-    Toggle,
-    bars,
-    curves,
-    image,
-    show,
-    text,
-)
+from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, Toggle
+from cvcourse.widgets import bars, curves, image, show, text
 
 check = Checker("07_vit")
 
@@ -81,9 +70,8 @@ def spread(patches, patch_size, columns):
     """Patches (tokens, patch_size * patch_size * C) in rows of `columns`, with white gaps; (C, height, width)."""
     gap = max(1, patch_size // 4)
     pieces = patches.reshape(-1, columns, patch_size, patch_size, patches.shape[1] // patch_size**2)
-    pieces = F.pad(
-        pieces.movedim(-1, 2), (0, gap, 0, gap), value=1.0
-    )  # (rows, columns, C, side, side)
+    pieces = pieces.movedim(-1, 2)  # (rows, columns, C, patch_size, patch_size)
+    pieces = F.pad(pieces, (0, gap, 0, gap), value=1.0)
     return pieces.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[:, :-gap, :-gap]
 
 
@@ -127,9 +115,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     ### BEGIN SOLUTION
     batch, channels, height, width = images.shape
     if height % patch_size or width % patch_size:
-        raise ValueError(
-            f"patches of {patch_size} pixels do not fill an image of {height} x {width}"
-        )
+        raise ValueError(f"patches of {patch_size} pixels do not fill {height} x {width}")
     rows, columns = height // patch_size, width // patch_size
     pieces = images.reshape(batch, channels, rows, patch_size, columns, patch_size)
     pieces = pieces.permute(0, 2, 4, 3, 5, 1)  # (N, rows, columns, patch_size, patch_size, C)
@@ -174,9 +160,7 @@ def unpatchify(patches: Tensor, patch_size: int, height: int, width: int) -> Ten
     """
     ### BEGIN SOLUTION
     if height % patch_size or width % patch_size:
-        raise ValueError(
-            f"patches of {patch_size} pixels do not fill an image of {height} x {width}"
-        )
+        raise ValueError(f"patches of {patch_size} pixels do not fill {height} x {width}")
     rows, columns = height // patch_size, width // patch_size
     pieces = patches.reshape(len(patches), rows, columns, patch_size, patch_size, -1)
     pieces = pieces.permute(0, 5, 1, 3, 2, 4)  # (N, C, rows, patch_size, columns, patch_size)
@@ -244,18 +228,15 @@ class PatchEmbed(nn.Module):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         ### BEGIN SOLUTION
         if height % patch_size or width % patch_size:
-            raise ValueError(
-                f"patches of {patch_size} pixels do not fill an image of {height} x {width}"
-            )
+            raise ValueError(f"patches of {patch_size} pixels do not fill {height} x {width}")
         self.grid = (height // patch_size, width // patch_size)
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
         ### END SOLUTION
 
     def forward(self, images: Tensor) -> Tensor:
         ### BEGIN SOLUTION
-        return (
-            self.proj(images).flatten(2).transpose(1, 2)
-        )  # (N, D, rows, columns) to (N, tokens, D)
+        tokens = self.proj(images).flatten(2)  # (N, embed_dim, tokens)
+        return tokens.transpose(1, 2)
         ### END SOLUTION
 
 
@@ -428,9 +409,8 @@ print("head_dim   spread of q.k   largest share: without root   with root")
 for d in (4, 64, 1024):
     q, k = torch.randn(2, 64, d, generator=generator)
     products = q @ k.T  # (64, 64)
-    raw, scaled = (
-        scores.softmax(dim=1).amax(dim=1).mean() for scores in (products, products / d**0.5)
-    )
+    raw = products.softmax(dim=1).amax(dim=1).mean()
+    scaled = (products / d**0.5).softmax(dim=1).amax(dim=1).mean()
     print(f"{d:8}{products.std():16.1f}{raw:31.3f}{scaled:12.3f}")
 
 # %% [markdown]
@@ -776,13 +756,11 @@ torch.manual_seed(0)
 network = VisionTransformer((96, 144), patch_size=16, embed_dim=48, depth=3).eval()
 jumble = unpatchify(shuffled, 16, 96, 144)
 with torch.no_grad():
-    print(
-        f"with positions:    logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}"
-    )
+    gap = (network(photograph) - network(jumble)).abs().max()
+    print(f"with positions:    logits differ by {gap:.1e}")
     network.pos_embed.zero_()
-    print(
-        f"without positions: logits differ by {(network(photograph) - network(jumble)).abs().max():.1e}"
-    )
+    gap = (network(photograph) - network(jumble)).abs().max()
+    print(f"without positions: logits differ by {gap:.1e}")
 
 # %% [markdown]
 # ## What a patch size costs
@@ -823,9 +801,9 @@ print(f"ViT-B/16 at 224 pixels: formula {formula:,}, PyTorch {counter.get_total_
 # matter?
 
 # %% tags=["helper"]
-cats = {
-    side: data.photographs("cat", size=side)["cat"][None] for side in (64, 128, 256)
-}  # side -> (1, 3, side, side)
+cats = {}  # side -> (1, 3, side, side)
+for side in (64, 128, 256):
+    cats[side] = data.photographs("cat", size=side)["cat"][None]
 counts = torch.arange(1, 73) ** 2  # tokens of square grids
 by_count = [part / 1e9 for part in multiply_adds(counts, 0)[1:]]
 
@@ -1158,11 +1136,12 @@ rows = F.normalize(learned_table()[0], dim=1)
 likeness, axis = rows @ rows.T, torch.arange(8.0)  # (64, 64)
 places = torch.cartesian_prod(axis, axis)  # (64, 2), in reading order
 distance = torch.cdist(places, places)
-for name, pairs in (
-    ("side by side", distance == 1),
-    ("2 apart", distance == 2),
-    ("more than 3 apart", distance > 3),
-):
+chosen = {
+    "side by side": distance == 1,
+    "2 apart": distance == 2,
+    "more than 3 apart": distance > 3,
+}
+for name, pairs in chosen.items():
     print(f"mean likeness of places {name}: {likeness[pairs].mean():5.2f}")
 
 # %% [markdown]
@@ -1246,9 +1225,8 @@ small, small_labels = data.digits()[2:]  # (500, 1, 8, 8)
 large = F.interpolate(small, (12, 12), mode="bilinear")
 print(f"8 x 8, as trained          {accuracy(digit_vit, small, small_labels):.3f}")
 for name, positions in tables.items():
-    print(
-        f"12 x 12, {name:18}{accuracy(vit_for_size(digit_vit, positions, 12), large, small_labels):.3f}"
-    )
+    stretched = vit_for_size(digit_vit, positions, 12)
+    print(f"12 x 12, {name:18}{accuracy(stretched, large, small_labels):.3f}")
 
 # %% [markdown]
 # Resized as a grid, the table carries over: in three recorded runs, 0.65 of the enlarged digits are read, by a network
@@ -1321,12 +1299,10 @@ def mass_on_creature(network, scenes):
 some = data.creatures(500, seed=2)
 torch.manual_seed(0)
 untrained = creature_networks(VisionTransformer)["ViT"]().eval()
-(by_trained, area), (by_untrained, _) = (
-    mass_on_creature(network, some) for network in (trained["vit"], untrained)
-)
-print(
-    f"creature's share of the picture {area:.2f}, of the rollout: untrained {by_untrained:.2f}, trained {by_trained:.2f}"
-)
+by_trained, area = mass_on_creature(trained["vit"], some)
+by_untrained, _ = mass_on_creature(untrained, some)
+print(f"creature's share of the picture {area:.2f}", end=", ")
+print(f"of the rollout: untrained {by_untrained:.2f}, trained {by_trained:.2f}")
 
 # %% [markdown]
 # In three recorded runs the creature covers 0.19 of the picture, and an untrained network puts exactly that there: it

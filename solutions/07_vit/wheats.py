@@ -59,9 +59,8 @@ def by_placing(patches, patch_size, height, width):
 def by_fold(patches, patch_size, height, width):
     if height % patch_size or width % patch_size:
         raise ValueError
-    columns = (
-        patches.unflatten(2, (patch_size**2, -1)).permute(0, 3, 2, 1).flatten(1, 2)
-    )  # (N, C * P * P, tokens)
+    pixels = patches.unflatten(2, (patch_size**2, -1))  # (N, tokens, P * P, C)
+    columns = pixels.permute(0, 3, 2, 1).flatten(1, 2)  # (N, C * P * P, tokens)
     return F.fold(columns, (height, width), patch_size, stride=patch_size)
 
 
@@ -279,9 +278,8 @@ def the_librarys_network(**settings):
 
 @wheat("interpolate_position_embedding")
 def axis_by_axis(pos_embed, old_grid, new_grid):
-    plane = (
-        pos_embed[0, 1:].unflatten(0, tuple(old_grid)).permute(2, 0, 1)[None]
-    )  # (1, D, rows, columns)
+    places = pos_embed[0, 1:].unflatten(0, tuple(old_grid))  # (rows, columns, D)
+    plane = places.permute(2, 0, 1)[None]  # (1, D, rows, columns)
     plane = F.interpolate(
         plane, (new_grid[0], old_grid[1]), mode="bicubic", antialias=True, align_corners=False
     )

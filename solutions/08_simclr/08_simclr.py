@@ -119,9 +119,8 @@ def crop_and_resize(images, top, left, height, width):
         axes.append((2 * places / side - 1).to(images.dtype))  # grid_sample counts from -1 to 1
     rows, columns = axes
     size = (len(images), *images.shape[2:])
-    grid = torch.stack(
-        [columns[:, None, :].expand(size), rows[:, :, None].expand(size)], dim=-1
-    )  # (N, H, W, 2)
+    planes = [columns[:, None, :].expand(size), rows[:, :, None].expand(size)]
+    grid = torch.stack(planes, dim=-1)  # (N, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
@@ -214,11 +213,9 @@ show(
 def hue_rotation(turns):
     """Rotations about the grey axis, turns (N,) -> (N, 3, 3); 1 is a full circle (Rodrigues' formula)."""
     cosine, sine = torch.cos(2 * torch.pi * turns), torch.sin(2 * torch.pi * turns)
-    same, next_, last = (
-        cosine + (1 - cosine) / 3,
-        (1 - cosine) / 3 - sine / 3**0.5,
-        (1 - cosine) / 3 + sine / 3**0.5,
-    )
+    same = cosine + (1 - cosine) / 3
+    next_ = (1 - cosine) / 3 - sine / 3**0.5
+    last = (1 - cosine) / 3 + sine / 3**0.5
     rows = [same, next_, last, last, same, next_, next_, last, same]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
 
@@ -700,9 +697,8 @@ for name, augment in {
 # %% tags=["helper"]
 snapshots = []  # (steps done, features of bank and queries)
 bank, queries = creatures(1000, seed=0), creatures(140, seed=1)
-thumbnails = F.interpolate(
-    queries.images, (20, 20), mode="bilinear", antialias=True
-).numpy()  # quick to paste
+small = F.interpolate(queries.images, (20, 20), mode="bilinear", antialias=True)
+thumbnails = small.numpy()  # quick to paste
 
 
 def snapshot(encoder):
@@ -906,11 +902,13 @@ for name, row in table.items():
     print(f"{name:13}", end=" ")
     for value, column in zip(row, ("knn", "probe 1 %", "probe 5 %"), strict=True):
         theirs = recorded["rows"][name].get(column)
-        print(f"{value:.2f}   {shown(theirs):19}" if theirs else f"{'':26}", end=" ")
+        cell = ""
+        if theirs:
+            cell = f"{value:.2f}   {shown(theirs)}"
+        print(f"{cell:26}", end=" ")
     print()
-print(
-    "chance is 0.125. Probes, but for the last two rows, whose networks are trained on these labels."
-)
+print("chance is 0.125. Probes,", end=" ")
+print("but for the last two rows, whose networks are trained on these labels.")
 print("recorded:", recorded["about"])
 print("recorded, k-NN of SimCLR's z in place of h:", shown(recorded["rows"]["SimCLR"]["knn of z"]))
 
@@ -962,9 +960,8 @@ def positions(step_features, earlier=None):
     unit = unit - unit.mean(dim=0)
     plane = unit @ torch.linalg.svd(unit, full_matrices=False)[2][:2].T  # (M, 2)
     if earlier is not None:
-        plane = plane * torch.where(
-            (plane * (earlier - 0.5)).sum(dim=0) < 0, -1.0, 1.0
-        )  # an axis has no sign
+        agreement = (plane * (earlier - 0.5)).sum(dim=0)
+        plane = plane * torch.where(agreement < 0, -1.0, 1.0)  # an axis has no sign
     low, high = plane.amin(dim=0), plane.amax(dim=0)
     return (plane - low) / (high - low)
 
@@ -977,10 +974,10 @@ def stock():
     taken = snapshots or [maps["untrained"]]
     if maps.get("of") is not taken[-1]:
         maps["of"], maps["places"] = taken[-1], []
+        earlier = None
         for _, both in taken:
-            maps["places"].append(
-                positions(both[len(bank.images) :], maps["places"][-1] if maps["places"] else None)
-            )
+            earlier = positions(both[len(bank.images) :], earlier)
+            maps["places"].append(earlier)
     return taken, maps["places"]
 
 
@@ -989,15 +986,11 @@ def embedding_map(classify, when, kind):
     """Small pictures where the encoder puts them, after the share `when` of the training."""
     taken, places = stock()
     index = min(when, len(taken) - 1)
-    step, known, asked = (
-        taken[index][0],
-        *taken[index][1].split([len(bank.images), len(queries.images)]),
-    )
+    step, both = taken[index]
+    known, asked = both.split([len(bank.images), len(queries.images)])
     accuracy = (classify(known, bank.labels, asked) == queries.labels).float().mean().item()
-    canvas, frame = (
-        torch.ones(3, 320, 320).numpy(),
-        torch.tensor([0.84, 0.37, 0.0])[:, None, None].numpy(),
-    )
+    canvas = torch.ones(3, 320, 320).numpy()
+    frame = torch.tensor([0.84, 0.37, 0.0])[:, None, None].numpy()
     corners = (2 + places[index] * 296).long().tolist()
     for n in (queries.labels == kind).int().argsort(stable=True).tolist():  # marked ones lie on top
         (column, row), thick = corners[n], 2 if queries.labels[n] == kind else 0

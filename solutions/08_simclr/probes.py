@@ -29,10 +29,8 @@ def _boxes(crops):
     found = []
     for places in (crops[:, 0].mean(dim=2), crops[:, 1].mean(dim=1)):  # (N, rows), (N, columns)
         side = places.shape[1]
-        first, last = (
-            side // 4,
-            side - 1 - side // 4,
-        )  # away from the border, where interpolation ends
+        first = side // 4  # away from the border, where interpolation ends
+        last = side - 1 - first
         length = (places[:, last] - places[:, first]) * side / (last - first)
         found.append((places[:, first] - (first + 0.5) / side * length, length))
     (top, height), (left, width) = found
@@ -50,7 +48,12 @@ def _is_uniform(values, low, high):
 
 
 def _are_unrelated(one, other):
-    """Whether two lists of numbers are uncorrelated, as far as their length lets one tell."""
+    """Whether two lists of numbers vary and are uncorrelated, as far as their length lets one tell.
+
+    Numbers that are read off pixels vary by rounding alone where nothing was drawn.
+    """
+    if one.std() < 1e-3 or other.std() < 1e-3:
+        return False
     together = torch.corrcoef(torch.stack([one, other]))[0, 1].abs().item()
     return together < ERRORS / len(one) ** 0.5  # False for NaN, too
 
@@ -86,12 +89,11 @@ def boxes(random_resized_crop, draw, rows, columns, **given):
     )
     top, left, height, width = box = [each.double() for each in _boxes(crops)]
     area, logs = height * width / (rows * columns), (width / height).log()
-    drawn = [area, top / (rows - height), left / (columns - width)] + (
-        [logs] if ratio[0] < ratio[1] else []
-    )
-    roomy = (rows - height > 0.5) & (
-        columns - width > 0.5
-    )  # elsewhere the share of the room is badly known
+    drawn = [area, top / (rows - height), left / (columns - width)]
+    if ratio[0] < ratio[1]:
+        drawn.append(logs)
+    # Elsewhere the share of the room is badly known.
+    roomy = (rows - height > 0.5) & (columns - width > 0.5)
     area_of, down, right, *proportion = (each[roomy] for each in drawn)
     again = _resampled(images[:4].double(), *(each[:4] for each in box))
     return {
@@ -312,10 +314,8 @@ def in_evaluation(ProjectionHead, draw, dims, count):
     hidden=[dict(dims=(5, 4, 6), count=4)],
 )
 def in_training(ProjectionHead, draw, dims, count):
-    head, h = (
-        draw.fill(ProjectionHead(*dims), required=PARTS),
-        draw.normal(count, dims[0], grad=True),
-    )
+    head = draw.fill(ProjectionHead(*dims), required=PARTS)
+    h = draw.normal(count, dims[0], grad=True)
     z = head.train()(h)
     by_h, by_weight = gradient((z * draw.normal(count, dims[2])).sum(), (h, head.fc1.weight))
     found = {"z": z, "gradient of h": by_h, "gradient of fc1.weight": by_weight}
@@ -511,9 +511,8 @@ def what_all_have(gather_negatives, draw, processes, rank, shape):
 
     table = gather_negatives(local, gather, rank)
     weights = draw.normal(processes * shape[0], shape[1])
-    weights = (
-        weights if table.shape == weights.shape else torch.ones_like(table)
-    )  # a wrong table has a gradient, too
+    if table.shape != weights.shape:
+        weights = torch.ones_like(table)  # a wrong table has a gradient, too
     return {
         "table": table,
         "gradient of local": gradient((table * weights).sum(), local),

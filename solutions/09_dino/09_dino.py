@@ -146,15 +146,11 @@ def multi_crop(
     """
     ### BEGIN SOLUTION
     if local_size > min(images.shape[2:]):
-        raise ValueError(
-            f"A local view of {local_size} pixels does not fit pictures of {tuple(images.shape[2:])}."
-        )
+        raise ValueError(f"Views of {local_size} pixels do not fit {tuple(images.shape[2:])}.")
     views = [models.random_resized_crop(images, generator, global_scale) for _ in range(2)]
     size = (local_size, local_size)
-    views += [
-        models.random_resized_crop(images, generator, local_scale, size=size)
-        for _ in range(num_local)
-    ]
+    for _ in range(num_local):
+        views.append(models.random_resized_crop(images, generator, local_scale, size=size))
     return views
     ### END SOLUTION
 
@@ -308,12 +304,11 @@ def dino_loss(
         raise ValueError(f"The student needs two views or more, not {len(student)}.")
     targets = ((teacher.detach() - center) / teacher_temperature).softmax(dim=-1)  # (2, N, K)
     log_p = (student / student_temperature).log_softmax(dim=-1)  # (views, N, K)
-    losses = [
-        -(targets[t] * log_p[s]).sum(dim=-1).mean()
-        for t in range(2)
-        for s in range(len(student))
-        if s != t
-    ]
+    losses = []
+    for t in range(2):
+        for s in range(len(student)):
+            if s != t:
+                losses.append(-(targets[t] * log_p[s]).sum(dim=-1).mean())
     return torch.stack(losses).mean()
     ### END SOLUTION
 
@@ -506,12 +501,8 @@ ARMS = {
     (False, False): "no guard",
 }
 SHARP, BLUNT = 0.02, 0.1  # the teacher's temperature; the student's is 0.1
-PARTS = (
-    "student",
-    "teacher",
-    "centers",
-    "steps",
-)  # logits (times, 2, 8, K) of both, centers (times, K), steps (times,)
+# Logits (times, 2, 8, K) of both, centers (times, K), steps (times,).
+PARTS = ("student", "teacher", "centers", "steps")
 albums = {}  # name of a training of yours -> its pages, part by part
 loaded = {}
 
@@ -529,15 +520,13 @@ def entropy(answers):
 
 def signs(loss, pages, end):
     """At each time: answers (2, 8, K), mean entropy of an answer, entropy of the mean answer, KL divergence."""
-    all_answers = ((pages["teacher"] - pages["centers"][:, None, None]) / end).softmax(
-        dim=-1
-    )  # (times, 2, 8, K)
+    centred = pages["teacher"] - pages["centers"][:, None, None]
+    all_answers = (centred / end).softmax(dim=-1)  # (times, 2, 8, K)
     each = entropy(all_answers).mean(dim=(1, 2)).tolist()
     of_means, found = entropy(all_answers.mean(dim=(1, 2))).tolist(), []
     for k, answers in enumerate(all_answers):
-        value = float(
-            loss(pages["student"][k], pages["teacher"][k], pages["centers"][k], BLUNT, end)
-        )
+        student, teacher, center = (pages[part][k] for part in PARTS[:3])
+        value = float(loss(student, teacher, center, BLUNT, end))
         found.append((answers, each[k], of_means[k], value - each[k]))
     return found
 
@@ -667,12 +656,9 @@ def add_album(model):
     """Give the model thirteen empty pages."""
     num_prototypes = len(model.center)
     logits = (2, 8, num_prototypes)
-    for name, shape in {
-        "attention": (24, 2, 64),
-        "student_said": logits,
-        "teacher_said": logits,
-        "centers": logits[2:],
-    }.items():
+    shapes = {"attention": (24, 2, 64), "student_said": logits, "teacher_said": logits}
+    shapes["centers"] = (num_prototypes,)
+    for name, shape in shapes.items():
         model.register_buffer(name, torch.zeros(13, *shape))
 
 
@@ -681,26 +667,21 @@ def take_stock(model):
     """Fill the page that belongs to the model's step."""
     page, device = round(12 * int(model.step) / model.total_steps), model.center.device
     model.attention[page] = model.teacher[0].tokens(watched.images.to(device))[2]
-    model.student_said[page] = model.student(both_views.to(device)).unflatten(
-        0, (2, 8)
-    )  # (16, K) to (2, 8, K)
-    model.teacher_said[page] = model.teacher(both_views.to(device)).unflatten(0, (2, 8))
+    views = both_views.to(device)
+    model.student_said[page] = model.student(views).unflatten(0, (2, 8))  # (16, K) to (2, 8, K)
+    model.teacher_said[page] = model.teacher(views).unflatten(0, (2, 8))
     model.centers[page] = model.center
     return {}
 
 
 def pages_of(model):
     """The album's filled pages, with their steps, on the processor."""
-    filled = slice(0, 1 + round(12 * int(model.step) / model.total_steps))
-    parts = {
-        "attention": model.attention,
-        "student": model.student_said,
-        "teacher": model.teacher_said,
-        "centers": model.centers,
-    }
-    return {name: part[filled].cpu() for name, part in parts.items()} | {
-        "steps": torch.linspace(0, model.total_steps, 13)[filled]
-    }
+    count = 1 + round(12 * int(model.step) / model.total_steps)
+    parts = {"attention": model.attention, "centers": model.centers}
+    parts |= {"student": model.student_said, "teacher": model.teacher_said}
+    pages = {name: part[:count].cpu() for name, part in parts.items()}
+    pages["steps"] = torch.linspace(0, model.total_steps, 13)[:count]
+    return pages
 
 
 # %% [markdown]
@@ -724,20 +705,17 @@ def distillation_settings(total_steps, end=SHARP, num_local=0):
     """What `fit` is told: everything but the model, the data, and how it reports."""
     from cvcourse.training import adamw, warmup_cosine
 
-    cut = {
-        "num_local": num_local,
-        "local_size": 48,
-        "global_scale": (0.6, 1.0),
-        "local_scale": (0.3, 0.7),
-    }
+    scales = {"global_scale": (0.6, 1.0), "local_scale": (0.3, 0.7)}
+
+    def loss(said, labels):
+        return dino_loss(*said[:3], BLUNT, teacher_temperature(said.step, 0, end, end))
+
     return {
         "steps": total_steps,
         "optimizer": adamw(2e-3, weight_decay=0.04),
         "schedule": warmup_cosine(),
-        "loss": lambda said, labels: dino_loss(
-            *said[:3], BLUNT, teacher_temperature(said.step, 0, end, end)
-        ),
-        "augment": views_of(multi_crop, **cut),
+        "loss": loss,
+        "augment": views_of(multi_crop, num_local=num_local, local_size=48, **scales),
         "clip": 3.0,
         "evaluate": take_stock,
         "evaluate_every": total_steps // 12,
@@ -748,26 +726,11 @@ def distillation_settings(total_steps, end=SHARP, num_local=0):
 from cvcourse.training import budget, fit, show_reference
 
 torch.set_num_threads(1)
+few, many = ((200, 0), (100, 2)), ((4000, 0), (1000, 2))  # pictures and seeds, at the end
 plan = budget(
-    smoke=dict(
-        pictures=512, test=200, steps=12, batch_size=16, short=12, provided=((200, 0), (100, 2))
-    ),
-    cpu=dict(
-        pictures=8192,
-        test=2000,
-        steps=300,
-        batch_size=128,
-        short=72,
-        provided=((4000, 0), (1000, 2)),
-    ),
-    gpu=dict(
-        pictures=50_000,
-        test=2000,
-        steps=2400,
-        batch_size=256,
-        short=240,
-        provided=((4000, 0), (1000, 2)),
-    ),
+    smoke=dict(pictures=512, test=200, steps=12, batch_size=16, short=12, provided=few),
+    cpu=dict(pictures=8192, test=2000, steps=300, batch_size=128, short=72, provided=many),
+    gpu=dict(pictures=50_000, test=2000, steps=2400, batch_size=256, short=240, provided=many),
     expected="about 4 min on one core for all training in this notebook",
 )
 train, test = data.camouflage(plan.pictures, seed=0), data.camouflage(plan.test, seed=2)
@@ -848,7 +811,8 @@ def right(predicted):
 def beside(name, column):
     """What was recorded for a row of the table: "0.82 / 0.85 / 0.80", one number a seed."""
     values = recorded["rows"][name].get(column, [])
-    return " / ".join(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in values)
+    digits = [2 if value < 10 else 0 for value in values]
+    return " / ".join(f"{value:.{n}f}" for value, n in zip(values, digits, strict=True))
 
 
 print(f"{'test accuracy':16}{'k-NN: yours':14}{'recorded':22}{'probe: yours':14}recorded")
@@ -931,9 +895,8 @@ def attention_mask(weights: Tensor, share: float = 0.6) -> Tensor:
     """
     ### BEGIN SOLUTION
     ordered, order = weights.sort(dim=-1, descending=True)
-    before = (ordered.cumsum(dim=-1) - ordered) / ordered.sum(
-        dim=-1, keepdim=True
-    )  # what larger tokens hold
+    total = ordered.sum(dim=-1, keepdim=True)
+    before = (ordered.cumsum(dim=-1) - ordered) / total  # the share that larger tokens hold
     return torch.zeros_like(weights, dtype=torch.bool).scatter(-1, order, before < share)
     ### END SOLUTION
 
@@ -1082,10 +1045,8 @@ def attention_lab(mask_of, picture, when, head, share):
     weights = pages[min(when, len(pages) - 1), picture]  # (heads, 64)
     weights = weights.mean(dim=0, keepdim=True) if head < 0 else weights[head : head + 1]
     kept = mask_of(weights[None], share)[0, 0]  # (64,)
-    shown, true = (
-        watched.images[picture : picture + 1],
-        watched.instance_masks[picture : picture + 1].bool(),
-    )
+    shown = watched.images[picture : picture + 1]
+    true = watched.instance_masks[picture : picture + 1].bool()
     mask = kept.view(8, 8).repeat_interleave(8, 0).repeat_interleave(8, 1)
     iou = (mask & true[0]).sum() / (mask | true[0]).sum()
     return Scene(
@@ -1162,10 +1123,10 @@ for name, model in without.items():
 # %% tags=["training"]
 for name in ("untrained", "no centering", "no sharpening", "no guard", "DINO"):
     print(f"{name:14} k-NN {beside(name, 'knn')}", end="   ")
-    print(
-        f"an answer {beside(name, 'answer')}, the mean answer {beside(name, 'mean answer')}"
-        * (name != "untrained")
-    )
+    if name != "untrained":
+        print(f"an answer {beside(name, 'answer')}", end=", ")
+        print(f"the mean answer {beside(name, 'mean answer')}", end="")
+    print()
 
 # %% [markdown]
 # (DINO has had about four times as many steps as the others.) With no guard at all the recorded arms collapsed to
@@ -1383,9 +1344,9 @@ shape |= {"in_channels": 3, "standardize": True}
 teacher = models.ClassAttentionEncoder(**shape)
 teacher.load_state_dict(load_file(provided.weights))
 size = provided.configuration["size"]
-known, asked = (
-    data.camouflage(count, size, seed=seed, color=True) for count, seed in plan.provided
-)
+(bank_count, bank_seed), (asked_count, asked_seed) = plan.provided
+known = data.camouflage(bank_count, size, seed=bank_seed, color=True)
+asked = data.camouflage(asked_count, size, seed=asked_seed, color=True)
 
 
 # %% tags=["training"]
@@ -1394,9 +1355,8 @@ def in_color(encoder):
     """(k-NN, mAP, attention of all heads) of an encoder on the coloured pictures."""
     bank, found = (measures.features(encoder, part.images) for part in (known, asked))
     knn = (measures.knn_classify(bank, known.labels, found) == asked.labels).float().mean().item()
-    looks = torch.cat(
-        [encoder.tokens(batch)[2] for batch in asked.images.split(500)]
-    )  # (N, heads, tokens)
+    looks = [encoder.tokens(batch)[2] for batch in asked.images.split(500)]
+    looks = torch.cat(looks)  # (N, heads, tokens)
     return knn, mean_average_precision(found, asked.labels), looks
 
 

@@ -1,6 +1,7 @@
 """How unit 09's exercises are put to the test."""
 
 import itertools
+import math
 
 import torch
 from torch import nn
@@ -35,15 +36,12 @@ def _rulers(rows, columns, marks):
 def _boxes(view):
     """(top, left, height, width), (MANY,) each in float64, of what was cut out of rulers."""
     found = []
-    for places in (
-        view[:, 0].mean(dim=2).double(),
-        view[:, 1].mean(dim=1).double(),
-    ):  # (MANY, rows), (MANY, columns)
+    rows = view[:, 0].mean(dim=2).double()  # (MANY, rows)
+    columns = view[:, 1].mean(dim=1).double()  # (MANY, columns)
+    for places in (rows, columns):
         side = places.shape[1]
-        first, last = (
-            side // 4,
-            side - 1 - side // 4,
-        )  # away from the border, where interpolation ends
+        first = side // 4  # away from the border, where interpolation ends
+        last = side - 1 - first
         length = (places[:, last] - places[:, first]) * side / (last - first)
         found.append((places[:, first] - (first + 0.5) / side * length, length))
     (top, height), (left, width) = found
@@ -68,7 +66,12 @@ def _is_uniform(values, low, high):
 
 
 def _are_unrelated(one, other):
-    """Whether two lists of numbers are uncorrelated, as far as their length lets one tell."""
+    """Whether two lists of numbers vary and are uncorrelated, as far as their length lets one tell.
+
+    Numbers that are read off pixels vary by rounding alone where nothing was drawn.
+    """
+    if one.std() < 1e-3 or other.std() < 1e-3:
+        return False
     together = torch.corrcoef(torch.stack([one, other]))[0, 1].abs().item()
     return together < ERRORS / len(one) ** 0.5  # False for NaN, too
 
@@ -80,9 +83,8 @@ def _cut(multi_crop, draw, rows, columns, num_local, local_size, **scales):
     pictures = _rulers(rows, columns, marks)
     views = multi_crop(pictures, draw.generator(), num_local, local_size, **scales)
     boxes = [_boxes(view) for view in views]
-    top, left, height, width = (
-        torch.stack(each) for each in zip(*boxes, strict=True)
-    )  # (views, MANY)
+    # (views, MANY) each
+    top, left, height, width = (torch.stack(each) for each in zip(*boxes, strict=True))
     inside = (
         (top > -1e-2)
         & (left > -1e-2)
@@ -261,16 +263,9 @@ def local_views_that_do_not_fit(multi_crop, draw, shape, local_size):
 
 # --- DINOHead
 
-PARTS = (
-    "fc1.weight",
-    "fc1.bias",
-    "bn1.weight",
-    "bn1.running_var",
-    "fc2.weight",
-    "fc2.bias",
-    "bn2.weight",
-)
-PARTS = (*PARTS, "bn2.running_var", "fc3.weight", "fc3.bias", "prototypes")
+LAYERS = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias")
+NORMS = ("bn1.weight", "bn1.running_var", "bn2.weight", "bn2.running_var")
+PARTS = (*LAYERS, *NORMS, "prototypes")
 
 
 def _count(module):
@@ -550,10 +545,8 @@ def ends_of_the_range_of_momentum(update_teacher, draw, momentum):
     weight=3,
 )
 def over_the_steps(teacher_temperature, draw, warmup_steps, steps):
-    start, end = (
-        draw.uniform(1, low=0.02, high=0.05).item(),
-        draw.uniform(1, low=0.06, high=0.09).item(),
-    )
+    start = draw.uniform(1, low=0.02, high=0.05).item()
+    end = draw.uniform(1, low=0.06, high=0.09).item()
     return {
         f"step {step}": float(teacher_temperature(step, warmup_steps, start, end)) for step in steps
     }
@@ -561,10 +554,8 @@ def over_the_steps(teacher_temperature, draw, warmup_steps, steps):
 
 @probe("teacher_temperature", cases=[dict(warmup_steps=4)], hidden=[dict(warmup_steps=7)])
 def falling(teacher_temperature, draw, warmup_steps):
-    start, end = (
-        draw.uniform(1, low=0.5, high=0.9).item(),
-        draw.uniform(1, low=0.1, high=0.3).item(),
-    )
+    start = draw.uniform(1, low=0.5, high=0.9).item()
+    end = draw.uniform(1, low=0.1, high=0.3).item()
     return {
         f"step {step}": float(teacher_temperature(step, warmup_steps, start, end))
         for step in range(9)
@@ -573,20 +564,31 @@ def falling(teacher_temperature, draw, warmup_steps):
 
 @probe("teacher_temperature", cases=[dict(steps=(0, 1, 5))], hidden=[dict(steps=(0, 2, 30))])
 def no_warmup(teacher_temperature, draw, steps):
-    start, end = (
-        draw.uniform(1, low=0.02, high=0.05).item(),
-        draw.uniform(1, low=0.06, high=0.09).item(),
-    )
+    start = draw.uniform(1, low=0.02, high=0.05).item()
+    end = draw.uniform(1, low=0.06, high=0.09).item()
     return {f"step {step}": float(teacher_temperature(step, 0, start, end)) for step in steps}
 
 
 # --- attention_mask
 
 
-def _attention(draw, count, heads, tokens, sharpness=2.0):
-    """Positive weights whose sums are all different."""
-    weights = (sharpness * draw.normal(count, heads, tokens)).softmax(dim=-1)
-    return weights * draw.uniform(count, heads, 1, low=0.3, high=3.0)
+def _attention(draw, count, heads, tokens):
+    """(count, heads, tokens): positive weights, all different in a head; heads have several sums.
+
+    They are whole numbers times a power of two, and so are their sums. Every running sum is then
+    exact in any order, and where it crosses a share does not depend on the processor.
+    """
+    ties = torch.arange(1, tokens + 1)  # makes equal parts different
+    whole = 1024 - math.ceil(ties.sum().item() / 32)
+    cuts = draw.integers(count, heads, tokens - 1, high=whole + 1).sort(dim=-1).values
+    ends = torch.nn.functional.pad(cuts, (0, 1), value=whole)
+    parts = ends.diff(dim=-1, prepend=torch.zeros(count, heads, 1, dtype=ends.dtype))
+    weights = 32 * parts + ties
+    largest = weights.argmax(dim=-1, keepdim=True)
+    missing = 2**15 - weights.sum(dim=-1, keepdim=True)
+    weights = weights.scatter_add(-1, largest, missing)
+    scales = 2.0 ** (2 * draw.integers(count, heads, 1, low=-2, high=2) - 14)
+    return (weights * scales).to(draw.dtype)  # sums of 1/8, 1/2, 2 and 8
 
 
 @probe(
@@ -772,10 +774,8 @@ def nothing_above_zero(copy_features, draw, tokens, dim, power):
 
 @probe("copy_features", cases=[dict(tokens=5, dim=3)], hidden=[dict(tokens=7, dim=4)])
 def gradients_of_features(copy_features, draw, tokens, dim):
-    classes, patches = (
-        draw.normal(2, dim, grad=True),
-        draw.uniform(2, tokens, dim, low=0.5, high=2.0, grad=True),
-    )
+    classes = draw.normal(2, dim, grad=True)
+    patches = draw.uniform(2, tokens, dim, low=0.5, high=2.0, grad=True)
     features = copy_features(classes, patches, 3.0)
     by_classes, by_patches = gradient(
         (features * draw.normal(2, 2 * dim)).sum(), (classes, patches)

@@ -21,11 +21,10 @@ def one_loop(
         raise ValueError("too large")
     views = []
     for number in range(2 + num_local):
-        scale, size = (
-            (global_scale, (rows, columns))
-            if number < 2
-            else (local_scale, (local_size, local_size))
-        )
+        if number < 2:
+            scale, size = global_scale, (rows, columns)
+        else:
+            scale, size = local_scale, (local_size, local_size)
         views.append(models.random_resized_crop(images, generator, scale, (3 / 4, 4 / 3), size))
     return views
 
@@ -344,9 +343,8 @@ def by_ranks(features, labels):
     u = F.normalize(features.double())
     cosines = u @ u.mT
     others = ~torch.eye(len(u), dtype=torch.bool)
-    nearer = (cosines[:, None, :] >= cosines[:, :, None]) & others[
-        :, None, :
-    ]  # (query, found, nearer or itself)
+    nearer = cosines[:, None, :] >= cosines[:, :, None]  # (query, found, nearer or itself)
+    nearer &= others[:, None, :]
     same = (labels[:, None] == labels) & others
     precision = (nearer & same[:, None]).sum(-1) / nearer.sum(-1).clamp(min=1)
     return float(((precision * same).sum(1) / same.sum(1)).double().mean())

@@ -594,17 +594,15 @@ def pixel_mask(mask, patch_size, height, width):
 def mean_fill(pictures, hole):
     """The mean of the visible pixels of each channel, everywhere. hole: (N, 1, H, W), 1 is hidden."""
     shown = 1 - hole
-    return (
-        (pictures * shown).sum((2, 3), keepdim=True) / shown.sum((2, 3), keepdim=True)
-    ).expand_as(pictures)
+    total = (pictures * shown).sum((2, 3), keepdim=True)
+    return (total / shown.sum((2, 3), keepdim=True)).expand_as(pictures)
 
 
 def interpolation(pictures, hole, power=3):
     """A mean of all visible pixels, weighted by distance ** -power."""
     height, width = pictures.shape[2:]
-    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).to(
-        pictures
-    )  # (H * W, 2)
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width))  # (H * W, 2)
+    places = places.to(pictures)
     weights = torch.cdist(places, places).clamp(min=0.5) ** -power
     shown = (1 - hole).flatten(2)  # (N, 1, H * W)
     return ((pictures.flatten(2) * shown) @ weights / (shown @ weights)).view_as(pictures)
@@ -615,9 +613,8 @@ def retrieval(pictures, hole, memory, k=5):
     """The mean of the k pictures of `memory` that agree best on the visible pixels."""
     shown = (1 - hole).expand_as(pictures).flatten(1)  # (N, C * H * W)
     known, bank = pictures.flatten(1), memory.flatten(1)
-    distance = (
-        shown @ bank.square().T - 2 * (shown * known) @ bank.T
-    )  # up to what is the same for all of them
+    # Squared distances, up to what is the same for all pictures of the bank.
+    distance = shown @ bank.square().T - 2 * (shown * known) @ bank.T
     return memory[distance.topk(k, largest=False).indices].mean(dim=1)
 
 
@@ -656,9 +653,11 @@ trained = {}  # name -> network, once it is trained
 def standardised(train, *others):
     """Pictures with mean 0 and variance 1 of each channel over `train`, and what takes that back."""
     mean, std = train.mean((0, 2, 3), keepdim=True), train.std((0, 2, 3), keepdim=True)
-    return *((each - mean) / std for each in (train, *others)), lambda each: (
-        each * std + mean
-    ).clamp(0, 1)
+
+    def back(each):
+        return (each * std + mean).clamp(0, 1)
+
+    return *((each - mean) / std for each in (train, *others)), back
 
 
 # %% tags=["training"]
@@ -680,6 +679,10 @@ motifs, new_motifs = motifs.to(plan.device), new_motifs.to(plan.device)
 def pretrain(mae, pictures, steps, name, target=lambda patches: patches):
     """Train a masked autoencoder without labels; pictures are standardised."""
     patch_size = mae.encoder.patch_size
+
+    def loss(output, pictures):
+        return mae_loss(output[0], target(models.patchify(pictures, patch_size)), output[1])
+
     return fit(
         mae.to(plan.device),
         (pictures, pictures),
@@ -687,9 +690,7 @@ def pretrain(mae, pictures, steps, name, target=lambda patches: patches):
         batch_size=64,
         optimizer=adamw(3e-3, weight_decay=0.05, betas=(0.9, 0.95)),
         schedule=warmup_cosine(),
-        loss=lambda output, pictures: mae_loss(
-            output[0], target(models.patchify(pictures, patch_size)), output[1]
-        ),
+        loss=loss,
         clip=1.0,
         checkpoint=f"11-{name}",
         title=name,
@@ -789,11 +790,8 @@ def network_of(name, *settings):
 def reconstruction_lab(masking, encode, decoding, mask_ratio, seed, number):
     """A motif, what is visible, what is painted, and the error of each patch."""
     network, state = network_of("motifs", 32, 4, 3, 0.75)
-    picture, mean, std = (
-        shelf[number : number + 1],
-        shelf.mean((0, 2, 3), keepdim=True),
-        shelf.std((0, 2, 3), keepdim=True),
-    )
+    picture = shelf[number : number + 1]
+    mean, std = shelf.mean((0, 2, 3), keepdim=True), shelf.std((0, 2, 3), keepdim=True)
     patches = models.patchify((picture - mean) / std, 4)
     noise = torch.rand(1, 64, generator=Generator().manual_seed(seed))
     ids_keep, ids_restore, mask = masking(noise, mask_ratio)
@@ -802,9 +800,8 @@ def reconstruction_lab(masking, encode, decoding, mask_ratio, seed, number):
     errors = ((whole - patches) ** 2).mean(dim=2)  # (1, 64), 0 where visible
     painting = (models.unpatchify(whole, 4, 32, 32) * std + mean).clamp(0, 1)[0]
     filled = mean_fill(models.unpatchify(patches, 4, 32, 32), pixel_mask(mask, 4, 32, 32))
-    trivial = (
-        (models.patchify(filled, 4) - patches).square().mean(dim=2) * mask
-    ).sum() / mask.sum()
+    trivial_errors = (models.patchify(filled, 4) - patches).square().mean(dim=2)
+    trivial = (trivial_errors * mask).sum() / mask.sum()
     return Scene(
         image(picture[0], title="original", size=190),
         image(hidden(picture, mask, 4)[0], title=f"{ids_keep.shape[1]} of 64 visible", size=190),

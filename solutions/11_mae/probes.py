@@ -119,10 +119,8 @@ def restored(restore_order, draw, batch, tokens, visible, dim):
 
 @probe("restore_order", cases=ORDERS[:2], hidden=ORDERS[3:], dtypes=("float64",))
 def gradients_of_tokens(restore_order, draw, batch, tokens, visible, dim):
-    x, mask_token = (
-        draw.normal(batch, 1 + visible, dim, grad=True),
-        draw.normal(1, 1, dim, grad=True),
-    )
+    x = draw.normal(batch, 1 + visible, dim, grad=True)
+    mask_token = draw.normal(1, 1, dim, grad=True)
     _, ids_restore = chosen(draw, batch, tokens, visible)
     of_x, of_mask_token = gradient(
         (restore_order(x, mask_token, ids_restore) ** 2).sum(), (x, mask_token)
@@ -208,10 +206,8 @@ def gradient_of_the_latent(
 )
 def normalised(normalize_patches, draw, shape):
     """Each patch has a brightness and a contrast of its own."""
-    contrast, brightness = (
-        draw.uniform(*shape[:2], 1, low=0.1, high=3.0),
-        draw.normal(*shape[:2], 1),
-    )
+    contrast = draw.uniform(*shape[:2], 1, low=0.1, high=3.0)
+    brightness = draw.normal(*shape[:2], 1)
     return {"patches": normalize_patches(brightness + contrast * draw.normal(*shape))}
 
 
@@ -257,10 +253,8 @@ def gradient_of_the_loss(mae_loss, draw, batch, tokens, patch_dim):
 def drawn_for_the_loss(draw, batch, tokens, patch_dim):
     """Pictures that have lost different numbers of patches; of each picture one is removed, and one
     is not."""
-    predictions, targets = (
-        draw.normal(batch, tokens, patch_dim),
-        draw.normal(batch, tokens, patch_dim),
-    )
+    predictions = draw.normal(batch, tokens, patch_dim)
+    targets = draw.normal(batch, tokens, patch_dim)
     mask = draw.mask(batch, tokens, share=0.6)
     mask[:, 0], mask[:, 1] = True, False
     mask[0, 2:] = True
@@ -289,10 +283,8 @@ PARTS = (
     hidden=[dict(depth=4, low=0.5, high=0.8), dict(depth=24, low=0.7, high=0.9)],
 )
 def rates(layerwise_learning_rates, draw, depth, low, high):
-    learning_rate, decay = (
-        draw.uniform(1, low=1e-4, high=1e-2).item(),
-        draw.uniform(1, low=low, high=high).item(),
-    )
+    learning_rate = draw.uniform(1, low=1e-4, high=1e-2).item()
+    decay = draw.uniform(1, low=low, high=high).item()
     names = ["encoder.cls_token", "encoder.embed.weight", "encoder.embed.bias"]
     names += [f"encoder.blocks.{k}.{part}" for k in range(depth) for part in PARTS]
     names += ["encoder.norm.weight", "encoder.norm.bias", "head.weight", "head.bias"]

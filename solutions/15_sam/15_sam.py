@@ -48,20 +48,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from cvcourse import data, models
-from cvcourse.widgets import (
-    Choice,
-    Field,
-    Lab,
-    Pointer,
-    Prompts,
-    Scene,
-    Slider,
-    Toggle,
-    curves,
-    image,
-    painted,
-    show,
-)
+from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, curves, image, painted, show
 
 check = Checker("15_sam")
 
@@ -157,9 +144,8 @@ def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor)
     """
     ### BEGIN SOLUTION
     height, width = size
-    shares = (points.to(frequencies.dtype) + 0.5) / frequencies.new_tensor(
-        [width, height]
-    )  # 0 to 1
+    sides = frequencies.new_tensor([width, height])
+    shares = (points.to(frequencies.dtype) + 0.5) / sides  # 0 to 1
     angles = 2 * torch.pi * (2 * shares - 1) @ frequencies  # (..., F)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
     ### END SOLUTION
@@ -182,16 +168,15 @@ directions = torch.randn(2, 32, generator=Generator().manual_seed(0))
 def similar_places(code, spread, at):
     """How alike the codes of all pixels are to that of one, in a picture of 48 x 72 pixels."""
     y, x = torch.meshgrid(torch.arange(48), torch.arange(72), indexing="ij")
-    codes = code(
-        torch.stack([x, y], dim=-1).flatten(0, 1), (48, 72), spread * directions
-    )  # (48 * 72, 64)
+    points = torch.stack([x, y], dim=-1).flatten(0, 1)  # (48 * 72, 2)
+    codes = code(points, (48, 72), spread * directions)  # (48 * 72, 64)
     asked = min(at[0], 47) * 72 + min(at[1], 71)
     cosines = F.normalize(codes, dim=1) @ F.normalize(codes[asked], dim=0)
+    style = {"colours": "signed", "limits": (-1, 1), "points": [at], "size": 460}
     return Scene(
-        image(cosines.view(48, 72), title="cosine with the marked pixel", colours="signed", limits=(-1, 1),
-              points=[at], size=460),
+        image(cosines.view(48, 72), title="cosine with the marked pixel", **style),
         caption="Bright orange: a code like that of the marked pixel. White: nothing in common.",
-    )  # fmt: skip
+    )
 
 
 # %% tags=["widget"]
@@ -333,16 +318,10 @@ check(PromptEncoder, hidden=True)
 
 # %%
 prompts = PromptEncoder(embed_dim=64, grid=(8, 8), image_size=(32, 32))
-clicks, signs, box = (
-    torch.tensor([[[9.0, 4.0], [20.0, 25.0]]]),
-    torch.tensor([[1, 0]]),
-    torch.tensor([[2.0, 3, 30, 28]]),
-)
-for name, given in {
-    "two clicks": (clicks, signs),
-    "a box": (None, None, box),
-    "both": (clicks, signs, box),
-}.items():
+clicks, signs = torch.tensor([[[9.0, 4.0], [20.0, 25.0]]]), torch.tensor([[1, 0]])
+box = torch.tensor([[2.0, 3, 30, 28]])
+examples = {"two clicks": (clicks, signs), "a box": (None, None, box), "both": (clicks, signs, box)}
+for name, given in examples.items():
     sparse, dense = prompts(*given)
     print(f"{name:11} {sparse.shape[1]} tokens, map {tuple(dense.shape)}")
 
@@ -424,13 +403,11 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attn(placed, placed, tokens)
         tokens = self.norm1(tokens)
         keys = image + image_positions
-        tokens = self.norm2(
-            tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image)
-        )
+        found = self.cross_attn_token_to_image(tokens + token_positions, keys, image)
+        tokens = self.norm2(tokens + found)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(
-            image + self.cross_attn_image_to_token(keys, tokens + token_positions, tokens)
-        )
+        heard = self.cross_attn_image_to_token(keys, tokens + token_positions, tokens)
+        image = self.norm4(image + heard)
         return tokens, image
         ### END SOLUTION
 
@@ -526,16 +503,13 @@ class MaskDecoder(nn.Module):
         tokens (N, T, embed_dim) and the image (N, embed_dim, rows, columns).
         """
         ### BEGIN SOLUTION
-        own = torch.cat(
-            [self.iou_token.weight, self.mask_tokens.weight]
-        )  # (1 + num_masks + 1, embed_dim)
+        # The learned tokens: one for the IoU, then one for each mask.
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
         tokens, image = self.transformer(image + dense, positions, tokens)
-        mask_tokens = tokens[:, 1 : len(own)].unbind(dim=1)
-        weights = [
-            mlp(token)
-            for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens, strict=True)
-        ]
+        weights = []
+        for m, mlp in enumerate(self.output_hypernetworks_mlps):
+            weights.append(mlp(tokens[:, 1 + m]))
         pixels = self.upscaled(image, skips)  # (N, embed_dim / 8, 4 rows, 4 columns)
         masks = torch.einsum("nmc,nchw->nmhw", torch.stack(weights, dim=1), pixels)
         return masks, self.iou_prediction_head(tokens[:, 0])
@@ -597,14 +571,10 @@ def milliseconds(function, repeats=10):
 untrained = build().eval()
 small = data.nested_scenes(1, seed=7)
 one = untrained.encode(small.images)
-click = (
-    torch.tensor([[[16.0, 16.0]]]),
-    torch.tensor([[1]]),
-)  # one prompt of one point, and its label
+click = torch.tensor([[[16.0, 16.0]]]), torch.tensor([[1]])  # one prompt of one point, its label
 logits, predicted = untrained.predict(one, *click)
-print(
-    f"features {tuple(one.features.shape)}, masks {tuple(logits.shape)}, predicted IoU {tuple(predicted.shape)}"
-)
+print(f"features {tuple(one.features.shape)}, masks {tuple(logits.shape)}", end=", ")
+print(f"predicted IoU {tuple(predicted.shape)}")
 with torch.no_grad():
     print(f"the picture, once: {milliseconds(lambda: untrained.encode(small.images)):.1f} ms")
 print(f"each prompt:       {milliseconds(lambda: untrained.predict(one, *click)):.1f} ms")
@@ -647,12 +617,12 @@ for name, prompt in asked.items():
 
 # %% tags=["figure"]
 p_true = torch.linspace(0.01, 0.999, 100)
+lines = {}
+for gamma in (0, 1, 2, 5):
+    lines[f"gamma {gamma}"] = (p_true, -((1 - p_true) ** gamma) * p_true.log())
 show(
     curves(
-        {
-            f"gamma {gamma}": (p_true, -((1 - p_true) ** gamma) * p_true.log())
-            for gamma in (0, 1, 2, 5)
-        },
+        lines,
         x_label="probability of what is true",
         y_label="loss of a pixel",
         y_limits=(0, 3),
@@ -694,9 +664,8 @@ check(focal_loss, hidden=True)
 yes = torch.ones(1, 1)  # a mask of one pixel that belongs to the object
 sure, unsure = torch.full((1, 1), 2.197), torch.zeros(1, 1)  # logits of 0.9 and of 0.5
 for gamma in (0, 2):
-    print(
-        f"gamma {gamma}: an unsure pixel weighs {focal_loss(unsure, yes, gamma=gamma) / focal_loss(sure, yes, gamma=gamma):.0f} sure ones"
-    )
+    ratio = focal_loss(unsure, yes, gamma=gamma) / focal_loss(sure, yes, gamma=gamma)
+    print(f"gamma {gamma}: an unsure pixel weighs {ratio:.0f} sure ones")
 
 # %% [markdown]
 # Beside it stands the *Dice loss*, which looks at a mask as a whole: $1 - (2 |p \cdot t| + 1) / (|p| + |t| + 1)$ for
@@ -754,16 +723,14 @@ check(best_mask_loss, hidden=True)
 
 # %%
 y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
-discs = torch.stack(
-    [(x - 12) ** 2 + (y - 12) ** 2 < radius**2 for radius in (4, 9)]
-).float()  # (2, 24, 24)
+squared = (x - 12) ** 2 + (y - 12) ** 2
+discs = torch.stack([squared < 4**2, squared < 9**2]).float()  # (2, 24, 24)
 
 
 def learn_toy(count, loss, steps=150):
     """Logits (count, 24, 24) after gradient descent on both targets."""
-    logits = (
-        0.1 * torch.randn(count, 24, 24, generator=Generator().manual_seed(3))
-    ).requires_grad_()
+    start = 0.1 * torch.randn(count, 24, 24, generator=Generator().manual_seed(3))
+    logits = start.requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=0.2)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -774,18 +741,15 @@ def learn_toy(count, loss, steps=150):
 
 # %% tags=["figure"]
 def mean_loss(logits):
-    return torch.stack(
-        [best_mask_loss(logits[:, [m]], discs)[0] for m in range(logits.shape[1])]
-    ).mean(dim=0)
+    losses = [best_mask_loss(logits[:, [m]], discs)[0] for m in range(logits.shape[1])]
+    return torch.stack(losses).mean(dim=0)
 
 
 toys = {"one mask": learn_toy(1, lambda logits: best_mask_loss(logits, discs)[0])}
 toys["three, the best trained"] = learn_toy(3, lambda logits: best_mask_loss(logits, discs)[0])
 toys["three, the mean trained"] = learn_toy(3, mean_loss)
 for name, logits in toys.items():
-    found = mask_iou(logits[:, None] > 0, discs[None] > 0).amax(
-        dim=0
-    )  # of each disc, its best mask's
+    found = mask_iou(logits[:, None] > 0, discs[None] > 0).amax(dim=0)  # its best mask's
     print(f"{name:24} IoU with the small disc {found[0]:.2f}, with the large one {found[1]:.2f}")
 show(
     *(
@@ -1035,9 +999,7 @@ check(stability_score, hidden=True)
 ### END HIDDEN TESTS
 
 # %%
-distance = (
-    9 - ((x - 12) ** 2 + (y - 12) ** 2).sqrt()
-)  # from the rim of the large disc, positive inside
+distance = 9 - squared.sqrt()  # from the rim of the large disc, positive inside
 for name, steepness in {"a sharp edge": 5.0, "a vague edge": 0.4}.items():
     print(f"{name}: stability {stability_score(steepness * distance):.2f}")
 
@@ -1138,20 +1100,22 @@ table |= {
 
 
 # %% tags=["training"]
+def two_digits(values):
+    """ "0.82 / 0.85 / 0.80"."""
+    return " / ".join(f"{value:.2f}" for value in values)
+
+
 def print_table(columns, names):
     """Your numbers, and behind each the recorded ones of three seeds."""
     print(f"{'yours (recorded)':20}", *(f"{column:>28}" for column in columns))
     for name in names:
         print(f"{name:20}  ", end="")
         for column in columns:
-            theirs = " / ".join(
-                f"{value:.2f}" for value in recorded["rows"].get(name, {}).get(column, [])
-            )
             mine = table.get(name, {}).get(column)
-            print(
-                f"{'' if mine is None else f'{mine:.2f}':>8} {f'({theirs})' if theirs else '':20}",
-                end="",
-            )
+            mine = [] if mine is None else [mine]
+            theirs = recorded["rows"].get(name, {}).get(column, [])
+            in_brackets = "(" + two_digits(theirs) + ")" if theirs else ""
+            print(f"{two_digits(mine):>8} {in_brackets:20}", end="")
         print()
 
 
@@ -1220,19 +1184,18 @@ first = measures.answers_to_clicks(
 )[0]
 true, foretold = first.iou(asked.targets).flatten(), first.guesses.flatten()
 bins = [(foretold >= low / 10) & (foretold < low / 10 + 0.1) for low in range(10)]
-steps = [
-    (low / 10 + 0.05, true[inside].mean().item())
-    for low, inside in enumerate(bins)
-    if inside.sum() >= 5
-]
+steps = []
+for low, inside in enumerate(bins):
+    if inside.sum() >= 5:
+        steps.append((low / 10 + 0.05, true[inside].mean().item()))
 print_table(["correlation", "correlation of the second"], arms)
+means = [x for x, _ in steps], [y for _, y in steps]
+lines = {"mean true IoU": means, "perfect": ([0, 1], [0, 1])}
+axes = {"x_limits": (0, 1), "y_limits": (0, 1)}
 show(
-    curves(
-        {"mean true IoU": ([x for x, _ in steps], [y for _, y in steps]), "perfect": ([0, 1], [0, 1])},
-        x_label="predicted IoU", y_label="true IoU", marks=steps, x_limits=(0, 1), y_limits=(0, 1),
-    ),
+    curves(lines, marks=steps, x_label="predicted IoU", y_label="true IoU", **axes),
     alt="True IoU against predicted IoU in ten bins, beside the diagonal on which a perfect prediction would lie.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Click to segment
@@ -1250,6 +1213,7 @@ show(
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
+from cvcourse.widgets import Field, Prompts, Toggle
 
 album = {
     f"scene {n + 1}": picture
@@ -1257,18 +1221,16 @@ album = {
 }
 album |= data.photographs(("coffee", "cat", "coins"), size=(192, 256))
 best_guess = {"the network's choice": None, "1": 0, "2": 1, "3": 2}
-loose = dict(
-    iou_threshold=0.4, stability_threshold=0.3
-)  # for automatic masks of a network as small as ours
+# For automatic masks of a network as small as ours.
+loose = dict(iou_threshold=0.4, stability_threshold=0.3)
 
 
 # %% tags=["helper"]
 def provided_network(prompt_encoder, mask_decoder):
     """A network with the weights that came with the course, and what to call them; fresh ones where none came."""
     if Path("provided.safetensors").exists():
-        return models.load_sam(
-            "provided.safetensors", prompt_encoder, mask_decoder
-        ), "provided with the course"
+        sam = models.load_sam("provided.safetensors", prompt_encoder, mask_decoder)
+        return sam, "provided with the course"
     fresh = models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder)
     return fresh, "none: untrained, since no weights came with the course"
 
@@ -1281,11 +1243,9 @@ def ready(prompt_encoder, mask_decoder, mine, name, path):
     if mine is None:
         sam, whose = provided_network(prompt_encoder, mask_decoder)
     else:
-        sam, whose = (
-            models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder),
-            "yours",
-        )
+        sam = models.build_sam(prompt_encoder=prompt_encoder, mask_decoder=mask_decoder)
         sam.load_state_dict(mine.state_dict())
+        whose = "yours"
     return models.Predictor(sam, picture), picture, whose
 
 
@@ -1294,35 +1254,23 @@ def candidates_of(picture, reply):
     """What the first mark can mean: three small pictures, one below the other, with the foretold IoU."""
     small = data.framed(picture, 88).images[0]
     masks = data.framed((reply.candidates > 0).float(), 88).images[0] > 0.5  # (3, 88, 88)
-    strip = np.concatenate(
-        [painted(small, mask, first=k) for k, mask in enumerate(masks)]
-    )  # (3 * 88, 88, 3)
-    said = [
-        f"{float(guess):.2f}" + " shown" * (k == reply.chosen)
-        for k, guess in enumerate(reply.guesses)
-    ]
-    return image(
-        strip,
-        title="it may be",
-        boxes=[(88 * k, 0, 88, 88, word) for k, word in enumerate(said)],
-        size=264,
-    )
+    pictures, boxes = [], []
+    for k, (mask, guess) in enumerate(zip(masks, reply.guesses, strict=True)):
+        word = " shown" if k == reply.chosen else ""
+        pictures.append(painted(small, mask, first=k))
+        boxes.append((88 * k, 0, 88, 88, f"{float(guess):.2f}{word}"))
+    strip = np.concatenate(pictures)  # (3 * 88, 88, 3)
+    return image(strip, title="it may be", boxes=boxes, size=264)
 
 
 def marked(picture, prompt, mask=None, colour=0):
     """The picture with the marks, and with a mask if there is one."""
-    signs = [
-        (*at, 2 if on else 1, "+" if on else "−")
-        for at, on in zip(prompt.points, prompt.labels, strict=True)
-    ]
+    signs = []
+    for at, on in zip(prompt.points, prompt.labels, strict=True):
+        signs.append((*at, 2, "+") if on else (*at, 1, "−"))
+    boxes = [prompt.box] if prompt.box else []
     shown = picture if mask is None else painted(picture, mask > 0, first=colour, dim=0.35)
-    return image(
-        shown,
-        title="your picture",
-        points=signs,
-        boxes=[prompt.box] if prompt.box else [],
-        size=384,
-    )
+    return image(shown, title="your picture", points=signs, boxes=boxes, size=384)
 
 
 # %% tags=["helper"]
@@ -1555,18 +1503,17 @@ def engine(step, scene, budget, confident):
     masks, scores, objects = proposals(trained.get("three masks"))[scene - 1]
     labels, by_hand = step(masks, scores, objects, budget, confident)
     picture = painted(engine_scenes.images[scene - 1], labels[~by_hand], alike=True)
-    helped, alone = (
-        share_labelled(step, confident),
-        share_labelled(step, 2.0),
-    )  # no score is as high as 2
+    picture = painted(picture, labels[by_hand], first=3, alike=True)
+    helped = share_labelled(step, confident)
+    alone = share_labelled(step, 2.0)  # no score is as high as 2
+    marks = [(budget, float(helped[budget]))]
+    axes = {"x_label": "objects drawn in each scene", "y_label": "share of objects with a label"}
+    lines = {"with the model": helped, "by hand alone": alone}
     return Scene(
-        image(painted(picture, labels[by_hand], first=3, alike=True), title="labels of this scene", size=230),
-        curves(
-            {"with the model": helped, "by hand alone": alone}, marks=[(budget, float(helped[budget]))],
-            x_label="objects drawn in each scene", y_label="share of objects with a label", y_limits=(0, 1),
-        ),
+        image(picture, title="labels of this scene", size=230),
+        curves(lines, marks=marks, y_limits=(0, 1), **axes),
         caption=f"{int((~by_hand).sum())} labels by the model, {int(by_hand.sum())} by hand, {len(objects)} objects.",
-    )  # fmt: skip
+    )
 
 
 # %% tags=["widget"]
@@ -1599,12 +1546,9 @@ columns = ("click 1", "click 3", "best", "recall at 0.5")
 print(f"{'recorded, three seeds':26}", *(f"{column:20}" for column in columns))
 for name, row in turn.items():
     if "click 1" in row:
-        print(
-            f"{name:26}",
-            *(f"{' / '.join(f'{value:.2f}' for value in row[column]):20}" for column in columns),
-        )
+        print(f"{name:26}", *(f"{two_digits(row[column]):20}" for column in columns))
 for name, values in turn["labels"].items():
-    print(f"labels: {name}", " / ".join(f"{value:.2f}" for value in values))
+    print(f"labels: {name}", two_digits(values))
 
 # %% [markdown]
 # - More scenes are worth something where every object is drawn: after one click, and by the best of three masks, that
@@ -1648,26 +1592,15 @@ provided, whose = provided_network(PromptEncoder, MaskDecoder)
 photos = data.photographs(
     ("coffee", "cat", "coins", "rocket", "astronaut", "flower"), size=(192, 192)
 )
-spots = {
-    "coffee": (80, 110),
-    "cat": (90, 100),
-    "coins": (60, 60),
-    "rocket": (90, 98),
-    "astronaut": (60, 90),
-}
+spots = {"coffee": (80, 110), "cat": (90, 100), "coins": (60, 60), "rocket": (90, 98)}
+spots["astronaut"] = (60, 90)
 answers = []
 for name, photo in photos.items():
     mark = ("point", *spots.get(name, (96, 96)), 1)
     reply = models.Predictor(provided, photo.expand(3, -1, -1)).reply([mark])
     shown = painted(photo.expand(3, -1, -1), reply.mask > 0, dim=0.4)
-    answers.append(
-        image(
-            shown,
-            title=f"{name}: foretold {reply.guess:.2f}",
-            points=[(*mark[1:3], 2, "+")],
-            size=200,
-        )
-    )
+    title = f"{name}: foretold {reply.guess:.2f}"
+    answers.append(image(shown, title=title, points=[(*mark[1:3], 2, "+")], size=200))
 show(
     *answers,
     caption=f"One click each. Weights: {whose}.",

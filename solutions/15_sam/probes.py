@@ -141,10 +141,8 @@ def boxes_alone(PromptEncoder, draw, embed_dim, grid, size, count, clicks):
 def all_together(PromptEncoder, draw, embed_dim, grid, size, count, clicks):
     with provided(PromptEncoder, fourier_features=models.fourier_features):
         encoder = _prompt_encoder(PromptEncoder, draw, embed_dim, grid, size)
-        points, labels = (
-            _places(draw, (count, clicks), size),
-            draw.integers(count, clicks, low=-1, high=2),
-        )
+        points = _places(draw, (count, clicks), size)
+        labels = draw.integers(count, clicks, low=-1, high=2)
         masks = 5 * draw.normal(count, 1, 4 * grid[0], 4 * grid[1])
         sparse, dense = encoder(points, labels, _boxes(draw, count, size), masks)
     return {"tokens": sparse, "map": dense}
@@ -476,10 +474,8 @@ MANY = 4000
     weight=2,
 )
 def clicks_on_errors(sample_next_click, draw, rows, columns):
-    prediction, target = (
-        draw.mask(40, rows, columns, share=0.4),
-        draw.mask(40, rows, columns, share=0.4),
-    )
+    prediction = draw.mask(40, rows, columns, share=0.4)
+    target = draw.mask(40, rows, columns, share=0.4)
     points, labels = sample_next_click(prediction, target, draw.generator())
     x, y = points.long().unbind(dim=1)
     inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
@@ -719,10 +715,8 @@ def a_vague_mask_that_is_better(automatic_masks, draw, side):
     vague[1:, 1:], definite[1:, 1:] = 9.0, 9.0
     vague[1, 1:], definite[2, 2] = 0.5, -9.0  # a row that is not sure; a pixel less
     places = draw.permutation(2)[:, None].expand(2, 2).to(draw.dtype)
-    logits, scores = (
-        torch.stack([vague, definite])[:, None],
-        torch.tensor([[0.8125], [0.75]], dtype=draw.dtype),
-    )
+    logits = torch.stack([vague, definite])[:, None]
+    scores = torch.tensor([[0.8125], [0.75]], dtype=draw.dtype)
     with provided(automatic_masks, **TESTED):
         found, kept = automatic_masks(_predictor(places, logits, scores), places, 0.5, 0.5, 0.7)
     return {"masks": found, "predicted IoU": kept}
@@ -759,9 +753,8 @@ def _shapes(draw, count):
     """(count, 10, 14): rectangles of different areas."""
     y, x = torch.meshgrid(torch.arange(10), torch.arange(14), indexing="ij")
     order = draw.permutation(count)
-    areas = [
-        (2 + int(k) % 4, 3 + int(k)) for k in order.tolist()
-    ]  # heights and widths, no two alike in area
+    # Heights and widths, no two alike in area.
+    areas = [(2 + k % 4, 3 + k) for k in order.tolist()]
     top, left = draw.integers(count, high=5).tolist(), draw.integers(count, high=3).tolist()
     return torch.stack(
         [

@@ -1,28 +1,28 @@
 """Inputs drawn afresh: whatever is drawn, what is right is right, and each misconception is named.
 
 The released keys are one draw, which the gates prove; a grading run has another. Three secrets,
-every unit, in this
-process: what runs here is the course's own code. Misconceptions run once for each secret, when its
-key is made, and for the first secret once more.
+every unit, in this process: what runs here is the course's own code. A misconception runs once for
+each secret, when its key is made, and is judged by what it gave then.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autograder.authoring.lesson import Exercise, Lesson
+from autograder.authoring import record
+from autograder.authoring.lesson import Exercise
 from autograder.authoring.record import variant
 from autograder.authoring.wheat import load_wheats
 from autograder.checking.judge import judge, judge_answers
-from autograder.checking.key import ExerciseKey, Key
-from autograder.checking.observe import observe
+from autograder.checking.key import CaseKey, ExerciseKey, Key
+from autograder.checking.observe import no_logs, observe
 from autograder.checking.outcome import Outcome
-from autograder.checking.probe import Draw, ProbeFile, load_probes
+from autograder.checking.probe import CaseValues, Draw, Probe, load_probes
 from autograder.checking.verdict import State, Verdict
 from autograder.grading import materials
 from autograder.grading.materials import Unit, fresh_key, make_materials
@@ -38,76 +38,104 @@ def unit_of(name: str, built_mini: Path) -> Unit:
     return Unit(built_mini if name == MINI else ROOT, name)
 
 
-def judged(key: ExerciseKey, probes: ProbeFile, names: dict[str, Any]) -> Verdict:
-    """The verdict on what the names hold for an exercise."""
-    if key.answers:
-        return judge_answers(key, {name: names[name] for name in key.answers})
-    answer = names[key.name]
-    return judge(key, [tried(key, probes, case, answer) for case in key.cases])
+class Trial:
+    """A unit's answers, put to the test with the inputs that secrets draw."""
 
+    def __init__(self, unit: Unit, monkeypatch: pytest.MonkeyPatch):
+        self.unit, self.lesson = unit, unit.lesson
+        self.probes = load_probes(unit.folder / "probes.py")
+        self.names = self.lesson.namespace()
+        self.watched = False  # whether to look for forbidden operators
+        self.problems: list[str] = []
+        # Every key is recorded from the names that are there already, and by `observed`.
+        monkeypatch.setattr(self.lesson, "namespace", lambda: self.names)
+        monkeypatch.setattr(record, "observe", self.observed)
 
-def tried(key: ExerciseKey, probes: ProbeFile, case: Any, answer: Callable[..., Any]) -> Outcome:
-    draw = Draw(case.seed, case.dtype, case.inputs)
-    return observe(probes.find(key.name, case.probe), case.values, draw, answer, key.forbid)
+    def observed(
+        self, probe: Probe, values: CaseValues, draw: Draw, answer: Callable[..., Any]
+    ) -> Outcome:
+        """One case's outcome, with the forbidden operators that ran where those are looked for."""
+        forbidden = self.lesson.exercises[probe.exercise].forbid if self.watched else ()
+        outcome = observe(probe, values, draw, answer, forbidden)
+        if outcome.shortcuts:
+            self.problems.append(f"{outcome.call} of {probe.exercise} ran {outcome.shortcuts}")
+        return outcome
 
+    def tried(self, key: ExerciseKey, case: CaseKey, names: Mapping[str, Any]) -> Outcome:
+        """What the names hold for an exercise, run on a case of its key."""
+        draw = Draw(case.seed, case.dtype, case.inputs)
+        return self.observed(
+            self.probes.find(key.name, case.probe), case.values, draw, names[key.name]
+        )
 
-def recorded(key: ExerciseKey, misconception: int) -> list[Outcome]:
-    """What a misconception gave on a key's inputs when the key was made; to run it again would take
-    as long again."""
-    return [case.wrong.get(misconception, case.expected) for case in key.cases]
+    def verdict(self, key: ExerciseKey, names: Mapping[str, Any]) -> Verdict:
+        """The verdict on what the names hold for an exercise, run on all of its key's cases."""
+        if key.answers:
+            return judge_answers(key, {name: names[name] for name in key.answers})
+        return judge(key, [self.tried(key, case, names) for case in key.cases])
 
+    def verdict_as_recorded(
+        self, key: ExerciseKey, number: int, names: Mapping[str, Any], once_more: bool
+    ) -> Verdict:
+        """The verdict on a misconception by what it gave when the key was made; `once_more`: its
+        first wrong case runs again."""
+        if key.answers:
+            return self.verdict(key, names)
+        outcomes = [case.wrong.get(number, case.expected) for case in key.cases]
+        wrong = [index for index, case in enumerate(key.cases) if number in case.wrong]
+        if once_more and wrong:
+            outcomes[wrong[0]] = self.tried(key, key.cases[wrong[0]], names)
+        return judge(key, outcomes)
 
-def misconceptions(
-    lesson: Lesson, exercise: Exercise, names: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """By name, the lesson's names with that misconception in the exercise's place."""
-    where = f"{lesson.unit}/exercises.toml"
-    return {
-        item.name: variant(lesson, exercise, names, item.apply(exercise.solution, where), item.name)
-        for item in exercise.misconceptions
-    }
+    def misconceptions(self, exercise: Exercise) -> dict[str, dict[str, Any]]:
+        """By name, the lesson's names with that misconception in the exercise's place."""
+        where = f"{self.lesson.unit}/exercises.toml"
+        return {
+            item.name: variant(
+                self.lesson,
+                exercise,
+                self.names,
+                item.apply(exercise.solution, where),
+                item.name,
+            )
+            for item in exercise.misconceptions
+        }
+
+    def right_answers(self, exercise: Exercise) -> dict[str, dict[str, Any]]:
+        """By name, the lesson's names with a right answer in the exercise's place."""
+        found = {"the solution": self.names}
+        for item in load_wheats(self.unit.folder / "wheats.py"):
+            if item.exercise == exercise.name and not item.is_shortcut:
+                bound = item.answer() if exercise.answers else {exercise.name: item.answer}
+                found[item.name] = {**self.names, **bound}
+        return found
 
 
 @pytest.mark.parametrize("name", [MINI, *units()])
-def test_right_is_right_and_every_misconception_is_named(name, built_mini):
-    unit = unit_of(name, built_mini)
-    lesson, probes = unit.lesson, load_probes(unit.folder / "probes.py")
-    names = lesson.namespace()
-    wrong = {item.name: misconceptions(lesson, item, names) for item in lesson.exercises.values()}
-    wheats = [item for item in load_wheats(unit.folder / "wheats.py") if not item.is_shortcut]
-    problems = []
+def test_right_is_right_and_every_misconception_is_named(name, built_mini, monkeypatch):
+    trial = Trial(unit_of(name, built_mini), monkeypatch)
+    problems = trial.problems
+    right = {item.name: trial.right_answers(item) for item in trial.lesson.exercises.values()}
+    wrong = {item.name: trial.misconceptions(item) for item in trial.lesson.exercises.values()}
     for secret in SECRETS:
-        key = fresh_key(unit, secret)
-        for exercise in lesson.exercises:
-            verdict = judged(key.exercises[exercise], probes, names)
-            if (verdict.state, verdict.points) != (State.RIGHT, verdict.max_points):
-                problems.append(
-                    f"{secret}: the solution of {exercise} is {verdict.state}: {verdict.cases}"
-                )
-            for number, (label, changed) in enumerate(wrong[exercise].items()):
-                once_more = secret == SECRETS[0] or key.exercises[exercise].answers
-                verdict = (
-                    judged(key.exercises[exercise], probes, changed)
-                    if once_more
-                    else judge(key.exercises[exercise], recorded(key.exercises[exercise], number))
-                )
-                found = verdict.diagnosis.name if verdict.diagnosis else None
-                if verdict.is_right or found != label or verdict.points >= verdict.max_points:
-                    problems.append(
-                        f"{secret}: {exercise} with {label!r} is {verdict.state}, taken for"
-                        f" {found!r}"
-                    )
-        for item in wheats:
-            bound = (
-                item.answer()
-                if lesson.exercises[item.exercise].answers
-                else {item.exercise: item.answer}
-            )
-            verdict = judged(key.exercises[item.exercise], probes, {**names, **bound})
-            if not verdict.is_right:
-                problems.append(
-                    f"{secret}: the right answer {item.name} of {item.exercise} is {verdict.state}"
-                )
+        # Which operators run hangs on the code and on a case's settings, hardly on the numbers.
+        trial.watched = first = secret == SECRETS[0]
+        with no_logs():  # once for all cases
+            for exercise, key in fresh_key(trial.unit, secret).exercises.items():
+                for label, names in right[exercise].items():
+                    verdict = trial.verdict(key, names)
+                    if (verdict.state, verdict.points) != (State.RIGHT, verdict.max_points):
+                        problems.append(
+                            f"{secret}: {label} of {exercise} is {verdict.state}: {verdict.cases}"
+                        )
+                for number, (label, names) in enumerate(wrong[exercise].items()):
+                    verdict = trial.verdict_as_recorded(key, number, names, once_more=first)
+                    found = verdict.diagnosis.name if verdict.diagnosis else None
+                    if verdict.is_right or found != label or verdict.points >= verdict.max_points:
+                        problems.append(
+                            f"{secret}: {exercise} with {label!r} is {verdict.state}, taken for"
+                            f" {found!r}"
+                        )
     assert problems == []
 
 
