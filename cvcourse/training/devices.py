@@ -9,6 +9,7 @@ from cvcourse.training.errors import TrainingError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 
@@ -20,6 +21,11 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device that a model's parameters are on."""
+    return next(model.parameters()).device
 
 
 def has_fast_bfloat16(device: str | torch.device = "cpu") -> bool:

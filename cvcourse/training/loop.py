@@ -1,41 +1,43 @@
-"""`fit`: the training loop that the first notebooks write out, with what makes it safe to stop,
-repeat and resume.
+"""`fit`: the loop that the first notebooks write out, made safe to stop, repeat and resume.
 
-`fit` is read first, then TrainingStep, which is one step, then Training, which is what goes on
-around the steps.
+`fit` is read first. preparation.py has what comes before the first step, step.py what a step does;
+Training, here, is what goes on around the steps.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from cvcourse.training.batches import batch_indices, derived_seed, generator_for
-from cvcourse.training.checkpoints import CONFIGURATION, Checkpoint, TrainingState
-from cvcourse.training.checks import check_data, check_labels
-from cvcourse.training.devices import autocast, precision_for
+from cvcourse.training.checkpoints import Checkpoint, TrainingState
+from cvcourse.training.devices import device_of
 from cvcourse.training.errors import TrainingError
-from cvcourse.training.fingerprint import code_digest, data_digest
+from cvcourse.training.preparation import (
+    checkpoint_of,
+    completed,
+    configuration_of,
+    prepared,
+    progress_of,
+    resume,
+)
 from cvcourse.training.processes import Processes, processes
-from cvcourse.training.progress import Progress, interrupt_flag, recent
-from cvcourse.training.recipes import constant
+from cvcourse.training.progress import interrupt_flag, recent
 from cvcourse.training.run import Run
 from cvcourse.training.settings import (
     Data,
     Evaluate,
     TrainingSettings,
-    Views,
     settings_from,
     shows_settings,
 )
+from cvcourse.training.step import TrainingStep
 
 GOOD_EVERY = 10
 """Steps between two copies of the weights that training can fall back on."""
@@ -86,194 +88,6 @@ def fit(model: nn.Module, data: Data, **settings: Any) -> Run:
         training.finish()
     progress.finish(run.losses, run.evaluations, closing_words(run, store is not None))
     return run
-
-
-# --- Before the first step ---
-
-
-def prepared(model: nn.Module, data: Data, settings: TrainingSettings, together: Processes) -> Data:
-    """The data where they are trained on; the model is brought there, too.
-
-    Raises TrainingError for what cannot be trained.
-    """
-    inputs, targets = data
-    if together.device is not None:
-        model.to(together.device)
-        inputs, targets = inputs.to(together.device), targets.to(together.device)
-    check_data((inputs, targets), settings, device_of(model), together.count)
-    if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
-    return inputs, targets
-
-
-def completed(settings: TrainingSettings, device: torch.device) -> TrainingSettings:
-    """The settings with the precision that "auto" means here, and with a schedule."""
-    precision = precision_for(device, settings.precision)
-    return replace(settings, precision=precision, schedule=settings.schedule or constant())
-
-
-def configuration_of(
-    settings: TrainingSettings, optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """What the numbers that come out depend on, but for code and data, as plain values."""
-    return {
-        "steps": settings.steps,
-        "batch_size": settings.batch_size,
-        "seed": settings.seed,
-        **described(optimizer),
-        "precision": settings.precision,
-        "channels_last": settings.channels_last,
-        "clip": settings.clip,
-    }
-
-
-def described(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's name and its settings that are neither off nor 0, as plain values."""
-    found: dict[str, Any] = {"optimizer": type(optimizer).__name__}
-    for name, value in optimizer.defaults.items():
-        if isinstance(value, tuple):
-            value = list(value)
-        if value and isinstance(value, bool | int | float | list):
-            found[name] = value
-    return found
-
-
-def checkpoint_of(
-    run: Run, data: Data, settings: TrainingSettings, together: Processes
-) -> Checkpoint | None:
-    """Where this training is stored, or None. Raises TrainingError where that cannot be done."""
-    if settings.checkpoint is None:
-        return None
-    recipe = (settings.optimizer, settings.schedule, settings.loss, settings.augment, settings.mix)
-    key = {
-        "code": code_digest(run.model, *recipe),
-        "data": data_digest(*data),
-        CONFIGURATION: json.dumps(run.configuration, sort_keys=True),
-    }
-    return Checkpoint(settings.checkpoint, key, say=together.say)
-
-
-def resume(
-    run: Run, optimizer: torch.optim.Optimizer, store: Checkpoint, together: Processes
-) -> None:
-    """Bring run, model and optimizer to where a stored training was, if all processes have it."""
-    state = store.load(run.model.state_dict())
-    if not together.agree(state.step if state else 0) or state is None:
-        return
-    run.model.load_state_dict(state.model)
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state.optimizer})
-    run.losses, run.evaluations, run.seconds = state.losses, state.evaluations, state.seconds
-    run.resumed_at = state.step
-    what = "is finished: its stored weights are used" if run.is_finished else "goes on"
-    store.say(f"This training {what} (step {state.step} of {run.steps}, {store.path.name}).")
-
-
-def progress_of(run: Run, settings: TrainingSettings, together: Processes) -> Progress:
-    """What tells how far this training is."""
-    return Progress(
-        settings.steps,
-        start=run.done,
-        batch_size=settings.batch_size,
-        every=settings.report_every,
-        title=settings.name,
-        silent=settings.quiet or not together.is_first,
-    )
-
-
-# --- One step ---
-
-
-class TrainingStep:
-    """One step of a training: a batch, its loss, and new weights.
-
-    model: the run's, wrapped where several processes train it. optimizer: not yet used, so that its
-    learning rates are those that the schedule multiplies.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        data: Data,
-        settings: TrainingSettings,
-        optimizer: torch.optim.Optimizer,
-        together: Processes,
-    ):
-        self.model = model
-        self.inputs, self.targets = data
-        self.settings = settings
-        self.optimizer = optimizer
-        self.together = together
-        self.device = device_of(model)
-        self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.schedule = settings.schedule or constant()
-        self.labels_are_checked = False
-
-    def __call__(self, number: int) -> Tensor:
-        """Do step `number`, counted from 0; returns the loss of its batch, ()."""
-        torch.manual_seed(derived_seed(self.settings.seed, "step", number) + self.together.rank)
-        inputs, targets = self.batch(number)
-        loss = self.loss(inputs, targets)
-        self.set_rates(number)
-        self.update(loss)
-        return loss
-
-    def batch(self, number: int) -> tuple[Views, Tensor]:
-        """This process's share of a batch, augmented and mixed: (inputs, targets)."""
-        settings = self.settings
-        rows = batch_indices(len(self.inputs), settings.batch_size, settings.seed, number)
-        # The processor does not wait until a GPU has them.
-        rows = rows.to(self.device, non_blocking=self.device.type == "cuda")
-        inputs, targets = self.inputs[rows], self.targets[rows]
-        generator = generator_for(self.device, settings.seed, number)
-        views: Views = inputs
-        if settings.augment is not None:
-            views = settings.augment(inputs, generator)
-        if settings.mix is not None:
-            views, targets = settings.mix(views, targets, generator)
-        views = each(views, self.together.share)
-        if settings.channels_last:
-            views = each(views, as_channels_last)
-        return views, self.together.share(targets)
-
-    def loss(self, inputs: Views, targets: Tensor) -> Tensor:
-        """The loss of a batch, (). Raises TrainingError for labels that are no class."""
-        with autocast(self.device, self.settings.precision):
-            output = self.model(inputs)
-            if isinstance(output, Tensor):
-                output = output.float()
-            if not self.labels_are_checked:
-                check_labels(output, self.targets, targets, self.settings.loss)
-                self.labels_are_checked = True
-            return self.settings.loss(output, targets)
-
-    def set_rates(self, number: int) -> None:
-        """Set the learning rates of a step, as the schedule says for the middle of it."""
-        factor = self.schedule((number + 0.5) / self.settings.steps)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-
-    def update(self, loss: Tensor) -> None:
-        """Change the weights by the gradient of a loss."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
-
-
-def each(inputs: Views, change: Callable[[Tensor], Tensor]) -> Views:
-    """The inputs changed; where they are a list of views, each of them."""
-    if isinstance(inputs, list):
-        return [change(view) for view in inputs]
-    return change(inputs)
-
-
-def as_channels_last(batch: Tensor) -> Tensor:
-    """Images with their channels side by side in memory; other tensors as they are."""
-    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
-
-
-# --- Around the steps ---
 
 
 @dataclass
@@ -465,11 +279,6 @@ def closing_words(run: Run, stored: bool) -> str:
         return f"{run.steps} steps in {run.seconds:.0f} s: loss {recent(run.losses):.3g}{numbers}."
     again = " Run the cell again to go on." if stored else ""
     return f"Stopped after {run.done} of {run.steps} steps. What was learned so far is kept.{again}"
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device that a model's parameters are on."""
-    return next(model.parameters()).device
 
 
 @torch.no_grad()

@@ -47,18 +47,18 @@ def the_file():
 @pytest.fixture
 def press_stop(monkeypatch):
     """Ctrl-C in a chosen step, outside the code that is trained."""
-    from cvcourse.training import loop
+    from cvcourse.training import step as module
 
     def at(step):
-        order = loop.batch_indices
+        order = module.batch_indices
 
         def pressing(count, batch_size, seed, now):
             if now == step:
                 os.kill(os.getpid(), signal.SIGINT)
             return order(count, batch_size, seed, now)
 
-        monkeypatch.setattr(loop, "batch_indices", pressing)
-        return lambda: monkeypatch.setattr(loop, "batch_indices", order)
+        monkeypatch.setattr(module, "batch_indices", pressing)
+        return lambda: monkeypatch.setattr(module, "batch_indices", order)
 
     return at
 

@@ -204,21 +204,21 @@ def test_a_mix_is_in_the_checkpoints_key(train, new_net):
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(train, new_net, same_weights, monkeypatch):
-    from cvcourse.training import loop
+    from cvcourse.training import step as module
 
     settings = dict(mix=four, augment=RandomCrop(1))
     whole = train(new_net(), **settings)
-    order = loop.batch_indices
+    order = module.batch_indices
 
     def failing(count, batch_size, seed, now):
         if now == 12:
             raise InterruptedError
         return order(count, batch_size, seed, now)
 
-    monkeypatch.setattr(loop, "batch_indices", failing)
+    monkeypatch.setattr(module, "batch_indices", failing)
     with pytest.raises(InterruptedError):
         train(new_net(), checkpoint="net", save_every=0.0, **settings)
-    monkeypatch.setattr(loop, "batch_indices", order)
+    monkeypatch.setattr(module, "batch_indices", order)
     resumed = train(new_net(seed=1), checkpoint="net", **settings)
     assert resumed.resumed_at == 12
     assert resumed.losses == whole.losses
