@@ -17,8 +17,11 @@ PROMPT_WIDGETS = {"ServerApp": {"jpserver_extensions": {"cvcourse.widgets.server
 
 
 def open_lab(folder: Path, options: list[str]) -> None:
-    """Run JupyterLab on `folder` until it is stopped; it prints its address, and opens a browser
-    where there is one."""
+    """Run JupyterLab on `folder` until it is stopped.
+
+    It prints its address, and opens a browser where there is one. Raises CourseError where there is
+    no such folder, or no JupyterLab.
+    """
     if not folder.is_dir():
         raise CourseError(
             f"There is no folder {folder}: name the course's folder, or go where course/ lies."
@@ -30,12 +33,10 @@ def open_lab(folder: Path, options: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="cvcourse-") as settings:
         write_settings(Path(settings))
         # A terminal and `!cvcourse ...` in a notebook find the same Python as the notebook.
-        os.environ["PATH"] = os.pathsep.join(
-            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-        )
-        LabApp.launch_instance(
-            argv=[f"--ServerApp.root_dir={folder.resolve()}", *lab_options(), *options]
-        )
+        here, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+        os.environ["PATH"] = os.pathsep.join([here, path])
+        root = f"--ServerApp.root_dir={folder.resolve()}"
+        LabApp.launch_instance(argv=[root, *lab_options(), *options])
 
 
 def write_settings(settings: Path) -> None:
@@ -47,15 +48,18 @@ def write_settings(settings: Path) -> None:
     for name, content in files.items():
         (settings / name).parent.mkdir()
         (settings / name).write_text(json.dumps(content), encoding="utf-8")
+    folders = [str(settings)]
     others = os.environ.get("JUPYTER_CONFIG_PATH")
-    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
-        [str(settings), *([others] if others else [])]
-    )
+    if others:
+        folders.append(others)
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(folders)
 
 
 def lab_options() -> list[str]:
-    """No question at the end, no search for language servers, no browser without a screen, and
-    leave to run as root."""
+    """What makes JupyterLab start and end without a question.
+
+    No search for language servers, no browser without a screen, and leave to run as root.
+    """
     options = ["--ServerApp.answer_yes=True", "--LanguageServerManager.autodetect=False"]
     if not has_screen():
         options.append("--no-browser")
@@ -65,12 +69,11 @@ def lab_options() -> list[str]:
 
 
 def has_screen() -> bool:
-    """Whether a browser could open here; without one, JupyterLab would start a text browser in the
-    terminal."""
-    if sys.platform != "linux" or os.environ.get("BROWSER"):
+    """Whether a browser could open here.
+
+    Without one, JupyterLab would start a text browser in the terminal.
+    """
+    if sys.platform != "linux":
         return True
-    return bool(
-        os.environ.get("DISPLAY")
-        or os.environ.get("WAYLAND_DISPLAY")
-        or os.environ.get("WSL_DISTRO_NAME")
-    )
+    names = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME")
+    return any(os.environ.get(name) for name in names)

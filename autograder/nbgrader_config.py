@@ -1,5 +1,7 @@
-"""nbgrader's settings for this course. The root's nbgrader_config.py hands its configuration to
-`configure`."""
+"""nbgrader's settings for this course.
+
+The root's nbgrader_config.py hands its configuration to `configure`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from traitlets.config import Config
 
+from autograder.errors import CourseError
 from autograder.units import COURSE, SOLUTIONS
 
 # What an instructor edits and a learner must not receive.
@@ -84,12 +87,12 @@ def configure_kernel(c: Config) -> None:
 
 
 def configure_pages(c: Config) -> None:
-    """Let feedback and formgrader show what a learner wrote without letting it act. See
-    `grading.sanitise`."""
+    """Let feedback and formgrader show what a learner wrote without letting it act.
+
+    See `grading.sanitise`.
+    """
     ours = Path(__file__).parent / "grading" / "templates"
-    theirs = (
-        Path(find_spec("nbgrader").origin).parent / "server_extensions" / "formgrader" / "templates"
-    )
+    theirs = nbgrader_folder() / "server_extensions" / "formgrader" / "templates"
     # nbgrader insists on its templates' names, so ours bear the same and come first. formgrader's
     # page builds on nbgrader's, which the second line lets it find by its full name.
     c.HTMLExporter.extra_template_basedirs = [str(ours), str(theirs)]
@@ -103,9 +106,19 @@ def configure_pages(c: Config) -> None:
     c.GenerateFeedback.preprocessors = ["autograder.grading.feedback.GetGradesAndWaiting"]
 
 
+def nbgrader_folder() -> Path:
+    """Where nbgrader is installed, without importing it. Raises CourseError where it is not."""
+    spec = find_spec("nbgrader")
+    if spec is None or spec.origin is None:
+        raise CourseError("nbgrader is not installed: run `make setup`.")
+    return Path(spec.origin).parent
+
+
 def find_tools_beside_python() -> None:
-    """Let nbgrader find `alembic`, which it calls by name to make a gradebook: it lies beside
-    Python, in .venv."""
+    """Let nbgrader find `alembic`, which it calls by name to make a gradebook.
+
+    It lies beside Python, in .venv.
+    """
     here, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
     if here not in path.split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([here, path])

@@ -79,12 +79,13 @@ def check_notebook(path: Path, timeout: float = 60) -> NotebookReport:
     key = Checker(unit, key_folder(unit, path.parent)).key()
     prepared, notes = prepare(notebook, key)
     died = run(prepared, path.parent, timeout)
-    rows = [_row(prepared, exercise, died) for exercise in key.exercises.values()] + _questions(
-        prepared
-    )
-    checked = [row for row in rows if row.points is not None]
-    total, max_total = sum(row.points for row in checked), sum(row.max_points for row in checked)
-    notes += [died] * bool(died) + _notes_on_cells(prepared, key)
+    rows = [_row(prepared, exercise, died) for exercise in key.exercises.values()]
+    rows += _questions(prepared)
+    total = sum(row.points for row in rows if row.points is not None)
+    max_total = sum(row.max_points for row in rows if row.points is not None)
+    if died:
+        notes.append(died)
+    notes += _notes_on_cells(prepared, key)
     return NotebookReport(tuple(rows), round(total, 2), max_total, tuple(notes))
 
 
@@ -293,13 +294,13 @@ def _reason(notebook: NotebookNode, exercise: str, error: NotebookNode) -> str:
 
 def _questions(notebook: NotebookNode) -> list[Row]:
     """Written questions, which a person grades."""
-    cells = [
-        cell for cell in notebook.cells if grader_id(cell, "grade") and grader_id(cell, "solution")
-    ]
-    return [
-        Row(grader_id(cell, "grade"), BY_HAND, None, cell.metadata["nbgrader"].get("points", 0))
-        for cell in cells
-    ]
+    rows = []
+    for cell in notebook.cells:
+        name = grader_id(cell, "grade")
+        if name and grader_id(cell, "solution"):
+            max_points = cell.metadata["nbgrader"].get("points", 0)
+            rows.append(Row(name, BY_HAND, None, max_points))
+    return rows
 
 
 def _notes_on_cells(notebook: NotebookNode, key: Key) -> list[str]:
@@ -328,14 +329,10 @@ def _notes_on_cells(notebook: NotebookNode, key: Key) -> list[str]:
 
 def _sentence(error: NotebookNode) -> str:
     lines = CELL_FILE.sub("(", error.evalue).strip().splitlines()
-    known = error.ename in ("CourseError", "KeyProblem", "DrawMismatch")
-    return (
-        (lines[0] if lines else "")
-        if known
-        else f"{error.ename}: {lines[0]}"
-        if lines
-        else error.ename
-    )
+    message = lines[0] if lines else ""
+    if error.ename in ("CourseError", "KeyProblem", "DrawMismatch"):
+        return message
+    return f"{error.ename}: {message}" if message else error.ename
 
 
 def _cell_name(cell: NotebookNode) -> str:

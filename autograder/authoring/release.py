@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -18,41 +20,42 @@ from autograder.nbgrader_config import AUTHOR_FILES, configure
 
 
 def paired_notebook(lesson: Lesson) -> NotebookNode:
-    """The lesson as a notebook: no outputs, no author's metadata, cell ids that follow from the
-    content."""
-    cells, seen = [], {}
+    """The lesson as a notebook.
+
+    It has no outputs and no author's metadata, and its cells' ids follow from their content. Raises
+    CourseError for a cell that is neither code nor markdown.
+    """
+    makers = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
+    cells = []
+    seen: Counter[str] = Counter()
     for cell in lesson.notebook.cells:
-        data = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in cell.metadata}
-        make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}.get(
-            cell.cell_type
-        )
-        if make is None:
+        if cell.cell_type not in makers:
             raise CourseError(
                 f"{lesson.unit}.py has a {cell.cell_type} cell; lessons have code and markdown"
                 " cells."
             )
-        name = (
-            data.get("nbgrader", {}).get("grade_id")
-            or hashlib.sha256(cell.source.encode()).hexdigest()[:12]
-        )
-        seen[name] = seen.get(name, 0) + 1
-        cells.append(
-            make(cell.source, metadata=data, id=name if seen[name] == 1 else f"{name}-{seen[name]}")
-        )
+        data = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in cell.metadata}
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+        name = data.get("nbgrader", {}).get("grade_id") or digest
+        seen[name] += 1
+        cell_id = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        cells.append(makers[cell.cell_type](cell.source, metadata=data, id=cell_id))
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return nbformat.v4.new_notebook(
-        cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
-    )
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
 def release_notebook(paired: NotebookNode) -> NotebookNode:
-    """What nbgrader's generate_assignment makes of the notebook: its own steps, without the
-    gradebook."""
+    """What nbgrader's generate_assignment makes of the notebook.
+
+    These are its own steps, without the gradebook.
+    """
     from nbgrader.converters import GenerateAssignment
     from nbgrader.preprocessors import SaveCells
 
     config = configure(Config())
-    notebook, resources = nbformat.from_dict(paired), {"nbgrader": {}}
+    notebook = nbformat.from_dict(paired)
+    resources: dict[str, Any] = {"nbgrader": {}}
     for named in GenerateAssignment(config=config).preprocessors:
         step = import_item(named) if isinstance(named, str) else named
         if step is not SaveCells:
@@ -71,11 +74,9 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 
 
 def release_digest(notebook: NotebookNode) -> str:
-    """Digest of the cells' sources: changes when a learner (or a new version) changes the
-    notebook."""
-    return hashlib.sha256("\0".join(cell.source for cell in notebook.cells).encode()).hexdigest()[
-        :16
-    ]
+    """Digest of the cells' sources: other where a learner or a new version changed the notebook."""
+    sources = "\0".join(cell.source for cell in notebook.cells)
+    return hashlib.sha256(sources.encode()).hexdigest()[:16]
 
 
 def released_files(source: Path) -> list[Path]:

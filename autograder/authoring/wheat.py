@@ -1,5 +1,8 @@
-"""Wheats and shortcuts: other right answers that every check must accept, and library calls that it
-must refuse."""
+"""Wheats and shortcuts.
+
+Wheats are other right answers that every check must accept; shortcuts are library calls that it
+must refuse.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +50,10 @@ def _declare(exercise: str, is_shortcut: bool) -> Callable[[Answer], Answer]:
 
 
 def load_wheats(path: Path) -> list[Alternative]:
-    """The wheats and shortcuts of a unit's wheats.py. Raises CourseError when it is missing or
-    broken."""
+    """The wheats and shortcuts of a unit's wheats.py.
+
+    Raises CourseError when it is missing or broken.
+    """
     if not path.exists():
         raise CourseError(
             f"{path.parent.name}/{path.name} is missing: every exercise needs another right"
