@@ -361,7 +361,9 @@ def _bound_names(node: ast.AST) -> set[str]:
             return {name.split(".")[0]}
         case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
             return {f"self.{name}"}
-        case ast.Call(args=[ast.Constant(value=name), *_]) if _called(node) in REGISTERING_CALLS:
+        case ast.Call(args=[ast.Constant(value=str(name)), *_]) if (
+            _called(node) in REGISTERING_CALLS
+        ):
             return {f"self.{name}"}
     return set().union(*(_bound_names(child) for child in ast.iter_child_nodes(node)))
 
@@ -519,7 +521,7 @@ def _index(node: ast.AST) -> Iterator[ast.AST]:
             yield from (_with(node, **{field: new}) for new in _neighbours(bound))
 
 
-def _neighbours(bound: ast.expr) -> Iterator[ast.expr]:
+def _neighbours(bound: ast.expr) -> Iterator[ast.AST]:
     if _number(bound) is not None:
         yield from _constant(bound)
     else:

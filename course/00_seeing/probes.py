@@ -7,7 +7,8 @@ from autograder.probe import gradient, probe
 FLOAT32 = ("float32",)
 
 
-# to_tensor -------------------------------------------------------------------------------------------------------
+# to_tensor
+# --------------------------------------------------------------------------------------------------
 
 
 @probe(
@@ -33,7 +34,8 @@ def grey(to_tensor, draw, height, width):
     return {"tensor": to_tensor(picture)}
 
 
-# semantic_from_instances -----------------------------------------------------------------------------------------
+# semantic_from_instances
+# -----------------------------------------------------------------------------------------
 
 
 @probe(
@@ -55,12 +57,16 @@ def label_map(semantic_from_instances, draw, height, width, objects):
     dtypes=FLOAT32,
 )
 def classes_that_are_also_ids(semantic_from_instances, draw, height, width):
-    """Object 1 is of class 3, object 3 of class 4, object 4 of class 1; objects 2 and 5 are hidden behind them."""
+    """Object 1 is of class 3, object 3 of class 4, object 4 of class 1; objects 2 and 5 are hidden
+    behind them."""
     instances = torch.tensor([0, 1, 3, 4])[draw.integers(height, width, low=0, high=4)]
-    return {"classes of the pixels": semantic_from_instances(instances, torch.tensor([3, 7, 4, 1, 6]))}
+    return {
+        "classes of the pixels": semantic_from_instances(instances, torch.tensor([3, 7, 4, 1, 6]))
+    }
 
 
-# boxes_from_masks ------------------------------------------------------------------------------------------------
+# boxes_from_masks
+# ------------------------------------------------------------------------------------------------
 
 
 @probe(
@@ -91,7 +97,8 @@ def one_hidden_object(boxes_from_masks, draw, height, width):
     return {"boxes": boxes_from_masks(masks)}
 
 
-# box_iou ---------------------------------------------------------------------------------------------------------
+# box_iou
+# --------------------------------------------------------------------------------------------------
 
 
 def boxes(draw, count, room):
@@ -114,12 +121,15 @@ def crowded(box_iou, draw, first, second):
 def apart(box_iou, draw, count):
     """Boxes beside, below and diagonally across from one another: most pairs share nothing."""
     first = boxes(draw, count, 4)
-    steps = draw.uniform(3, 1, low=15, high=20) * torch.tensor([[1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 1, 1]])
+    steps = draw.uniform(3, 1, low=15, high=20) * torch.tensor(
+        [[1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 1, 1]]
+    )
     second = torch.cat([first[:1] + steps.to(first), first[1:] + 1])
     return {"iou": box_iou(first, second)}
 
 
-# gabor -----------------------------------------------------------------------------------------------------------
+# gabor
+# --------------------------------------------------------------------------------------------------
 
 
 @probe(
@@ -162,7 +172,8 @@ def with_defaults(gabor, draw, size, theta, wavelength, sigma):
     why="gradients in single precision sum over all pixels",
 )
 def slopes(gabor, draw, size):
-    """The slope of a weighted sum of the field with respect to each parameter, which training needs."""
+    """The slope of a weighted sum of the field with respect to each parameter, which training
+    needs."""
     theta, wavelength = draw.uniform(grad=True), draw.uniform(low=4, high=6, grad=True)
     sigma, phase = draw.uniform(low=2, high=3, grad=True), draw.uniform(grad=True)
     weights = draw.normal(size, size)
@@ -171,7 +182,8 @@ def slopes(gabor, draw, size):
     return dict(zip(names, gradient(total, [theta, wavelength, sigma, phase]), strict=True))
 
 
-# simple_cell -----------------------------------------------------------------------------------------------------
+# simple_cell
+# --------------------------------------------------------------------------------------------------
 
 
 @probe(
@@ -193,7 +205,8 @@ def one_image(simple_cell, draw, size):
     }
 
 
-# complex_cell ----------------------------------------------------------------------------------------------------
+# complex_cell
+# --------------------------------------------------------------------------------------------------
 
 
 @probe(

@@ -74,14 +74,22 @@ def positions_in_order(output_size, draw, arguments):
         dict(image=(6, 9), kernel=(4, 1)),
         dict(image=(3, 8), kernel=(3, 2)),
     ],
-    hidden=[dict(image=(9, 4), kernel=(1, 3)), dict(image=(8, 10), kernel=(5, 2)), dict(image=(4, 3), kernel=(4, 3))],
+    hidden=[
+        dict(image=(9, 4), kernel=(1, 3)),
+        dict(image=(8, 10), kernel=(5, 2)),
+        dict(image=(4, 3), kernel=(4, 3)),
+    ],
     weight=3,
 )
 def response(cross_correlate2d, draw, image, kernel):
     return {"output": cross_correlate2d(draw.normal(*image), draw.normal(*kernel))}
 
 
-@probe("cross_correlate2d", cases=[dict(image=(5, 7), kernel=(3, 2))], hidden=[dict(image=(6, 4), kernel=(2, 4))])
+@probe(
+    "cross_correlate2d",
+    cases=[dict(image=(5, 7), kernel=(3, 2))],
+    hidden=[dict(image=(6, 4), kernel=(2, 4))],
+)
 def response_gradients(cross_correlate2d, draw, image, kernel):
     picture, filter_ = draw.normal(*image, grad=True), draw.normal(*kernel, grad=True)
     output = cross_correlate2d(picture, filter_)
@@ -97,7 +105,11 @@ def response_gradients(cross_correlate2d, draw, image, kernel):
         dict(image=(4, 7), kernel=(4, 2)),
         dict(image=(3, 2), kernel=(1, 5)),
     ],
-    hidden=[dict(image=(7, 3), kernel=(3, 1)), dict(image=(2, 6), kernel=(5, 4)), dict(image=(8, 8), kernel=(2, 2))],
+    hidden=[
+        dict(image=(7, 3), kernel=(3, 1)),
+        dict(image=(2, 6), kernel=(5, 4)),
+        dict(image=(8, 8), kernel=(2, 2)),
+    ],
     weight=3,
 )
 def full(convolve2d, draw, image, kernel):
@@ -110,7 +122,10 @@ def full(convolve2d, draw, image, kernel):
     hidden=[dict(first=(4, 1), second=(3, 5))],
     law=True,
     atol=1e-5,
-    why="The two orders add the same products in another order; in float32 that alone can leave 1e-6 where 0 is right.",
+    why=(
+        "The two orders add the same products in another order; in float32 that alone can leave"
+        " 1e-6 where 0 is right."
+    ),
 )
 def commutes(convolve2d, draw, first, second):
     a, b = draw.normal(*first), draw.normal(*second)
@@ -135,11 +150,24 @@ def gradients(sobel, draw, height, width):
         dict(images=(2, 2, 9, 7), weight=(3, 2, 2, 3), bias=True, stride=(3, 1)),
         dict(images=(1, 3, 5, 6), weight=(2, 3, 3, 3), padding=(2, 0)),
         dict(images=(2, 1, 9, 8), weight=(2, 1, 3, 2), dilation=(2, 3)),
-        dict(images=(2, 3, 10, 11), weight=(4, 3, 3, 2), bias=True, stride=(1, 2), padding=(1, 2), dilation=(2, 1)),
+        dict(
+            images=(2, 3, 10, 11),
+            weight=(4, 3, 3, 2),
+            bias=True,
+            stride=(1, 2),
+            padding=(1, 2),
+            dilation=(2, 1),
+        ),
     ],
     hidden=[
         dict(images=(3, 4, 6, 9), weight=(2, 4, 2, 4), bias=True, stride=(2, 3), padding=(0, 2)),
-        dict(images=(2, 2, 11, 8), weight=(5, 2, 4, 2), stride=(3, 2), padding=(3, 1), dilation=(1, 4)),
+        dict(
+            images=(2, 2, 11, 8),
+            weight=(5, 2, 4, 2),
+            stride=(3, 2),
+            padding=(3, 1),
+            dilation=(1, 4),
+        ),
         dict(images=(1, 1, 3, 4), weight=(1, 1, 3, 4), bias=True),
         dict(images=(4, 5, 6, 7), weight=(3, 5, 1, 1), stride=2),
     ],
@@ -154,8 +182,16 @@ def maps(conv2d, draw, images, weight, bias=False, **settings):
 
 @probe(
     "conv2d",
-    cases=[dict(images=(2, 2, 6, 5), weight=(3, 2, 2, 3), stride=(2, 1), padding=(1, 2), dilation=(2, 1))],
-    hidden=[dict(images=(3, 1, 5, 8), weight=(2, 1, 3, 2), stride=(1, 3), padding=(2, 0), dilation=(1, 2))],
+    cases=[
+        dict(
+            images=(2, 2, 6, 5), weight=(3, 2, 2, 3), stride=(2, 1), padding=(1, 2), dilation=(2, 1)
+        )
+    ],
+    hidden=[
+        dict(
+            images=(3, 1, 5, 8), weight=(2, 1, 3, 2), stride=(1, 3), padding=(2, 0), dilation=(1, 2)
+        )
+    ],
 )
 def maps_in_order(conv2d, draw, images, weight, stride, padding, dilation):
     pictures, filters, bias = draw.normal(*images), draw.normal(*weight), draw.normal(weight[0])
@@ -235,4 +271,8 @@ def _out(images, weight, stride=1, padding=0):
 
 def _named(gradients):
     grad_images, grad_weight, grad_bias = gradients
-    return {"images gradient": grad_images, "weight gradient": grad_weight, "bias gradient": grad_bias}
+    return {
+        "images gradient": grad_images,
+        "weight gradient": grad_weight,
+        "bias gradient": grad_bias,
+    }

@@ -18,12 +18,22 @@ def _pair(returned):
 
 @probe(
     "invariance_error",
-    cases=[dict(batch=2, height=5, width=7), dict(batch=1, height=6, width=4), dict(batch=3, height=3, width=8)],
+    cases=[
+        dict(batch=2, height=5, width=7),
+        dict(batch=1, height=6, width=4),
+        dict(batch=3, height=3, width=8),
+    ],
     hidden=[dict(batch=2, height=7, width=6), dict(batch=4, height=4, width=5)],
 )
 def shifted(invariance_error, draw, batch, height, width):
     x, weight = draw.normal(batch, height, width), draw.normal(height, width)
-    return {"error": float(invariance_error(lambda image: (weight * image).sum(dim=-1) + image.amax(), x, _roll(1, 2)))}
+    return {
+        "error": float(
+            invariance_error(
+                lambda image: (weight * image).sum(dim=-1) + image.amax(), x, _roll(1, 2)
+            )
+        )
+    }
 
 
 @probe(
@@ -33,23 +43,37 @@ def shifted(invariance_error, draw, batch, height, width):
 )
 def mirrored_and_stretched(invariance_error, draw, height, width):
     x = draw.uniform(2, height, width, low=0.5, high=2.0)
-    return {"error": float(invariance_error(lambda image: image**2, x, lambda image: 1.5 * image.flip(-1)))}
+    return {
+        "error": float(
+            invariance_error(lambda image: image**2, x, lambda image: 1.5 * image.flip(-1))
+        )
+    }
 
 
-@probe("invariance_error", cases=[dict(height=4, width=6)], hidden=[dict(height=5, width=7)], law=True)
+@probe(
+    "invariance_error", cases=[dict(height=4, width=6)], hidden=[dict(height=5, width=7)], law=True
+)
 def invariant_function(invariance_error, draw, height, width):
     x = draw.normal(2, height, width)
-    return {"error": float(invariance_error(lambda image: image.amax(dim=(-2, -1)), x, _roll(2, 1)))}
+    return {
+        "error": float(invariance_error(lambda image: image.amax(dim=(-2, -1)), x, _roll(2, 1)))
+    }
 
 
 @probe(
     "equivariance_error",
-    cases=[dict(batch=2, height=5, width=7), dict(batch=1, height=6, width=4), dict(batch=3, height=3, width=8)],
+    cases=[
+        dict(batch=2, height=5, width=7),
+        dict(batch=1, height=6, width=4),
+        dict(batch=3, height=3, width=8),
+    ],
     hidden=[dict(batch=2, height=7, width=6), dict(batch=4, height=4, width=5)],
 )
 def same_transform(equivariance_error, draw, batch, height, width):
     x, weight = draw.normal(batch, height, width), draw.normal(height, width)
-    error = equivariance_error(lambda image: weight * image + image.mean(), x, lambda image: 1.4 * image.roll(2, -1))
+    error = equivariance_error(
+        lambda image: weight * image + image.mean(), x, lambda image: 1.4 * image.roll(2, -1)
+    )
     return {"error": float(error)}
 
 
@@ -70,7 +94,12 @@ def other_transform_of_the_output(equivariance_error, draw, height, width):
     return {"error": float(error)}
 
 
-@probe("equivariance_error", cases=[dict(height=4, width=6)], hidden=[dict(height=6, width=8)], law=True)
+@probe(
+    "equivariance_error",
+    cases=[dict(height=4, width=6)],
+    hidden=[dict(height=6, width=8)],
+    law=True,
+)
 def equivariant_function(equivariance_error, draw, height, width):
     x = draw.normal(2, height, width)
     error = equivariance_error(lambda image: image[:, ::2, ::2] ** 3, x, _roll(2, 4), _roll(1, 2))
@@ -179,7 +208,8 @@ def mixed(conv1x1, draw, batch, c_in, c_out, height, width, bias=False):
     weight=0.5,
 )
 def gradients_of_mixing(conv1x1, draw, batch, c_in, c_out, height, width):
-    x, weight = draw.normal(batch, c_in, height, width, grad=True), draw.normal(c_out, c_in, grad=True)
+    x = draw.normal(batch, c_in, height, width, grad=True)
+    weight = draw.normal(c_out, c_in, grad=True)
     bias = draw.normal(c_out, grad=True)
     by_x, by_weight, by_bias = gradient((conv1x1(x, weight, bias) ** 2).sum(), (x, weight, bias))
     return {"gradient of x": by_x, "gradient of weight": by_weight, "gradient of bias": by_bias}
@@ -227,7 +257,10 @@ def duplicated(upsample_nearest, draw, shape, factor):
         dict(shape=(1, 2), size=(7, 5), kernel_size=3),
         dict(shape=(3, 1), size=(5, 9), kernel_size=2),
     ],
-    hidden=[dict(shape=(2, 2), size=(9, 6), kernel_size=3), dict(shape=(1, 4), size=(4, 11), kernel_size=2)],
+    hidden=[
+        dict(shape=(2, 2), size=(9, 6), kernel_size=3),
+        dict(shape=(1, 4), size=(4, 11), kernel_size=2),
+    ],
     weight=2,
 )
 def put_back(max_unpool2d, draw, shape, size, kernel_size):

@@ -8,14 +8,16 @@ from cvcourse import models
 
 
 def _tensors(draw, channels):
-    """weight, bias, running_mean and running_var, none of them at its default; copies, since two are written to."""
+    """weight, bias, running_mean and running_var, none of them at its default; copies, since two
+    are written to."""
     running_var = draw.uniform(channels, low=0.5, high=3.0).clone()
     return draw.normal(channels), draw.normal(channels), draw.normal(channels).clone(), running_var
 
 
 def _maps(draw, shape):
     """Maps whose channels, and whose images, have means and spreads of their own."""
-    scale, shift = draw.uniform(shape[0], shape[1], 1, 1, low=0.5, high=2.0), draw.normal(*shape[:2], 1, 1)
+    scale = draw.uniform(shape[0], shape[1], 1, 1, low=0.5, high=2.0)
+    shift = draw.normal(*shape[:2], 1, 1)
     return draw.normal(*shape) * scale + shift
 
 
@@ -38,7 +40,10 @@ def _maps(draw, shape):
 def two_training_steps(batch_norm, draw, shape, **given):
     weight, bias, running_mean, running_var = _tensors(draw, shape[1])
     first, second = _maps(draw, shape), _maps(draw, shape)
-    outputs = [batch_norm(x, weight, bias, running_mean, running_var, True, **given) for x in (first, second)]
+    outputs = [
+        batch_norm(x, weight, bias, running_mean, running_var, True, **given)
+        for x in (first, second)
+    ]
     results = {"output of step 1": outputs[0], "output of step 2": outputs[1]}
     return results | {"running_mean": running_mean, "running_var": running_var}
 
@@ -69,7 +74,10 @@ def gradients(batch_norm, draw, shape, training):
     output = batch_norm(x, weight, bias, running_mean, running_var, training, eps=0.1)
     by_x, by_weight, by_bias = gradient((output * target).sum(), (x, weight, bias))
     found = {"gradient of x": by_x, "gradient of weight": by_weight, "gradient of bias": by_bias}
-    return found | {"the running statistics carry gradients": running_mean.requires_grad or running_var.requires_grad}
+    return found | {
+        "the running statistics carry gradients": running_mean.requires_grad
+        or running_var.requires_grad
+    }
 
 
 def _convolutions(count):
@@ -84,11 +92,16 @@ def _needs_projection(in_channels, out_channels, stride=1, skip=True):
 def _filled_block(draw, block, in_channels, channels, convolutions, **given):
     """A block of the learner's class with drawn parameters and buffers.
 
-    A projection under another name is asked for by its right one; a block without any is run as it is.
+    A projection under another name is asked for by its right one; a block without any is run as it
+    is.
     """
     module, required = block(in_channels, channels, **given), _convolutions(convolutions)
-    others = {name.split(".")[0] for name, _ in module.named_parameters()} - {name.split(".")[0] for name in required}
-    if others and _needs_projection(in_channels, channels * (1 if convolutions == 2 else 4), **given):
+    others = {name.split(".")[0] for name, _ in module.named_parameters()} - {
+        name.split(".")[0] for name in required
+    }
+    if others and _needs_projection(
+        in_channels, channels * (1 if convolutions == 2 else 4), **given
+    ):
         required.append("downsample.0.weight")
     return draw.fill(module, required=required)
 
@@ -102,7 +115,10 @@ def _trained(module, x, target):
     output = module.train()(x)
     by_x, by_weight = gradient((output * target).sum(), (x, module.conv1.weight))
     found = {"output": output, "gradient of x": by_x, "gradient of conv1.weight": by_weight}
-    return found | {"bn1.running_mean": module.bn1.running_mean, "bn2.running_var": module.bn2.running_var}
+    return found | {
+        "bn1.running_mean": module.bn1.running_mean,
+        "bn2.running_var": module.bn2.running_var,
+    }
 
 
 def _count(module):
@@ -130,7 +146,10 @@ def _count(module):
 )
 def basic_block_in_evaluation(BasicBlock, draw, in_channels, channels, **given):
     block = _filled_block(draw, BasicBlock, in_channels, channels, convolutions=2, **given)
-    found = {"output": _evaluated(block, draw.normal(2, in_channels, 5, 4)), "parameters": _count(block)}
+    found = {
+        "output": _evaluated(block, draw.normal(2, in_channels, 5, 4)),
+        "parameters": _count(block),
+    }
     return found | {"expansion": BasicBlock.expansion}
 
 
@@ -167,7 +186,10 @@ def basic_block_in_training(BasicBlock, draw, in_channels, channels, **given):
 )
 def bottleneck_in_evaluation(Bottleneck, draw, in_channels, channels, **given):
     block = _filled_block(draw, Bottleneck, in_channels, channels, convolutions=3, **given)
-    return {"output": _evaluated(block, draw.normal(2, in_channels, 5, 4)), "parameters": _count(block)}
+    return {
+        "output": _evaluated(block, draw.normal(2, in_channels, 5, 4)),
+        "parameters": _count(block),
+    }
 
 
 @probe(
@@ -231,7 +253,10 @@ def any_block(make_stage, draw, in_channels, channels, count, stride, **given):
 )
 def real_blocks(make_stage, draw, block, in_channels, channels, count, stride):
     stage = make_stage(getattr(models, block), in_channels, channels, count, stride)
-    return {"output": _evaluated(draw.fill(stage), draw.normal(1, in_channels, 4, 6)), "parameters": _count(stage)}
+    return {
+        "output": _evaluated(draw.fill(stage), draw.normal(1, in_channels, 4, 6)),
+        "parameters": _count(stage),
+    }
 
 
 class _Layer(nn.Module):
@@ -252,10 +277,17 @@ BLOCKS = {"BasicBlock": models.BasicBlock, "Bottleneck": models.Bottleneck, "Lay
 
 def _network(draw, ResNet, blocks, widths, block="BasicBlock", **given):
     """The learner's network with drawn parameters, on the course's own blocks and stages."""
-    with provided(ResNet, make_stage=models.make_stage, BasicBlock=models.BasicBlock, Bottleneck=models.Bottleneck):
+    with provided(
+        ResNet,
+        make_stage=models.make_stage,
+        BasicBlock=models.BasicBlock,
+        Bottleneck=models.Bottleneck,
+    ):
         network = ResNet(tuple(blocks), tuple(widths), block=BLOCKS[block], **given)
     stages = [f"layer{number}.0.conv1.weight" for number in range(1, len(blocks) + 1)]
-    return draw.fill(network, required=["conv1.weight", "bn1.weight", *stages, "fc.weight", "fc.bias"])
+    return draw.fill(
+        network, required=["conv1.weight", "bn1.weight", *stages, "fc.weight", "fc.bias"]
+    )
 
 
 NETWORKS = [
@@ -274,13 +306,23 @@ NETWORKS = [
         dict(blocks=[2, 1], widths=[2, 4], num_classes=6),
         dict(blocks=[1], widths=[3], in_channels=2, num_classes=2),
         dict(blocks=[1, 1, 1, 1], widths=[2, 2, 3, 4], num_classes=3),
-        dict(blocks=[1, 2], widths=[3, 2], block="Bottleneck", in_channels=1, skip=False, num_classes=4),
+        dict(
+            blocks=[1, 2],
+            widths=[3, 2],
+            block="Bottleneck",
+            in_channels=1,
+            skip=False,
+            num_classes=4,
+        ),
     ],
     weight=3,
 )
 def logits(ResNet, draw, blocks, widths, in_channels=3, **given):
     network = _network(draw, ResNet, blocks, widths, in_channels=in_channels, **given)
-    return {"logits": _evaluated(network, draw.normal(2, in_channels, 6, 9)), "parameters": _count(network)}
+    return {
+        "logits": _evaluated(network, draw.normal(2, in_channels, 6, 9)),
+        "parameters": _count(network),
+    }
 
 
 @probe(
@@ -292,14 +334,22 @@ def network_in_training(ResNet, draw, blocks, widths, in_channels=3):
     network = _network(draw, ResNet, blocks, widths, in_channels=in_channels)
     images = draw.normal(3, in_channels, 6, 4, grad=True)
     output = network.train()(images)
-    found = {"logits": output, "gradient of images": gradient((output * draw.normal(3, 10)).sum(), images)}
-    return found | {"bn1.running_mean": network.bn1.running_mean, "bn1.running_var": network.bn1.running_var}
+    found = {
+        "logits": output,
+        "gradient of images": gradient((output * draw.normal(3, 10)).sum(), images),
+    }
+    return found | {
+        "bn1.running_mean": network.bn1.running_mean,
+        "bn1.running_var": network.bn1.running_var,
+    }
 
 
 @probe("ResNet", cases=[dict()], hidden=[dict(skip=False)], weight=0.5)
 def unless_told_otherwise(ResNet, draw, **given):
     with provided(ResNet, make_stage=models.make_stage):
-        network = draw.fill(ResNet(block=models.BasicBlock, **given), required=["conv1.weight", "fc.weight"])
+        network = draw.fill(
+            ResNet(block=models.BasicBlock, **given), required=["conv1.weight", "fc.weight"]
+        )
     return {"logits": _evaluated(network, draw.normal(1, 3, 8, 8)), "parameters": _count(network)}
 
 
@@ -321,7 +371,10 @@ SCHEDULES = [
 def to_zero(cosine_schedule, draw, total_steps, warmup_steps):
     peak = draw.uniform(1, low=0.2, high=2.0).item()
     return {
-        "rates": tuple(float(cosine_schedule(step, total_steps, peak, warmup_steps)) for step in range(total_steps + 1))
+        "rates": tuple(
+            float(cosine_schedule(step, total_steps, peak, warmup_steps))
+            for step in range(total_steps + 1)
+        )
     }
 
 
@@ -334,10 +387,16 @@ def to_zero(cosine_schedule, draw, total_steps, warmup_steps):
     why="a rate that went through a float32 tensor is as good",
 )
 def to_a_last_rate(cosine_schedule, draw, total_steps, warmup_steps):
-    peak, last = draw.uniform(1, low=0.5, high=2.0).item(), draw.uniform(1, low=0.01, high=0.3).item()
+    peak = draw.uniform(1, low=0.5, high=2.0).item()
+    last = draw.uniform(1, low=0.01, high=0.3).item()
     between = (draw.uniform(8) * total_steps).tolist()
     steps = [0, warmup_steps, *between, total_steps]
-    return {"rates": tuple(float(cosine_schedule(step, total_steps, peak, warmup_steps, last=last)) for step in steps)}
+    return {
+        "rates": tuple(
+            float(cosine_schedule(step, total_steps, peak, warmup_steps, last=last))
+            for step in steps
+        )
+    }
 
 
 def _pair(draw, in_channels, out_channels, kernel_size, **given):
@@ -357,13 +416,24 @@ def _convolution(returned):
     cases=[
         dict(in_channels=3, out_channels=5, kernel_size=(3, 2), bias=False),
         dict(in_channels=4, out_channels=4, kernel_size=(2, 3), stride=(2, 1), padding=(1, 2)),
-        dict(in_channels=4, out_channels=6, kernel_size=(3, 3), groups=2, padding=(1, 1), bias=False),
+        dict(
+            in_channels=4, out_channels=6, kernel_size=(3, 3), groups=2, padding=(1, 1), bias=False
+        ),
         dict(in_channels=3, out_channels=3, kernel_size=(3, 2), dilation=(2, 1), padding=(2, 0)),
     ],
     hidden=[
         dict(in_channels=2, out_channels=4, kernel_size=(1, 3), padding=(0, 1)),
-        dict(in_channels=6, out_channels=6, kernel_size=(3, 3), groups=6, stride=(1, 2), bias=False),
-        dict(in_channels=4, out_channels=2, kernel_size=(3, 1), groups=2, dilation=(2, 1), padding=(1, 0)),
+        dict(
+            in_channels=6, out_channels=6, kernel_size=(3, 3), groups=6, stride=(1, 2), bias=False
+        ),
+        dict(
+            in_channels=4,
+            out_channels=2,
+            kernel_size=(3, 1),
+            groups=2,
+            dilation=(2, 1),
+            padding=(1, 0),
+        ),
     ],
     weight=3,
 )
@@ -371,7 +441,10 @@ def folded(fold_batch_norm, draw, **given):
     conv, bn = _pair(draw, **given)
     layer = _convolution(fold_batch_norm(conv, bn))
     x = draw.normal(2, conv.in_channels, 6, 7)
-    return {"output": layer(x), "trainable": all(parameter.requires_grad for parameter in layer.parameters())}
+    return {
+        "output": layer(x),
+        "trainable": all(parameter.requires_grad for parameter in layer.parameters()),
+    }
 
 
 @probe(
@@ -390,4 +463,7 @@ def the_two_layers_stay(fold_batch_norm, draw, **given):
     with torch.no_grad():
         for parameter in (*conv.parameters(), *bn.parameters()):
             parameter.zero_()
-    return {"the old layers' output": unfolded, "the new layer's, once the old are emptied": layer(x)}
+    return {
+        "the old layers' output": unfolded,
+        "the new layer's, once the old are emptied": layer(x),
+    }

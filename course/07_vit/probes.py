@@ -83,7 +83,11 @@ def refused_outlines(unpatchify, draw, tokens, patch_size, height, width):
 def gradient_of_images(unpatchify, draw, channels, patch_size, height, width):
     patches = draw.normal(1, height * width // patch_size**2, patch_size**2 * channels, grad=True)
     weight = draw.normal(1, channels, height, width)
-    return {"gradient": gradient((weight * unpatchify(patches, patch_size, height, width)).sum(), patches)}
+    return {
+        "gradient": gradient(
+            (weight * unpatchify(patches, patch_size, height, width)).sum(), patches
+        )
+    }
 
 
 PROJ = ("proj.weight", "proj.bias")
@@ -129,7 +133,11 @@ def grid(PatchEmbed, draw, size, patch_size):
 
 @probe(
     "PatchEmbed",
-    cases=[dict(size=(6, 9), patch_size=2), dict(size=(7, 6), patch_size=3), dict(size=10, patch_size=4)],
+    cases=[
+        dict(size=(6, 9), patch_size=2),
+        dict(size=(7, 6), patch_size=3),
+        dict(size=10, patch_size=4),
+    ],
     hidden=[dict(size=(8, 10), patch_size=4), dict(size=(5, 4), patch_size=2)],
     law=True,
 )
@@ -267,7 +275,11 @@ def block(TransformerBlock, draw, embed_dim, num_heads, mlp_ratio, batch, tokens
         layer = draw.fill(TransformerBlock(embed_dim, num_heads, **given), required=BLOCK)
         x = 2 * draw.normal(batch, tokens, embed_dim) + draw.normal(batch, tokens, 1)
         output, weights = _two(layer(x))
-    return {"output": output, "weights": weights, "channels inside the MLP": layer.mlp[0].out_features}
+    return {
+        "output": output,
+        "weights": weights,
+        "channels inside the MLP": layer.mlp[0].out_features,
+    }
 
 
 @probe(
@@ -303,34 +315,83 @@ PARTS = {
     "attention": models.attention,
 }
 VIT = (
-    *("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias"),
+    *(
+        "cls_token",
+        "pos_embed",
+        "patch_embed.proj.weight",
+        "patch_embed.proj.bias",
+        "norm.weight",
+        "norm.bias",
+    ),
     *("head.weight", "head.bias", "blocks.0.attn.qkv.weight", "blocks.0.mlp.2.bias"),
 )
 SIZES = [
     dict(
-        image_size=(4, 6), patch_size=2, in_channels=2, num_classes=3, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2.0
+        image_size=(4, 6),
+        patch_size=2,
+        in_channels=2,
+        num_classes=3,
+        embed_dim=8,
+        depth=2,
+        num_heads=2,
+        mlp_ratio=2.0,
     ),
-    dict(image_size=6, patch_size=3, in_channels=1, num_classes=5, embed_dim=6, depth=3, num_heads=3, mlp_ratio=1.0),
     dict(
-        image_size=(2, 3), patch_size=1, in_channels=4, num_classes=2, embed_dim=4, depth=1, num_heads=1, mlp_ratio=3.0
+        image_size=6,
+        patch_size=3,
+        in_channels=1,
+        num_classes=5,
+        embed_dim=6,
+        depth=3,
+        num_heads=3,
+        mlp_ratio=1.0,
+    ),
+    dict(
+        image_size=(2, 3),
+        patch_size=1,
+        in_channels=4,
+        num_classes=2,
+        embed_dim=4,
+        depth=1,
+        num_heads=1,
+        mlp_ratio=3.0,
     ),
 ]
 HIDDEN_SIZES = [
     dict(
-        image_size=(8, 4), patch_size=4, in_channels=3, num_classes=4, embed_dim=6, depth=2, num_heads=2, mlp_ratio=4.0
+        image_size=(8, 4),
+        patch_size=4,
+        in_channels=3,
+        num_classes=4,
+        embed_dim=6,
+        depth=2,
+        num_heads=2,
+        mlp_ratio=4.0,
     ),
-    dict(image_size=4, patch_size=2, in_channels=2, num_classes=6, embed_dim=10, depth=3, num_heads=5, mlp_ratio=0.5),
+    dict(
+        image_size=4,
+        patch_size=2,
+        in_channels=2,
+        num_classes=6,
+        embed_dim=10,
+        depth=3,
+        num_heads=5,
+        mlp_ratio=0.5,
+    ),
 ]
 
 
 def _vit(VisionTransformer, draw, image_size, **settings):
     size = image_size if isinstance(image_size, int) else tuple(image_size)
     network = draw.fill(VisionTransformer(size, **settings), required=VIT)
-    # The filled tables are faint, for they hold many numbers; what is added and what is read should show clearly.
+    # The filled tables are faint, for they hold many numbers; what is added and what is read should
+    # show clearly.
     height, width = (size, size) if isinstance(size, int) else size
     with torch.no_grad():
         network.cls_token.mul_(settings["embed_dim"] ** 0.5)
-        network.pos_embed.mul_((settings["embed_dim"] * height * width) ** 0.5 / settings["patch_size"])
+        network.pos_embed.mul_(
+            (settings["embed_dim"] * height * width) ** 0.5 / settings["patch_size"]
+        )
     return network, (settings["in_channels"], height, width)
 
 
@@ -366,9 +427,20 @@ def defaults(VisionTransformer, draw, batch):
     with provided(VisionTransformer, **PARTS), torch.no_grad():
         network = VisionTransformer()
         output, weights = _two(network(torch.empty(batch, 3, 32, 32), return_attention=True))
-    tables = tuple(isinstance(getattr(network, name, None), nn.Parameter) for name in ("cls_token", "pos_embed"))
-    shapes = {"logits": tuple(output.shape), "attention": tuple(weights[0].shape), "blocks": len(weights)}
-    return {"tables are parameters": tables, **shapes, "weights": sum(p.numel() for p in network.parameters())}
+    tables = tuple(
+        isinstance(getattr(network, name, None), nn.Parameter)
+        for name in ("cls_token", "pos_embed")
+    )
+    shapes = {
+        "logits": tuple(output.shape),
+        "attention": tuple(weights[0].shape),
+        "blocks": len(weights),
+    }
+    return {
+        "tables are parameters": tables,
+        **shapes,
+        "weights": sum(p.numel() for p in network.parameters()),
+    }
 
 
 @probe(
@@ -396,7 +468,11 @@ def resized(interpolate_position_embedding, draw, embed_dim, old, new):
 )
 def gradient_of_resizing(interpolate_position_embedding, draw, embed_dim, old, new):
     table = draw.normal(1, 1 + old[0] * old[1], embed_dim, grad=True)
-    return {"gradient": gradient((interpolate_position_embedding(table, tuple(old), tuple(new)) ** 2).sum(), table)}
+    return {
+        "gradient": gradient(
+            (interpolate_position_embedding(table, tuple(old), tuple(new)) ** 2).sum(), table
+        )
+    }
 
 
 @probe(
@@ -410,7 +486,9 @@ def gradient_of_resizing(interpolate_position_embedding, draw, embed_dim, old, n
     hidden=[dict(depth=2, batch=2, heads=2, tokens=7), dict(depth=5, batch=1, heads=2, tokens=4)],
 )
 def rolled_out(attention_rollout, draw, depth, batch, heads, tokens):
-    weights = [(2 * draw.normal(batch, heads, tokens, tokens)).softmax(dim=-1) for _ in range(depth)]
+    weights = [
+        (2 * draw.normal(batch, heads, tokens, tokens)).softmax(dim=-1) for _ in range(depth)
+    ]
     return {"rollout": attention_rollout(weights)}
 
 

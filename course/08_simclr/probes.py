@@ -5,13 +5,16 @@ from torch.nn import functional as F
 
 from autograder.probe import gradient, probe
 
-# --- random_resized_crop: what it draws is read off pictures whose pixels hold their own row and column
+# --- random_resized_crop: what it draws is read off pictures whose pixels hold their own row and
+# column
 
 MANY = 1500
-"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b - a) / 134."""
+"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b -
+a) / 134."""
 
 ERRORS = 5.5
-"""Bounds of statistics, in standard errors: a right answer misses one in about thirty million draws."""
+"""Bounds of statistics, in standard errors: a right answer misses one in about thirty million
+draws."""
 
 
 def _rulers(count, rows, columns, dtype, noise=None):
@@ -26,7 +29,8 @@ def _boxes(crops):
     found = []
     for places in (crops[:, 0].mean(dim=2), crops[:, 1].mean(dim=1)):  # (N, rows), (N, columns)
         side = places.shape[1]
-        first, last = side // 4, side - 1 - side // 4  # away from the border, where interpolation ends
+        first = side // 4  # away from the border, where interpolation ends
+        last = side - 1 - first
         length = (places[:, last] - places[:, first]) * side / (last - first)
         found.append((places[:, first] - (first + 0.5) / side * length, length))
     (top, height), (left, width) = found
@@ -34,7 +38,8 @@ def _boxes(crops):
 
 
 def _is_uniform(values, low, high):
-    """Whether mean and spread are those of uniform numbers in [low, high], and none lies outside."""
+    """Whether mean and spread are those of uniform numbers in [low, high], and none lies
+    outside."""
     error = (high - low) / (12 * len(values)) ** 0.5
     unit = (values - low) / (high - low)
     inside = bool((unit > -1e-3).all() and (unit < 1 + 1e-3).all())
@@ -43,7 +48,12 @@ def _is_uniform(values, low, high):
 
 
 def _are_unrelated(one, other):
-    """Whether two lists of numbers are uncorrelated, as far as their length lets one tell."""
+    """Whether two lists of numbers vary and are uncorrelated, as far as their length lets one tell.
+
+    Numbers that are read off pixels vary by rounding alone where nothing was drawn.
+    """
+    if one.std() < 1e-3 or other.std() < 1e-3:
+        return False
     together = torch.corrcoef(torch.stack([one, other]))[0, 1].abs().item()
     return together < ERRORS / len(one) ** 0.5  # False for NaN, too
 
@@ -74,31 +84,44 @@ def boxes(random_resized_crop, draw, rows, columns, **given):
     noise = draw.normal(rows, columns)
     images = _rulers(MANY, rows, columns, draw.dtype, noise)
     crops = random_resized_crop(images, draw.generator(), **given)
-    scale, ratio = (torch.tensor((RANGES | given)[name], dtype=torch.float64) for name in ("scale", "ratio"))
+    scale, ratio = (
+        torch.tensor((RANGES | given)[name], dtype=torch.float64) for name in ("scale", "ratio")
+    )
     top, left, height, width = box = [each.double() for each in _boxes(crops)]
     area, logs = height * width / (rows * columns), (width / height).log()
-    drawn = [area, top / (rows - height), left / (columns - width)] + ([logs] if ratio[0] < ratio[1] else [])
-    roomy = (rows - height > 0.5) & (columns - width > 0.5)  # elsewhere the share of the room is badly known
+    drawn = [area, top / (rows - height), left / (columns - width)]
+    if ratio[0] < ratio[1]:
+        drawn.append(logs)
+    # Elsewhere the share of the room is badly known.
+    roomy = (rows - height > 0.5) & (columns - width > 0.5)
     area_of, down, right, *proportion = (each[roomy] for each in drawn)
     again = _resampled(images[:4].double(), *(each[:4] for each in box))
     return {
-        "areas lie in the range": bool((area > scale[0] - 1e-3).all() and (area < scale[1] + 1e-3).all()),
+        "areas lie in the range": bool(
+            (area > scale[0] - 1e-3).all() and (area < scale[1] + 1e-3).all()
+        ),
         "areas are uniform": _is_uniform(area, *scale.tolist()),
         "width / height lies in the range": bool(
             (logs > ratio[0].log() - 1e-2).all() and (logs < ratio[1].log() + 1e-2).all()
         ),
-        "logarithms of width / height are uniform": not proportion or _is_uniform(logs, *ratio.log().tolist()),
+        "logarithms of width / height are uniform": not proportion
+        or _is_uniform(logs, *ratio.log().tolist()),
         "boxes lie inside the picture": _fit(top, height, rows) and _fit(left, width, columns),
         "upper edges are uniform where there is room": _is_uniform(down, 0, 1),
         "left edges are uniform where there is room": _is_uniform(right, 0, 1),
         "rows and columns are drawn apart": _are_unrelated(down, right),
-        "area and proportion are drawn apart": all(_are_unrelated(area_of, each) for each in proportion),
+        "area and proportion are drawn apart": all(
+            _are_unrelated(area_of, each) for each in proportion
+        ),
         "proportion and place are drawn apart": all(
             _are_unrelated(each, place) for each in proportion for place in (down, right)
         ),
-        "area and place are drawn apart": _are_unrelated(area_of, down) and _are_unrelated(area_of, right),
+        "area and place are drawn apart": _are_unrelated(area_of, down)
+        and _are_unrelated(area_of, right),
         "different boxes": len((torch.stack(box, dim=1) * 1e3).round().unique(dim=0)) > 0.9 * MANY,
-        "each is cut from its own picture": bool(torch.allclose(crops[:4].double(), again, atol=2e-2)),
+        "each is cut from its own picture": bool(
+            torch.allclose(crops[:4].double(), again, atol=2e-2)
+        ),
     }
 
 
@@ -143,7 +166,9 @@ def the_generator(random_resized_crop, draw, shape):
 def the_whole_picture(random_resized_crop, draw, shape):
     images, proportion = draw.normal(*shape), shape[3] / shape[2]
     return {
-        "the picture": random_resized_crop(images, draw.generator(), scale=(1.0, 1.0), ratio=(proportion, proportion))
+        "the picture": random_resized_crop(
+            images, draw.generator(), scale=(1.0, 1.0), ratio=(proportion, proportion)
+        )
     }
 
 
@@ -157,7 +182,9 @@ def the_whole_picture(random_resized_crop, draw, shape):
 )
 def sides_that_do_not_fit(random_resized_crop, draw, rows, columns, ratio):
     images = _rulers(3, rows, columns, draw.dtype, draw.normal(rows, columns))
-    top, left, height, width = _boxes(random_resized_crop(images, draw.generator(), scale=(1, 1), ratio=(ratio, ratio)))
+    top, left, height, width = _boxes(
+        random_resized_crop(images, draw.generator(), scale=(1, 1), ratio=(ratio, ratio))
+    )
     return {
         "heights": height,
         "widths": width,
@@ -194,12 +221,19 @@ def all_steps(color_distort, draw, shape):
 @probe(
     "color_distort",
     cases=[dict(step=0), dict(step=1), dict(step=2), dict(step=3)],
-    hidden=[dict(step=0, count=3), dict(step=1, count=5), dict(step=2, count=3), dict(step=3, count=5)],
+    hidden=[
+        dict(step=0, count=3),
+        dict(step=1, count=5),
+        dict(step=2, count=3),
+        dict(step=3, count=5),
+    ],
     weight=2,
 )
 def one_step_alone(color_distort, draw, step, count=4):
     images = _colours(draw, (count, 3, 3, 5), dark=0.1, bright=0.9)
-    given = [torch.ones(count, dtype=draw.dtype) for _ in range(3)] + [torch.zeros(count, dtype=draw.dtype)]
+    given = [torch.ones(count, dtype=draw.dtype) for _ in range(3)] + [
+        torch.zeros(count, dtype=draw.dtype)
+    ]
     low, high = (0.2, 2.0) if step < 3 else (0.1, 0.9)
     given[step] = draw.uniform(count, low=low, high=high)
     return {"output": color_distort(images, *given, torch.zeros(count, dtype=torch.bool))}
@@ -280,7 +314,8 @@ def in_evaluation(ProjectionHead, draw, dims, count):
     hidden=[dict(dims=(5, 4, 6), count=4)],
 )
 def in_training(ProjectionHead, draw, dims, count):
-    head, h = draw.fill(ProjectionHead(*dims), required=PARTS), draw.normal(count, dims[0], grad=True)
+    head = draw.fill(ProjectionHead(*dims), required=PARTS)
+    h = draw.normal(count, dims[0], grad=True)
     z = head.train()(h)
     by_h, by_weight = gradient((z * draw.normal(count, dims[2])).sum(), (h, head.fc1.weight))
     found = {"z": z, "gradient of h": by_h, "gradient of fc1.weight": by_weight}
@@ -296,7 +331,9 @@ def _pairs(draw, count, dim, apart=0.7, grad=False):
     views = []
     for _ in range(2):
         lengths = draw.uniform(count, 1, low=0.3, high=3.0)
-        views.append(((common + apart * draw.normal(count, dim)) * lengths).detach().requires_grad_(grad))
+        views.append(
+            ((common + apart * draw.normal(count, dim)) * lengths).detach().requires_grad_(grad)
+        )
     return views
 
 
@@ -343,7 +380,11 @@ def a_vector_of_zeros(nt_xent, draw, count, dim, temperature):
 
 @probe(
     "contrastive_accuracy",
-    cases=[dict(count=24, dim=4, apart=0.6), dict(count=17, dim=3, apart=0.4), dict(count=30, dim=6, apart=1.0)],
+    cases=[
+        dict(count=24, dim=4, apart=0.6),
+        dict(count=17, dim=3, apart=0.4),
+        dict(count=30, dim=6, apart=1.0),
+    ],
     hidden=[dict(count=21, dim=5, apart=0.8), dict(count=32, dim=3, apart=0.3)],
     rtol=1e-6,
     why="a share may be computed in float32",
@@ -373,10 +414,13 @@ def views_that_point_apart(contrastive_accuracy, draw, dim):
     why="a share may be computed in float32",
 )
 def first_views_alike(contrastive_accuracy, draw, count, dim):
-    """First views come in twos that resemble each other more than their partners; second views do not."""
+    """First views come in twos that resemble each other more than their partners; second views do
+    not."""
     z1, z2 = _pairs(draw, count, dim, apart=0.25)
     twin = z1[torch.arange(count) // 2 * 2]
-    close = torch.where((torch.arange(count) % 3 == 0)[:, None], twin + 0.02 * draw.normal(count, dim), z1)
+    close = torch.where(
+        (torch.arange(count) % 3 == 0)[:, None], twin + 0.02 * draw.normal(count, dim), z1
+    )
     return {"accuracy": float(contrastive_accuracy(close, z2))}
 
 
@@ -406,7 +450,11 @@ def _bank(draw, count, dim, classes):
 )
 def labels_of_many(knn_classify, draw, count, dim, classes, k, temperature):
     features, labels = _bank(draw, count, dim, classes)
-    return {"labels": knn_classify(features, labels, draw.normal(150, dim), k=k, temperature=temperature)}
+    return {
+        "labels": knn_classify(
+            features, labels, draw.normal(150, dim), k=k, temperature=temperature
+        )
+    }
 
 
 @probe(
@@ -457,11 +505,14 @@ def what_all_have(gather_negatives, draw, processes, rank, shape):
 
     def gather(sent):
         calls.append(sent.detach().clone())
-        return [sent.detach().clone() if place == rank else other for place, other in enumerate(others)]
+        return [
+            sent.detach().clone() if place == rank else other for place, other in enumerate(others)
+        ]
 
     table = gather_negatives(local, gather, rank)
     weights = draw.normal(processes * shape[0], shape[1])
-    weights = weights if table.shape == weights.shape else torch.ones_like(table)  # a wrong table has a gradient, too
+    if table.shape != weights.shape:
+        weights = torch.ones_like(table)  # a wrong table has a gradient, too
     return {
         "table": table,
         "gradient of local": gradient((table * weights).sum(), local),

@@ -1,27 +1,34 @@
 """How unit 09's exercises are put to the test."""
 
 import itertools
+import math
 
 import torch
 from torch import nn
 
 from autograder.probe import gradient, probe, refuses
 
-# --- multi_crop: what it cuts is read off pictures whose pixels hold their own row and column, and their picture's mark
+# --- multi_crop: what it cuts is read off pictures whose pixels hold their own row and column, and
+# their picture's mark
 
 MANY = 400
-"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b - a) / 69."""
+"""Pictures in a statistic: a mean of uniform numbers over [a, b] then has a standard error of (b -
+a) / 69."""
 
 ERRORS = 5.5
-"""Bounds of statistics, in standard errors: a right answer misses one in about thirty million draws."""
+"""Bounds of statistics, in standard errors: a right answer misses one in about thirty million
+draws."""
 
 GLOBAL, LOCAL = (0.4, 1.0), (0.05, 0.4)
 
 
 def _rulers(rows, columns, marks):
-    """(MANY, 3, rows, columns): the row of each pixel's centre, its column, and the picture's mark."""
+    """(MANY, 3, rows, columns): the row of each pixel's centre, its column, and the picture's
+    mark."""
     places = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
-    pictures = torch.stack([*places, torch.zeros(rows, columns)]).to(marks.dtype).repeat(MANY, 1, 1, 1)
+    pictures = (
+        torch.stack([*places, torch.zeros(rows, columns)]).to(marks.dtype).repeat(MANY, 1, 1, 1)
+    )
     pictures[:, 2] = marks[torch.arange(MANY) % len(marks), None, None]
     return pictures
 
@@ -29,9 +36,12 @@ def _rulers(rows, columns, marks):
 def _boxes(view):
     """(top, left, height, width), (MANY,) each in float64, of what was cut out of rulers."""
     found = []
-    for places in (view[:, 0].mean(dim=2).double(), view[:, 1].mean(dim=1).double()):  # (MANY, rows), (MANY, columns)
+    rows = view[:, 0].mean(dim=2).double()  # (MANY, rows)
+    columns = view[:, 1].mean(dim=1).double()  # (MANY, columns)
+    for places in (rows, columns):
         side = places.shape[1]
-        first, last = side // 4, side - 1 - side // 4  # away from the border, where interpolation ends
+        first = side // 4  # away from the border, where interpolation ends
+        last = side - 1 - first
         length = (places[:, last] - places[:, first]) * side / (last - first)
         found.append((places[:, first] - (first + 0.5) / side * length, length))
     (top, height), (left, width) = found
@@ -56,21 +66,37 @@ def _is_uniform(values, low, high):
 
 
 def _are_unrelated(one, other):
-    """Whether two lists of numbers are uncorrelated, as far as their length lets one tell."""
+    """Whether two lists of numbers vary and are uncorrelated, as far as their length lets one tell.
+
+    Numbers that are read off pixels vary by rounding alone where nothing was drawn.
+    """
+    if one.std() < 1e-3 or other.std() < 1e-3:
+        return False
     together = torch.corrcoef(torch.stack([one, other]))[0, 1].abs().item()
     return together < ERRORS / len(one) ** 0.5  # False for NaN, too
 
 
 def _cut(multi_crop, draw, rows, columns, num_local, local_size, **scales):
-    """(areas, tops, lefts, rows of room, columns of room), (views, MANY) each, and what holds for all boxes."""
+    """(areas, tops, lefts, rows of room, columns of room), (views, MANY) each, and what holds for
+    all boxes."""
     marks = draw.normal(97)
     pictures = _rulers(rows, columns, marks)
     views = multi_crop(pictures, draw.generator(), num_local, local_size, **scales)
     boxes = [_boxes(view) for view in views]
-    top, left, height, width = (torch.stack(each) for each in zip(*boxes, strict=True))  # (views, MANY)
-    inside = (top > -1e-2) & (left > -1e-2) & (top + height < rows + 1e-2) & (left + width < columns + 1e-2)
-    kept = [torch.allclose(view[:, 2], pictures[:, 2, :1, :1], rtol=1e-4, atol=1e-4) for view in views]
-    different = [len((torch.stack(box, dim=1) * 1e3).round().unique(dim=0)) > 0.9 * MANY for box in boxes]
+    # (views, MANY) each
+    top, left, height, width = (torch.stack(each) for each in zip(*boxes, strict=True))
+    inside = (
+        (top > -1e-2)
+        & (left > -1e-2)
+        & (top + height < rows + 1e-2)
+        & (left + width < columns + 1e-2)
+    )
+    kept = [
+        torch.allclose(view[:, 2], pictures[:, 2, :1, :1], rtol=1e-4, atol=1e-4) for view in views
+    ]
+    different = [
+        len((torch.stack(box, dim=1) * 1e3).round().unique(dim=0)) > 0.9 * MANY for box in boxes
+    ]
     found = {
         "number of views": len(views),
         "boxes lie inside the picture": bool(inside.all()),
@@ -81,9 +107,13 @@ def _cut(multi_crop, draw, rows, columns, num_local, local_size, **scales):
 
 
 def _are_spread(starts, room):
-    """Whether the boxes of every view begin anywhere, where they have room; starts, room: (views, MANY)."""
+    """Whether the boxes of every view begin anywhere, where they have room; starts, room: (views,
+    MANY)."""
     roomy = room > 0.5  # elsewhere the share of the room is badly known
-    return all(_is_uniform((start / left)[there], 0, 1) for start, left, there in zip(starts, room, roomy, strict=True))
+    return all(
+        _is_uniform((start / left)[there], 0, 1)
+        for start, left, there in zip(starts, room, roomy, strict=True)
+    )
 
 
 def _are_apart(numbers, pairs):
@@ -94,12 +124,40 @@ def _are_apart(numbers, pairs):
 @probe(
     "multi_crop",
     cases=[
-        dict(rows=12, columns=15, num_local=3, local_size=9, global_scale=(0.3, 0.6), local_scale=(0.1, 0.25)),
-        dict(rows=15, columns=12, num_local=2, local_size=8, global_scale=(0.45, 0.55), local_scale=(0.08, 0.5)),
+        dict(
+            rows=12,
+            columns=15,
+            num_local=3,
+            local_size=9,
+            global_scale=(0.3, 0.6),
+            local_scale=(0.1, 0.25),
+        ),
+        dict(
+            rows=15,
+            columns=12,
+            num_local=2,
+            local_size=8,
+            global_scale=(0.45, 0.55),
+            local_scale=(0.08, 0.5),
+        ),
     ],
     hidden=[
-        dict(rows=14, columns=16, num_local=3, local_size=7, global_scale=(0.35, 0.6), local_scale=(0.12, 0.3)),
-        dict(rows=13, columns=12, num_local=1, local_size=10, global_scale=(0.3, 0.5), local_scale=(0.2, 0.35)),
+        dict(
+            rows=14,
+            columns=16,
+            num_local=3,
+            local_size=7,
+            global_scale=(0.35, 0.6),
+            local_scale=(0.12, 0.3),
+        ),
+        dict(
+            rows=13,
+            columns=12,
+            num_local=1,
+            local_size=10,
+            global_scale=(0.3, 0.5),
+            local_scale=(0.2, 0.35),
+        ),
     ],
     weight=3,
 )
@@ -110,14 +168,20 @@ def boxes(multi_crop, draw, rows, columns, num_local, local_size, global_scale, 
     both_kinds = [(i, j) for i in views[:2] for j in views[2:]]
     return found | {
         "areas of global views lie in the range": _lie(area[:2], *global_scale),
-        "areas of global views are uniform": all(_is_uniform(each, *global_scale) for each in area[:2]),
+        "areas of global views are uniform": all(
+            _is_uniform(each, *global_scale) for each in area[:2]
+        ),
         "areas of local views lie in the range": _lie(area[2:], *local_scale),
-        "areas of local views are uniform": all(_is_uniform(each, *local_scale) for each in area[2:]),
+        "areas of local views are uniform": all(
+            _is_uniform(each, *local_scale) for each in area[2:]
+        ),
         "boxes lie anywhere": all(
             _are_spread(starts, room) for starts, room in zip(places[:2], places[2:], strict=True)
         ),
         "global views have boxes of their own": len(area) > 1 and _are_apart(numbers, [(0, 1)]),
-        "local views have boxes of their own": _are_apart(numbers, itertools.combinations(views[2:], 2)),
+        "local views have boxes of their own": _are_apart(
+            numbers, itertools.combinations(views[2:], 2)
+        ),
         "local boxes know nothing of global ones": _are_apart(numbers, both_kinds),
     }
 
@@ -132,7 +196,9 @@ def areas_unless_told_otherwise(multi_crop, draw, rows, columns, num_local, loca
     large = area[:2]  # a side that does not fit is cut, so the largest areas are not uniform
     return found | {
         "areas of global views lie in the range": _lie(large, *GLOBAL),
-        "areas of global views fill the range": bool((large.amin(dim=1) < 0.43).all() and (large.amax() > 0.9).all()),
+        "areas of global views fill the range": bool(
+            (large.amin(dim=1) < 0.43).all() and (large.amax() > 0.9).all()
+        ),
         "few global views show nearly all": bool((large > 0.95).float().mean() < 0.15),
         "areas of local views lie in the range": _lie(area[2:], *LOCAL),
         "areas of local views are uniform": _is_uniform(area[2:].flatten(), *LOCAL),
@@ -155,7 +221,9 @@ def areas_unless_told_otherwise(multi_crop, draw, rows, columns, num_local, loca
 def sizes(multi_crop, draw, shape, num_local, local_size):
     views = multi_crop(draw.normal(*shape), draw.generator(), num_local, local_size)
     found = {"a list": isinstance(views, list), "number of views": len(views)}
-    return found | {f"shape of view {number}": tuple(view.shape) for number, view in enumerate(views)}
+    return found | {
+        f"shape of view {number}": tuple(view.shape) for number, view in enumerate(views)
+    }
 
 
 @probe(
@@ -186,13 +254,18 @@ def the_generator(multi_crop, draw, shape, num_local, local_size):
     hidden=[dict(shape=(3, 2, 6, 9), local_size=7), dict(shape=(3, 2, 9, 6), local_size=6)],
 )
 def local_views_that_do_not_fit(multi_crop, draw, shape, local_size):
-    return {"refused with a ValueError": refuses(multi_crop, draw.normal(*shape), draw.generator(), 2, local_size)}
+    return {
+        "refused with a ValueError": refuses(
+            multi_crop, draw.normal(*shape), draw.generator(), 2, local_size
+        )
+    }
 
 
 # --- DINOHead
 
-PARTS = ("fc1.weight", "fc1.bias", "bn1.weight", "bn1.running_var", "fc2.weight", "fc2.bias", "bn2.weight")
-PARTS = (*PARTS, "bn2.running_var", "fc3.weight", "fc3.bias", "prototypes")
+LAYERS = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias")
+NORMS = ("bn1.weight", "bn1.running_var", "bn2.weight", "bn2.running_var")
+PARTS = (*LAYERS, *NORMS, "prototypes")
 
 
 def _count(module):
@@ -209,7 +282,11 @@ def _count(module):
 def in_evaluation(DINOHead, draw, dims, count):
     head = draw.fill(DINOHead(*dims), required=PARTS)
     logits = head.eval()(draw.normal(count, dims[0]))
-    return {"logits": logits, "parameters": _count(head), "shape of prototypes": tuple(head.prototypes.shape)}
+    return {
+        "logits": logits,
+        "parameters": _count(head),
+        "shape of prototypes": tuple(head.prototypes.shape),
+    }
 
 
 @probe(
@@ -265,11 +342,18 @@ def a_new_head(DINOHead, draw, dims):
 
 
 def _logits(draw, views, count, prototypes, grad=False, spread=1.0):
-    """Logits of the student (views, N, K) and of the teacher (2, N, K), alike as after some training, and a center."""
+    """Logits of the student (views, N, K) and of the teacher (2, N, K), alike as after some
+    training, and a center."""
     common = draw.normal(count, prototypes)
-    student, teacher = (spread * (common + draw.normal(each, count, prototypes)) for each in (views, 2))
+    student, teacher = (
+        spread * (common + draw.normal(each, count, prototypes)) for each in (views, 2)
+    )
     center = draw.normal(prototypes) + 0.5
-    return student.detach().requires_grad_(grad), teacher.detach().requires_grad_(grad), spread * center
+    return (
+        student.detach().requires_grad_(grad),
+        teacher.detach().requires_grad_(grad),
+        spread * center,
+    )
 
 
 @probe(
@@ -302,7 +386,9 @@ def the_loss(dino_loss, draw, views, count, prototypes, temperatures):
 )
 def gradients_of_the_loss(dino_loss, draw, views, count, prototypes, temperatures):
     student, teacher, center = _logits(draw, views, count, prototypes, grad=True)
-    by_student, by_teacher = gradient(dino_loss(student, teacher, center, *temperatures), (student, teacher))
+    by_student, by_teacher = gradient(
+        dino_loss(student, teacher, center, *temperatures), (student, teacher)
+    )
     return {"gradient of the student": by_student, "gradient of the teacher": by_teacher}
 
 
@@ -377,7 +463,9 @@ def ends_of_the_range(update_center, draw, count, momentum):
 
 def _network(draw):
     """Linear layers with a batch norm between them, whose counters do not stand at 0."""
-    network = draw.fill(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2, bias=False)))
+    network = draw.fill(
+        nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2, bias=False))
+    )
     network[1].num_batches_tracked += 7
     return network
 
@@ -414,7 +502,9 @@ def three_steps(update_teacher, draw, momentum, teacher_learns):
         "batches the teacher has counted": int(teacher[1].num_batches_tracked),
         "parameters of the student": _joined(student.parameters()),
         "buffers of the student": _joined([student[1].running_mean, student[1].running_var]),
-        "the teacher's parameters are the same objects": all(a is b for a, b in zip(before, after, strict=True)),
+        "the teacher's parameters are the same objects": all(
+            a is b for a, b in zip(before, after, strict=True)
+        ),
         "no graph is left": all(each.is_leaf and each.grad_fn is None for each in after),
         "requires_grad stays": all(each.requires_grad == teacher_learns for each in after),
     }
@@ -432,7 +522,10 @@ def ends_of_the_range_of_momentum(update_teacher, draw, momentum):
     with torch.no_grad():
         student[0].weight += 1  # a teacher that holds the student's own tensors would move, too
         other_moves = _joined(teacher.parameters())
-    return {"parameters": one_stays, "the teacher's numbers are its own": torch.equal(one_stays, other_moves)}
+    return {
+        "parameters": one_stays,
+        "the teacher's numbers are its own": torch.equal(one_stays, other_moves),
+    }
 
 
 # --- teacher_temperature
@@ -445,33 +538,57 @@ def ends_of_the_range_of_momentum(update_teacher, draw, momentum):
         dict(warmup_steps=5, steps=(0, 2, 4, 5, 6, 11)),
         dict(warmup_steps=1, steps=(0, 1, 2, 7)),
     ],
-    hidden=[dict(warmup_steps=11, steps=(0, 1, 5, 10, 11, 12, 100)), dict(warmup_steps=2, steps=(0, 1, 2, 3))],
+    hidden=[
+        dict(warmup_steps=11, steps=(0, 1, 5, 10, 11, 12, 100)),
+        dict(warmup_steps=2, steps=(0, 1, 2, 3)),
+    ],
     weight=3,
 )
 def over_the_steps(teacher_temperature, draw, warmup_steps, steps):
-    start, end = draw.uniform(1, low=0.02, high=0.05).item(), draw.uniform(1, low=0.06, high=0.09).item()
-    return {f"step {step}": float(teacher_temperature(step, warmup_steps, start, end)) for step in steps}
+    start = draw.uniform(1, low=0.02, high=0.05).item()
+    end = draw.uniform(1, low=0.06, high=0.09).item()
+    return {
+        f"step {step}": float(teacher_temperature(step, warmup_steps, start, end)) for step in steps
+    }
 
 
 @probe("teacher_temperature", cases=[dict(warmup_steps=4)], hidden=[dict(warmup_steps=7)])
 def falling(teacher_temperature, draw, warmup_steps):
-    start, end = draw.uniform(1, low=0.5, high=0.9).item(), draw.uniform(1, low=0.1, high=0.3).item()
-    return {f"step {step}": float(teacher_temperature(step, warmup_steps, start, end)) for step in range(9)}
+    start = draw.uniform(1, low=0.5, high=0.9).item()
+    end = draw.uniform(1, low=0.1, high=0.3).item()
+    return {
+        f"step {step}": float(teacher_temperature(step, warmup_steps, start, end))
+        for step in range(9)
+    }
 
 
 @probe("teacher_temperature", cases=[dict(steps=(0, 1, 5))], hidden=[dict(steps=(0, 2, 30))])
 def no_warmup(teacher_temperature, draw, steps):
-    start, end = draw.uniform(1, low=0.02, high=0.05).item(), draw.uniform(1, low=0.06, high=0.09).item()
+    start = draw.uniform(1, low=0.02, high=0.05).item()
+    end = draw.uniform(1, low=0.06, high=0.09).item()
     return {f"step {step}": float(teacher_temperature(step, 0, start, end)) for step in steps}
 
 
 # --- attention_mask
 
 
-def _attention(draw, count, heads, tokens, sharpness=2.0):
-    """Positive weights whose sums are all different."""
-    weights = (sharpness * draw.normal(count, heads, tokens)).softmax(dim=-1)
-    return weights * draw.uniform(count, heads, 1, low=0.3, high=3.0)
+def _attention(draw, count, heads, tokens):
+    """(count, heads, tokens): positive weights, all different in a head; heads have several sums.
+
+    They are whole numbers times a power of two, and so are their sums. Every running sum is then
+    exact in any order, and where it crosses a share does not depend on the processor.
+    """
+    ties = torch.arange(1, tokens + 1)  # makes equal parts different
+    whole = 1024 - math.ceil(ties.sum().item() / 32)
+    cuts = draw.integers(count, heads, tokens - 1, high=whole + 1).sort(dim=-1).values
+    ends = torch.nn.functional.pad(cuts, (0, 1), value=whole)
+    parts = ends.diff(dim=-1, prepend=torch.zeros(count, heads, 1, dtype=ends.dtype))
+    weights = 32 * parts + ties
+    largest = weights.argmax(dim=-1, keepdim=True)
+    missing = 2**15 - weights.sum(dim=-1, keepdim=True)
+    weights = weights.scatter_add(-1, largest, missing)
+    scales = 2.0 ** (2 * draw.integers(count, heads, 1, low=-2, high=2) - 14)
+    return (weights * scales).to(draw.dtype)  # sums of 1/8, 1/2, 2 and 8
 
 
 @probe(
@@ -505,10 +622,14 @@ def unless_told_otherwise(attention_mask, draw, count, heads, tokens):
 @probe(
     "attention_mask",
     cases=[dict(weights=(4, 2, 1, 1), share=0.5), dict(weights=(8, 4, 2, 0, 1, 1), share=0.75)],
-    hidden=[dict(weights=(2, 1, 0.5, 0.5), share=0.75), dict(weights=(32, 16, 8, 4, 2, 1, 1), share=0.5)],
+    hidden=[
+        dict(weights=(2, 1, 0.5, 0.5), share=0.75),
+        dict(weights=(32, 16, 8, 4, 2, 1, 1), share=0.5),
+    ],
 )
 def exactly_the_share(attention_mask, draw, weights, share):
-    """Sums of powers of two are exact, whatever the order: the largest tokens hold the share and nothing more."""
+    """Sums of powers of two are exact, whatever the order: the largest tokens hold the share and
+    nothing more."""
     order = torch.stack([draw.permutation(len(weights)) for _ in range(4)]).view(2, 2, len(weights))
     scale = 2.0 ** draw.integers(2, 2, 1, low=-3, high=4)
     return {"mask": attention_mask((torch.tensor(weights)[order] * scale).to(draw.dtype), share)}
@@ -518,7 +639,10 @@ def exactly_the_share(attention_mask, draw, weights, share):
 def equal_weights(attention_mask, draw, tokens, share):
     """Any tokens will do, but no more of them than are needed."""
     mask = attention_mask(
-        torch.full((2, 3, tokens), 2.0 ** -float(draw.integers(1, low=0, high=5)), dtype=draw.dtype), share
+        torch.full(
+            (2, 3, tokens), 2.0 ** -float(draw.integers(1, low=0, high=5)), dtype=draw.dtype
+        ),
+        share,
     )
     return {"tokens kept": mask.sum(dim=-1)}
 
@@ -534,7 +658,8 @@ def one_token_holds_all(attention_mask, draw, tokens):
 
 
 def _collection(draw, count, dim, classes, apart=1.2):
-    """Features around one centre a class, of all lengths, with labels; classes are of different sizes."""
+    """Features around one centre a class, of all lengths, with labels; classes are of different
+    sizes."""
     sizes = torch.arange(classes).repeat(2)
     labels = torch.cat([sizes, draw.integers(count - len(sizes), low=0, high=(classes + 1) // 2)])
     labels = labels[draw.permutation(count)]
@@ -549,7 +674,11 @@ def _collection(draw, count, dim, classes, apart=1.2):
         dict(count=24, dim=3, classes=5),
         dict(count=9, dim=6, classes=4),
     ],
-    hidden=[dict(count=21, dim=5, classes=4), dict(count=12, dim=3, classes=3), dict(count=30, dim=8, classes=6)],
+    hidden=[
+        dict(count=21, dim=5, classes=4),
+        dict(count=12, dim=3, classes=3),
+        dict(count=30, dim=8, classes=6),
+    ],
     dtypes=("float64",),
     rtol=1e-5,
     why="precisions may be added up in float32; cosines in float64 have no ties",
@@ -567,7 +696,8 @@ def classes_that_overlap(mean_average_precision, draw, count, dim, classes):
     why="precisions may be added up in float32",
 )
 def pairs_far_from_each_other(mean_average_precision, draw, count, dim):
-    """Two pictures of a class point away from each other, so that the one to be found comes late."""
+    """Two pictures of a class point away from each other, so that the one to be found comes
+    late."""
     half = draw.normal(count // 2, dim)
     features = torch.cat([half, 0.6 * draw.normal(count // 2, dim) - half])
     labels = torch.arange(count // 2).repeat(2) + 3  # labels need not begin at 0
@@ -585,7 +715,11 @@ def pairs_far_from_each_other(mean_average_precision, draw, count, dim):
 def found_at_once(mean_average_precision, draw, count, dim):
     features, labels = _collection(draw, count, dim, 2, apart=0.01)
     apart = torch.eye(2, dim, dtype=draw.dtype)[labels]  # all of a class come before the rest
-    return {"mAP": mean_average_precision(features / features.norm(dim=1, keepdim=True) * 0.1 + apart, labels)}
+    return {
+        "mAP": mean_average_precision(
+            features / features.norm(dim=1, keepdim=True) * 0.1 + apart, labels
+        )
+    }
 
 
 # --- copy_features
@@ -607,7 +741,9 @@ def found_at_once(mean_average_precision, draw, count, dim):
     weight=3,
 )
 def of_any_sign(copy_features, draw, count, tokens, dim, power):
-    return {"features": copy_features(draw.normal(count, dim), draw.normal(count, tokens, dim), power)}
+    return {
+        "features": copy_features(draw.normal(count, dim), draw.normal(count, tokens, dim), power)
+    }
 
 
 @probe(
@@ -616,7 +752,11 @@ def of_any_sign(copy_features, draw, count, tokens, dim, power):
     hidden=[dict(count=2, tokens=6, dim=5)],
 )
 def unless_told_otherwise_four(copy_features, draw, count, tokens, dim):
-    return {"features": copy_features(draw.normal(count, dim), draw.uniform(count, tokens, dim, high=2.0))}
+    return {
+        "features": copy_features(
+            draw.normal(count, dim), draw.uniform(count, tokens, dim, high=2.0)
+        )
+    }
 
 
 @probe(
@@ -625,7 +765,8 @@ def unless_told_otherwise_four(copy_features, draw, count, tokens, dim):
     hidden=[dict(tokens=4, dim=6, power=2.0)],
 )
 def nothing_above_zero(copy_features, draw, tokens, dim, power):
-    """The pooled part alone, times a million: entries that are not positive count as a millionth."""
+    """The pooled part alone, times a million: entries that are not positive count as a
+    millionth."""
     patches = -draw.uniform(2, tokens, dim)
     features = copy_features(draw.normal(2, dim), patches, power)
     return {"pooled, times a million": 1e6 * features[:, dim:]}
@@ -633,7 +774,10 @@ def nothing_above_zero(copy_features, draw, tokens, dim, power):
 
 @probe("copy_features", cases=[dict(tokens=5, dim=3)], hidden=[dict(tokens=7, dim=4)])
 def gradients_of_features(copy_features, draw, tokens, dim):
-    classes, patches = draw.normal(2, dim, grad=True), draw.uniform(2, tokens, dim, low=0.5, high=2.0, grad=True)
+    classes = draw.normal(2, dim, grad=True)
+    patches = draw.uniform(2, tokens, dim, low=0.5, high=2.0, grad=True)
     features = copy_features(classes, patches, 3.0)
-    by_classes, by_patches = gradient((features * draw.normal(2, 2 * dim)).sum(), (classes, patches))
+    by_classes, by_patches = gradient(
+        (features * draw.normal(2, 2 * dim)).sum(), (classes, patches)
+    )
     return {"gradient of class tokens": by_classes, "gradient of patches": by_patches}

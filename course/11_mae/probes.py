@@ -10,7 +10,8 @@ DECODER = ("embed.weight", "mask_token", "positions", "norm.weight", "head.weigh
 
 
 def chosen(draw, batch, tokens, visible):
-    """Places of visible tokens (batch, visible) and the way back (batch, tokens), from drawn noise."""
+    """Places of visible tokens (batch, visible) and the way back (batch, tokens), from drawn
+    noise."""
     ids_shuffle = draw.uniform(batch, tokens).argsort(dim=1, stable=True)
     return ids_shuffle[:, :visible], ids_shuffle.argsort(dim=1)
 
@@ -39,7 +40,10 @@ def masked(random_masking, draw, batch, tokens, mask_ratio):
 )
 def refused_ratios(random_masking, draw, tokens, ratios):
     noise = draw.uniform(2, tokens)
-    return {f"ratio {ratio} refused with a ValueError": refuses(random_masking, noise, ratio) for ratio in ratios}
+    return {
+        f"ratio {ratio} refused with a ValueError": refuses(random_masking, noise, ratio)
+        for ratio in ratios
+    }
 
 
 @probe(
@@ -76,7 +80,9 @@ def encoded(encode_visible, draw, batch, image, patch, channels, embed_dim, dept
 
 
 @probe("encode_visible", cases=ENCODERS[:1], hidden=ENCODERS[1:2], dtypes=("float64",))
-def nothing_hidden_gets_in(encode_visible, draw, batch, image, patch, channels, embed_dim, depth, heads, visible):
+def nothing_hidden_gets_in(
+    encode_visible, draw, batch, image, patch, channels, embed_dim, depth, heads, visible
+):
     """The gradient of what comes out with respect to the patches: that of hidden ones is zero."""
     encoder, patches = an_encoder(draw, batch, image, patch, channels, embed_dim, depth, heads)
     ids_keep, _ = chosen(draw, *patches.shape[:2], visible)
@@ -85,7 +91,9 @@ def nothing_hidden_gets_in(encode_visible, draw, batch, image, patch, channels, 
 
 
 def an_encoder(draw, batch, image, patch, channels, embed_dim, depth, heads):
-    encoder = draw.fill(models.MAEEncoder(image, patch, channels, embed_dim, depth, heads), required=ENCODER)
+    encoder = draw.fill(
+        models.MAEEncoder(image, patch, channels, embed_dim, depth, heads), required=ENCODER
+    )
     return encoder, draw.normal(batch, encoder.grid[0] * encoder.grid[1], patch * patch * channels)
 
 
@@ -111,16 +119,25 @@ def restored(restore_order, draw, batch, tokens, visible, dim):
 
 @probe("restore_order", cases=ORDERS[:2], hidden=ORDERS[3:], dtypes=("float64",))
 def gradients_of_tokens(restore_order, draw, batch, tokens, visible, dim):
-    x, mask_token = draw.normal(batch, 1 + visible, dim, grad=True), draw.normal(1, 1, dim, grad=True)
+    x = draw.normal(batch, 1 + visible, dim, grad=True)
+    mask_token = draw.normal(1, 1, dim, grad=True)
     _, ids_restore = chosen(draw, batch, tokens, visible)
-    of_x, of_mask_token = gradient((restore_order(x, mask_token, ids_restore) ** 2).sum(), (x, mask_token))
+    of_x, of_mask_token = gradient(
+        (restore_order(x, mask_token, ids_restore) ** 2).sum(), (x, mask_token)
+    )
     return {"gradient of x": of_x, "gradient of mask_token": of_mask_token}
 
 
 DECODERS = [
-    dict(batch=3, grid=(2, 4), patch_dim=4, embed_dim=6, decoder_dim=8, depth=1, heads=2, visible=3),
-    dict(batch=2, grid=(3, 2), patch_dim=9, embed_dim=4, decoder_dim=4, depth=2, heads=1, visible=2),
-    dict(batch=1, grid=(3, 3), patch_dim=5, embed_dim=8, decoder_dim=12, depth=3, heads=3, visible=6),
+    dict(
+        batch=3, grid=(2, 4), patch_dim=4, embed_dim=6, decoder_dim=8, depth=1, heads=2, visible=3
+    ),
+    dict(
+        batch=2, grid=(3, 2), patch_dim=9, embed_dim=4, decoder_dim=4, depth=2, heads=1, visible=2
+    ),
+    dict(
+        batch=1, grid=(3, 3), patch_dim=5, embed_dim=8, decoder_dim=12, depth=3, heads=3, visible=6
+    ),
 ]
 
 
@@ -128,13 +145,33 @@ DECODERS = [
     "decode",
     cases=DECODERS,
     hidden=[
-        dict(batch=2, grid=(4, 3), patch_dim=3, embed_dim=5, decoder_dim=8, depth=2, heads=4, visible=4),
-        dict(batch=4, grid=(2, 3), patch_dim=6, embed_dim=8, decoder_dim=4, depth=1, heads=2, visible=1),
+        dict(
+            batch=2,
+            grid=(4, 3),
+            patch_dim=3,
+            embed_dim=5,
+            decoder_dim=8,
+            depth=2,
+            heads=4,
+            visible=4,
+        ),
+        dict(
+            batch=4,
+            grid=(2, 3),
+            patch_dim=6,
+            embed_dim=8,
+            decoder_dim=4,
+            depth=1,
+            heads=2,
+            visible=1,
+        ),
     ],
     weight=3,
 )
 def decoded(decode, draw, batch, grid, patch_dim, embed_dim, decoder_dim, depth, heads, visible):
-    decoder = draw.fill(models.MAEDecoder(grid, patch_dim, embed_dim, decoder_dim, depth, heads), required=DECODER)
+    decoder = draw.fill(
+        models.MAEDecoder(grid, patch_dim, embed_dim, decoder_dim, depth, heads), required=DECODER
+    )
     latent = draw.normal(batch, 1 + visible, embed_dim)
     _, ids_restore = chosen(draw, batch, grid[0] * grid[1], visible)
     with provided(decode, restore_order=models.restore_order):
@@ -142,8 +179,12 @@ def decoded(decode, draw, batch, grid, patch_dim, embed_dim, decoder_dim, depth,
 
 
 @probe("decode", cases=DECODERS[:1], hidden=DECODERS[2:], dtypes=("float64",))
-def gradient_of_the_latent(decode, draw, batch, grid, patch_dim, embed_dim, decoder_dim, depth, heads, visible):
-    decoder = draw.fill(models.MAEDecoder(grid, patch_dim, embed_dim, decoder_dim, depth, heads), required=DECODER)
+def gradient_of_the_latent(
+    decode, draw, batch, grid, patch_dim, embed_dim, decoder_dim, depth, heads, visible
+):
+    decoder = draw.fill(
+        models.MAEDecoder(grid, patch_dim, embed_dim, decoder_dim, depth, heads), required=DECODER
+    )
     latent = draw.normal(batch, 1 + visible, embed_dim, grad=True)
     _, ids_restore = chosen(draw, batch, grid[0] * grid[1], visible)
     with provided(decode, restore_order=models.restore_order):
@@ -154,13 +195,19 @@ def gradient_of_the_latent(decode, draw, batch, grid, patch_dim, embed_dim, deco
 
 @probe(
     "normalize_patches",
-    cases=[dict(shape=(3, 4, 12)), dict(shape=(2, 9, 4)), dict(shape=(1, 2, 27)), dict(shape=(4, 6, 3))],
+    cases=[
+        dict(shape=(3, 4, 12)),
+        dict(shape=(2, 9, 4)),
+        dict(shape=(1, 2, 27)),
+        dict(shape=(4, 6, 3)),
+    ],
     hidden=[dict(shape=(2, 5, 16)), dict(shape=(5, 3, 48))],
     weight=3,
 )
 def normalised(normalize_patches, draw, shape):
     """Each patch has a brightness and a contrast of its own."""
-    contrast, brightness = draw.uniform(*shape[:2], 1, low=0.1, high=3.0), draw.normal(*shape[:2], 1)
+    contrast = draw.uniform(*shape[:2], 1, low=0.1, high=3.0)
+    brightness = draw.normal(*shape[:2], 1)
     return {"patches": normalize_patches(brightness + contrast * draw.normal(*shape))}
 
 
@@ -171,7 +218,8 @@ def normalised(normalize_patches, draw, shape):
     dtypes=("float64",),
 )
 def nearly_flat(normalize_patches, draw, shape):
-    """Contrasts of a thousandth, where the constant under the root counts as much as the variance; one is flat."""
+    """Contrasts of a thousandth, where the constant under the root counts as much as the variance;
+    one is flat."""
     patches = 1e-3 * draw.normal(*shape)
     patches[0, 0] = 0.5
     return {"patches": normalize_patches(patches)}
@@ -203,8 +251,10 @@ def gradient_of_the_loss(mae_loss, draw, batch, tokens, patch_dim):
 
 
 def drawn_for_the_loss(draw, batch, tokens, patch_dim):
-    """Pictures that have lost different numbers of patches; of each picture one is removed, and one is not."""
-    predictions, targets = draw.normal(batch, tokens, patch_dim), draw.normal(batch, tokens, patch_dim)
+    """Pictures that have lost different numbers of patches; of each picture one is removed, and one
+    is not."""
+    predictions = draw.normal(batch, tokens, patch_dim)
+    targets = draw.normal(batch, tokens, patch_dim)
     mask = draw.mask(batch, tokens, share=0.6)
     mask[:, 0], mask[:, 1] = True, False
     mask[0, 2:] = True
@@ -217,7 +267,14 @@ RATES = [
     dict(depth=12, low=0.6, high=0.9),
     dict(depth=2, low=0.99, high=1.01),
 ]
-PARTS = ("norm1.weight", "attn.qkv.weight", "attn.proj.bias", "norm2.bias", "mlp.0.weight", "mlp.2.bias")
+PARTS = (
+    "norm1.weight",
+    "attn.qkv.weight",
+    "attn.proj.bias",
+    "norm2.bias",
+    "mlp.0.weight",
+    "mlp.2.bias",
+)
 
 
 @probe(
@@ -226,7 +283,8 @@ PARTS = ("norm1.weight", "attn.qkv.weight", "attn.proj.bias", "norm2.bias", "mlp
     hidden=[dict(depth=4, low=0.5, high=0.8), dict(depth=24, low=0.7, high=0.9)],
 )
 def rates(layerwise_learning_rates, draw, depth, low, high):
-    learning_rate, decay = draw.uniform(1, low=1e-4, high=1e-2).item(), draw.uniform(1, low=low, high=high).item()
+    learning_rate = draw.uniform(1, low=1e-4, high=1e-2).item()
+    decay = draw.uniform(1, low=low, high=high).item()
     names = ["encoder.cls_token", "encoder.embed.weight", "encoder.embed.bias"]
     names += [f"encoder.blocks.{k}.{part}" for k in range(depth) for part in PARTS]
     names += ["encoder.norm.weight", "encoder.norm.bias", "head.weight", "head.bias"]

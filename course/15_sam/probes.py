@@ -12,7 +12,9 @@ def _places(draw, shape, size):
     """Places (*shape, 2), x and y, anywhere in a picture of this size."""
     height, width = size
     return (
-        draw.uniform(*shape, 2) * draw.uniform(1, low=0.999, high=1) * torch.tensor([width, height], dtype=draw.dtype)
+        draw.uniform(*shape, 2)
+        * draw.uniform(1, low=0.999, high=1)
+        * torch.tensor([width, height], dtype=draw.dtype)
     )
 
 
@@ -47,7 +49,12 @@ def whole_pixels(fourier_features, draw, size, count):
 
 # --- PromptEncoder
 
-PROMPT_PARTS = ("frequencies", "label_embed.weight", "no_mask_embed.weight", "mask_downscaling.0.weight")
+PROMPT_PARTS = (
+    "frequencies",
+    "label_embed.weight",
+    "no_mask_embed.weight",
+    "mask_downscaling.0.weight",
+)
 
 
 def _prompt_encoder(PromptEncoder, draw, embed_dim, grid, size):
@@ -58,7 +65,12 @@ def _boxes(draw, count, size):
     """(count, 4): x and y of the upper left corner, then of the lower right one."""
     height, width = size
     scale = torch.tensor([width, height] * 2, dtype=draw.dtype)
-    return torch.cat([draw.uniform(count, 2, high=0.4), draw.uniform(count, 2, low=0.5, high=0.9)], dim=1) * scale
+    return (
+        torch.cat(
+            [draw.uniform(count, 2, high=0.4), draw.uniform(count, 2, low=0.5, high=0.9)], dim=1
+        )
+        * scale
+    )
 
 
 PROMPT_SHAPES = [
@@ -68,24 +80,50 @@ PROMPT_SHAPES = [
 OTHER_SHAPES = [dict(embed_dim=6, grid=(4, 2), size=(16, 9), count=4, clicks=3)]
 
 
-@probe("PromptEncoder", cases=PROMPT_SHAPES, hidden=OTHER_SHAPES, rtol=1e-3, why="sines of large angles in float32")
+@probe(
+    "PromptEncoder",
+    cases=PROMPT_SHAPES,
+    hidden=OTHER_SHAPES,
+    rtol=1e-3,
+    why="sines of large angles in float32",
+)
 def rows_of_the_table(PromptEncoder, draw, embed_dim, grid, size, count, clicks):
     with provided(PromptEncoder, fourier_features=models.fourier_features):
         encoder = _prompt_encoder(PromptEncoder, draw, embed_dim, grid, size)
         points = _places(draw, (count, clicks + 3), size)
-        labels = torch.cat([draw.integers(count, clicks, low=-1, high=4), torch.tensor([-1, 0, 1]).expand(count, 3)], 1)
+        labels = torch.cat(
+            [
+                draw.integers(count, clicks, low=-1, high=4),
+                torch.tensor([-1, 0, 1]).expand(count, 3),
+            ],
+            1,
+        )
         return {"tokens": encoder.embed_points(points, labels)}
 
 
-@probe("PromptEncoder", cases=PROMPT_SHAPES, hidden=OTHER_SHAPES, rtol=1e-3, why="sines of large angles in float32")
+@probe(
+    "PromptEncoder",
+    cases=PROMPT_SHAPES,
+    hidden=OTHER_SHAPES,
+    rtol=1e-3,
+    why="sines of large angles in float32",
+)
 def clicks_alone(PromptEncoder, draw, embed_dim, grid, size, count, clicks):
     with provided(PromptEncoder, fourier_features=models.fourier_features):
         encoder = _prompt_encoder(PromptEncoder, draw, embed_dim, grid, size)
-        sparse, dense = encoder(_places(draw, (count, clicks), size), draw.integers(count, clicks, high=2))
+        sparse, dense = encoder(
+            _places(draw, (count, clicks), size), draw.integers(count, clicks, high=2)
+        )
     return {"tokens": sparse, "map": dense}
 
 
-@probe("PromptEncoder", cases=PROMPT_SHAPES, hidden=OTHER_SHAPES, rtol=1e-3, why="sines of large angles in float32")
+@probe(
+    "PromptEncoder",
+    cases=PROMPT_SHAPES,
+    hidden=OTHER_SHAPES,
+    rtol=1e-3,
+    why="sines of large angles in float32",
+)
 def boxes_alone(PromptEncoder, draw, embed_dim, grid, size, count, clicks):
     with provided(PromptEncoder, fourier_features=models.fourier_features):
         encoder = _prompt_encoder(PromptEncoder, draw, embed_dim, grid, size)
@@ -93,11 +131,18 @@ def boxes_alone(PromptEncoder, draw, embed_dim, grid, size, count, clicks):
     return {"tokens": sparse, "map": dense}
 
 
-@probe("PromptEncoder", cases=PROMPT_SHAPES, hidden=OTHER_SHAPES, rtol=1e-3, why="sines of large angles in float32")
+@probe(
+    "PromptEncoder",
+    cases=PROMPT_SHAPES,
+    hidden=OTHER_SHAPES,
+    rtol=1e-3,
+    why="sines of large angles in float32",
+)
 def all_together(PromptEncoder, draw, embed_dim, grid, size, count, clicks):
     with provided(PromptEncoder, fourier_features=models.fourier_features):
         encoder = _prompt_encoder(PromptEncoder, draw, embed_dim, grid, size)
-        points, labels = _places(draw, (count, clicks), size), draw.integers(count, clicks, low=-1, high=2)
+        points = _places(draw, (count, clicks), size)
+        labels = draw.integers(count, clicks, low=-1, high=2)
         masks = 5 * draw.normal(count, 1, 4 * grid[0], 4 * grid[1])
         sparse, dense = encoder(points, labels, _boxes(draw, count, size), masks)
     return {"tokens": sparse, "map": dense}
@@ -130,10 +175,17 @@ def a_mask_alone_and_nothing(PromptEncoder, draw, embed_dim, grid, size, count):
 BLOCK_PARTS = tuple(
     f"{part}.weight"
     for part in (
-        "self_attn.q_proj", "norm1", "cross_attn_token_to_image.v_proj", "norm2", "mlp.0", "mlp.2", "norm3",
-        "cross_attn_image_to_token.out_proj", "norm4",
+        "self_attn.q_proj",
+        "norm1",
+        "cross_attn_token_to_image.v_proj",
+        "norm2",
+        "mlp.0",
+        "mlp.2",
+        "norm3",
+        "cross_attn_image_to_token.out_proj",
+        "norm4",
     )
-)  # fmt: skip
+)
 
 
 @probe(
@@ -151,7 +203,9 @@ BLOCK_PARTS = tuple(
     weight=3,
 )
 def one_block(TwoWayBlock, draw, embed_dim, num_heads, mlp_dim, count, tokens, pixels, first):
-    block = draw.fill(TwoWayBlock(embed_dim, num_heads, mlp_dim, skip_first_positions=first), required=BLOCK_PARTS)
+    block = draw.fill(
+        TwoWayBlock(embed_dim, num_heads, mlp_dim, skip_first_positions=first), required=BLOCK_PARTS
+    )
     given = [draw.normal(count, length, embed_dim) for length in (tokens, pixels, tokens)]
     changed, image = block(*given, draw.normal(1, pixels, embed_dim))
     return {"tokens": changed, "image": image}
@@ -164,19 +218,29 @@ def one_block(TwoWayBlock, draw, embed_dim, num_heads, mlp_dim, count, tokens, p
 )
 def gradients_of_a_block(TwoWayBlock, draw, embed_dim, num_heads, tokens, pixels):
     block = draw.fill(TwoWayBlock(embed_dim, num_heads, 8), required=BLOCK_PARTS)
-    given = [draw.normal(2, length, embed_dim, grad=True) for length in (tokens, pixels, tokens, pixels)]
+    given = [
+        draw.normal(2, length, embed_dim, grad=True) for length in (tokens, pixels, tokens, pixels)
+    ]
     changed, image = block(*given)
-    score = (changed * draw.normal(2, tokens, embed_dim)).sum() + (image * draw.normal(2, pixels, embed_dim)).sum()
+    score = (changed * draw.normal(2, tokens, embed_dim)).sum() + (
+        image * draw.normal(2, pixels, embed_dim)
+    ).sum()
     names = ("tokens", "image", "positions of the tokens", "positions of the image")
-    return {f"gradient of {name}": found for name, found in zip(names, gradient(score, given), strict=True)}
+    return {
+        f"gradient of {name}": found
+        for name, found in zip(names, gradient(score, given), strict=True)
+    }
 
 
 # --- MaskDecoder
 
 DECODER_PARTS = (
-    "iou_token.weight", "mask_tokens.weight", "output_upscaling.0.weight", "output_hypernetworks_mlps.1.0.weight",
+    "iou_token.weight",
+    "mask_tokens.weight",
+    "output_upscaling.0.weight",
+    "output_hypernetworks_mlps.1.0.weight",
     "iou_prediction_head.0.weight",
-)  # fmt: skip
+)
 DECODER_NAMES = {"TwoWayBlock": models.TwoWayBlock}
 
 
@@ -186,7 +250,12 @@ def _decoder(MaskDecoder, draw, num_masks=3):
 
 def _decoder_inputs(draw, count, tokens, grid, images, embed_dim=8):
     image, positions = draw.normal(images, embed_dim, *grid), draw.normal(1, embed_dim, *grid)
-    return image, positions, draw.normal(count, tokens, embed_dim), draw.normal(count, embed_dim, *grid)
+    return (
+        image,
+        positions,
+        draw.normal(count, tokens, embed_dim),
+        draw.normal(count, embed_dim, *grid),
+    )
 
 
 @probe(
@@ -218,10 +287,18 @@ def all_masks_with_finer_maps(MaskDecoder, draw, count, tokens, grid):
     with provided(MaskDecoder, **DECODER_NAMES):
         decoder = _decoder(MaskDecoder, draw)
         inputs = _decoder_inputs(draw, count, tokens, grid, 1)
-        skips = [draw.normal(1, channels, factor * grid[0], factor * grid[1]) for channels, factor in ((2, 2), (1, 4))]
+        skips = [
+            draw.normal(1, channels, factor * grid[0], factor * grid[1])
+            for channels, factor in ((2, 2), (1, 4))
+        ]
         masks, iou = decoder.predict_masks(*inputs, skips)
         picked, scores = decoder(*inputs, skips=skips)
-    return {"masks": masks, "predicted IoU": iou, "masks of forward": picked, "predicted IoU of forward": scores}
+    return {
+        "masks": masks,
+        "predicted IoU": iou,
+        "masks of forward": picked,
+        "predicted IoU of forward": scores,
+    }
 
 
 @probe("MaskDecoder", cases=[dict(count=2)], hidden=[dict(count=1)])
@@ -243,7 +320,11 @@ def sizes_as_they_are_given(MaskDecoder, draw, count):
         dict(shape=(5, 6)),
         dict(shape=(2, 4, 3), alpha=0.6, gamma=1.0),
     ],
-    hidden=[dict(shape=(4, 3, 7)), dict(shape=(2, 2, 5, 3), alpha=0.5, gamma=3.0), dict(shape=(3, 5, 5), gamma=0.0)],
+    hidden=[
+        dict(shape=(4, 3, 7)),
+        dict(shape=(2, 2, 5, 3), alpha=0.5, gamma=3.0),
+        dict(shape=(3, 5, 5), gamma=0.0),
+    ],
     weight=2,
     rtol=1e-6,
     why="torch.where makes float32 of two plain numbers",
@@ -284,10 +365,14 @@ LOSSES = {"focal_loss": models.focal_loss}
 
 
 def _candidates(draw, count, masks, rows, columns):
-    """Targets (count, rows, columns) and logits (count, masks, rows, columns) that fit them more or less."""
+    """Targets (count, rows, columns) and logits (count, masks, rows, columns) that fit them more or
+    less."""
     targets = draw.mask(count, rows, columns, share=0.4)
     sharpness = draw.uniform(count, masks, 1, 1, low=-2, high=3)
-    return sharpness * (2.0 * targets[:, None] - 1) + 1.5 * draw.normal(count, masks, rows, columns), targets
+    return (
+        sharpness * (2.0 * targets[:, None] - 1) + 1.5 * draw.normal(count, masks, rows, columns),
+        targets,
+    )
 
 
 @probe(
@@ -333,7 +418,8 @@ def whom_it_reaches(best_mask_loss, draw, count, masks):
     why="the focal loss may have float32 weights",
 )
 def an_unsure_mask_and_one_with_a_mistake(best_mask_loss, draw, count, rows, columns):
-    """The least loss is that of a sure mask with one pixel wrong, the highest IoU that of an unsure one without."""
+    """The least loss is that of a sure mask with one pixel wrong, the highest IoU that of an unsure
+    one without."""
     targets = draw.mask(count, rows, columns, share=0.5)
     signs = 2.0 * targets.to(draw.dtype) - 1
     mistaken, unsure = 6 * signs, 0.05 * signs
@@ -388,7 +474,8 @@ MANY = 4000
     weight=2,
 )
 def clicks_on_errors(sample_next_click, draw, rows, columns):
-    prediction, target = draw.mask(40, rows, columns, share=0.4), draw.mask(40, rows, columns, share=0.4)
+    prediction = draw.mask(40, rows, columns, share=0.4)
+    target = draw.mask(40, rows, columns, share=0.4)
     points, labels = sample_next_click(prediction, target, draw.generator())
     x, y = points.long().unbind(dim=1)
     inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
@@ -400,7 +487,9 @@ def clicks_on_errors(sample_next_click, draw, rows, columns):
         "labels say what the target has there": bool((labels == target[each, y, x].long()).all()),
         "points are whole pixels": bool((points == points.round()).all()),
         "shape of the points": tuple(points.shape),
-        "points and labels have their types": points.dtype == torch.float32 and labels.dtype == torch.int64,
+        "points and labels have their types": (
+            points.dtype == torch.float32 and labels.dtype == torch.int64
+        ),
     }
 
 
@@ -418,7 +507,9 @@ def every_error_alike(sample_next_click, draw, rows, columns):
     target[places[3:]] = True
     shape = (MANY, rows, columns)
     points, labels = sample_next_click(
-        prediction.view(rows, columns).expand(shape), target.view(rows, columns).expand(shape), draw.generator()
+        prediction.view(rows, columns).expand(shape),
+        target.view(rows, columns).expand(shape),
+        draw.generator(),
     )
     index = (points[:, 1] * columns + points[:, 0]).long()
     shares = torch.stack([(index == place).double().mean() for place in places])
@@ -439,7 +530,9 @@ def one_pixel_wrong_or_none(sample_next_click, draw, rows, columns):
     target, place = draw.mask(6, rows, columns, share=0.4), draw.integers(3, high=rows * columns)
     flips = torch.zeros(6, rows * columns, dtype=torch.bool)
     flips[torch.arange(1, 6, 2), place] = True  # of every second one
-    points, labels = sample_next_click(target ^ flips.view(6, rows, columns), target, draw.generator())
+    points, labels = sample_next_click(
+        target ^ flips.view(6, rows, columns), target, draw.generator()
+    )
     return {"points": points, "labels": labels}
 
 
@@ -477,7 +570,9 @@ def of_random_masks(stability_score, draw, shape, **given):
 
 @probe("stability_score", cases=[dict(rows=3, columns=4)], hidden=[dict(rows=5, columns=2)])
 def of_extreme_masks(stability_score, draw, rows, columns):
-    level = draw.uniform(6, 1, 1, low=0.1, high=0.9) + torch.tensor([-3, 0, 3, -1, 1, -4]).view(6, 1, 1)
+    level = draw.uniform(6, 1, 1, low=0.1, high=0.9) + torch.tensor([-3, 0, 3, -1, 1, -4]).view(
+        6, 1, 1
+    )
     logits = level.repeat(1, rows, columns)
     logits[5, 0, 0] = 5  # a mask of one pixel
     return {"score": stability_score(logits)}
@@ -495,18 +590,24 @@ TESTED = {"stability_score": models.stability_score}
 
 
 def _discs(draw, points, masks, rows, columns):
-    """Logits (points, masks, rows, columns) of discs, of several sizes around few centres, some of them vague."""
+    """Logits (points, masks, rows, columns) of discs, of several sizes around few centres, some of
+    them vague."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     centre = draw.integers(points, 2, low=0, high=3)
     radius = draw.uniform(points, masks, low=2.0, high=5.5)[..., None, None]
-    cx, cy = ((centre[:, k, None, None, None] + 0.5) * side / 3 for k, side in enumerate((columns, rows)))
+    cx, cy = (
+        (centre[:, k, None, None, None] + 0.5) * side / 3 for k, side in enumerate((columns, rows))
+    )
     distance = ((x - cx) ** 2 + (y - cy) ** 2).sqrt().to(draw.dtype)  # (points, 1, rows, columns)
-    clear = torch.where(draw.mask(points, masks, share=0.75), 8.0, 0.9).to(draw.dtype)[..., None, None]
+    clear = torch.where(draw.mask(points, masks, share=0.75), 8.0, 0.9).to(draw.dtype)[
+        ..., None, None
+    ]
     return clear * (radius - distance)
 
 
 def _predictor(places, logits, scores):
-    """A network that knows each of its points; a click that is not positive gives masks of nothing."""
+    """A network that knows each of its points; a click that is not positive gives masks of
+    nothing."""
 
     def predict(points, labels):
         if points.shape[1:] != (1, 2) or labels.shape != points.shape[:2]:
@@ -525,19 +626,37 @@ def _predictor(places, logits, scores):
         dict(points=9, masks=3, rows=14, columns=17, iou_threshold=0.4),
         dict(points=12, masks=2, rows=16, columns=12, iou_threshold=0.3, nms_threshold=0.5),
         dict(points=8, masks=3, rows=15, columns=15, iou_threshold=0.2, stability_threshold=0.8),
-        dict(points=14, masks=1, rows=12, columns=18, iou_threshold=0.25, nms_threshold=0.3, stability_threshold=0.7),
+        dict(
+            points=14,
+            masks=1,
+            rows=12,
+            columns=18,
+            iou_threshold=0.25,
+            nms_threshold=0.3,
+            stability_threshold=0.7,
+        ),
         dict(points=20, masks=3, rows=14, columns=14),
     ],
     hidden=[
         dict(points=10, masks=3, rows=13, columns=16, iou_threshold=0.3),
-        dict(points=16, masks=2, rows=15, columns=13, iou_threshold=0.1, nms_threshold=0.4, stability_threshold=0.6),
+        dict(
+            points=16,
+            masks=2,
+            rows=15,
+            columns=13,
+            iou_threshold=0.1,
+            nms_threshold=0.4,
+            stability_threshold=0.6,
+        ),
     ],
     weight=3,
 )
 def of_a_picture(automatic_masks, draw, points, masks, rows, columns, **given):
     places = draw.uniform(points, 2, high=min(rows, columns) - 1)
     logits = _discs(draw, points, masks, rows, columns)
-    scores = (draw.permutation(points * masks).to(draw.dtype) / (points * masks)).view(points, masks)
+    scores = (draw.permutation(points * masks).to(draw.dtype) / (points * masks)).view(
+        points, masks
+    )
     with provided(automatic_masks, **TESTED):
         found, kept = automatic_masks(_predictor(places, logits, scores), places, **given)
     return {"masks": found, "predicted IoU": kept}
@@ -554,21 +673,31 @@ def of_an_empty_picture(automatic_masks, draw, points):
 
 @probe("automatic_masks", cases=[dict(side=6)], hidden=[dict(side=8)])
 def a_chain_of_three(automatic_masks, draw, side):
-    """The second mask is like the first, the third like the second but not like the first: the third stays."""
+    """The second mask is like the first, the third like the second but not like the first: the
+    third stays."""
     x = torch.arange(3 * side).expand(side, -1)
     starts = torch.tensor([0, 0.2, 0.4]) * side + 0.01
-    logits = torch.stack([torch.where((x >= start) & (x < start + side), 9.0, -9.0) for start in starts]).to(draw.dtype)
+    logits = torch.stack(
+        [torch.where((x >= start) & (x < start + side), 9.0, -9.0) for start in starts]
+    ).to(draw.dtype)
     places = 3 * draw.permutation(3)[:, None].expand(3, 2).to(draw.dtype)
     scores = torch.tensor([[0.99], [0.95], [0.9]], dtype=draw.dtype)
     with provided(automatic_masks, **TESTED):
-        found, kept = automatic_masks(_predictor(places, logits[:, None], scores), places, nms_threshold=0.5)
+        found, kept = automatic_masks(
+            _predictor(places, logits[:, None], scores), places, nms_threshold=0.5
+        )
     return {"masks": found, "predicted IoU": kept}
 
 
 @probe("automatic_masks", cases=[dict(high=5.0)], hidden=[dict(high=3.0)], law=True)
 def exactly_at_the_thresholds_of_a_picture(automatic_masks, draw, high):
-    """Three of four pixels of the first mask are definite; the second's score is the threshold; one logit is 0."""
-    rows = [[high, high, 0.5, high, -high, -high], [-high] * 4 + [high] * 2, [-high, 0.0, -high, -high, high, high]]
+    """Three of four pixels of the first mask are definite; the second's score is the threshold; one
+    logit is 0."""
+    rows = [
+        [high, high, 0.5, high, -high, -high],
+        [-high] * 4 + [high] * 2,
+        [-high, 0.0, -high, -high, high, high],
+    ]
     logits = torch.tensor(rows, dtype=draw.dtype).view(3, 1, 2, 3)
     places = draw.permutation(3)[:, None].expand(3, 2).to(draw.dtype)
     scores = torch.tensor([[0.75], [0.5], [0.625]], dtype=draw.dtype)
@@ -580,12 +709,14 @@ def exactly_at_the_thresholds_of_a_picture(automatic_masks, draw, high):
 
 @probe("automatic_masks", cases=[dict(side=7)], hidden=[dict(side=9)])
 def a_vague_mask_that_is_better(automatic_masks, draw, side):
-    """Of two masks that are alike the one with the higher predicted IoU stays, though it is less definite."""
+    """Of two masks that are alike the one with the higher predicted IoU stays, though it is less
+    definite."""
     vague, definite = torch.full((2, side, side), -9.0, dtype=draw.dtype)
     vague[1:, 1:], definite[1:, 1:] = 9.0, 9.0
     vague[1, 1:], definite[2, 2] = 0.5, -9.0  # a row that is not sure; a pixel less
     places = draw.permutation(2)[:, None].expand(2, 2).to(draw.dtype)
-    logits, scores = torch.stack([vague, definite])[:, None], torch.tensor([[0.8125], [0.75]], dtype=draw.dtype)
+    logits = torch.stack([vague, definite])[:, None]
+    scores = torch.tensor([[0.8125], [0.75]], dtype=draw.dtype)
     with provided(automatic_masks, **TESTED):
         found, kept = automatic_masks(_predictor(places, logits, scores), places, 0.5, 0.5, 0.7)
     return {"masks": found, "predicted IoU": kept}
@@ -622,15 +753,21 @@ def _shapes(draw, count):
     """(count, 10, 14): rectangles of different areas."""
     y, x = torch.meshgrid(torch.arange(10), torch.arange(14), indexing="ij")
     order = draw.permutation(count)
-    areas = [(2 + int(k) % 4, 3 + int(k)) for k in order.tolist()]  # heights and widths, no two alike in area
+    # Heights and widths, no two alike in area.
+    areas = [(2 + k % 4, 3 + k) for k in order.tolist()]
     top, left = draw.integers(count, high=5).tolist(), draw.integers(count, high=3).tolist()
     return torch.stack(
-        [(y >= t) & (y < t + h) & (x >= le) & (x < le + w) for (h, w), t, le in zip(areas, top, left, strict=True)]
+        [
+            (y >= t) & (y < t + h) & (x >= le) & (x < le + w)
+            for (h, w), t, le in zip(areas, top, left, strict=True)
+        ]
     )
 
 
 @probe(
-    "data_engine_step", cases=[dict(masks=0, objects=3), dict(masks=3, objects=0)], hidden=[dict(masks=0, objects=4)]
+    "data_engine_step",
+    cases=[dict(masks=0, objects=3), dict(masks=3, objects=0)],
+    hidden=[dict(masks=0, objects=4)],
 )
 def of_nothing(data_engine_step, draw, masks, objects):
     shapes = _shapes(draw, max(objects, 1))[:objects]

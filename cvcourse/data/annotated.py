@@ -4,6 +4,7 @@ to show it in."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ class Scenes:
         """The scenes at `index` (a number, a slice, a list, a tensor of numbers or of booleans), as
         `Scenes` again."""
         kept = _positions(index, len(self))
-        changed = {name: tensor[kept] for name, tensor in self._tensors().items()}
+        changed: dict[str, Any] = {name: each[kept] for name, each in self._tensors().items()}
         changed["captions"] = [self.captions[i] for i in kept.tolist()]
         return Scenes(**{**self._values(), **changed})
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .cifar import CIFAR10, cifar10
 from .download import cache_folder, fetch
@@ -133,7 +134,7 @@ def _verify_painted(name: str, contrast: float) -> None:
     compared."""
     from . import disguise, synthetic, tiling
 
-    painters = {
+    painters: dict[str, Callable[..., Any]] = {
         "scenes": synthetic.scenes,
         "creatures": synthetic.creatures,
         "camouflage": disguise.camouflage,

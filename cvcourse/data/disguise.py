@@ -73,10 +73,9 @@ def _paint(
 def _colored(grey: Tensor, seed: int) -> Tensor:
     """Grey images (n, 1, height, width) between two colors each, far apart: (n, 3, height,
     width)."""
-    ends = np.stack(
-        [np.random.default_rng((seed, i, 2)).random((2, 3), np.float32) for i in range(len(grey))]
-        or [[]]
-    )
+    ends = np.empty((len(grey), 2, 3), np.float32)
+    for i in range(len(grey)):
+        ends[i] = np.random.default_rng((seed, i, 2)).random((2, 3), np.float32)
     dark, light = torch.from_numpy(ends).reshape(-1, 2, 3, 1, 1).unbind(dim=1)  # each (n, 3, 1, 1)
     apart = light - dark
     farther = torch.where(apart < 0, -LEAST_STEP, LEAST_STEP)

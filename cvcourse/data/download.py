@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from .errors import DataError
+
+if TYPE_CHECKING:
+    import requests
 
 TRIES = 3  # connections a call makes before it gives up; each goes on where the last one stopped
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of the answer
@@ -188,11 +193,10 @@ class ResumingDownloader:
             self.resumed = continued
             self._write(answer, append=continued)
 
-    def _write(self, answer: object, append: bool) -> None:
+    def _write(self, answer: requests.Response, append: bool) -> None:
         with open(self.part, "ab" if append else "wb") as file:
-            for piece in answer.raw.stream(
-                PIECE, decode_content=False
-            ):  # as sent: a gzip file is not to be unpacked
+            # As sent: a gzip file is not to be unpacked.
+            for piece in answer.raw.stream(PIECE, decode_content=False):
                 file.write(piece)
                 if file.tell() > self.archive.size:
                     raise _Refused(f"sends more than the {self.archive.size} bytes expected")
@@ -243,7 +247,7 @@ def _shown(url: str) -> str:
 
 
 @contextmanager
-def _no_reports(logger: object) -> Iterator[None]:
+def _no_reports(logger: logging.Logger) -> Iterator[None]:
     """Pooch reports each download on stderr, which a notebook shows in red; the progress line says
     enough."""
     level = logger.level

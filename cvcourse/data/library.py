@@ -93,8 +93,10 @@ def photograph_path(name: str) -> Path | None:
     """The file of one of `PHOTOGRAPHS`, or None if it is not on this machine."""
     library, inside = PHOTOGRAPHS[name]
     spec = find_spec(library)
-    path = Path(spec.submodule_search_locations[0]) / inside if spec else None
-    return path if path and path.is_file() else None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / inside
+    return path if path.is_file() else None
 
 
 def _read(name: str) -> Tensor:

@@ -16,7 +16,7 @@ def paint(layout: Layout, recipe: Recipe) -> tuple[Tensor, Tensor]:
     images = paint_background(layout, recipe)
     n, objects = layout.classes.shape
     masks = torch.zeros(n, objects, *recipe.size, dtype=torch.bool)
-    whole = None
+    whole = torch.zeros(())  # the object of which the next one is a part
     for k in range(objects):
         coverage, tones = _object(layout, recipe, k)
         if recipe.nested and k % 2:

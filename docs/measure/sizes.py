@@ -1,4 +1,4 @@
-"""Count rooms and functions of revisions, side by side: `python docs/measure/sizes.py 4c9cc38 HEAD`.
+"""Count rooms and functions of revisions: `python docs/measure/sizes.py 4c9cc38 HEAD`.
 
 A room is a module; a function's size is the lines of its body without its docstring.
 """
