@@ -169,7 +169,7 @@ def _laid_out(value: Any, depth: int = 0) -> str:
     if isinstance(value, dict):
         opening, closing = "{", "}"
         items = [
-            f"{json.dumps(name, ensure_ascii=False)}: {_laid_out(item, depth + 1)}"
+            f"{json.dumps(str(name), ensure_ascii=False)}: {_laid_out(item, depth + 1)}"
             for name, item in value.items()
         ]
     else:

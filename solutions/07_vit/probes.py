@@ -196,7 +196,7 @@ def gradients_of_attention(attention, draw, batch, heads, tokens, head_dim):
 @probe("attention", cases=[(1, 2, 5, 4), (1, 1, 6, 3)], hidden=[(2, 1, 4, 6)])
 def large_scores(attention, draw, batch, heads, tokens, head_dim):
     q, k, v = (draw.normal(batch, heads, tokens, head_dim) for _ in range(3))
-    output, weights = _two(attention(100 * q, 20 * k, v))
+    output, weights = _two(attention(100 * q, 10 * k, v))
     return {"output": output, "weights": weights}
 
 

@@ -595,13 +595,11 @@ def _discs(draw, points, masks, rows, columns):
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     centre = draw.integers(points, 2, low=0, high=3)
     radius = draw.uniform(points, masks, low=2.0, high=5.5)[..., None, None]
-    cx, cy = (
-        (centre[:, k, None, None, None] + 0.5) * side / 3 for k, side in enumerate((columns, rows))
-    )
-    distance = ((x - cx) ** 2 + (y - cy) ** 2).sqrt().to(draw.dtype)  # (points, 1, rows, columns)
-    clear = torch.where(draw.mask(points, masks, share=0.75), 8.0, 0.9).to(draw.dtype)[
-        ..., None, None
-    ]
+    cells = (centre.to(draw.dtype) + 0.5)[..., None, None, None]  # (points, 2, 1, 1, 1)
+    cx, cy = cells[:, 0] * columns / 3, cells[:, 1] * rows / 3
+    distance = ((x - cx) ** 2 + (y - cy) ** 2).sqrt()  # (points, 1, rows, columns)
+    clear = torch.where(draw.mask(points, masks, share=0.75), 8.0, 0.9).to(draw.dtype)
+    clear = clear[..., None, None]
     return clear * (radius - distance)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from autograder.authoring.build import build_units, check_units
 from autograder.authoring.lesson import read_lesson
-from autograder.checking.key import HIDDEN, VISIBLE
+from autograder.checking.key import HIDDEN, VISIBLE, AnswerKey, ExerciseKey, Key
 from autograder.checking.key_files import HIDDEN_FILES, VISIBLE_FILES, read_key, write_key
 from autograder.errors import CourseError
 
@@ -145,6 +145,16 @@ def test_the_text_of_a_key_is_easy_to_compare(built_mini):
         assert any(line.endswith(json.dumps(outcome)) for line in lines)
     assert max(map(len, lines)) <= 250
     assert len(lines) > len(cases) + len(outcomes) + len(hints)
+
+
+def test_an_answer_with_many_wrong_ones_comes_back(tmp_path):
+    """Misconceptions are numbered, and the names of a JSON object are texts, on a line each too."""
+    wrong = {number: f"{number:032x}" for number in range(7)}
+    answer = AnswerKey("whole number", 4, "0" * 16, "f" * 32, wrong)
+    exercise = ExerciseKey("count", 1.0, ("Count.",), (), (), answers={"pixels": answer})
+    key = Key("90_mini", "0.2.0", "a" * 16, "b" * 16, "c" * 16, {"count": exercise})
+    write_key(key, tmp_path / VISIBLE)
+    assert read_key(tmp_path / VISIBLE) == key
 
 
 @pytest.mark.parametrize(
