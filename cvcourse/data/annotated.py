@@ -1,9 +1,11 @@
-"""`Scenes`: images together with everything that was known when they were painted, and the colours
-to show it in."""
+"""`Scenes`: images together with everything that was known when they were painted.
+
+And the colours to show it in.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -35,8 +37,7 @@ class Scenes:
     visible pixels only.
     semantic_masks: (count, height, width) uint8, 0 = background, class + 1 elsewhere.
     boxes: (count, objects, 4) float32, x_min, y_min, x_max, y_max of the visible pixels, in pixels,
-    the maxima
-        exclusive (`image[:, y_min:y_max, x_min:x_max]`); zeros where nothing is visible.
+    the maxima exclusive (`image[:, y_min:y_max, x_min:x_max]`); zeros where nothing is visible.
     visible: (count, objects) bool, whether the object has a visible pixel. False for objects that a
     scene lacks.
     classes, colors, textures: (count, objects) int64, indices into the three tuples of names; -1
@@ -65,54 +66,56 @@ class Scenes:
         return len(self.images)
 
     def __getitem__(self, index: int | slice | list[int] | Tensor) -> Scenes:
-        """The scenes at `index` (a number, a slice, a list, a tensor of numbers or of booleans), as
-        `Scenes` again."""
+        """The scenes at `index`, as `Scenes` again.
+
+        index: a number, a slice, a list, a tensor of numbers or of booleans.
+        """
         kept = _positions(index, len(self))
-        changed: dict[str, Any] = {name: each[kept] for name, each in self._tensors().items()}
-        changed["captions"] = [self.captions[i] for i in kept.tolist()]
-        return Scenes(**{**self._values(), **changed})
+        changed: dict[str, Any] = {name: tensor[kept] for name, tensor in self._tensors().items()}
+        return replace(self, captions=[self.captions[i] for i in kept.tolist()], **changed)
 
     def to(self, device: str | torch.device) -> Scenes:
         """The same scenes with every tensor on `device`."""
-        return Scenes(
-            **{
-                **self._values(),
-                **{name: tensor.to(device) for name, tensor in self._tensors().items()},
-            }
-        )
+        moved: dict[str, Any] = {
+            name: tensor.to(device) for name, tensor in self._tensors().items()
+        }
+        return replace(self, **moved)
 
     def legend(self) -> dict[str, tuple[float, float, float]]:
-        """Name -> RGB in [0, 1] for the values of `semantic_masks` as `color_masks` paints them,
-        background first."""
-        return {
-            name: mask_color(value) for value, name in enumerate(("background", *self.class_names))
-        }
+        """Name -> RGB in [0, 1] for the values of `semantic_masks`, background first.
 
-    def _values(self) -> dict:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        So `color_masks` paints them.
+        """
+        names = ("background", *self.class_names)
+        return {name: mask_color(value) for value, name in enumerate(names)}
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: value for name, value in self._values().items() if isinstance(value, Tensor)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def mask_color(value: int) -> tuple[float, float, float]:
-    """RGB in [0, 1] for one mask value; after the eighth object or class the colours come round
-    again."""
-    return PALETTE[0] if value == 0 else PALETTE[1 + (value - 1) % (len(PALETTE) - 1)]
+    """RGB in [0, 1] for one mask value; after the eighth object or class, colours come again."""
+    if value == 0:
+        return PALETTE[0]
+    return PALETTE[1 + (value - 1) % (len(PALETTE) - 1)]
 
 
 def color_masks(masks: Tensor) -> Tensor:
-    """Masks (..., height, width) of whole numbers from 0 as RGB pictures (..., 3, height, width)
-    float32."""
+    """Masks of whole numbers from 0 as RGB pictures.
+
+    masks: (..., height, width). Returns (..., 3, height, width) float32.
+    """
     highest = int(masks.max()) if masks.numel() else 0
     table = torch.tensor([mask_color(value) for value in range(highest + 1)], device=masks.device)
     return table[masks.long()].movedim(-1, -3)
 
 
 def _positions(index: int | slice | list[int] | Tensor, length: int) -> Tensor:
-    positions = torch.arange(length)
+    """The places (kept,) that an index means among `length`."""
     if isinstance(index, list | tuple):
-        index = torch.as_tensor(
-            index, dtype=torch.bool if index and isinstance(index[0], bool) else torch.int64
-        )
-    return positions[index.cpu() if isinstance(index, Tensor) else index].reshape(-1)  # (kept,)
+        is_mask = bool(index) and isinstance(index[0], bool)
+        index = torch.as_tensor(index, dtype=torch.bool if is_mask else torch.int64)
+    if isinstance(index, Tensor):
+        index = index.cpu()
+    return torch.arange(length)[index].reshape(-1)

@@ -1,10 +1,13 @@
-"""The data sets the course knows, for a command line to list, fetch and verify. Nothing heavy is
-imported to list."""
+"""The data sets the course knows, for a command line to list, fetch and verify.
+
+Nothing heavy is imported to list them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,16 @@ Root = str | Path | None
 IN_CODE, LIBRARY, DOWNLOAD = "made in code", "ships with a library", "download"
 
 
+def _needs_no_fetching(root: Root) -> None:
+    """There is nothing to download."""
+
+
 @dataclass(frozen=True)
 class DataSet:
-    """One set. `root`, where a method takes it, is the cache folder, by default the same as that of
-    `cifar10`."""
+    """One set.
+
+    `root`, where a method takes it, is the cache folder, by default the same as that of `cifar10`.
+    """
 
     name: str
     kind: str  # IN_CODE, LIBRARY or DOWNLOAD
@@ -29,7 +38,7 @@ class DataSet:
     size_bytes: int  # to download; 0 if nothing is
     present: Callable[[Root], bool] = field(repr=False)
     verifier: Callable[[Root], None] = field(repr=False)
-    fetcher: Callable[[Root], object] = field(repr=False, default=lambda root: None)
+    fetcher: Callable[[Root], object] = field(repr=False, default=_needs_no_fetching)
 
     def is_present(self, root: Root = None) -> bool:
         """Whether it is on this machine. Quick: sizes are looked at, checksums are not."""
@@ -45,14 +54,18 @@ class DataSet:
             )
 
     def verify(self, root: Root = None) -> None:
-        """Return if the data are what they should be; raises DataError, which says what is wrong,
-        if not."""
+        """Return if the data are what they should be.
+
+        Raises DataError, which says what is wrong, if they are not.
+        """
         self.verifier(root)
 
 
 def has(name: str, root: Root = None) -> bool:
-    """Whether the data set `name` is on this machine: using it downloads nothing. DataError for a
-    name that is none."""
+    """Whether the data set `name` is on this machine: using it downloads nothing.
+
+    Raises DataError for a name that is none.
+    """
     found = {dataset.name: dataset for dataset in datasets()}
     if name not in found:
         raise DataError(f"There is no data set {name!r}: the course knows {', '.join(found)}.")
@@ -68,8 +81,8 @@ def datasets() -> list[DataSet]:
             summary="shapes on textured backgrounds, with masks, boxes and captions",
             images=None,
             size_bytes=0,
-            present=lambda root: True,
-            verifier=lambda root: _verify_painted("scenes", 0.057154),
+            present=_is_always_here,
+            verifier=partial(_verify_painted, "scenes", 0.057154),
         ),
         DataSet(
             name="creatures",
@@ -77,8 +90,8 @@ def datasets() -> list[DataSet]:
             summary="scenes in which every shape has a pattern of its own",
             images=None,
             size_bytes=0,
-            present=lambda root: True,
-            verifier=lambda root: _verify_painted("creatures", 0.039781),
+            present=_is_always_here,
+            verifier=partial(_verify_painted, "creatures", 0.039781),
         ),
         DataSet(
             name="camouflage",
@@ -86,8 +99,8 @@ def datasets() -> list[DataSet]:
             summary="patterned creatures on noise, to be told by pattern alone",
             images=None,
             size_bytes=0,
-            present=lambda root: True,
-            verifier=lambda root: _verify_painted("camouflage", 0.156329),
+            present=_is_always_here,
+            verifier=partial(_verify_painted, "camouflage", 0.156329),
         ),
         DataSet(
             name="motifs",
@@ -95,8 +108,8 @@ def datasets() -> list[DataSet]:
             summary="small patterns in two colours, repeated or mirrored over the picture",
             images=None,
             size_bytes=0,
-            present=lambda root: True,
-            verifier=lambda root: _verify_painted("motifs", 0.096078),
+            present=_is_always_here,
+            verifier=partial(_verify_painted, "motifs", 0.096078),
         ),
         DataSet(
             name="digits",
@@ -104,8 +117,8 @@ def datasets() -> list[DataSet]:
             summary="handwritten digits, 8x8, grey (scikit-learn)",
             images=1797,
             size_bytes=0,
-            present=lambda root: is_installed("sklearn"),
-            verifier=lambda root: _verify_digits(),
+            present=_has_digits,
+            verifier=_verify_digits,
         ),
         DataSet(
             name="photographs",
@@ -113,8 +126,8 @@ def datasets() -> list[DataSet]:
             summary="photographs, colour and grey, any size (scikit-image, scikit-learn)",
             images=len(PHOTOGRAPHS),
             size_bytes=0,
-            present=lambda root: all(photograph_path(name) for name in PHOTOGRAPHS),
-            verifier=lambda root: _read_all_photographs(),
+            present=_has_photographs,
+            verifier=_read_all_photographs,
         ),
         DataSet(
             name="cifar10",
@@ -124,14 +137,20 @@ def datasets() -> list[DataSet]:
             size_bytes=CIFAR10.size,
             present=_has_cifar10,
             verifier=_verify_cifar10,
-            fetcher=lambda root: fetch(CIFAR10, root),
+            fetcher=partial(fetch, CIFAR10),
         ),
     ]
 
 
-def _verify_painted(name: str, contrast: float) -> None:
-    """Painting is arithmetic, yet on a machine where it came out otherwise, results could not be
-    compared."""
+def _is_always_here(root: Root) -> bool:
+    return True
+
+
+def _verify_painted(name: str, contrast: float, root: Root) -> None:
+    """Whether painting gives what it gave when the course was made.
+
+    It is arithmetic, yet where it came out otherwise, results could not be compared.
+    """
     from . import disguise, synthetic, tiling
 
     painters: dict[str, Callable[..., Any]] = {
@@ -149,7 +168,11 @@ def _verify_painted(name: str, contrast: float) -> None:
         )
 
 
-def _verify_digits() -> None:
+def _has_digits(root: Root) -> bool:
+    return is_installed("sklearn")
+
+
+def _verify_digits(root: Root) -> None:
     images = digits().train_images
     if images.shape != (1297, 1, 8, 8) or abs(float(images.mean()) - 0.3055) > 1e-4:
         raise DataError(
@@ -158,7 +181,11 @@ def _verify_digits() -> None:
         )
 
 
-def _read_all_photographs() -> None:
+def _has_photographs(root: Root) -> bool:
+    return all(photograph_path(name) for name in PHOTOGRAPHS)
+
+
+def _read_all_photographs(root: Root) -> None:
     photographs(list(PHOTOGRAPHS))
 
 

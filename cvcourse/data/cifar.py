@@ -52,11 +52,9 @@ def cifar10(
     `CIFAR10_CLASSES`.
 
     root: cache folder for the 170 MB archive; by default the environment's CVCOURSE_DATA or the
-    platform's cache.
-    folder: where the official archive, or the folder `cifar-10-batches-py` out of it, already lies;
-    nothing is fetched.
-    download: whether the archive may be fetched. A download that stopped goes on at the next call.
-    progress: whether to show how far the download is.
+    platform's cache. folder: where the official archive, or the folder `cifar-10-batches-py` out of
+    it, already lies; nothing is fetched. download: whether the archive may be fetched. A download
+    that stopped goes on at the next call. progress: whether to show how far the download is.
     archive: the file to use, with its checksum.
     Raises DataError if the data cannot be had or are not what they should be.
     """
@@ -101,9 +99,11 @@ def _archive_reader(path: Path) -> Reader:
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:  # in one pass: going back would unpack from the start again
-                if member.name in wanted and member.isreg():
-                    content = archive.extractfile(member)  # there, for a regular file
-                    found[wanted[member.name]] = content.read(LARGEST) if content else b""
+                if member.name not in wanted or not member.isreg():
+                    continue
+                content = archive.extractfile(member)
+                if content is not None:
+                    found[wanted[member.name]] = content.read(LARGEST)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read as an archive: delete it and call again."
@@ -112,7 +112,8 @@ def _archive_reader(path: Path) -> Reader:
 
 
 def _splits(read: Reader, source: Path) -> Splits:
-    train, test = ([_batch(read, name, source) for name in names] for names in (TRAIN, TEST))
+    train = [_batch(read, name, source) for name in TRAIN]
+    test = [_batch(read, name, source) for name in TEST]
     return Splits(*_joined(train), *_joined(test))
 
 
@@ -145,23 +146,27 @@ def _joined(batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor,
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in an old pickle; only ever
-    with latin1."""
+    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in an old pickle.
+
+    The encoding is only ever latin1.
+    """
     return text.encode("latin1")
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Rebuilds numbers, bytes, lists, dicts and NumPy arrays. Anything else in the file, code above
-    all, is refused."""
+    """Rebuilds numbers, bytes, lists, dicts and NumPy arrays.
+
+    Anything else in the file, code above all, is refused.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         import numpy as np
+        from numpy._core import multiarray
 
         if (module, name) == ("_codecs", "encode"):
             return _encode
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
             return getattr(np, name)
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            # What numpy itself writes into a pickle, under whatever name it has there.
-            return np.empty(0).__reduce__()[0]
+            return multiarray._reconstruct
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a data file")

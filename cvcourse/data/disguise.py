@@ -25,8 +25,7 @@ CHUNK = 128
 def camouflage(
     count: int, size: int | tuple[int, int] = 64, seed: int = 0, color: bool = False
 ) -> Scenes:
-    """`count` grey images of one blob-shaped creature, patterned, on noise of the same mean and
-    spread.
+    """`count` grey images of a patterned, blob-shaped creature on noise of its mean and spread.
 
     Neither brightness nor contrast gives the creature away. The class is the pattern
     (`CAMOUFLAGE_PATTERNS`); shape, place, size, turn and phase vary. Images are (count, 1, height,
@@ -44,10 +43,9 @@ def camouflage(
     masks = torch.empty(count, height, width, dtype=torch.uint8)
     labels = torch.empty(count, dtype=torch.int64)
     for start in range(0, count, CHUNK):
-        rows = slice(start, min(start + CHUNK, count))
-        images[rows, 0], masks[rows], labels[rows] = _paint(
-            seed, rows.start, rows.stop, height, width
-        )
+        stop = min(start + CHUNK, count)
+        rows = slice(start, stop)
+        images[rows, 0], masks[rows], labels[rows] = _paint(seed, start, stop, height, width)
     if color:
         images = _colored(images, seed)
     return _annotated(images, masks, labels)
@@ -56,27 +54,28 @@ def camouflage(
 def _paint(
     seed: int, start: int, stop: int, height: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (n, height, width), masks of the same shape and labels (n,) of images
-    start..stop-1."""
+    """Images (n, height, width), masks of the same shape, labels (n,): images start..stop-1."""
     draws = Draws(seed, start, stop, columns=32)
     labels = draws.integers(below=len(CAMOUFLAGE_PATTERNS))
     x, y = _centered(draws, height, width)
     inside = torch.hypot(x, y) < _outline(draws, torch.atan2(y, x))
     creature = _pattern(draws, labels, x, y)
     surroundings = _noise(seed, start, stop, height, width)
-    values = torch.where(
-        inside, _standardised(creature, inside), _standardised(surroundings, ~inside)
-    )
+    within = _standardised(creature, inside)
+    around = _standardised(surroundings, ~inside)
+    values = torch.where(inside, within, around)
     return (MEAN + SPREAD * values).clamp_(0, 1), inside.to(torch.uint8), labels
 
 
 def _colored(grey: Tensor, seed: int) -> Tensor:
-    """Grey images (n, 1, height, width) between two colors each, far apart: (n, 3, height,
-    width)."""
-    ends = np.empty((len(grey), 2, 3), np.float32)
-    for i in range(len(grey)):
-        ends[i] = np.random.default_rng((seed, i, 2)).random((2, 3), np.float32)
-    dark, light = torch.from_numpy(ends).reshape(-1, 2, 3, 1, 1).unbind(dim=1)  # each (n, 3, 1, 1)
+    """Grey images (n, 1, height, width) between two colors each, far apart: (n, 3, height, width).
+
+    Image i's colors follow from the seed and i alone.
+    """
+    ends = np.empty((len(grey), 2, 3), dtype=np.float32)
+    for index in range(len(grey)):
+        ends[index] = np.random.default_rng((seed, index, 2)).random((2, 3), np.float32)
+    dark, light = torch.from_numpy(ends)[..., None, None].unbind(dim=1)  # each (n, 3, 1, 1)
     apart = light - dark
     farther = torch.where(apart < 0, -LEAST_STEP, LEAST_STEP)
     apart = torch.where(apart.abs().amax(dim=1, keepdim=True) < LEAST_STEP, farther, apart)
@@ -84,32 +83,31 @@ def _colored(grey: Tensor, seed: int) -> Tensor:
 
 
 def _centered(draws: Draws, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Coordinates (n, height, width) from the creature's centre, in units of half the shorter
-    side."""
+    """Coordinates (n, height, width) from the creature's centre.
+
+    They are in units of half the shorter side.
+    """
     half = min(height, width) / 2
-    place = (
-        draws.uniform(2, low=-0.6, high=0.6) * torch.tensor([width, height]) / (2 * half)
-    )  # (n, 2)
+    shift = draws.uniform(2, low=-0.6, high=0.6)  # (n, 2)
+    place = shift * torch.tensor([width, height]) / (2 * half)
     x = (torch.arange(width) + 0.5) / half - width / (2 * half) - place[:, :1]  # (n, width)
     y = (torch.arange(height) + 0.5) / half - height / (2 * half) - place[:, 1:]  # (n, height)
     return x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)
 
 
 def _outline(draws: Draws, direction: Tensor) -> Tensor:
-    """The blob's radius in each direction: a circle with three waves around it. (n, height,
-    width)"""
+    """The blob's radius in each direction, (n, height, width): a circle with three waves."""
     size = draws.uniform(1, 1, low=0.85, high=1.15) * math.sqrt(4 * AREA / math.pi)
-    height, phase = draws.uniform(3, 1, 1, high=0.14), draws.uniform(3, 1, 1, high=2 * math.pi)
+    height = draws.uniform(3, 1, 1, high=0.14)
+    phase = draws.uniform(3, 1, 1, high=2 * math.pi)
     waves = [height[:, k] * torch.cos((k + 2) * direction + phase[:, k]) for k in range(3)]
     return size * (1 + sum(waves))
 
 
 def _pattern(draws: Draws, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(n, height, width): each creature's own pattern, of any spread."""
-    period, turn = (
-        draws.uniform(1, 1, low=FINEST, high=COARSEST),
-        draws.uniform(1, 1, low=-0.3, high=0.3),
-    )
+    period = draws.uniform(1, 1, low=FINEST, high=COARSEST)
+    turn = draws.uniform(1, 1, low=-0.3, high=0.3)
     phase = draws.uniform(2, 1, 1, high=2 * math.pi)
     u = 2 * math.pi * (x * turn.cos() + y * turn.sin()) / period + phase[:, 0]
     v = 2 * math.pi * (y * turn.cos() - x * turn.sin()) / period + phase[:, 1]
@@ -123,8 +121,10 @@ def _pattern(draws: Draws, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _waves(
     name: str, u: Tensor, v: Tensor, x: Tensor, y: Tensor, period: Tensor, phase: Tensor
 ) -> Tensor:
-    """u, v: turned coordinates as angles, one turn a period; x, y: plain ones. All (n, height,
-    width)."""
+    """u, v: turned coordinates as angles, one turn a period; x, y: plain ones.
+
+    All are (n, height, width).
+    """
     if name == "upright":
         return u.sin()
     if name == "level":
@@ -144,14 +144,13 @@ def _waves(
 
 def _noise(seed: int, start: int, stop: int, height: int, width: int) -> Tensor:
     """(n, height, width): noise between two blurs, with details as fine as the patterns'."""
-    white = np.stack(
-        [
-            np.random.default_rng((seed, i, 1)).standard_normal((height, width), np.float32)
-            for i in range(start, stop)
-        ]
-    )
+    fields = []
+    for index in range(start, stop):
+        generator = np.random.default_rng((seed, index, 1))
+        fields.append(generator.standard_normal((height, width), np.float32))
+    white = torch.from_numpy(np.stack(fields))
     blur = NOISE_BLUR * min(height, width) / 2
-    return _blurred(torch.from_numpy(white), blur) - _blurred(torch.from_numpy(white), 2 * blur)
+    return _blurred(white, blur) - _blurred(white, 2 * blur)
 
 
 def _blurred(images: Tensor, sigma: float) -> Tensor:
@@ -164,17 +163,19 @@ def _blurred(images: Tensor, sigma: float) -> Tensor:
 
 
 def _standardised(values: Tensor, where: Tensor) -> Tensor:
-    """`values` shifted and scaled to mean 0 and spread 1 over the pixels in `where`. All (n,
-    height, width)."""
+    """`values` shifted and scaled to mean 0 and spread 1 over the pixels in `where`.
+
+    All are (n, height, width).
+    """
     share = where.float() / where.sum(dim=(1, 2), keepdim=True).clamp(min=1)
     centered = values - (values * share).sum(dim=(1, 2), keepdim=True)
-    return centered / (centered.square() * share).sum(dim=(1, 2), keepdim=True).sqrt().clamp(
-        min=1e-6
-    )
+    spread = (centered.square() * share).sum(dim=(1, 2), keepdim=True).sqrt()  # (n, 1, 1)
+    return centered / spread.clamp(min=1e-6)
 
 
 def _annotated(images: Tensor, masks: Tensor, labels: Tensor) -> Scenes:
     boxes, visible = boxes_of(masks, objects=1)
+    patterns = [CAMOUFLAGE_PATTERNS[label] for label in labels.tolist()]
     return Scenes(
         images=images,
         labels=labels,
@@ -185,10 +186,7 @@ def _annotated(images: Tensor, masks: Tensor, labels: Tensor) -> Scenes:
         classes=labels[:, None].clone(),
         colors=torch.full((len(labels), 1), -1),
         textures=labels[:, None].clone(),
-        captions=[
-            f"a creature of {CAMOUFLAGE_PATTERNS[label]} pattern on noise"
-            for label in labels.tolist()
-        ],
+        captions=[f"a creature of {pattern} pattern on noise" for pattern in patterns],
         class_names=CAMOUFLAGE_PATTERNS,
         color_names=(),
         texture_names=CAMOUFLAGE_PATTERNS,

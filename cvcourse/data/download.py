@@ -1,5 +1,7 @@
-"""Fetching one file: into a cache folder, going on where an earlier try stopped, believed only if
-its checksum fits."""
+"""Fetching one file into a cache folder.
+
+It goes on where an earlier try stopped, and the file is believed only if its checksum fits.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from .errors import DataError
 
 if TYPE_CHECKING:
-    import requests
+    from requests import Response
 
 TRIES = 3  # connections a call makes before it gives up; each goes on where the last one stopped
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of the answer
@@ -39,10 +42,14 @@ class Archive:
 
     @property
     def address(self) -> str:
-        """Where to fetch it: `url`, or the same file name under CVCOURSE_DATA_URL, say a mirror in
-        a classroom."""
+        """Where to fetch it: `url`, or the same file name under CVCOURSE_DATA_URL.
+
+        That may be a mirror in a classroom.
+        """
         mirror = os.environ.get("CVCOURSE_DATA_URL")
-        return f"{mirror.rstrip('/')}/{self.file_name}" if mirror else self.url
+        if not mirror:
+            return self.url
+        return f"{mirror.rstrip('/')}/{self.file_name}"
 
 
 class _Refused(Exception):
@@ -50,8 +57,10 @@ class _Refused(Exception):
 
 
 def cache_folder(root: str | Path | None = None) -> Path:
-    """Where fetched files are kept: `root`, or else the environment's CVCOURSE_DATA, or else the
-    platform's cache."""
+    """Where fetched files are kept.
+
+    That is `root`, or else the environment's CVCOURSE_DATA, or else the platform's cache.
+    """
     if root is None:
         root = os.environ.get("CVCOURSE_DATA")
     if root is None:
@@ -72,10 +81,10 @@ def has_checksum(path: Path, archive: Archive) -> bool:
 def fetch(
     archive: Archive, root: str | Path | None = None, download: bool = True, progress: bool = True
 ) -> Path:
-    """The path of the verified file, downloaded if it is not in the cache folder or is spoilt
-    there.
+    """The path of the verified file.
 
-    Raises DataError if it cannot be had.
+    It is downloaded if it is not in the cache folder, or is spoilt there. Raises DataError if it
+    cannot be had.
     """
     folder = cache_folder(root)
     path = folder / archive.file_name
@@ -99,34 +108,27 @@ def _download(archive: Archive, path: Path, progress: bool) -> None:
     from filelock import FileLock
 
     downloader = ResumingDownloader(archive, path, progress)
-    with (
-        FileLock(f"{path}.lock"),
-        _no_reports(pooch.get_logger()),
-    ):  # one download at a time, for several processes
+    expected = f"sha256:{archive.sha256}"
+    # One download at a time, for several processes.
+    with FileLock(f"{path}.lock"), _only_warnings(pooch.get_logger()):
         for _ in range(2):
             try:
                 pooch.retrieve(
-                    archive.address,
-                    f"sha256:{archive.sha256}",
-                    path.name,
-                    path.parent,
-                    downloader=downloader,
+                    archive.address, expected, path.name, path.parent, downloader=downloader
                 )
                 return
             except ValueError:  # pooch: the checksum differs; it has removed the file
-                if (
-                    not downloader.resumed
-                ):  # a beginning left by an earlier try may be what was wrong: once more, whole
+                # A beginning left by an earlier try may be what was wrong: once more, whole.
+                if not downloader.resumed:
                     break
     raise DataError(
-        f"What came from {_shown(archive.address)} is not the file expected (its checksum differs)"
+        f"What came from {_public(archive.address)} is not the file expected (its checksum differs)"
         " and was removed: try again later, or download it elsewhere and give folder=."
     )
 
 
 class ResumingDownloader:
-    """A downloader for pooch that keeps what has come in a `.part` file and asks only for the
-    rest."""
+    """A downloader for pooch that keeps what has come in a `.part` file and asks for the rest."""
 
     def __init__(self, archive: Archive, path: Path, progress: bool) -> None:
         self.archive = archive
@@ -138,26 +140,21 @@ class ResumingDownloader:
     def __call__(self, url: str, output_file: str | Path, pooch: object) -> None:
         """Called by pooch; leaves the whole file at `output_file`."""
         import requests
-        import urllib3
+        from urllib3.exceptions import HTTPError
 
         self.resumed = False
-        problem: object = None
+        problem: Exception | None = None
         for _ in range(TRIES):
             try:
                 self._continue(url)
-            except (
-                requests.RequestException,
-                urllib3.exceptions.HTTPError,
-                ConnectionError,
-                TimeoutError,
-            ) as error:
+            except (requests.RequestException, HTTPError, ConnectionError, TimeoutError) as error:
                 problem = error
                 if _is_final(error):
                     break
             except _Refused as refusal:
                 self.part.unlink(missing_ok=True)
                 raise DataError(
-                    f"{_shown(url)} {refusal}: try again later, or give folder=."
+                    f"{_public(url)} {refusal}: try again later, or give folder=."
                 ) from None
             if self._bytes_here() == self.archive.size:
                 os.replace(self.part, output_file)
@@ -175,27 +172,27 @@ class ResumingDownloader:
         if start == self.archive.size:  # only the last step, verification, had not been reached
             self.resumed = True
             return
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if (
-                answer.status_code == 416
-            ):  # the server's file ends before ours: ours is no part of it
+            if answer.status_code == 416:  # the server's file ends before ours: it is another one
                 self.part.unlink()
                 return
             answer.raise_for_status()
             self.answered = True
-            continued = answer.status_code == 206
-            if continued and not answer.headers.get("Content-Range", "").startswith(
-                f"bytes {start}-"
-            ):
+            is_rest = answer.status_code == 206
+            came_from = answer.headers.get("Content-Range", "")
+            if is_rest and not came_from.startswith(f"bytes {start}-"):
                 self.part.unlink()
                 return
-            self.resumed = continued
-            self._write(answer, append=continued)
+            self.resumed = is_rest
+            self._write(answer, append=is_rest)
 
-    def _write(self, answer: requests.Response, append: bool) -> None:
+    def _write(self, answer: Response, append: bool) -> None:
+        """Write down what comes. Raises _Refused where it is more than the file can be."""
         with open(self.part, "ab" if append else "wb") as file:
-            # As sent: a gzip file is not to be unpacked.
+            # As it was sent: a gzip file is not to be unpacked.
             for piece in answer.raw.stream(PIECE, decode_content=False):
                 file.write(piece)
                 if file.tell() > self.archive.size:
@@ -205,20 +202,18 @@ class ResumingDownloader:
             print(file=sys.stderr)
 
     def _show(self, done: int) -> None:
-        name, size = self.archive.file_name, self.archive.size
-        if self.progress and (done == size or done // 1_000_000 > (done - PIECE) // 1_000_000):
-            print(
-                f"\r{name}  {done / 1e6:.0f} of {size / 1e6:.0f} MB",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
+        """One line that is written over, at every million bytes and at the end."""
+        size = self.archive.size
+        is_next_million = done // 1_000_000 > (done - PIECE) // 1_000_000
+        if self.progress and (done == size or is_next_million):
+            said = f"{self.archive.file_name}  {done / 1e6:.0f} of {size / 1e6:.0f} MB"
+            print(f"\r{said}", end="", file=sys.stderr, flush=True)
 
-    def _why_stopped(self, url: str, problem: object) -> str:
+    def _why_stopped(self, url: str, problem: Exception | None) -> str:
         status = getattr(getattr(problem, "response", None), "status_code", None)
         if status is not None:
             return (
-                f"{_shown(url)} answers {status}: try again later, or give folder=, a folder that"
+                f"{_public(url)} answers {status}: try again later, or give folder=, a folder that"
                 " holds the file."
             )
         have = f"{self._bytes_here() / 1e6:.1f} of {self.archive.size / 1e6:.1f} MB"
@@ -228,28 +223,32 @@ class ResumingDownloader:
                 " goes on from there."
             )
         return (
-            f"{_shown(url)} cannot be reached ({have} are here): go online and call again, or"
+            f"{_public(url)} cannot be reached ({have} are here): go online and call again, or"
             " download the file elsewhere and give folder=, the folder that holds it."
         )
 
 
 def _is_final(error: Exception) -> bool:
-    """A refusal by status, unlike a broken connection or a busy server, will not change within
-    seconds."""
+    """Whether another try within seconds would bring the same.
+
+    A refusal by status is final, unlike a broken connection or a busy server.
+    """
     response = getattr(error, "response", None)
     return response is not None and response.status_code < 500
 
 
-def _shown(url: str) -> str:
+def _public(url: str) -> str:
     """The address without a name and password that may stand in it."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextmanager
-def _no_reports(logger: logging.Logger) -> Iterator[None]:
-    """Pooch reports each download on stderr, which a notebook shows in red; the progress line says
-    enough."""
+def _only_warnings(logger: Logger) -> Iterator[None]:
+    """Keep pooch from reporting each download on stderr, which a notebook shows in red.
+
+    The progress line says enough.
+    """
     level = logger.level
     logger.setLevel("WARNING")
     try:

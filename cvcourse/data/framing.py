@@ -15,11 +15,11 @@ LONGEST = 384  # pixels of an opened picture: more than a network for small squa
 
 
 def open_picture(path: str | Path, longest: int = LONGEST) -> Tensor:
-    """A picture file as (3, height, width) float32 in [0, 1], its longest side shrunk to `longest`
-    pixels at most.
+    """A picture file as (3, height, width) float32 in [0, 1].
 
-    Turned as its camera says, transparent parts white. Raises DataError, in one sentence, where
-    there is no file, or one that is no picture.
+    Its longest side is shrunk to `longest` pixels at most. Turned as its camera says, transparent
+    parts white. Raises DataError, in one sentence, where there is no file, or one that is no
+    picture.
     """
     import numpy as np
     import torch
@@ -54,8 +54,10 @@ class Framed:
     scale: float
 
     def points(self, points: Tensor) -> Tensor:
-        """Places (..., 2), x and y, from the picture's pixels to the square's; whole numbers are
-        pixels' middles."""
+        """Places (..., 2), x and y, from the picture's pixels to the square's.
+
+        Whole numbers are the middles of pixels.
+        """
         return (points + 0.5) * self.scale - 0.5
 
     def boxes(self, boxes: Tensor) -> Tensor:
@@ -70,10 +72,10 @@ class Framed:
         sides = [max(1, round(length * self.scale)) for length in self.shape]
         factor = side / logits.shape[-1]  # logits may be coarser than the square
         rows, columns = (max(1, round(length / factor)) for length in sides)
-        part = logits.reshape(-1, 1, *logits.shape[-2:])[..., :rows, :columns]
-        return F.interpolate(part, self.shape, mode="bilinear").reshape(
-            *logits.shape[:-2], *self.shape
-        )
+        maps = logits.reshape(-1, 1, *logits.shape[-2:])  # (N, 1, side, side)
+        picture = maps[..., :rows, :columns]  # what the square holds besides is cut off
+        resized = F.interpolate(picture, self.shape, mode="bilinear")  # (N, 1, height, width)
+        return resized.reshape(*logits.shape[:-2], *self.shape)
 
 
 def framed(picture: Tensor, side: int) -> Framed:
@@ -83,13 +85,9 @@ def framed(picture: Tensor, side: int) -> Framed:
     height, width = picture.shape[-2:]
     scale = side / max(height, width)
     size = [max(1, round(length * scale)) for length in (height, width)]
-    colours = picture.expand(3, -1, -1)[None]
-    same = size == [height, width]
-    small = (
-        colours
-        if same
-        else F.interpolate(colours, size, mode="bilinear", antialias=True).clamp(0, 1)
-    )
+    small = picture.expand(3, -1, -1)[None]  # (1, 3, height, width)
+    if size != [height, width]:
+        small = F.interpolate(small, size, mode="bilinear", antialias=True).clamp(0, 1)
     square = small.mean(dim=(2, 3), keepdim=True).repeat(1, 1, side, side)  # (1, 3, side, side)
     square[:, :, : size[0], : size[1]] = small
     return Framed(square, (height, width), scale)

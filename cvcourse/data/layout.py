@@ -1,4 +1,4 @@
-"""What a scene holds, before a pixel is painted: which objects, where, how large, in which colours.
+"""What a scene holds, before a pixel is painted: which objects, where, how large, what colours.
 
 Lengths are in units of half the shorter side of the image, with the origin at its centre, x to the
 right and y down: a square image spans [-1, 1] both ways. So one layout can be painted at any size.
@@ -29,13 +29,16 @@ COLORS: dict[str, tuple[float, float, float]] = {
 CONTRAST = 0.6  # least RGB distance between an object's colour and the mean of the background
 COLOR_JITTER = 0.05
 COARSE, FINE = 3, 11  # cells along each side of the two layers of background texture
+# Where a whole's part has its middle, as shares of the whole's radius (x, y): these shapes are
+# hollow in their own middle, and a part sits where there is something to sit on.
+ANCHORS = {"ring": (0.0, -0.68), "crescent": (-0.6, 0.0), "hourglass": (0.0, 0.45)}
 
 
 class Draws:
-    """Uniform numbers for images start..stop-1, each image's from its own generator seeded by
-    (seed, image).
+    """Uniform numbers for images start..stop-1.
 
-    Hence image i of a seed is the same whatever else is drawn with it.
+    Each image's come from a generator of its own, seeded by (seed, image). Hence image i of a seed
+    is the same whatever else is drawn with it.
     """
 
     def __init__(self, seed: int, start: int, stop: int, columns: int) -> None:
@@ -87,9 +90,7 @@ class Layout:
     classes: Tensor  # (n, objects)
     textures: Tensor  # (n, objects)
     colors: Tensor  # (n, objects), into Recipe.colors
-    rgb: (
-        Tensor  # (n, objects, 2, 3): the colour that names the object, and its pattern's second one
-    )
+    rgb: Tensor  # (n, objects, 2, 3): the colour that names the object, and its pattern's other one
     center: Tensor  # (n, objects, 2): x, y
     radius: Tensor  # (n, objects)
     angle: Tensor  # (n, objects), radians, clockwise on the screen
@@ -107,9 +108,9 @@ def draw_layout(recipe: Recipe, seed: int, start: int, stop: int) -> Layout:
     draws = Draws(seed, start, stop, columns=256 + 3 * len(recipe.colors) + 12 * most)
     lacking = ~_present(draws, recipe)  # (n, objects)
     classes = draws.integers(most, below=len(recipe.classes))
-    textures = (
-        classes.clone() if recipe.paired else draws.integers(most, below=len(recipe.textures))
-    )
+    textures = classes.clone()
+    if not recipe.paired:
+        textures = draws.integers(most, below=len(recipe.textures))
     angle = draws.uniform(most, low=-recipe.rotation, high=recipe.rotation)
     radius = draws.uniform(most, low=recipe.scale[0], high=recipe.scale[1])
     center, radius = _place(draws, recipe, radius, classes, angle)
@@ -129,8 +130,7 @@ def draw_layout(recipe: Recipe, seed: int, start: int, stop: int) -> Layout:
 
 
 def _present(draws: Draws, recipe: Recipe) -> Tensor:
-    """(n, objects) bool: the first few, as many as the scene has. Nested scenes have them in
-    pairs."""
+    """(n, objects) bool: the first few, as many as the scene has; in pairs where it is nested."""
     least, most = recipe.objects
     step = 2 if recipe.nested else 1
     counts = least + step * draws.integers(1, below=(most - least) // step + 1)
@@ -149,9 +149,9 @@ def _place(
         origin, room = _own_cells(cells, recipe, radius.shape[1])
         radius = torch.minimum(radius, room.amin(-1))
     center = origin + spot * (room - radius[..., None]).clamp(min=0)
-    return (
-        _nest(center, radius, classes, angle, spot, recipe) if recipe.nested else (center, radius)
-    )
+    if recipe.nested:
+        return _nest(center, radius, classes, angle, spot, recipe)
+    return center, radius
 
 
 def _own_cells(scores: Tensor, recipe: Recipe, objects: int) -> tuple[Tensor, Tensor]:
@@ -174,43 +174,37 @@ def _own_cells(scores: Tensor, recipe: Recipe, objects: int) -> tuple[Tensor, Te
 def _nest(
     center: Tensor, radius: Tensor, classes: Tensor, angle: Tensor, spot: Tensor, recipe: Recipe
 ) -> tuple[Tensor, Tensor]:
-    """Move every second object onto the one before it, at 0.45 of its radius: a part on its
-    whole."""
-    # A ring and a crescent are hollow in the middle: their parts sit where there is something to
-    # sit on.
-    anchors = {"ring": (0.0, -0.68), "crescent": (-0.6, 0.0), "hourglass": (0.0, 0.45)}
-    anchor = torch.tensor([anchors.get(name, (0.0, 0.0)) for name in recipe.classes])[
-        classes[:, ::2]
-    ]
-    sine, cosine = angle[:, ::2].sin(), angle[:, ::2].cos()
-    turned = torch.stack(
-        [
-            anchor[..., 0] * cosine - anchor[..., 1] * sine,
-            anchor[..., 0] * sine + anchor[..., 1] * cosine,
-        ],
-        -1,
-    )
+    """Move every second object onto the one before it: a part on its whole, 0.45 as large."""
+    table = torch.tensor([ANCHORS.get(name, (0.0, 0.0)) for name in recipe.classes])
+    turned = turned_by(angle[:, ::2], table[classes[:, ::2]])  # (n, wholes, 2)
     center, radius = center.clone(), radius.clone()
     center[:, 1::2] = center[:, ::2] + radius[:, ::2, None] * (turned + 0.15 * spot[:, 1::2])
     radius[:, 1::2] = 0.45 * radius[:, ::2]
     return center, radius
 
 
+def turned_by(angle: Tensor, points: Tensor) -> Tensor:
+    """Points (..., 2), x and y, turned by angles (...)."""
+    sine, cosine = angle.sin(), angle.cos()
+    x, y = points.unbind(-1)
+    return torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)
+
+
 def draw_colors(draws: Draws, recipe: Recipe, objects: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour indices (n, objects), their RGB pairs (n, objects, 2, 3), and the background's mean
-    (n, 3)."""
+    """Colour indices (n, objects), their RGB pairs (n, objects, 2, 3), and the background's mean.
+
+    The mean is (n, 3).
+    """
     names = recipe.colors
+    jitter = draws.uniform(len(names), 3, low=-COLOR_JITTER, high=COLOR_JITTER)
     palette = torch.tensor([COLORS[name] for name in names])
-    palette = (palette + draws.uniform(len(names), 3, low=-COLOR_JITTER, high=COLOR_JITTER)).clamp(
-        0, 1
-    )  # (n, colors, 3)
+    palette = (palette + jitter).clamp(0, 1)  # (n, colors, 3)
     background = _background(draws, recipe, palette, objects)
     near = torch.linalg.vector_norm(palette - background[:, None], dim=-1) < CONTRAST  # (n, colors)
     order = (draws.uniform(len(names)) + 2 * near).argsort(dim=1)  # far colours first, shuffled
     usable = (~near).sum(dim=1, keepdim=True).clamp(min=1)
-    colors = order.gather(
-        1, torch.arange(objects) % usable
-    )  # (n, objects): all different while colours last
+    place = torch.arange(objects) % usable  # (n, objects): all different while colours last
+    colors = order.gather(1, place)
     first = palette.gather(1, colors[..., None].expand(-1, -1, 3))  # (n, objects, 3)
     second = _second_color(first, background[:, None])
     return colors, torch.stack([first, second], dim=2), background
@@ -218,9 +212,9 @@ def draw_colors(draws: Draws, recipe: Recipe, objects: int) -> tuple[Tensor, Ten
 
 def _background(draws: Draws, recipe: Recipe, palette: Tensor, objects: int) -> Tensor:
     """(n, 3): the first of some candidates that is far from enough colours."""
-    low, high = (
-        (0.22, 0.78) if recipe.background in ("texture", "smooth") else (0.1, 0.9)
-    )  # room for texture
+    low, high = 0.1, 0.9
+    if recipe.background in ("texture", "smooth"):
+        low, high = 0.22, 0.78  # with room for texture
     tries = draws.uniform(6, 3, low=low, high=high)
     # In case none of them is far enough from any colour: what is farthest from the first one.
     last = torch.where(palette[:, :1] > 0.5, low, high)  # (n, 1, 3)
@@ -228,25 +222,21 @@ def _background(draws: Draws, recipe: Recipe, palette: Tensor, objects: int) -> 
         tries = tries[..., :1].expand(-1, -1, 3)
         last = torch.tensor([low, high])[:, None].expand(len(tries), -1, 3)  # (n, 2, 3)
     tries = torch.cat([tries, last], dim=1)  # (n, 7 or 8, 3)
-    distances = torch.linalg.vector_norm(
-        tries[:, :, None] - palette[:, None], dim=-1
-    )  # (n, tries, colors)
+    difference = tries[:, :, None] - palette[:, None]  # (n, tries, colors, 3)
+    distances = torch.linalg.vector_norm(difference, dim=-1)
     enough = max(1, min(objects, len(recipe.colors) // 2))
     usable = (distances >= CONTRAST).sum(-1).clamp(max=enough)  # (n, tries)
-    best = (usable * tries.shape[1] - torch.arange(tries.shape[1])).argmax(
-        dim=1
-    )  # the first of the best
+    count = tries.shape[1]
+    best = (usable * count - torch.arange(count)).argmax(dim=1)  # the first of the best
     return tries[torch.arange(len(tries)), best]
 
 
 def _second_color(first: Tensor, background: Tensor) -> Tensor:
-    """Of four lighter and darker tones of `first`, the one easiest to tell from both `first` and
-    the background."""
-    tones = torch.stack(
-        [first + 0.8 * (1 - first), first + 0.45 * (1 - first), 0.6 * first, 0.3 * first]
-    )
-    distances = torch.stack(
-        [torch.linalg.vector_norm(tones - other, dim=-1) for other in (first, background)]
-    )
-    best = distances.amin(dim=0).argmax(dim=0)  # (n, objects), out of (4, n, objects)
+    """Of four lighter and darker tones, the one easiest to tell from `first` and the background."""
+    lighter = [first + 0.8 * (1 - first), first + 0.45 * (1 - first)]
+    darker = [0.6 * first, 0.3 * first]
+    tones = torch.stack([*lighter, *darker])  # (4, n, objects, 3)
+    from_first = torch.linalg.vector_norm(tones - first, dim=-1)  # (4, n, objects)
+    from_background = torch.linalg.vector_norm(tones - background, dim=-1)
+    best = torch.minimum(from_first, from_background).argmax(dim=0)  # (n, objects)
     return tones.gather(0, best[None, ..., None].expand(1, *first.shape)).squeeze(0)

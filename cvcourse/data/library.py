@@ -1,5 +1,4 @@
-"""Real images that came with the libraries: scikit-learn's digits, photographs of scikit-image and
-scikit-learn."""
+"""Real images that came with libraries: scikit-learn's digits, and photographs."""
 
 from __future__ import annotations
 
@@ -43,11 +42,11 @@ class Splits(NamedTuple):
 
 
 def digits() -> Splits:
-    """scikit-learn's 1797 handwritten digits: images (n, 1, 8, 8) float32 in [0, 1], labels int64
-    from 0 to 9.
+    """scikit-learn's 1797 handwritten digits.
 
-    The split never changes: 500 for testing, 1297 for training, both shuffled, by the permutation
-    of `numpy.random.RandomState(0)`, whose first 500 places are the test set.
+    Images are (n, 1, 8, 8) float32 in [0, 1], labels int64 from 0 to 9. The split never changes:
+    500 for testing, 1297 for training, both shuffled, by the permutation of
+    `numpy.random.RandomState(0)`, whose first 500 places are the test set.
     """
     import numpy as np
     import torch
@@ -56,32 +55,33 @@ def digits() -> Splits:
     bunch = load_digits()
     order = np.random.RandomState(0).permutation(len(bunch.target))
     images = torch.from_numpy(bunch.images[order] / 16).float()[:, None]  # (1797, 1, 8, 8)
-    labels = torch.from_numpy(bunch.target[order]).long()
+    labels = torch.from_numpy(bunch.target[order]).long()  # (1797,)
     return Splits(
-        images[DIGITS_TEST:], labels[DIGITS_TEST:], images[:DIGITS_TEST], labels[:DIGITS_TEST]
+        train_images=images[DIGITS_TEST:],
+        train_labels=labels[DIGITS_TEST:],
+        test_images=images[:DIGITS_TEST],
+        test_labels=labels[:DIGITS_TEST],
     )
 
 
 def photographs(
     names: str | Sequence[str] | None = None, size: int | tuple[int, int] | None = None
 ) -> dict[str, Tensor]:
-    """Name -> photograph, (3, height, width) in colour or (1, height, width) in grey, float32 in
-    [0, 1].
+    """Name -> photograph, float32 in [0, 1].
 
-    names: one or several of `PHOTOGRAPHS`, by default all that are on this machine.
-    size: side in pixels, or (height, width): the middle of the picture in these proportions, shrunk
-    without aliasing. Nothing is ever downloaded. Raises DataError for one that is not on this
-    machine, ValueError for a wrong size.
+    They are (3, height, width) in colour or (1, height, width) in grey. names: one or several of
+    `PHOTOGRAPHS`, by default all that are on this machine. size: side in pixels, or (height,
+    width): the middle of the picture in these proportions, shrunk without aliasing. Nothing is ever
+    downloaded. Raises DataError for one that is not on this machine, ValueError for a wrong size.
     """
     if names is None:
         names = [name for name in PHOTOGRAPHS if photograph_path(name)]
-    names = [names] if isinstance(names, str) else names
+    if isinstance(names, str):
+        names = [names]
     pictures = {name: _read(name) for name in names}
-    return (
-        pictures
-        if size is None
-        else {name: _fitted(picture, size) for name, picture in pictures.items()}
-    )
+    if size is None:
+        return pictures
+    return {name: _fitted(picture, size) for name, picture in pictures.items()}
 
 
 def is_installed(library: str) -> bool:
@@ -112,18 +112,21 @@ def _read(name: str) -> Tensor:
         )
     try:
         with Image.open(path) as picture:
-            pixels = np.array(picture.convert("L" if picture.mode == "L" else "RGB"))
+            mode = "L" if picture.mode == "L" else "RGB"
+            pixels = np.array(picture.convert(mode))
     except OSError as error:
         raise DataError(
             f"{path} cannot be read as a picture: install the library it belongs to again."
         ) from error
-    # (height, width) or (height, width, 3) to (channels, height, width)
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).float() / 255
+    pixels = pixels.reshape(*pixels.shape[:2], -1)  # (height, width, channels), also in grey
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def _fitted(picture: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """The largest centred part of (channels, height, width) in the proportions of `size`, resized
-    to it."""
+    """The largest centred part of a picture in the proportions of `size`, resized to it.
+
+    picture: (channels, height, width).
+    """
     import torch.nn.functional as F
 
     target = tuple(size) if isinstance(size, list | tuple) else (size, size)
@@ -133,7 +136,7 @@ def _fitted(picture: Tensor, size: int | tuple[int, int]) -> Tensor:
         )
     height, width = picture.shape[1:]
     scale = min(height / target[0], width / target[1])
-    part = [max(1, round(side * scale)) for side in target]
-    top, left = (height - part[0]) // 2, (width - part[1]) // 2
-    middle = picture[None, :, top : top + part[0], left : left + part[1]]
+    rows, columns = (max(1, round(side * scale)) for side in target)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    middle = picture[None, :, top : top + rows, left : left + columns]
     return F.interpolate(middle, target, mode="bilinear", antialias=True).squeeze(0).clamp(0, 1)

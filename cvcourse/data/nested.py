@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .layout import BACKGROUNDS, COLORS, Draws, Layout, Recipe, draw_colors
+from .layout import ANCHORS, BACKGROUNDS, COLORS, Draws, Layout, Recipe, draw_colors, turned_by
 from .painter import instance_masks, paint
 from .surfaces import SHAPE_FUNCTIONS, TEXTURE_FUNCTIONS
 
 LEVELS = ("part", "whole", "group")
 MOST_WHOLES = 3  # of a group
-SMALLEST = (
-    1 / 128
-)  # share of the picture below which nothing counts as an object: 8 pixels of 32 x 32
+SMALLEST = 1 / 128
+"""Share of the picture below which nothing counts as an object: 8 pixels of 32 x 32."""
+
 WHOLE_RADIUS = (0.9, 0.62, 0.54)  # of one, two, three wholes, as shares of their place's radius
 WHOLE_DISTANCE = (0.0, 0.52, 0.58)  # from the middle of their place, likewise
 PART_RADIUS = 0.52  # as a share of the whole's
-# Where a whole has its middle, for those that are hollow there, as shares of its radius (x, y).
-ANCHORS = {"ring": (0.0, -0.68), "crescent": (-0.6, 0.0), "hourglass": (0.0, 0.45)}
-PARTS = (
-    "disc",
-    "square",
-    "triangle",
-    "star",
-    "plus",
-    "hourglass",
-)  # shapes that are not thin when small
+
+PARTS = ("disc", "square", "triangle", "star", "plus", "hourglass")  # not thin when small
 PIXELS_AT_ONCE = 1 << 18
 
 
@@ -39,8 +31,7 @@ class NestedScenes:
 
     images: (count, 3, height, width) float32 in [0, 1].
     levels: (count, 3, height, width) uint8, one map for each of `LEVELS`. 0 is nothing; any other
-    number is an object,
-        whose mask is `levels[i, level] == number`. Only visible pixels count.
+    number is an object, whose mask is `levels[i, level] == number`. Only visible pixels count.
     """
 
     images: Tensor
@@ -55,22 +46,22 @@ class NestedScenes:
 
     def to(self, device: str | torch.device) -> NestedScenes:
         """The same scenes with both tensors on `device`."""
-        return NestedScenes(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return NestedScenes(self.images.to(device), self.levels.to(device))
 
     def objects(self, index: int) -> tuple[Tensor, Tensor]:
-        """All objects of one scene: masks (objects, height, width) bool, and levels (objects,)
-        int64, 0 for a part."""
-        found = [
-            (level, number)
-            for level in range(len(LEVELS))
-            for number in self.levels[index, level].unique()
-        ]
-        found = [(level, number) for level, number in found if number > 0]
-        masks = [self.levels[index, level] == number for level, number in found]
-        empty = torch.zeros(0, *self.levels.shape[2:], dtype=torch.bool, device=self.levels.device)
-        return torch.stack(masks) if masks else empty, torch.tensor(
-            [level for level, _ in found], dtype=torch.int64
-        )
+        """All objects of one scene.
+
+        Returns masks (objects, height, width) bool, and levels (objects,) int64, 0 for a part.
+        """
+        masks, levels = [], []
+        for level, numbers in enumerate(self.levels[index]):
+            for number in numbers.unique():
+                if number > 0:
+                    masks.append(numbers == number)
+                    levels.append(level)
+        none = torch.zeros_like(self.levels[index, :0], dtype=torch.bool)  # (0, height, width)
+        stacked = torch.stack(masks) if masks else none
+        return stacked, torch.tensor(levels, dtype=torch.int64)
 
 
 def nested_scenes(
@@ -79,10 +70,9 @@ def nested_scenes(
     seed: int = 0,
     *,
     places: tuple[int, int] = (1, 2),
-    background="texture",
+    background: str = "texture",
 ) -> NestedScenes:
-    """`count` pictures of patterned shapes, some with a part on them, some in groups of two or
-    three of a kind.
+    """`count` pictures of patterned shapes, some with a part on them, some in groups of a kind.
 
     A place holds one whole, or a group: two or three wholes of one shape, colour and pattern, side
     by side. Most wholes have a part on them, of another shape and colour. places: fewest and most
@@ -105,9 +95,10 @@ def nested_scenes(
     levels = torch.empty(count, len(LEVELS), *recipe.size, dtype=torch.uint8)
     step = max(1, min(512, PIXELS_AT_ONCE // math.prod(recipe.size)))
     for start in range(0, count, step):
-        rows = slice(start, min(start + step, count))
-        images[rows], masks = paint(_layout(recipe, places, seed, rows.start, rows.stop), recipe)
-        levels[rows] = levels_of(instance_masks(masks))
+        stop = min(start + step, count)
+        painted, masks = paint(_layout(recipe, places, seed, start, stop), recipe)
+        images[start:stop] = painted
+        levels[start:stop] = levels_of(instance_masks(masks))
     return NestedScenes(images, levels)
 
 
@@ -129,57 +120,54 @@ def _recipe(size: tuple[int, int], places: int, background: str) -> Recipe:
 
 
 def _layout(recipe: Recipe, places: tuple[int, int], seed: int, start: int, stop: int) -> Layout:
-    """Which wholes and parts stand where. Slots are painted in order: place by place, each whole
-    and then its part."""
-    most = places[1]
+    """Which wholes and parts stand where.
+
+    Slots are painted in order: place by place, each whole and then its part.
+    """
+    fewest, most = places
     draws = Draws(seed, start, stop, columns=512)
-    present = torch.arange(most) < places[0] + draws.integers(
-        1, below=most - places[0] + 1
-    )  # (n, places)
+    counts = fewest + draws.integers(1, below=most - fewest + 1)  # (n, 1)
+    present = torch.arange(most) < counts  # (n, places)
     wholes = (1 + draws.integers(most, below=4)) % 4  # (n, places) of 0 to 3
     wholes = wholes.clamp(min=1)  # one is as likely as two and three together
     slots = torch.arange(MOST_WHOLES)
     is_there = present[..., None] & (slots < wholes[..., None])  # (n, places, 3)
     has_part = is_there & (draws.uniform(most, MOST_WHOLES) < 0.7)
     radius, center, angle = _places(draws, recipe, wholes, most)
-    kinds = draws.integers(
-        most, 2, below=len(recipe.classes)
-    )  # (n, places, 2): of the wholes, of the parts
+    kinds = draws.integers(most, 2, below=len(recipe.classes))  # (n, places, whole or part)
     full = torch.tensor([recipe.classes.index(name) for name in PARTS])
     kinds[..., 1] = full[draws.integers(most, below=len(PARTS))]
     textures = draws.integers(most, 2, below=len(recipe.textures))
     colors, rgb, mean = draw_colors(draws, recipe, 2 * most)
     shift = draws.uniform(most, MOST_WHOLES, 2, low=-0.15, high=0.15)
-    part_center = center + radius[..., None] * (
-        _turned(_anchors(recipe, kinds[..., 0]), angle) + shift
-    )
-
-    def per_slot(of_wholes: Tensor, of_parts: Tensor) -> Tensor:
-        """(n, places, 3, ...) twice to (n, places * 3 * 2, ...)."""
-        return torch.stack([of_wholes, of_parts], dim=3).flatten(1, 3)
-
-    def of_kind(values: Tensor) -> Tensor:
-        """(n, places, 2, ...) of wholes and parts to (n, slots, ...)."""
-        return per_slot(
-            *(
-                values[:, :, k, None].expand(-1, -1, MOST_WHOLES, *values.shape[3:])
-                for k in range(2)
-            )
-        )
-
-    lacking = ~per_slot(is_there, has_part)
+    anchor = turned_by(angle, _anchors(recipe, kinds[..., 0]))  # (n, places, 3, 2)
+    part_center = center + radius[..., None] * (anchor + shift)
+    lacking = ~_per_slot(is_there, has_part)
     return Layout(
-        classes=of_kind(kinds).masked_fill(lacking, -1),
-        textures=of_kind(textures).masked_fill(lacking, -1),
-        colors=of_kind(colors.unflatten(1, (most, 2))).masked_fill(lacking, -1),
-        rgb=of_kind(rgb.unflatten(1, (most, 2))),
-        center=per_slot(center, part_center),
-        radius=per_slot(radius, PART_RADIUS * radius),
-        angle=per_slot(angle, angle),
+        classes=_same_in_place(kinds).masked_fill(lacking, -1),
+        textures=_same_in_place(textures).masked_fill(lacking, -1),
+        colors=_same_in_place(colors.unflatten(1, (most, 2))).masked_fill(lacking, -1),
+        rgb=_same_in_place(rgb.unflatten(1, (most, 2))),
+        center=_per_slot(center, part_center),
+        radius=_per_slot(radius, PART_RADIUS * radius),
+        angle=_per_slot(angle, angle),
         background=mean,
         coarse=draws.uniform(3, 3, 3, low=-1),
         fine=draws.uniform(1, 11, 11, low=-1),
     )
+
+
+def _per_slot(of_wholes: Tensor, of_parts: Tensor) -> Tensor:
+    """(n, places, 3, ...) twice to (n, places * 3 * 2, ...): each whole, then its part."""
+    return torch.stack([of_wholes, of_parts], dim=3).flatten(1, 3)
+
+
+def _same_in_place(values: Tensor) -> Tensor:
+    """(n, places, 2, ...), what the wholes and the parts of a place share, to (n, slots, ...)."""
+    shape = (-1, -1, MOST_WHOLES, *values.shape[3:])
+    of_wholes = values[:, :, 0, None].expand(shape)
+    of_parts = values[:, :, 1, None].expand(shape)
+    return _per_slot(of_wholes, of_parts)
 
 
 def _places(
@@ -188,48 +176,42 @@ def _places(
     """Radius (n, places, 3), centre (n, places, 3, 2) and turn (n, places, 3) of every whole."""
     reach = draws.uniform(most, low=0.66, high=0.86) / most**0.3  # (n, places)
     room = torch.tensor(recipe.extent) - 0.85 * reach[..., None]  # (n, places, 2)
-    around = (
-        draws.uniform(1, high=2 * math.pi) + 2 * math.pi * torch.arange(most) / most
-    )  # places keep apart
-    middle = (
-        room
-        * draws.uniform(most, 1, low=0.5, high=1.3)
-        * torch.stack([around.cos(), around.sin()], dim=-1)
-    )
-    middle = middle.clamp(-room, room)[:, :, None]  # (n, places, 1, 2)
-    radius = reach * torch.tensor(WHOLE_RADIUS)[wholes - 1]
+    # Places keep apart: they lie around the picture's middle, each in a direction of its own.
+    around = draws.uniform(1, high=2 * math.pi) + 2 * math.pi * torch.arange(most) / most
+    away = draws.uniform(most, 1, low=0.5, high=1.3)
+    middle = (room * away * _unit_vectors(around)).clamp(-room, room)[
+        :, :, None
+    ]  # (n, places, 1, 2)
+    radius = reach * torch.tensor(WHOLE_RADIUS)[wholes - 1]  # (n, places)
     distance = reach * torch.tensor(WHOLE_DISTANCE)[wholes - 1]
     first = draws.uniform(most, 1, high=2 * math.pi)
-    direction = (
-        first + 2 * math.pi * torch.arange(MOST_WHOLES) / wholes[..., None]
-    )  # (n, places, 3)
-    center = middle + distance[..., None, None] * torch.stack(
-        [direction.cos(), direction.sin()], dim=-1
-    )
+    turn = 2 * math.pi * torch.arange(MOST_WHOLES) / wholes[..., None]
+    direction = first + turn  # (n, places, 3)
+    center = middle + distance[..., None, None] * _unit_vectors(direction)
     angle = draws.uniform(most, 1, low=-recipe.rotation, high=recipe.rotation).expand_as(direction)
     return radius[..., None].expand_as(direction), center, angle
 
 
+def _unit_vectors(angle: Tensor) -> Tensor:
+    """(...) to (..., 2): x and y of the direction."""
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
 def _anchors(recipe: Recipe, kinds: Tensor) -> Tensor:
-    """(n, places) shapes to (n, places, 1, 2): where a part sits on such a whole, as shares of its
-    radius."""
-    return torch.tensor([ANCHORS.get(name, (0.0, 0.0)) for name in recipe.classes])[kinds][
-        :, :, None
-    ]
+    """Where a part sits on wholes of these shapes (n, places), as shares of their radius.
 
-
-def _turned(points: Tensor, angle: Tensor) -> Tensor:
-    """Points (..., 2) turned by angles (...)."""
-    (x, y), (sine, cosine) = points.unbind(-1), (angle.sin(), angle.cos())
-    return torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)
+    Returns (n, places, 1, 2).
+    """
+    table = torch.tensor([ANCHORS.get(name, (0.0, 0.0)) for name in recipe.classes])
+    return table[kinds][:, :, None]
 
 
 def levels_of(instances: Tensor) -> Tensor:
-    """(n, height, width) slots in painting order, 0 for none, to (n, 3, height, width): parts,
-    wholes, groups.
+    """Parts, wholes and groups, (n, 3, height, width), from the slots that one sees.
 
-    Of each whole and part there is one slot; `MOST_WHOLES` wholes are a place. What is too small to
-    count becomes 0 in its level, and so does a group of which fewer than two wholes count.
+    instances: (n, height, width), slots in painting order, 0 for none. Of each whole and part there
+    is one slot; `MOST_WHOLES` wholes are a place. What is too small to count becomes 0 in its
+    level, and so does a group of which fewer than two wholes count.
     """
     slots = instances.long()
     wholes = _large_enough((slots + 1) // 2)
@@ -238,9 +220,7 @@ def levels_of(instances: Tensor) -> Tensor:
     most = max(int(wholes.max()), 1) if wholes.numel() else 1
     seen = _areas(wholes, most)[:, 1:] > 0  # (n, most)
     place_of = (torch.arange(most, device=slots.device) // MOST_WHOLES).expand(len(slots), -1)
-    counts = torch.zeros(
-        len(slots), most // MOST_WHOLES + 2, dtype=torch.int64, device=slots.device
-    )
+    counts = slots.new_zeros(len(slots), most // MOST_WHOLES + 2)
     counts.scatter_add_(1, place_of + 1, seen.long())  # how many wholes of each place are seen
     several = counts.gather(1, places.flatten(1)).view_as(places) >= 2
     return torch.stack([parts, wholes, places * several], dim=1).to(torch.uint8)

@@ -11,15 +11,17 @@ from .surfaces import SHAPE_FUNCTIONS, TEXTURE_FUNCTIONS, distance
 
 
 def paint(layout: Layout, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Images (n, 3, height, width) in [0, 1], and masks (n, objects, height, width) bool that
-    include hidden parts."""
+    """Images (n, 3, height, width) in [0, 1], and the masks of their objects.
+
+    Masks are (n, objects, height, width) bool and include hidden parts.
+    """
     images = paint_background(layout, recipe)
     n, objects = layout.classes.shape
     masks = torch.zeros(n, objects, *recipe.size, dtype=torch.bool)
-    whole = torch.zeros(())  # the object of which the next one is a part
+    whole = torch.ones(n, *recipe.size)
     for k in range(objects):
         coverage, tones = _object(layout, recipe, k)
-        if recipe.nested and k % 2:
+        if recipe.nested and k % 2 == 1:
             coverage = torch.minimum(coverage, whole)  # a part never reaches beyond its whole
         whole = coverage
         first, second = layout.rgb[:, k, :, :, None, None].unbind(1)  # (n, 3, 1, 1) each
@@ -34,17 +36,16 @@ def paint_background(layout: Layout, recipe: Recipe) -> Tensor:
     mean = layout.background[:, :, None, None]
     if recipe.background == "plain":
         return mean.expand(-1, -1, *recipe.size).clone()
-    coarse = layout.coarse.mean(1, keepdim=True) if recipe.background == "grey" else layout.coarse
+    coarse = layout.coarse
+    if recipe.background == "grey":
+        coarse = coarse.mean(1, keepdim=True)
     texture = 0.24 * _stretched(coarse, recipe)
     if recipe.background == "texture":
         texture = texture + 0.14 * _stretched(layout.fine, recipe)
     texture -= texture.mean(dim=(2, 3), keepdim=True)
-    room = torch.minimum(mean, 1 - mean) / texture.abs().amax(dim=(2, 3), keepdim=True).clamp(
-        min=1e-6
-    )
-    return mean + texture * room.clamp(
-        max=1
-    )  # weaker rather than clipped, which would move the mean
+    largest = texture.abs().amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
+    room = torch.minimum(mean, 1 - mean) / largest
+    return mean + texture * room.clamp(max=1)  # weaker, not clipped, which would move the mean
 
 
 def _stretched(grid: Tensor, recipe: Recipe) -> Tensor:
@@ -53,21 +54,20 @@ def _stretched(grid: Tensor, recipe: Recipe) -> Tensor:
 
 
 def _object(layout: Layout, recipe: Recipe, k: int) -> tuple[Tensor, Tensor]:
-    """The k-th object's coverage of every pixel and the share of its second colour there, both (n,
-    height, width)."""
+    """The k-th object's coverage of every pixel and the share of its second colour there.
+
+    Both are (n, height, width).
+    """
     height, width = recipe.size
     pixels = min(height, width) / 2  # pixels a layout unit
-    x = ((torch.arange(width) + 0.5) - width / 2) / pixels - layout.center[
-        :, k, 0, None
-    ]  # (n, width)
-    y = ((torch.arange(height) + 0.5) - height / 2) / pixels - layout.center[
-        :, k, 1, None
-    ]  # (n, height)
-    radius = layout.radius[:, k, None]
-    sine, cosine = layout.angle[:, k, None].sin() / radius, layout.angle[:, k, None].cos() / radius
-    u = (x * cosine)[:, None, :] + (y * sine)[
-        :, :, None
-    ]  # (n, height, width): into the object's own frame
+    columns = ((torch.arange(width) + 0.5) - width / 2) / pixels
+    rows = ((torch.arange(height) + 0.5) - height / 2) / pixels
+    x = columns - layout.center[:, k, 0, None]  # (n, width)
+    y = rows - layout.center[:, k, 1, None]  # (n, height)
+    radius, angle = layout.radius[:, k, None], layout.angle[:, k, None]
+    sine, cosine = angle.sin() / radius, angle.cos() / radius
+    # (n, height, width), in the object's own frame.
+    u = (x * cosine)[:, None, :] + (y * sine)[:, :, None]
     v = (y * cosine)[:, :, None] - (x * sine)[:, None, :]
     edge = radius[..., None] * pixels  # distances in the object's frame, times this, are pixels
     shapes = [SHAPE_FUNCTIONS[name] for name in recipe.classes]
@@ -78,8 +78,10 @@ def _object(layout: Layout, recipe: Recipe, k: int) -> tuple[Tensor, Tensor]:
 
 
 def instance_masks(masks: Tensor) -> Tensor:
-    """(n, height, width) uint8: 0 = background, k = object k. masks: (n, objects, height, width),
-    the last in front."""
+    """(n, height, width) uint8: 0 = background, k = object k.
+
+    masks: (n, objects, height, width), the last in front.
+    """
     instances = torch.zeros(masks.shape[0], *masks.shape[2:], dtype=torch.uint8)
     for k in range(masks.shape[1]):
         instances.masked_fill_(masks[:, k], k + 1)
@@ -87,22 +89,26 @@ def instance_masks(masks: Tensor) -> Tensor:
 
 
 def boxes_of(instances: Tensor, objects: int) -> tuple[Tensor, Tensor]:
-    """Boxes (n, objects, 4) float32, maxima exclusive, of visible pixels; and whether there are
-    any, (n, objects)."""
-    masks = (
-        instances[:, None] == torch.arange(1, objects + 1, dtype=torch.uint8)[:, None, None]
-    )  # (n, objects, h, w)
-    columns, rows = masks.any(dim=2), masks.any(dim=3)  # (n, objects, w), (n, objects, h)
+    """Boxes (n, objects, 4) float32, maxima exclusive, of visible pixels.
+
+    instances: (n, height, width). Returns with them whether there are such pixels, (n, objects).
+    """
+    numbers = torch.arange(1, objects + 1, dtype=torch.uint8)
+    masks = instances[:, None] == numbers[:, None, None]  # (n, objects, height, width)
+    columns, rows = masks.any(dim=2), masks.any(dim=3)  # (n, objects, width or height)
     visible = columns.any(dim=2)
     (x_min, x_max), (y_min, y_max) = _span(columns), _span(rows)
-    return torch.stack([x_min, y_min, x_max, y_max], dim=-1).float() * visible[..., None], visible
+    boxes = torch.stack([x_min, y_min, x_max, y_max], dim=-1).float()
+    return boxes * visible[..., None], visible
 
 
 def _span(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First occupied position and one past the last along the last axis; occupied: (n, objects,
-    length) bool."""
+    """First occupied position and one past the last along the last axis.
+
+    occupied: (n, objects, length) bool. Returns both (n, objects).
+    """
     length = occupied.shape[-1]
     position = torch.arange(length)
-    return torch.where(occupied, position, length).amin(-1), torch.where(
-        occupied, position + 1, 0
-    ).amax(-1)
+    first = torch.where(occupied, position, length).amin(-1)
+    end = torch.where(occupied, position + 1, 0).amax(-1)
+    return first, end

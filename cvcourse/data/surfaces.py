@@ -31,8 +31,7 @@ def triangle(u: Tensor, v: Tensor) -> Tensor:
 
 
 def star(u: Tensor, v: Tensor) -> Tensor:
-    """Five points: fold the plane onto half a point, whose edge runs from the tip (1, 0) to the
-    notch."""
+    """Five points: the plane is folded onto half a point, whose edge runs from tip to notch."""
     half_point = math.pi / 5
     notch_u, notch_v = 0.46 * math.cos(half_point), 0.46 * math.sin(half_point)
     radius, angle = torch.hypot(u, v), torch.atan2(u, -v)
@@ -91,17 +90,15 @@ def halves(u: Tensor, v: Tensor) -> Tensor:
 
 
 def rays(u: Tensor, v: Tensor) -> Tensor:
-    return _bands(torch.atan2(v, u), 2 * math.pi / 7) * torch.hypot(
-        u, v
-    )  # an angle times its radius is a length
+    angle = _bands(torch.atan2(v, u), 2 * math.pi / 7)
+    return angle * torch.hypot(u, v)  # an angle times its radius is a length
 
 
 def zigzag(u: Tensor, v: Tensor) -> Tensor:
     return 0.7 * _bands(v + 0.9 * _bands(u, 0.76), 0.5)  # 0.7: the bands lean by 45 degrees
 
 
-# Name -> function. The order is the class order, and `creatures` pairs shape and pattern of the
-# same place.
+# Name -> function. The order is the order of classes; `creatures` pairs what has the same place.
 SHAPE_FUNCTIONS: dict[str, Surface] = {
     f.__name__: f for f in (disc, square, triangle, star, plus, ring, crescent, hourglass)
 }
@@ -121,10 +118,10 @@ TEXTURE_ADJECTIVES = {
 
 
 def distance(functions: list[Surface], kinds: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Each image's own function at every pixel: kinds (n,) index `functions`; u, v and result (n,
-    height, width).
+    """Each image's own function at every pixel.
 
-    Kind -1 is no object: far away everywhere.
+    kinds: (n,), places in `functions`; -1 is no object, far away everywhere. u, v and the result
+    are (n, height, width).
     """
     result = torch.full_like(u, 1e3)
     for kind, function in enumerate(functions):

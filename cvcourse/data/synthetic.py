@@ -1,10 +1,10 @@
-"""Scenes painted in code: no download, every pixel's class and object known, any size, any
-number."""
+"""Scenes painted in code: no download, any size, any number, everything about them known."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +18,8 @@ SHAPES = tuple(SHAPE_FUNCTIONS)
 TEXTURES = tuple(TEXTURE_FUNCTIONS)
 COLOR_NAMES = tuple(COLORS)
 MOST_OBJECTS = 255  # instance masks are bytes
-PIXELS_AT_ONCE = (
-    1 << 18
-)  # a chunk of this many pixels stays in the processor's cache and bounds the memory
+PIXELS_AT_ONCE = 1 << 18
+"""A chunk of this many pixels stays in the processor's cache, and bounds the memory."""
 
 
 def scenes(
@@ -39,8 +38,7 @@ def scenes(
     paired: bool = False,
     background: str = "texture",
 ) -> Scenes:
-    """`count` images of coloured, patterned, turned shapes on textured backgrounds, with all
-    annotations.
+    """`count` images of coloured, patterned, turned shapes on textured backgrounds, annotated.
 
     Image i depends on the seed, on i and on the other arguments, never on `count`; and apart from
     pixel size it is the same scene at every `size` of the same proportions.
@@ -50,15 +48,13 @@ def scenes(
     classes, textures, colors: names to choose from, of `SHAPES`, `TEXTURES` and `COLOR_NAMES`.
     rotation: largest turn either way, radians; `math.pi` is any direction.
     scale: smallest and largest radius, in units of half the shorter side; by default (0.5, 0.8)
-    divided by the square
-        root of the number of objects.
+        divided by the square root of the number of objects.
     occlusion: whether objects may lie over one another; if not, crowded ones shrink to fit.
-    nested: objects come in pairs, a whole and a part on its surface (objects 1 and 2, 3 and 4,
-    ...).
+    nested: objects come in pairs, a whole and a part on it (objects 1 and 2, 3 and 4, ...).
     paired: every class has its own texture, the one of the same place in `textures` (see
-    `creatures`).
+        `creatures`).
     background: "texture", "smooth" (slow changes of colour only), "grey" (smooth, without colour)
-    or "plain".
+        or "plain".
 
     An object's colour is at least 0.6 from the mean of the background, as a distance in RGB.
     Raises ValueError on arguments that do not fit.
@@ -82,7 +78,8 @@ def scenes(
     height, width = recipe.size
     step = max(1, min(1024, PIXELS_AT_ONCE // (height * width)))
     for start in range(0, count, step):
-        _fill(result, start, draw_layout(recipe, seed, start, min(start + step, count)), recipe)
+        layout = draw_layout(recipe, seed, start, min(start + step, count))
+        _fill(result, start, layout, recipe)
     return result
 
 
@@ -94,13 +91,12 @@ def creatures(
     *,
     classes: Sequence[str] = SHAPES,
     background: str = "smooth",
-    **options,
+    **options: Any,
 ) -> Scenes:
-    """Scenes in which shape and pattern go together (a star is dotted, a square striped): classes
-    are learnt fast.
+    """Scenes in which shape and pattern go together: classes are learnt fast.
 
-    Colour, place, size and turn still vary. Arguments as for `scenes`, without `textures` and
-    `paired`.
+    A star is dotted, a square striped. Colour, place, size and turn still vary. Arguments as for
+    `scenes`, without `textures` and `paired`.
     """
     classes = _names("classes", classes, SHAPES)
     textures = tuple(TEXTURES[SHAPES.index(name)] for name in classes)
@@ -118,8 +114,19 @@ def creatures(
 
 
 def _recipe(
-    size, objects, classes, textures, colors, rotation, scale, occlusion, nested, paired, background
+    size: int | tuple[int, int],
+    objects: int | tuple[int, int],
+    classes: Sequence[str],
+    textures: Sequence[str],
+    colors: Sequence[str],
+    rotation: float,
+    scale: tuple[float, float] | None,
+    occlusion: bool,
+    nested: bool,
+    paired: bool,
+    background: str,
 ) -> Recipe:
+    """The arguments of `scenes`, checked. Raises ValueError on those that do not fit."""
     size, objects = _pair("size", size, least=1), _pair("objects", objects, least=0)
     classes, textures = _names("classes", classes, SHAPES), _names("textures", textures, TEXTURES)
     if not objects[0] <= objects[1] <= MOST_OBJECTS:
@@ -138,12 +145,13 @@ def _recipe(
         raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}, not {background!r}.")
     if not (isinstance(rotation, int | float) and math.isfinite(rotation) and rotation >= 0):
         raise ValueError(f"rotation must be a number of radians from 0 up, not {rotation!r}.")
+    wholes = objects[1] // 2 if nested else objects[1]
     return Recipe(
         classes=classes,
         textures=textures,
         colors=_names("colors", colors, COLOR_NAMES),
         objects=objects,
-        scale=_scale(scale, objects[1] // 2 if nested else objects[1]),
+        scale=_scale(scale, wholes),
         rotation=float(rotation),
         occlusion=bool(occlusion),
         nested=bool(nested),
@@ -162,21 +170,24 @@ def _pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{name} must be one whole number or two, not {value!r}.")
-    for part in pair:
-        _whole_number(name, part, least)
-    return pair
+    first, second = pair
+    _whole_number(name, first, least)
+    _whole_number(name, second, least)
+    return first, second
 
 
 def _names(name: str, chosen: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    chosen = (chosen,) if isinstance(chosen, str) else tuple(chosen)
-    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
-        raise ValueError(f"{name} must be different names out of {', '.join(known)}, not {chosen}.")
-    return chosen
+    names = (chosen,) if isinstance(chosen, str) else tuple(chosen)
+    are_different = len(set(names)) == len(names)
+    if not names or not are_different or not set(names) <= set(known):
+        raise ValueError(f"{name} must be different names out of {', '.join(known)}, not {names}.")
+    return names
 
 
 def _scale(scale: tuple[float, float] | None, objects: int) -> tuple[float, float]:
     if scale is None:
-        return 0.5 / math.sqrt(max(objects, 1)), 0.8 / math.sqrt(max(objects, 1))
+        crowd = math.sqrt(max(objects, 1))
+        return 0.5 / crowd, 0.8 / crowd
     if not (isinstance(scale, list | tuple) and len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
         raise ValueError(
             "scale must be (smallest, largest) radius with 0 < smallest <= largest <= 1, not"
@@ -186,8 +197,10 @@ def _scale(scale: tuple[float, float] | None, objects: int) -> tuple[float, floa
 
 
 def _empty(count: int, recipe: Recipe) -> Scenes:
-    """Room for `count` scenes, filled chunk by chunk: chunks joined at the end would need twice the
-    memory."""
+    """Room for `count` scenes, filled chunk by chunk.
+
+    Chunks that are joined at the end would need twice the memory.
+    """
     per_object = (count, recipe.objects[1])
     return Scenes(
         images=torch.empty(count, 3, *recipe.size),
@@ -213,11 +226,9 @@ def _fill(result: Scenes, start: int, layout: Layout, recipe: Recipe) -> None:
     instances = instance_masks(masks)
     result.images[rows] = images
     result.instance_masks[rows] = instances
-    result.classes[rows], result.colors[rows], result.textures[rows] = (
-        layout.classes,
-        layout.colors,
-        layout.textures,
-    )
+    result.classes[rows] = layout.classes
+    result.colors[rows] = layout.colors
+    result.textures[rows] = layout.textures
     result.boxes[rows], result.visible[rows] = boxes_of(instances, recipe.objects[1])
     result.semantic_masks[rows] = semantic_masks(instances, layout.classes)
     principal = principal_objects(layout.classes, recipe.nested)
@@ -226,27 +237,31 @@ def _fill(result: Scenes, start: int, layout: Layout, recipe: Recipe) -> None:
 
 
 def padded(per_object: Tensor) -> Tensor:
-    """(n, objects) with -1 before it, (n, 1 + objects): what "no object" (0 in an instance mask)
-    stands for."""
-    return (
-        torch.cat([torch.full_like(per_object[:, :1], -1), per_object], dim=1)
-        if per_object.shape[1]
-        else -torch.ones(len(per_object), 1, dtype=torch.int64)
-    )
+    """(n, objects) with -1 before it, (n, 1 + objects).
+
+    -1 is what "no object", 0 in an instance mask, stands for.
+    """
+    none = per_object.new_full((len(per_object), 1), -1)
+    return torch.cat([none, per_object], dim=1)
 
 
 def semantic_masks(instances: Tensor, classes: Tensor) -> Tensor:
-    """(n, height, width) uint8 of class + 1, from instance masks of the same shape and classes (n,
-    objects)."""
+    """(n, height, width) uint8 of class + 1.
+
+    instances: masks of the same shape. classes: (n, objects).
+    """
     table = (padded(classes) + 1).to(torch.uint8)  # (n, 1 + objects)
     return table.gather(1, instances.flatten(1).long()).reshape(instances.shape)
 
 
 def principal_objects(classes: Tensor, nested: bool) -> Tensor:
-    """(n,) index of the object painted last, or of the last whole in a nested scene; -1 without
-    objects."""
+    """(n,) index of the object painted last, or of the last whole in a nested scene.
+
+    -1 without objects.
+    """
     counts = (classes >= 0).sum(dim=1)
-    return (counts - (2 if nested else 1)).clamp(min=-1)
+    from_the_end = 2 if nested else 1
+    return (counts - from_the_end).clamp(min=-1)
 
 
 def _captions(
@@ -255,23 +270,16 @@ def _captions(
     if recipe.objects[1] == 0:
         return ["an empty background"] * len(principal)
     front = masks[torch.arange(len(masks)), principal.clamp(min=0)]  # (n, height, width)
-    over = (
-        (masks & front[:, None]).flatten(2).any(dim=2).tolist()
-    )  # does the principal object lie over this one?
+    # Whether the principal object lies over each of the others.
+    over = (masks & front[:, None]).flatten(2).any(dim=2).tolist()  # (n, objects)
     centers, visible = layout.center.tolist(), result.visible[rows].tolist()
-    names = list(
-        zip(
-            *(
-                indices[rows].tolist()
-                for indices in (result.textures, result.colors, result.classes)
-            ),
-            strict=True,
-        )
-    )
-    return [
-        _caption(names[i], visible[i], over[i], centers[i], first, recipe)
-        for i, first in enumerate(principal.tolist())
-    ]
+    textures, colors = result.textures[rows].tolist(), result.colors[rows].tolist()
+    classes = result.classes[rows].tolist()
+    captions = []
+    for i, first in enumerate(principal.tolist()):
+        names = (textures[i], colors[i], classes[i])
+        captions.append(_caption(names, visible[i], over[i], centers[i], first, recipe))
+    return captions
 
 
 def _caption(
@@ -287,26 +295,22 @@ def _caption(
 
     def name(k: int) -> str:
         texture, color, kind = (indices[k] for indices in names)
-        words = (
-            TEXTURE_ADJECTIVES[recipe.textures[texture]],
-            recipe.colors[color],
-            recipe.classes[kind],
-        )
-        return f"a {' '.join(words)}"
+        adjective = TEXTURE_ADJECTIVES[recipe.textures[texture]]
+        return f"a {adjective} {recipe.colors[color]} {recipe.classes[kind]}"
 
     def whole(k: int) -> str:
-        return (
-            f"{name(k)} with {name(k + 1)} on it" if recipe.nested and visible[k + 1] else name(k)
-        )
+        if recipe.nested and visible[k + 1]:
+            return f"{name(k)} with {name(k + 1)} on it"
+        return name(k)
 
     if principal < 0 or not visible[principal]:
         return "an empty background"
-    others = range(principal - 1, -1, -1) if not recipe.nested else range(principal - 2, -1, -2)
-    relations = [
-        f"{_relation(over[k], centers[principal], centers[k])} {whole(k)}"
-        for k in others
-        if visible[k]
-    ]
+    step = 2 if recipe.nested else 1
+    relations = []
+    for k in range(principal - step, -1, -step):
+        if visible[k]:
+            relation = _relation(over[k], centers[principal], centers[k])
+            relations.append(f"{relation} {whole(k)}")
     return f"{whole(principal)} {' and '.join(relations)}".rstrip()
 
 

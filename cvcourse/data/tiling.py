@@ -25,13 +25,12 @@ class Motifs(NamedTuple):
 
 
 def motifs(count: int, size: int = 32, seed: int = 0) -> Motifs:
-    """`count` pictures, each filled by a random motif of 4 x 4 blocks in two colours, four times
-    along each side.
+    """`count` pictures, each filled by a random motif, four times along each side.
 
-    The motif is repeated, or every second one is mirrored, in rows and in columns. One copy tells
-    all the others, so whoever sees the rule can fill in what is hidden. Image i depends on the seed
-    and on i, never on `count`.
-    size: pixels of both sides, a multiple of 16. Raises ValueError on arguments that do not fit.
+    It has 4 x 4 blocks in two colours. The motif is repeated, or every second one is mirrored, in
+    rows and in columns. One copy tells all the others, so whoever sees the rule can fill in what is
+    hidden. Image i depends on the seed and on i, never on `count`. size: pixels of both sides, a
+    multiple of 16. Raises ValueError on arguments that do not fit.
     """
     from .synthetic import _whole_number
 
@@ -49,17 +48,19 @@ def motifs(count: int, size: int = 32, seed: int = 0) -> Motifs:
     motif = torch.where(is_second[:, None], second[:, :, None, None], first[:, :, None, None])
     blocks = torch.where((labels == 0)[:, None, None, None], _repeated(motif), _mirrored(motif))
     pixels = size // (TIMES * BLOCKS)
-    return Motifs(blocks.repeat_interleave(pixels, dim=2).repeat_interleave(pixels, dim=3), labels)
+    images = blocks.repeat_interleave(pixels, dim=2).repeat_interleave(pixels, dim=3)
+    return Motifs(images, labels)
 
 
 def _two_colours(draws: Draws) -> tuple[Tensor, Tensor]:
-    """Two colours that differ, (count, 3) each: the second is the first of some tries that is far
-    enough away."""
+    """Two colours that differ, (count, 3) each.
+
+    The second is the first of some tries that is far enough away.
+    """
     first = draws.uniform(3)
-    tries = torch.cat([draws.uniform(TRIES, 3), torch.where(first < 0.5, 1.0, 0.0)[:, None]], dim=1)
-    far = (
-        torch.linalg.vector_norm(tries - first[:, None], dim=2) >= CONTRAST
-    )  # the last try always is
+    last = torch.where(first < 0.5, 1.0, 0.0)  # always far enough away
+    tries = torch.cat([draws.uniform(TRIES, 3), last[:, None]], dim=1)  # (count, TRIES + 1, 3)
+    far = torch.linalg.vector_norm(tries - first[:, None], dim=2) >= CONTRAST
     chosen = far.int().argmax(dim=1)
     return first, tries[torch.arange(len(tries)), chosen]
 
@@ -70,7 +71,6 @@ def _repeated(motif: Tensor) -> Tensor:
 
 
 def _mirrored(motif: Tensor) -> Tensor:
-    """As `_repeated`, every second motif mirrored left to right, and every second row of them
-    upside down."""
+    """As `_repeated`, every second motif mirrored, and every second row of them upside down."""
     pair = torch.cat([motif, motif.flip(3)], dim=3)
     return torch.cat([pair, pair.flip(2)], dim=2).repeat(1, 1, TIMES // 2, TIMES // 2)
