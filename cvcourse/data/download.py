@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
