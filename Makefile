@@ -58,13 +58,13 @@ quality: ## put every check to the test and print its scores
 	@scripts/setup.sh course
 	@$(BIN)/python -m autograder.cli quality
 
-lint: ## show what ruff would change
+lint: ## show what ruff would change and what mypy finds in the types
 	@scripts/setup.sh test
-	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m mypy
 
 pins: ## write constraints.txt from the packages that are in .venv now
 	@$(BIN)/python scripts/pins.py
 
 clean: ## remove .venv and caches; notebooks, submissions and grades stay
-	rm -rf .venv .pytest_cache .ruff_cache cvcourse.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache cvcourse.egg-info
 	find autograder cvcourse scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

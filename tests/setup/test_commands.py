@@ -57,6 +57,7 @@ def test_make_alone_lists_every_target() -> None:
         ("build", "course", "-m autograder.cli build"),
         ("quality", "course", "-m autograder.cli quality"),
         ("lint", "test", "-m ruff check"),
+        ("lint", "test", "-m mypy"),
     ],
 )
 def test_each_target_prepares_venv_first(target: str, kind: str, then: str) -> None:
@@ -77,7 +78,8 @@ def test_clean_touches_nothing_of_a_learner(tmp_path: Path) -> None:
         "feedback/ada.html",
         "notes.txt",
     ]
-    gone = [".venv/bin/python", ".pytest_cache/x", ".ruff_cache/x", "tests/__pycache__/x.pyc"]
+    gone = [".venv/bin/python", "tests/__pycache__/x.pyc"]
+    gone += [".pytest_cache/x", ".ruff_cache/x", ".mypy_cache/x"]
     for name in kept + gone + ["cvcourse/a.py", "autograder/a.py", "scripts/a.py"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)

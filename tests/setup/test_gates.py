@@ -1,4 +1,4 @@
-"""The gates of the whole repository: style, the unit table, no machine's path.
+"""The gates of the whole repository: style, types, the unit table, no machine's path.
 
 That notebooks, keys and course/ are in step with solutions/ is tested unit by unit, in tests/units.
 """
@@ -16,7 +16,7 @@ from autograder.authoring.build import with_unit_table
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check ."])
+@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
 def test_gate(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *command.split()],
