@@ -1,5 +1,7 @@
-"""A door: released notebooks import `Checker` from here. It lives in
-`autograder.checking.checker`."""
+"""A door: released notebooks import `Checker` from here.
+
+It lives in `autograder.checking.checker`.
+"""
 
 from autograder.checking.checker import Checker
 

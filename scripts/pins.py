@@ -1,5 +1,6 @@
-"""Write constraints.txt from the packages in .venv: every package that the course and its tests
-need, at its version.
+"""Write constraints.txt from the packages in .venv.
+
+It holds every package that the course and its tests need, at its version.
 
 Upgrade packages in .venv with pip, see `make test` pass, then `make pins` makes the new versions
 the tested ones.
@@ -34,8 +35,10 @@ HEAD = """\
 
 
 def closure(requirements: list[Requirement]) -> dict[str, str]:
-    """{name: version} of the requirements and all that they need in turn, on Linux under each
-    Python of PYTHONS."""
+    """{name: version} of the requirements and of all that they need in turn.
+
+    On Linux, under each Python of PYTHONS.
+    """
     found: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [(requirement, frozenset()) for requirement in requirements]
@@ -54,16 +57,20 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
 
 
 def applies(requirement: Requirement, extras: frozenset[str]) -> bool:
-    """Whether a requirement counts on Linux x86-64 under some supported Python, with these extras
-    asked for."""
+    """Whether a requirement counts on Linux x86-64 under some supported Python.
+
+    extras: those that are asked for.
+    """
     if requirement.marker is None:
         return True
     return any(requirement.marker.evaluate(environment) for environment in environments(extras))
 
 
 def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
-    """The marker values of each supported Python on Linux, with no extra and with each of
-    `extras`."""
+    """The marker values of each supported Python on Linux.
+
+    With no extra, and with each of `extras`.
+    """
     for python in PYTHONS:
         for extra in ("", *extras):
             yield {
@@ -75,16 +82,16 @@ def environments(extras: frozenset[str]) -> Iterator[dict[str, str]]:
 
 
 def too_new(names: Iterable[str]) -> dict[str, str]:
-    """{name: Requires-Python} of the packages whose installed release refuses one of
-    OLDEST_PYTHONS."""
-    needs = {
-        name: metadata.distribution(name).metadata.get("Requires-Python") or "" for name in names
-    }
-    return {
-        name: need
-        for name, need in needs.items()
-        if any(old not in SpecifierSet(need) for old in OLDEST_PYTHONS)
-    }
+    """{name: Requires-Python} of the packages that refuse one of OLDEST_PYTHONS.
+
+    It is the installed release that counts.
+    """
+    refused = {}
+    for name in names:
+        need = metadata.distribution(name).metadata.get("Requires-Python") or ""
+        if any(old not in SpecifierSet(need) for old in OLDEST_PYTHONS):
+            refused[name] = need
+    return refused
 
 
 def needed() -> dict[str, str]:
@@ -105,9 +112,9 @@ def without_dependencies() -> list[Requirement]:
 def course_requirements() -> list[Requirement]:
     """What pyproject.toml asks for, the test extra included."""
     project = pyproject()["project"]
-    lines = project["dependencies"] + [
-        line for lines in project["optional-dependencies"].values() for line in lines
-    ]
+    lines = list(project["dependencies"])
+    for more in project["optional-dependencies"].values():
+        lines += more
     return [Requirement(line) for line in lines]
 
 
@@ -121,11 +128,9 @@ def text() -> str:
     pins = needed()
     refused = too_new(pins)
     if refused:
-        needs = ", ".join(
-            f"{name} {pins[name]} needs Python {need}" for name, need in refused.items()
-        )
+        needs = [f"{name} {pins[name]} needs Python {need}" for name, need in refused.items()]
         sys.exit(
-            f"Install older releases first: {needs}, and the course runs on"
+            f"Install older releases first: {', '.join(needs)}, and the course runs on"
             f" {' and '.join(OLDEST_PYTHONS)}."
         )
     return HEAD + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))

@@ -1,5 +1,4 @@
-"""Prepare .venv: make it, install the pinned packages and the course into it, and note that it is
-done.
+"""Prepare .venv: make it, install the pinned packages and the course, note that it is done.
 
 Standard library only. `make setup` and `make course` come here through scripts/setup.sh; where
 there is no make, `python scripts/setup.py` does the same. A repeated call changes nothing.
@@ -41,34 +40,28 @@ class SetupError(Exception):
 def main(arguments: list[str]) -> int:
     """`setup.py [--ready] [course|test] [PYTHON]`: 0 when .venv is ready, 1 when it is not."""
     only_look = arguments[:1] == ["--ready"]
-    kind, chosen_python = (arguments[only_look:] + ["", ""])[:2]
+    if only_look:
+        arguments = arguments[1:]
+    kind, chosen_python = [*arguments, "", ""][:2]
     kind = kind or "course"
     if kind not in EXTRAS:
         print(f"{kind!r} is no kind of set-up: choose {' or '.join(EXTRAS)}.", file=sys.stderr)
         return 1
     if only_look:
-        return (
-            0
-            if is_ready(kind)
-            and (not chosen_python or version_of(chosen_python) == sys.version_info[:2])
-            else 1
-        )
+        is_chosen = not chosen_python or version_of(chosen_python) == sys.version_info[:2]
+        return 0 if is_ready(kind) and is_chosen else 1
     try:
         prepare(kind, keep_any_python=not chosen_python)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        print(
-            f"The set-up stopped: {error.strerror or error} ({error.filename or VENV}).",
-            file=sys.stderr,
-        )
+        reason, place = error.strerror or error, error.filename or VENV
+        print(f"The set-up stopped: {reason} ({place}).", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "\nStopped. The same command starts afresh; what was downloaded is kept.",
-            file=sys.stderr,
-        )
+        kept = "The same command starts afresh; what was downloaded is kept."
+        print(f"\nStopped. {kept}", file=sys.stderr)
         return 130
     return 0
 
@@ -91,29 +84,31 @@ def prepare(kind: str, keep_any_python: bool = True) -> None:
     write_stamp(finished=False, extras=extras)
     install(extras)
     write_stamp(finished=True, extras=extras)
-    print(
-        f"Ready in {time.monotonic() - start:.0f} s: .venv holds the course and its packages.",
-        flush=True,
-    )
+    seconds = time.monotonic() - start
+    print(f"Ready in {seconds:.0f} s: .venv holds the course and its packages.", flush=True)
 
 
 # What is there
 
 
 def is_ready(kind: str) -> bool:
-    """Whether the .venv whose Python runs this is complete, in step with the pins, and where it was
-    made."""
+    """Whether the .venv whose Python runs this is complete.
+
+    It must be in step with the pins, and where it was made.
+    """
     stamp = read_stamp()
-    return (
-        stamp.get("fingerprint") == fingerprint(sys.version_info[:2])
-        and set(EXTRAS[kind]) <= set(stamp["extras"])
-        and all(importlib.util.find_spec(name) for name in MAINSTAYS)
-    )
+    if stamp.get("fingerprint") != fingerprint(sys.version_info[:2]):
+        return False
+    if not set(EXTRAS[kind]) <= set(stamp["extras"]):
+        return False
+    return all(importlib.util.find_spec(name) for name in MAINSTAYS)
 
 
 def reason_to_rebuild(keep_any_python: bool) -> str:
-    """Why the present .venv cannot be mended by installing into it; empty when it can, or when
-    there is none."""
+    """Why the present .venv cannot be mended by installing into it.
+
+    Empty when it can, or when there is none.
+    """
     if not os.path.lexists(VENV):
         return ""
     version = version_of(PYTHON)
@@ -143,10 +138,8 @@ def installed_extras() -> list[str]:
 
 def has_mainstays() -> bool:
     """Whether .venv's own Python finds the packages without which nothing works."""
-    find = (
-        f"import importlib.util as u, sys; sys.exit(not all(u.find_spec(n) for n in {MAINSTAYS!r}))"
-    )
-    return quiet_call(PYTHON, "-c", find) is not None
+    find = f"sys.exit(not all(u.find_spec(n) for n in {MAINSTAYS!r}))"
+    return quiet_call(PYTHON, "-c", f"import importlib.util as u, sys; {find}") is not None
 
 
 def version_of(python: str | Path) -> tuple[int, int] | None:
@@ -174,8 +167,10 @@ def quiet_call(python: str | Path, *arguments: str) -> str | None:
 
 
 def fingerprint(python_version: tuple[int, int]) -> str:
-    """A hash of all that .venv depends on: the pins, the package metadata, the Python version and
-    the place."""
+    """A hash of all that .venv depends on.
+
+    That is the pins, the package metadata, the Python version and the place.
+    """
     parts = [(ROOT / name).read_bytes() for name in ("constraints.txt", "pyproject.toml")]
     parts += [repr(tuple(python_version)).encode(), str(VENV).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -245,11 +240,11 @@ def make_venv() -> None:
 
 
 def install(extras: list[str]) -> None:
-    """Install torch first, so that nothing else can ask for another build of it, then everything
-    else."""
+    """Install torch first, so that nothing else can ask for another build of it, then the rest."""
     print("Installing PyTorch and about 120 other packages: one to ten minutes ...", flush=True)
+    course = f".[{','.join(extras)}]" if extras else "."
     pip("install", torch_pin())
-    pip("install", "-c", "constraints.txt", "-e", f".[{','.join(extras)}]" if extras else ".")
+    pip("install", "-c", "constraints.txt", "-e", course)
     bare = without_dependencies(extras)
     if bare:
         pip("install", "--no-deps", "-c", "constraints.txt", *bare)
@@ -277,8 +272,10 @@ def torch_pin() -> str:
 
 
 def pip(*arguments: str) -> None:
-    """Run .venv's pip, with its progress where somebody is watching; raise SetupError when it
-    fails."""
+    """Run .venv's pip, with its progress where somebody is watching.
+
+    Raises SetupError when it fails.
+    """
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
     # A personal `user = true` in pip's configuration cannot work in a .venv.
     environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}

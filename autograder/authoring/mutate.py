@@ -96,8 +96,9 @@ class Mutant:
 
 
 def mutants(source: str, limit: int | None = None) -> list[Mutant]:
-    """Every small edit of `source` (a function, a class or plain assignments), in the order of its
-    lines.
+    """Every small edit of `source`, in the order of its lines.
+
+    source: a function, a class or plain assignments.
 
     limit: keep at most this many, spread evenly over the source. Raises SyntaxError when `source`
     does not parse and ValueError on a negative limit.
@@ -120,8 +121,9 @@ def mutants(source: str, limit: int | None = None) -> list[Mutant]:
 
 
 def is_equivalent(mutant: Mutant, equivalents: Sequence[Mapping[str, str]]) -> str | None:
-    """The reason of the first entry {line=, becomes=, reason=} that marks `mutant` as equivalent,
-    else None.
+    """The reason of the first entry that marks `mutant` as equivalent, else None.
+
+    equivalents: entries {line=, becomes=, reason=}.
 
     Lines are compared as code, so spaces, quotes and comments do not matter. An entry covers every
     mutant with that line and edit. Raises ValueError when an entry lacks a key or its reason is

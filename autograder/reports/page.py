@@ -27,11 +27,8 @@ LINE_BREAKERS = "\u2028\u2029"
 def render(template: str, **values: Any) -> str:
     """A page from a template in `templates/`, everything filled in escaped."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return (
-        environment()
-        .get_template(template)
-        .render(style=markup(style), policy=policy(style), **values)
-    )
+    page = environment().get_template(template)
+    return page.render(style=markup(style), policy=policy(style), **values)
 
 
 @cache
@@ -66,11 +63,13 @@ def write_page(page: str, path: Path) -> None:
 
 
 def plain(text: object, longest: int = LONGEST) -> str:
-    """A learner's text as one harmless line: no control or direction-changing characters, and not
-    too long."""
-    line = " ".join(
-        "".join(" " if _is_unseen(sign) else sign for sign in str(text)[: 4 * longest]).split()
-    )
+    """A learner's text as one harmless line, and not too long.
+
+    It holds no control or direction-changing characters.
+    """
+    start = str(text)[: 4 * longest]
+    seen = "".join(" " if _is_unseen(sign) else sign for sign in start)
+    line = " ".join(seen.split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
@@ -92,12 +91,16 @@ def percent(share: float | None) -> str:
     """A share in whole per cent, never rounded to all or nothing; a dash for none."""
     if share is None or math.isnan(share):
         return "–"
-    return f"{share:.0%}" if share in (0, 1) else f"{min(max(round(100 * share), 1), 99)}%"
+    if share in (0, 1):
+        return f"{share:.0%}"
+    return f"{min(max(round(100 * share), 1), 99)}%"
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
     """`1 exercise`, `2 exercises`."""
-    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {nouns or noun + 's'}"
 
 
 def markup(text: str) -> Any:
@@ -120,8 +123,10 @@ class Part:
 
 
 def columns(values: Sequence[tuple[str, int]], title: str, across: str) -> Any:
-    """A chart of columns, (label, count) each. title: what it shows, for who cannot see it; across:
-    the axis."""
+    """A chart of columns, (label, count) each.
+
+    title: what it shows, for who cannot see it; across: the axis.
+    """
     width, height, left, top, bottom = 720, 250, 40, 24, 48
     most = max([count for _, count in values], default=0) or 1
     step, scale = (width - left) / max(len(values), 1), (height - top - bottom) / most
@@ -151,8 +156,10 @@ def columns(values: Sequence[tuple[str, int]], title: str, across: str) -> Any:
 
 
 def stacks(rows: Sequence[tuple[str, Sequence[Part], str]], title: str) -> Any:
-    """A chart of stacked bars, (label, parts, remark on the right) each, every bar as wide as its
-    whole."""
+    """A chart of stacked bars, (label, parts, remark on the right) each.
+
+    Every bar is as wide as its whole.
+    """
     width, left, right, line, head = 720, 200, 64, 30, 34
     room = width - left - right
     parts = _legend(rows[0][1] if rows else (), left)

@@ -18,6 +18,7 @@ SECRET = "pseudonyms.key"
 HIDDEN_NAME = "(name)"
 RUN = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")
 PIECE = re.compile(r"[^\W_]+")
+MOST_PIECES = 40  # of one run that are looked at: every pair of them is tried
 
 
 class Names:
@@ -59,28 +60,28 @@ class Pseudonyms(Names):
 
     def of(self, student: str) -> str:
         """The student's pseudonym: `learner-k7q2mxa4`."""
-        digest = hmac.new(
-            self.secret, student.encode("utf-8", errors="replace"), hashlib.sha256
-        ).digest()
+        name = student.encode("utf-8", errors="replace")
+        digest = hmac.new(self.secret, name, hashlib.sha256).digest()
         return f"learner-{base64.b32encode(digest[:5]).decode().lower()}"
 
     def hide(self, text: str) -> str:
         """The text with every name in it replaced."""
-        return RUN.sub(lambda found: self._hidden(found[0]), text)
+        return RUN.sub(self._hidden, text)
 
     def _learn(self, name: str, student: str) -> None:
         """Remember a name; one that several students share tells nobody's pseudonym."""
         name, pseudonym = name.casefold(), self.of(student)
-        if name:
-            self.known[name] = (
-                pseudonym if self.known.get(name, pseudonym) == pseudonym else HIDDEN_NAME
-            )
+        if not name:
+            return
+        is_shared = self.known.get(name, pseudonym) != pseudonym
+        self.known[name] = HIDDEN_NAME if is_shared else pseudonym
 
-    def _hidden(self, run: str) -> str:
+    def _hidden(self, found: re.Match[str]) -> str:
         """A run of word signs with its names replaced, the longest first."""
+        run = found[0]
         if run.casefold() in self.known:
             return self.known[run.casefold()]
-        pieces = [(found.start(), found.end()) for found in PIECE.finditer(run)][:40]
+        pieces = [(piece.start(), piece.end()) for piece in PIECE.finditer(run)][:MOST_PIECES]
         done, out, index = 0, [], 0
         while index < len(pieces):
             for last in range(len(pieces) - 1, index - 1, -1):
@@ -94,8 +95,9 @@ class Pseudonyms(Names):
 
 
 def read_secret(course: Path) -> bytes:
-    """What a course's pseudonyms are made from; made at first use, and never leaves the
-    instructor's machine.
+    """What a course's pseudonyms are made from.
+
+    It is made at first use, and never leaves the instructor's machine.
 
     Raises CourseError where it can be neither read nor written.
     """

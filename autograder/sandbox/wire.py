@@ -26,13 +26,9 @@ HEADER_LIMIT = 8 * 2**20
 ARRAYS_LIMIT = 256 * 2**20
 MOST_ARRAYS, MOST_DIMENSIONS = 2000, 16
 MOST_OUTPUTS, OUTPUT_LIMIT = 200, 2**20  # of one cell; characters in all
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    )
-}
+WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (*WHOLE, *FLOATING)}
 Header = dict[str, Any]
 
 

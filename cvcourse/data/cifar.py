@@ -48,8 +48,9 @@ def cifar10(
     progress: bool = True,
     archive: Archive = CIFAR10,
 ) -> Splits:
-    """Images (50000, 3, 32, 32) and (10000, 3, 32, 32) uint8 with labels int64, see
-    `CIFAR10_CLASSES`.
+    """60,000 photographs with their labels, 10,000 of them for testing.
+
+    Images are (n, 3, 32, 32) uint8, labels (n,) int64, see `CIFAR10_CLASSES`.
 
     root: cache folder for the 170 MB archive; by default the environment's CVCOURSE_DATA or the
     platform's cache. folder: where the official archive, or the folder `cifar-10-batches-py` out of

@@ -2,5 +2,7 @@
 
 
 class DataError(RuntimeError):
-    """A data set cannot be read, fetched or trusted; the message is one sentence that says what to
-    do."""
+    """A data set cannot be read, fetched or trusted.
+
+    The message is one sentence that says what to do.
+    """

@@ -179,9 +179,8 @@ def _places(
     # Places keep apart: they lie around the picture's middle, each in a direction of its own.
     around = draws.uniform(1, high=2 * math.pi) + 2 * math.pi * torch.arange(most) / most
     away = draws.uniform(most, 1, low=0.5, high=1.3)
-    middle = (room * away * _unit_vectors(around)).clamp(-room, room)[
-        :, :, None
-    ]  # (n, places, 1, 2)
+    middle = (room * away * _unit_vectors(around)).clamp(-room, room)
+    middle = middle[:, :, None]  # (n, places, 1, 2)
     radius = reach * torch.tensor(WHOLE_RADIUS)[wholes - 1]  # (n, places)
     distance = reach * torch.tensor(WHOLE_DISTANCE)[wholes - 1]
     first = draws.uniform(most, 1, high=2 * math.pi)

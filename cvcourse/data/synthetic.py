@@ -290,8 +290,10 @@ def _caption(
     principal: int,
     recipe: Recipe,
 ) -> str:
-    """The principal object, then where each other visible one lies as seen from it, the frontmost
-    first."""
+    """The principal object, then where each other visible one lies as seen from it.
+
+    The frontmost comes first.
+    """
 
     def name(k: int) -> str:
         texture, color, kind = (indices[k] for indices in names)

@@ -17,8 +17,10 @@ TRIES = 6
 
 
 class Motifs(NamedTuple):
-    """images: (count, 3, size, size) float32 in [0, 1]. labels: (count,) int64, places in
-    `ARRANGEMENTS`."""
+    """images: (count, 3, size, size) float32 in [0, 1].
+
+    labels: (count,) int64, places in `ARRANGEMENTS`.
+    """
 
     images: Tensor
     labels: Tensor

@@ -23,8 +23,9 @@ MOST_REMEMBERED = 200
 
 @dataclass(frozen=True)
 class Reply:
-    """What the network makes of a prompt. All masks are logits for the picture, above 0 for
-    "belongs to it".
+    """What the network makes of a prompt.
+
+    All masks are logits for the picture, above 0 for "belongs to it".
 
     candidates (M, height, width): what the first mark can mean, with their predicted IoU, guesses
     (M,). mask (height, width): the answer to all marks, with its predicted IoU, guess. chosen: the

@@ -490,8 +490,9 @@ class Sam(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, M, 4 rows, 4 columns) and predicted IoU (N, M) of N prompts; M is 3, or 1
-        without multimask.
+        """Logits (N, M, 4 rows, 4 columns) and predicted IoU (N, M) of N prompts.
+
+        M is 3, or 1 without multimask.
 
         embedding: of one picture, or of N. The prompts are as in `PromptEncoder`, and are not
         checked.

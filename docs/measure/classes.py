@@ -1,5 +1,4 @@
-"""Classes made up for measuring: notebooks that learners would hand in, and what each must be
-graded.
+"""Classes made up for measuring: notebooks that learners would hand in, and their right marks.
 
 The expected marks come from the answer key's own record of every misconception, so they hold for
 fresh inputs as well. An exercise that calls a wrong one is left out, for its mark could not be
@@ -39,12 +38,8 @@ from autograder.demo import (
 )
 from autograder.grading.result import NEEDS_A_PERSON
 
-RIGHT, MISCONCEPTION, MIXTURE, STUB = (
-    "right, in several styles",
-    "one misconception",
-    "partly done",
-    "untouched",
-)
+RIGHT, MISCONCEPTION = "right, in several styles", "one misconception"
+MIXTURE, STUB = "partly done", "untouched"
 BROKEN, SHORTCUT, DAMAGED = "does not run", "forbidden shortcut", "damaged, nothing lost"
 REFUSED, HOSTILE = "refused", "hostile"
 SCRATCH = (
@@ -65,9 +60,11 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What somebody hands in. write: puts the files into a folder. marks: by exercise, none where
-    it is refused."""
+class MadeSubmission:
+    """What somebody hands in.
+
+    write: puts the files into a folder. marks: by exercise, none where it is refused.
+    """
 
     student: str
     kind: str
@@ -92,39 +89,35 @@ class Makers:
     def __init__(self, cast: Cast, keys: Mapping[str, ExerciseKey], seed: int = 0):
         self.cast, self.keys, self.chance = cast, keys, random.Random(seed)
         self.exercises = cast.exercises
-        self.styles = {
-            item.name: [item.solution, *self._alternatives(item, False)] for item in self.exercises
-        }
-        self.shortcuts = {
-            item.name: found for item in self.exercises if (found := self._alternatives(item, True))
-        }
-        self.leaning = {
-            item.name: [
-                other.name for other in self.exercises if item.name in cast.leans_on(other.name)
-            ]
-            for item in self.exercises
-        }
+        self.styles: dict[str, list[str]] = {}
+        self.shortcuts: dict[str, list[str]] = {}
+        self.leaning: dict[str, list[str]] = {item.name: [] for item in self.exercises}
+        for item in self.exercises:
+            self.styles[item.name] = [item.solution, *self._alternatives(item, False)]
+            shortcuts = self._alternatives(item, True)
+            if shortcuts:
+                self.shortcuts[item.name] = shortcuts
+            for name in cast.leans_on(item.name):
+                self.leaning[name].append(item.name)
 
     # Honest work
 
-    def right(self) -> Iterator[Submission]:
+    def right(self) -> Iterator[MadeSubmission]:
         """Everything right, in ever other styles, with cells of their own."""
         for number in itertools.count():
             sources = {name: styles[number % len(styles)] for name, styles in self.styles.items()}
             if number % 3 == 2:
-                sources |= {
-                    name: noisy(sources[name])
-                    for name in self.cast.functions
-                    if number % len(name) == 0
-                }
-            notebook = self.with_scratch(
-                answered(self.cast.release, {**sources, **self.words(number)}), number
-            )
+                loud = [name for name in self.cast.functions if number % len(name) == 0]
+                sources |= {name: noisy(sources[name]) for name in loud}
+            notebook = answered(self.cast.release, {**sources, **self.words(number)})
+            notebook = self.with_scratch(notebook, number)
             yield self.submission(RIGHT, f"right, style {number}", notebook, self.full())
 
-    def misconceptions(self) -> Iterator[Submission]:
-        """One misconception each, the rest right; what leans on the mistaken exercise is left
-        out."""
+    def misconceptions(self) -> Iterator[MadeSubmission]:
+        """One misconception each, the rest right.
+
+        What leans on the mistaken exercise is left out.
+        """
         most = max(len(item.misconceptions) for item in self.exercises)
         for index, item in itertools.product(range(most), self.exercises):
             if index < len(item.misconceptions):
@@ -133,15 +126,14 @@ class Makers:
                 did = f"{item.name} with {item.misconceptions[index].name}"
                 yield self.without(MISCONCEPTION, did, sources, marks, self.leaning[item.name])
 
-    def mixtures(self) -> Iterator[Submission]:
+    def mixtures(self) -> Iterator[MadeSubmission]:
         """By chance: some right, some mistaken, some left out."""
         for number in itertools.count():
             sources: dict[str, str] = {}
             marks: dict[str, Mark] = {}
             for item in self.exercises:
-                leans_on_wrong = any(
-                    marks[name].state is not State.RIGHT for name in self.cast.leans_on(item.name)
-                )
+                leaned_on = self.cast.leans_on(item.name)
+                leans_on_wrong = any(marks[name].state is not State.RIGHT for name in leaned_on)
                 turn = self.chance.choice(("right", "right", "wrong", "left out"))
                 if turn == "left out" or leans_on_wrong:
                     marks[item.name] = Mark(0.0, State.NOT_ATTEMPTED)
@@ -153,112 +145,112 @@ class Makers:
                     sources[item.name] = self.cast.patched(item, index)
                     marks[item.name] = self.mark_of(item.name, index)
             notebook = self.with_scratch(answered(self.cast.release, sources), number)
-            yield self.submission(
-                MIXTURE, "right, mistaken and left out by chance", notebook, marks
-            )
+            did = "right, mistaken and left out by chance"
+            yield self.submission(MIXTURE, did, notebook, marks)
 
-    def stubs(self) -> Iterator[Submission]:
+    def stubs(self) -> Iterator[MadeSubmission]:
         """No exercise touched; some wrote an answer or a cell of their own."""
         for number in itertools.count():
-            notebook = answered(self.cast.release, self.words(number) if number else {})
-            notebook = self.with_scratch(notebook, number) if number else notebook
+            notebook = answered(self.cast.release, {})
+            if number > 0:
+                notebook = answered(self.cast.release, self.words(number))
+                notebook = self.with_scratch(notebook, number)
             yield self.submission(STUB, "no exercise written", notebook, self.none())
 
-    def broken(self) -> Iterator[Submission]:
+    def broken(self) -> Iterator[MadeSubmission]:
         """One exercise that does not parse or that raises, the rest right."""
         for name in itertools.cycle(self.cast.functions):
             solution = self.cast.solutions[name]
-            for did, source in (
-                (f"a syntax error in {name}", solution + "\nprint("),
-                (f"an exception in {name}", inserted(solution, ["undefined_name"])),
-            ):
+            ways = {
+                f"a syntax error in {name}": solution + "\nprint(",
+                f"an exception in {name}": inserted(solution, ["undefined_name"]),
+            }
+            for did, source in ways.items():
+                sources = self.cast.solutions | {name: source}
                 marks = self.full() | {name: Mark(0.0, State.ERROR)}
-                yield self.without(
-                    BROKEN, did, self.cast.solutions | {name: source}, marks, self.leaning[name]
-                )
+                yield self.without(BROKEN, did, sources, marks, self.leaning[name])
 
-    def with_shortcuts(self) -> Iterator[Submission]:
+    def with_shortcuts(self) -> Iterator[MadeSubmission]:
         """Right by a library call that the exercise forbids."""
         for name, sources in self.shortcuts.items():
+            answers = self.cast.solutions | {name: sources[0]}
             marks = self.full() | {name: Mark(0.0, State.WRONG)}
             # What leans on a shortcut reaches it too, so it is left out.
-            yield self.without(
-                SHORTCUT,
-                f"{name} by a library",
-                self.cast.solutions | {name: sources[0]},
-                marks,
-                self.leaning[name],
-            )
+            did = f"{name} by a library"
+            yield self.without(SHORTCUT, did, answers, marks, self.leaning[name])
 
-    def damaged(self) -> Iterator[Submission]:
+    def damaged(self) -> Iterator[MadeSubmission]:
         """Right, in a notebook that lost or doubled something."""
         for number in itertools.count():
             damage = DAMAGES[number % len(DAMAGES)]
-            notebook = self.with_scratch(
-                answered(self.cast.release, self.cast.solutions | self.words(number)), number
-            )
+            notebook = answered(self.cast.release, self.cast.solutions | self.words(number))
+            notebook = self.with_scratch(notebook, number)
             damage(notebook)
             yield self.submission(DAMAGED, said(damage), notebook, self.full())
 
     # What cannot be graded
 
-    def refused(self) -> Iterator[Submission]:
+    def refused(self) -> Iterator[MadeSubmission]:
         """What is no notebook, or cannot be read."""
         notebook = answered(self.cast.release, self.cast.solutions)
         for write in REFUSALS:
-            yield Submission("", REFUSED, said(write), partial(write, notebook=notebook), {})
+            yield MadeSubmission("", REFUSED, said(write), partial(write, notebook=notebook), {})
 
-    def hostile(self) -> Iterator[Submission]:
-        """What would end, stop or cheat a grader that runs its tests beside the learner's code; all
-        of it bounded."""
+    def hostile(self) -> Iterator[MadeSubmission]:
+        """What would end, stop or cheat a grader that runs its tests beside the learner's code.
+
+        All of it is bounded.
+        """
         function = self.cast.functions[0]
         for did, source in ATTACKS:
             notebook = answered(self.cast.release, self.cast.solutions)
             notebook.cells.insert(1 + self.first_code(notebook), scratch(source))
             yield self.submission(HOSTILE, did, notebook, self.full())
         for did, lines, state in ATTACKS_IN_EXERCISE:
-            sources = self.cast.solutions | {
-                function: inserted(self.cast.solutions[function], lines)
-            }
+            attacked = inserted(self.cast.solutions[function], lines)
+            sources = self.cast.solutions | {function: attacked}
             marks = self.full() | {function: Mark(0.0, state)}
-            yield self.without(
-                HOSTILE, f"{did} in {function}", sources, marks, self.leaning[function]
-            )
+            what = f"{did} in {function}"
+            yield self.without(HOSTILE, what, sources, marks, self.leaning[function])
         for did, source in ATTACKS_THAT_REACH:
             yield self.suspected(did, source)
         yield self.forged()
 
-    def suspected(self, did: str, source: str) -> Submission:
-        """Reaches for what no answer needs; beside forbidden shortcuts that is for a person to
-        judge."""
+    def suspected(self, did: str, source: str) -> MadeSubmission:
+        """Reaches for what no answer needs.
+
+        Beside forbidden shortcuts that is for a person to judge.
+        """
         notebook = answered(self.cast.release, self.cast.solutions)
         notebook.cells.insert(1 + self.first_code(notebook), scratch(source))
-        marks = {
-            item.name: Mark(0.0, State.TAMPERING) if item.forbid else self.full()[item.name]
-            for item in self.exercises
-        }
+        marks = self.full()
+        for item in self.exercises:
+            if item.forbid:
+                marks[item.name] = Mark(0.0, State.TAMPERING)
         return self.submission(HOSTILE, did, notebook, marks)
 
-    def forged(self) -> Submission:
+    def forged(self) -> MadeSubmission:
         """Nothing written; the check cells show full marks all the same."""
         notebook = answered(self.cast.release, {})
         for cell in notebook.cells:
             if cell.metadata.get("nbgrader", {}).get("grade") and cell.cell_type == "code":
                 cell.source = "100.0"
                 points = {"text/plain": "100.0"}
-                cell.outputs = [
-                    nbformat.v4.new_output("execute_result", data=points, execution_count=1)
-                ]
+                shown = nbformat.v4.new_output("execute_result", data=points, execution_count=1)
+                cell.outputs = [shown]
         return self.submission(HOSTILE, "forged check cells", notebook, self.none())
 
     # What they share
 
     def submission(
         self, kind: str, did: str, notebook: NotebookNode, marks: Mapping[str, Mark]
-    ) -> Submission:
+    ) -> MadeSubmission:
         """A submission of a notebook."""
-        write = lambda folder, unit: write_notebook(notebook, folder / f"{unit}.ipynb")  # noqa: E731
-        return Submission("", kind, did, write, dict(marks))
+
+        def write(folder: Path, unit: str) -> None:
+            write_notebook(notebook, folder / f"{unit}.ipynb")
+
+        return MadeSubmission("", kind, did, write, dict(marks))
 
     def without(
         self,
@@ -267,7 +259,7 @@ class Makers:
         sources: Mapping[str, str],
         marks: Mapping[str, Mark],
         left_out: list[str],
-    ) -> Submission:
+    ) -> MadeSubmission:
         """A submission with some exercises left out."""
         kept = {name: source for name, source in sources.items() if name not in left_out}
         marks = {**marks, **dict.fromkeys(left_out, Mark(0.0, State.NOT_ATTEMPTED))}
@@ -332,10 +324,12 @@ def said(function: Callable) -> str:
 
 def checks_of(notebook: NotebookNode) -> list[NotebookNode]:
     """The check cells."""
-    flags = [(cell, cell.metadata.get("nbgrader", {})) for cell in notebook.cells]
-    return [
-        cell for cell, data in flags if data.get("grade") and data["grade_id"].startswith(CHECK)
-    ]
+    found = []
+    for cell in notebook.cells:
+        flags = cell.metadata.get("nbgrader", {})
+        if flags.get("grade") and flags["grade_id"].startswith(CHECK):
+            found.append(cell)
+    return found
 
 
 def a_check_deleted(notebook: NotebookNode) -> None:
@@ -343,9 +337,8 @@ def a_check_deleted(notebook: NotebookNode) -> None:
 
 
 def a_check_copied(notebook: NotebookNode) -> None:
-    notebook.cells.append(
-        NotebookNode({**copy.deepcopy(checks_of(notebook)[1]), "id": "a-copied-check"})
-    )
+    check = copy.deepcopy(checks_of(notebook)[1])
+    notebook.cells.append(NotebookNode({**check, "id": "a-copied-check"}))
 
 
 def a_check_edited(notebook: NotebookNode) -> None:
@@ -452,27 +445,26 @@ REFUSALS = (
 # tests/redteam has the rest.
 
 CRASH = ("import faulthandler", "faulthandler._sigabrt()")
+STUBBORN = """\
+while True:
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass"""
+FILLING = """\
+with open('big', 'wb') as file:
+    for _ in range(500):
+        file.write(bytes(2**20))"""
 SCRIPT = "<script>alert(4711)</script>"
 ATTACKS = (
     ("a loop without end", "while True:\n    pass"),
     ("a sleep without end", "import time\n\ntime.sleep(10**6)"),
-    (
-        "a loop that swallows every exception",
-        (
-            "while True:\n    try:\n        while True:\n            pass\n    except"
-            " BaseException:\n        pass"
-        ),
-    ),
+    ("a loop that swallows every exception", STUBBORN),
     ("its process crashed", "\n".join(CRASH)),
     ("more memory than allowed", "hoard = [bytearray(2**28) for _ in range(64)]"),
     ("a flood of output", "for _ in range(300):\n    print('all work and no play ' * 5000)"),
-    (
-        "a disk filled",
-        (
-            "with open('big', 'wb') as file:\n    for _ in range(500):\n       "
-            " file.write(bytes(2**20))"
-        ),
-    ),
+    ("a disk filled", FILLING),
     ("an exit", "raise SystemExit(1)"),
     ("endless recursion", "def deeper():\n    return deeper()\n\ndeeper()"),
     ("another meaning of check", "def check(*answers, **named):\n    return 100.0"),
@@ -507,15 +499,17 @@ ATTACKS_IN_EXERCISE = (
 
 
 def makers_of(folder: Path, unit: str) -> Makers:
-    """A course of one unit in an empty folder, released by nbgrader, and what makes submissions for
-    it."""
+    """A course of one unit in an empty folder, and what makes submissions for it.
+
+    nbgrader has released the unit there.
+    """
     lesson = set_up(unit, folder)
     release = Classroom(folder).release(unit)
     key = merge(read_key(lesson.folder / VISIBLE), read_key(lesson.folder / HIDDEN))
     return Makers(Cast(lesson, release, load_wheats(lesson.folder / "wheats.py")), key.exercises)
 
 
-def honest_class(makers: Makers, count: int) -> list[Submission]:
+def honest_class(makers: Makers, count: int) -> list[MadeSubmission]:
     """`count` submissions that nobody meant ill with, by turns of every kind."""
     right, mistaken, mixed = makers.right(), makers.misconceptions(), makers.mixtures()
     turns = (
@@ -533,9 +527,11 @@ def honest_class(makers: Makers, count: int) -> list[Submission]:
     return named([next(turn) for turn in itertools.islice(itertools.cycle(turns), count)])
 
 
-def rehearsal_class(makers: Makers, count: int) -> list[Submission]:
-    """`count` submissions of every kind: all misconceptions, refusals and attacks that there are,
-    if they fit in."""
+def rehearsal_class(makers: Makers, count: int) -> list[MadeSubmission]:
+    """`count` submissions of every kind.
+
+    They hold all misconceptions, refusals and attacks that there are, if these fit in.
+    """
     kinds = [
         list(makers.refused()),
         list(makers.hostile()),
@@ -548,17 +544,16 @@ def rehearsal_class(makers: Makers, count: int) -> list[Submission]:
         list(itertools.islice(makers.mixtures(), 10)),
     ]
     chosen = [item for turn in itertools.zip_longest(*kinds) for item in turn if item is not None]
-    return named(
-        [*chosen, *itertools.islice(makers.mixtures(), max(count - len(chosen), 0))][:count]
-    )
+    chosen += itertools.islice(makers.mixtures(), max(count - len(chosen), 0))
+    return named(chosen[:count])
 
 
-def named(submissions: Sequence[Submission]) -> list[Submission]:
+def named(submissions: Sequence[MadeSubmission]) -> list[MadeSubmission]:
     """The submissions with a student each."""
     return [replace(item, student=f"student{number:03}") for number, item in enumerate(submissions)]
 
 
-def hand_in(folder: Path, unit: str, submissions: Iterable[Submission]) -> None:
+def hand_in(folder: Path, unit: str, submissions: Iterable[MadeSubmission]) -> None:
     """Put submissions into the course's folder `submitted/`."""
     for item in submissions:
         place = folder / "submitted" / item.student / unit

@@ -1,5 +1,6 @@
-"""Record the click-to-segment widget at work for the README: `python
-docs/measure/click_to_segment.py`.
+"""Record the click-to-segment widget at work for the README.
+
+`python docs/measure/click_to_segment.py`.
 
 Runs the widget of unit 15 in JupyterLab and a headless Chromium, with the weights that come with
 the unit, clicks as somebody would, photographs each step, and joins the photographs to
@@ -79,8 +80,10 @@ def main() -> None:
 
 
 def record(page: Any) -> list[tuple[Image.Image, int]]:
-    """Photographs of the lab with the time each stays, two for each step: the pointer's way, and
-    what comes of it."""
+    """Photographs of the lab with the time each stays.
+
+    There are two for each step: the pointer's way, and what comes of it.
+    """
     lab = harness.labs(page).first
     lab.scroll_into_view_if_needed()
     frames = []
@@ -129,8 +132,10 @@ def act(page: Any, lab: Any, kind: str, *given: Any) -> tuple[float, float] | No
 
 
 def photograph(lab: Any, pointer: tuple[float, float] | None) -> Image.Image:
-    """The lab as it is, with an arrow where the pointer is: a photograph of a page does not show
-    it."""
+    """The lab as it is, with an arrow where the pointer is.
+
+    A photograph of a page does not show the pointer.
+    """
     picture = Image.open(io.BytesIO(lab.screenshot())).convert("RGB")
     if pointer:
         x, y = pointer
@@ -145,9 +150,8 @@ def trimmed(frames: list[tuple[Image.Image, int]]) -> list[tuple[Image.Image, in
     """Photographs without the empty right of the lab, of one width."""
     right = 0
     for picture, _ in frames:
-        inner = picture.crop(
-            (4, 4, picture.width - 4, picture.height - 4)
-        )  # the lab has a thin border
+        # The lab has a thin border.
+        inner = picture.crop((4, 4, picture.width - 4, picture.height - 4))
         ground = Image.new("RGB", inner.size, inner.getpixel((inner.width - 1, inner.height - 1)))
         right = max(right, ImageChops.difference(inner, ground).getbbox()[2])
     small = []

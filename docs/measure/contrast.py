@@ -1,5 +1,6 @@
-"""Contrastive learning on creatures, three seeds an arm; writes solutions/08_simclr/recorded.json
-and docs/figures.md.
+"""Contrastive learning on creatures, three seeds an arm.
+
+Writes solutions/08_simclr/recorded.json and docs/figures.md.
 
 `python docs/measure/contrast.py` takes an hour on one core that has no bfloat16. `--resume FILE`
 notes each finished arm in a file, and a run that was stopped goes on with those that are not in it.
@@ -45,7 +46,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Arm:
+class ContrastArm:
     """One way to train without labels."""
 
     steps: int = SHORT
@@ -59,16 +60,16 @@ class Arm:
 
 NO_HEAD = "SimCLR, no head"
 ARMS = {
-    "SimCLR": Arm(steps=STEPS),
-    "cut and dyed": Arm(),
-    "cut only": Arm(colour=False),
-    "dyed only": Arm(crop=False),
-    "temperature 0.05": Arm(temperature=0.05, group="settings"),
-    "temperature 1": Arm(temperature=1.0, group="settings"),
-    "batches of 16": Arm(batch=16, steps=4 * SHORT, group="settings"),
-    "batches of 256": Arm(batch=256, steps=SHORT // 4, group="settings"),
-    "no head": Arm(head=False, group="settings"),
-    NO_HEAD: Arm(steps=STEPS, head=False),
+    "SimCLR": ContrastArm(steps=STEPS),
+    "cut and dyed": ContrastArm(),
+    "cut only": ContrastArm(colour=False),
+    "dyed only": ContrastArm(crop=False),
+    "temperature 0.05": ContrastArm(temperature=0.05, group="settings"),
+    "temperature 1": ContrastArm(temperature=1.0, group="settings"),
+    "batches of 16": ContrastArm(batch=16, steps=4 * SHORT, group="settings"),
+    "batches of 256": ContrastArm(batch=256, steps=SHORT // 4, group="settings"),
+    "no head": ContrastArm(head=False, group="settings"),
+    NO_HEAD: ContrastArm(steps=STEPS, head=False),
 }
 AGAIN = "temperature 0.3, batches of 64, with a head"
 """What "cut and dyed" is called among the settings."""
@@ -127,7 +128,9 @@ def row(name: str, steps: int | None) -> dict[str, list[float] | str]:
         for column, value in one(name, seed, steps).items():
             found.setdefault(column, []).append(round(value, 4))
         found.setdefault("seconds", []).append(round(time.process_time() - start, 1))
-    return found | ({"group": ARMS[name].group} if name in ARMS and ARMS[name].group else {})
+    if name in ARMS and ARMS[name].group:
+        return found | {"group": ARMS[name].group}
+    return found
 
 
 def one(name: str, seed: int, steps: int | None) -> dict[str, float]:
@@ -179,7 +182,9 @@ def usefulness(bank: Tensor, asked: Tensor) -> dict[str, float]:
     return found
 
 
-def contrastive(model: nn.Module, augment: Callable, arm: Arm, seed: int, steps: int) -> None:
+def contrastive(
+    model: nn.Module, augment: Callable, arm: ContrastArm, seed: int, steps: int
+) -> None:
     """Train without labels, as the lesson does."""
     train, _ = sets()
     fit(
@@ -199,8 +204,10 @@ def contrastive(model: nn.Module, augment: Callable, arm: Arm, seed: int, steps:
 
 
 def supervised(count: int, seed: int, steps: int, encoder: nn.Module | None = None) -> float:
-    """Test accuracy of an encoder, fresh or a copy of the one given, trained on the first `count`
-    labels alone."""
+    """Test accuracy of an encoder that was trained on the first `count` labels alone.
+
+    encoder: a copy of it is trained; by default, a fresh one.
+    """
     train, test = sets()
     torch.manual_seed(seed)
     model = nn.Sequential(copy.deepcopy(encoder) or unit.make_encoder(), nn.Linear(64, 8))

@@ -1,5 +1,6 @@
-"""One whole turn of the data engine, trained and tested; writes into 15_sam's recorded.json and
-docs/figures.md.
+"""One whole turn of the data engine, trained and tested.
+
+Writes into 15_sam's recorded.json and docs/figures.md.
 
 `python docs/measure/data_engine.py` takes about forty minutes on one core. `--seeds N ...` runs
 some seeds, `--more` keeps those that are recorded. `--dry` leaves the files as they are, and so
@@ -107,8 +108,9 @@ def numbers_of(sam: models.Sam) -> dict[str, float]:
 def labelled(
     sam: models.Sam, scenes: NestedScenes
 ) -> tuple[NestedScenes, NestedScenes, dict[str, float]]:
-    """Scenes with the engine's labels, those with what a person draws without it, and what the
-    labels are worth.
+    """Scenes with the engine's labels, and those with what a person draws without it.
+
+    With them comes what the labels are worth.
 
     A scene without any label is left out, since nothing can be asked about it.
     """
@@ -148,8 +150,9 @@ def worth(counts: Counter, scenes: int) -> dict[str, float]:
 
 
 def in_layers(masks: Tensor) -> Tensor:
-    """Masks (L, H, W) as three maps of numbers (3, H, W) uint8: each goes to the map where it
-    covers least of others.
+    """Masks (L, H, W) as three maps of numbers (3, H, W) uint8.
+
+    Each goes to the map where it covers least of others.
 
     The smallest come last, so that none is lost below a larger one.
     """

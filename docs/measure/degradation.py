@@ -1,5 +1,6 @@
-"""Plain and residual nets of 20 and 56 layers on real digits, three seeds; writes its block of
-docs/figures.md.
+"""Plain and residual nets of 20 and 56 layers on real digits, three seeds.
+
+Writes its block of docs/figures.md.
 
 `python docs/measure/degradation.py`; `--dry` leaves the page as it is. The nets and settings are
 those of unit 04_resnet's training cell in the cpu budget: widths 8, 16, 32 on scikit-learn's 8x8
@@ -57,8 +58,11 @@ def row(name: str, depth: int, **settings: bool | int) -> tuple[str, ...]:
 def trained(
     depth: int, seed: int, skip: bool, zero_last_gamma: bool = False, steps: int = STEPS
 ) -> tuple[float, float, float, float]:
-    """(loss of the last steps, accuracy on training and on test images, processor seconds) of one
-    net."""
+    """What one net ends at.
+
+    Returns the loss of the last steps, accuracy on training and on test images, and processor
+    seconds.
+    """
     images, labels, test_images, test_labels = digits()
     torch.manual_seed(seed)
     net = initialise(

@@ -1,5 +1,6 @@
-"""Self-distillation on camouflage, three seeds an arm; writes what unit 09_dino shows beside the
-learner's own run.
+"""Self-distillation on camouflage, three seeds an arm.
+
+Writes what unit 09_dino shows beside the learner's own run.
 
 `python docs/measure/distillation.py` takes half an hour on one core. It writes
 solutions/09_dino/recorded.json and collapse.safetensors (logits of the collapse lab's arms), and a
@@ -48,7 +49,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Arm:
+class DistillationArm:
     """One way to train without labels."""
 
     steps: int = STEPS
@@ -58,11 +59,11 @@ class Arm:
 
 
 ARMS = {
-    "DINO": Arm(),
-    "no centering": Arm(steps=SHORT, centering=False),
-    "no sharpening": Arm(steps=SHORT, sharpening=False),
-    "no guard": Arm(steps=SHORT, centering=False, sharpening=False),
-    "with local views": Arm(num_local=2),
+    "DINO": DistillationArm(),
+    "no centering": DistillationArm(steps=SHORT, centering=False),
+    "no sharpening": DistillationArm(steps=SHORT, sharpening=False),
+    "no guard": DistillationArm(steps=SHORT, centering=False, sharpening=False),
+    "with local views": DistillationArm(num_local=2),
 }
 UNTRAINED = ("pixels", "grey histogram", "rivals", "untrained")
 
@@ -97,8 +98,10 @@ def write(rows: dict, pages: dict[str, Tensor]) -> None:
 def rows_of(
     name: str, steps: int | None, pages: dict[str, Tensor]
 ) -> dict[str, dict[str, list[float]]]:
-    """What an arm gives with all seeds: row -> column -> one number a seed. Fills `pages` with
-    those of seed 0."""
+    """What an arm gives with all seeds: row -> column -> one number a seed.
+
+    Fills `pages` with those of seed 0.
+    """
     rows: dict[str, dict[str, list[float]]] = {}
     for seed in SEEDS if name in ARMS or name == "untrained" else SEEDS[:1]:
         found = one(name, seed, steps, pages if seed == SEEDS[0] else {})
@@ -134,16 +137,13 @@ def one(
         pages |= {f"{name}, {part}": album[part].contiguous() for part in unit.PARTS}
     end = unit.SHARP if arm.sharpening else unit.BLUNT
     _, answer, mean_answer, _ = unit.signs(unit.dino_loss, album, end)[-1]
-    rows = (
-        judged(name, model.teacher[0])
-        if arm.steps > SHORT
-        else {name: neighbours(model.teacher[0])}
-    )
+    encoder = model.teacher[0]
+    rows = judged(name, encoder) if arm.steps > SHORT else {name: neighbours(encoder)}
     rows[name] |= {"answer": answer, "mean answer": mean_answer, "seconds": seconds}
     return rows
 
 
-def trained(arm: Arm, seed: int, steps: int) -> models.SelfDistillation:
+def trained(arm: DistillationArm, seed: int, steps: int) -> models.SelfDistillation:
     """Train as the lesson does."""
     train, _ = sets()
     model = unit.new_distillation(steps, arm.centering, seed)

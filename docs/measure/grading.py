@@ -31,7 +31,7 @@ from autograder.cells import CHECK  # noqa: E402
 from autograder.demo import Classroom  # noqa: E402
 from autograder.grading.result import ResultStore  # noqa: E402
 from autograder.grading.workers import cores  # noqa: E402
-from docs.measure.classes import Submission, hand_in, honest_class, makers_of  # noqa: E402
+from docs.measure.classes import MadeSubmission, hand_in, honest_class, makers_of  # noqa: E402
 from docs.measure.figures import machine, table, write_block  # noqa: E402
 
 UNIT = "01_convolution"
@@ -58,9 +58,8 @@ class Figures:
     unsafe: float = 0.0
     by_workers: dict[int, float] = field(default_factory=dict)
     server_memory: int = 0  # resident, of the warm server
-    submission_memory: int = (
-        0  # resident at the most, of one submission's process; most of it is the server's
-    )
+    # resident at the most, of one submission's process; most of it is the server's
+    submission_memory: int = 0
     own_memory: int = 0  # of it, pages that are not the server's
     differences: list[str] = field(default_factory=list)  # from nbgrader's scores
     surprises: list[str] = field(default_factory=list)  # from the scores that were known beforehand
@@ -73,22 +72,17 @@ class Figures:
     @property
     def missed(self) -> list[str]:
         """The bars that were missed, in words."""
-        return [
-            words
-            for is_met, words in (
-                (
-                    self.ratio >= BAR,
-                    f"{self.ratio:.1f} times as fast as nbgrader, and {BAR:g} is the bar",
-                ),
-                (
-                    self.regrade <= REGRADE_BAR,
-                    f"a re-grade took {self.regrade:.1f} s, and {REGRADE_BAR:g} s is the bar",
-                ),
-                (not self.differences, f"{len(self.differences)} scores differ from nbgrader's"),
-                (not self.surprises, f"{len(self.surprises)} scores are not what was handed in"),
-            )
-            if not is_met
-        ]
+        said = []
+        if self.ratio < BAR:
+            said.append(f"{self.ratio:.1f} times as fast as nbgrader, and {BAR:g} is the bar")
+        if self.regrade > REGRADE_BAR:
+            took = f"a re-grade took {self.regrade:.1f} s"
+            said.append(f"{took}, and {REGRADE_BAR:g} s is the bar")
+        if self.differences:
+            said.append(f"{len(self.differences)} scores differ from nbgrader's")
+        if self.surprises:
+            said.append(f"{len(self.surprises)} scores are not what was handed in")
+        return said
 
 
 def measure(folder: Path, count: int, say=print) -> Figures:
@@ -125,7 +119,7 @@ def measure(folder: Path, count: int, say=print) -> Figures:
     return figures
 
 
-def make_class(folder: Path, count: int) -> list[Submission]:
+def make_class(folder: Path, count: int) -> list[MadeSubmission]:
     """A course whose class has handed in."""
     folder.mkdir()
     submissions = honest_class(makers_of(folder, UNIT), count)
@@ -167,31 +161,28 @@ def first_result(folder: Path) -> float:
 
 def differences(stock: Path, ours: Path) -> list[str]:
     """Where the two gradebooks do not give a check the same points."""
-    rooms, found = (Classroom(stock), Classroom(ours)), []
+    stock_room, our_room = Classroom(stock), Classroom(ours)
+    found = []
     for student in sorted(path.name for path in (ours / "submitted").iterdir()):
-        theirs, mine = (room.grades(UNIT, student) for room in rooms)
-        found += [
-            f"{student}: {mine[name].points:g} for {name.removeprefix(CHECK)},"
-            f" {theirs[name].points} by nbgrader"
-            for name in mine
-            if name.startswith(CHECK) and not same(mine[name].points, theirs[name].points)
-        ]
+        theirs = stock_room.grades(UNIT, student)
+        for name, mine in our_room.grades(UNIT, student).items():
+            if name.startswith(CHECK) and not same(mine.points, theirs[name].points):
+                given = f"{mine.points:g} for {name.removeprefix(CHECK)}"
+                found.append(f"{student}: {given}, {theirs[name].points} by nbgrader")
     return found
 
 
-def surprises(folder: Path, handed_in: Sequence[Submission]) -> list[str]:
+def surprises(folder: Path, handed_in: Sequence[MadeSubmission]) -> list[str]:
     """Where a check gives other points than its submission was made for."""
     results = {result.student: result for result in ResultStore(folder).all(UNIT)}
     found = []
     for item in handed_in:
         verdicts = results[item.student].verdicts if item.student in results else {}
-        found += [
-            f"{item.student} ({item.did}): {verdicts[name].points if name in verdicts else None}"
-            f" for {name} in place of {mark.points:g}"
-            for name, mark in item.marks.items()
-            if mark.points is not None
-            and (name not in verdicts or not same(verdicts[name].points, mark.points))
-        ]
+        for name, mark in item.marks.items():
+            given = verdicts[name].points if name in verdicts else None
+            if mark.points is not None and not same(given, mark.points):
+                who = f"{item.student} ({item.did})"
+                found.append(f"{who}: {given} for {name} in place of {mark.points:g}")
     return found
 
 
@@ -205,8 +196,10 @@ def same(one: float | None, other: float | None) -> bool:
 
 @contextlib.contextmanager
 def looking_at_memory() -> Iterator[dict[str, int]]:
-    """Look at the warm server's and its forks' memory while something runs: {"server": bytes,
-    "own": bytes}."""
+    """Look at the warm server's and its forks' memory while something runs.
+
+    Returns {"server": bytes, "own": bytes}.
+    """
     seen: dict[str, int] = {}
     over = threading.Event()
 
@@ -225,8 +218,10 @@ def looking_at_memory() -> Iterator[dict[str, int]]:
 
 
 def note_memory(seen: dict[str, int]) -> None:
-    """Note the server's and its forks' memory. The server is the oldest of the processes that run
-    its program."""
+    """Note the server's and its forks' memory.
+
+    The server is the oldest of the processes that run its program.
+    """
     processes = psutil.Process().children(recursive=True)
     # The sandbox's own programs name the server, too.
     ours = [

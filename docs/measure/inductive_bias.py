@@ -56,8 +56,10 @@ def main() -> None:
 
 
 def on_digits(lesson: dict[str, Any]) -> tuple[Found, Found]:
-    """Test accuracies of (network, size), one a seed; and of the ViT for all digits on images of
-    another size."""
+    """Test accuracies of (network, size), one a seed.
+
+    With them come those of the ViT for all digits on images of another size.
+    """
     images, labels, test_images, test_labels = data.digits()
     found: Found = {}
     resized: Found = {}
@@ -78,8 +80,10 @@ def on_digits(lesson: dict[str, Any]) -> tuple[Found, Found]:
 def at_another_size(
     lesson: dict[str, Any], vit: torch.nn.Module, images: Tensor, labels: Tensor
 ) -> dict[str, float]:
-    """Accuracy on digits enlarged from 8 x 8 to 12 x 12, by how the table of positions was made
-    larger."""
+    """Accuracy on digits enlarged from 8 x 8 to 12 x 12.
+
+    By how the table of positions was made larger.
+    """
     positions = vit.pos_embed.detach()
     line = torch.nn.functional.interpolate(
         positions[:, 1:].transpose(1, 2), 36, mode="linear"
@@ -104,8 +108,10 @@ def at_another_size(
 
 
 def on_creatures(lesson: dict[str, Any]) -> tuple[Found, Found]:
-    """Test accuracies of (network, steps done), one a seed; and the creature's share of the
-    rollout."""
+    """Test accuracies of (network, steps done), one a seed.
+
+    With them comes the creature's share of the rollout.
+    """
     creatures, others, some = (
         data.creatures(CREATURE_IMAGES, seed=0),
         data.creatures(1000, seed=1),
@@ -142,8 +148,7 @@ def on_creatures(lesson: dict[str, Any]) -> tuple[Found, Found]:
 def mass_on_creature(
     lesson: dict[str, Any], vit: torch.nn.Module, scenes: Any
 ) -> tuple[float, float]:
-    """The creature's share of the class token's rollout over the patches, and its share of the
-    picture."""
+    """The creature's share of the class token's rollout over the patches, and of the picture."""
     with torch.no_grad():
         weights = vit(scenes.images - 0.5, return_attention=True)[1]
     row = lesson["attention_rollout"](weights)[:, 0, 1:]
@@ -154,8 +159,10 @@ def mass_on_creature(
 
 
 def likeness_of_places(vit: torch.nn.Module) -> tuple[float, float]:
-    """Mean cosine of the learned positions of neighbours in an 8 x 8 grid, and of places more than
-    3 apart."""
+    """Mean cosine of the learned positions of neighbours, and of places more than 3 apart.
+
+    They lie in an 8 x 8 grid.
+    """
     table = torch.nn.functional.normalize(vit.pos_embed[0, 1:].detach(), dim=1)
     likeness, axis = table @ table.T, torch.arange(8.0)
     distance = torch.cdist(*[torch.cartesian_prod(axis, axis)] * 2)
@@ -165,8 +172,10 @@ def likeness_of_places(vit: torch.nn.Module) -> tuple[float, float]:
 def trained(
     lesson: dict[str, Any], make: Any, images: Tensor, labels: Tensor, seed: int, **settings: Any
 ) -> torch.nn.Module:
-    """A network trained with the lesson's recipe; the evaluations made on the way are its
-    attribute."""
+    """A network trained with the lesson's recipe.
+
+    The evaluations made on the way are its attribute.
+    """
     torch.manual_seed(seed)
     network = make()
     run = lesson["train"](network, images, labels, seed=seed, quiet=True, **settings)

@@ -1,5 +1,6 @@
-"""Masked autoencoders, three seeds an arm; writes solutions/11_mae/recorded.json and a block of
-docs/figures.md.
+"""Masked autoencoders, three seeds an arm.
+
+Writes solutions/11_mae/recorded.json and a block of docs/figures.md.
 
 `python docs/measure/masking.py` takes about half an hour on one core. `--only NAME` runs one part
 ("motifs", "digits", "variants") and keeps the others as they were recorded; `--dry` leaves both
@@ -63,8 +64,10 @@ def main() -> None:
 
 
 def keep(name: str, found: dict) -> None:
-    """Write what a part has found so far; other parts stay as they are, and may have been written
-    meanwhile."""
+    """Write what a part has found so far.
+
+    Other parts stay as they are, and may have been written meanwhile.
+    """
     before = json.loads(FILE.read_text()) if FILE.exists() else {}
     everything = before | {"about": about(), "seeds": SEEDS, name: found}
     FILE.write_text(json.dumps(everything, indent=1) + "\n")
@@ -193,8 +196,10 @@ def pretrain(
 def tuned(
     encoder: nn.Module, count: int, decay: float, steps: int, seed: int, sets: tuple
 ) -> float:
-    """Test accuracy of a classifier on a copy of the encoder, trained on the first `count` labels,
-    as in the lesson."""
+    """Test accuracy of a classifier on a copy of the encoder.
+
+    It is trained on the first `count` labels, as in the lesson.
+    """
     train, labels, test, test_labels = sets
     torch.manual_seed(seed)
     model = unit.Classifier(copy.deepcopy(encoder))

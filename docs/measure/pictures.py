@@ -1,5 +1,6 @@
-"""Take the README's pictures of a real notebook and a real failed check: `python
-docs/measure/pictures.py`.
+"""Take the README's pictures of a real notebook and a real failed check.
+
+`python docs/measure/pictures.py`.
 
 Opens what a learner receives in JupyterLab and a headless Chromium, with the cells filled in that
 the picture shows.

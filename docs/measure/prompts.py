@@ -1,5 +1,6 @@
-"""Promptable segmentation: writes solutions/15_sam/recorded.json, its provided weights, and a block
-of docs/figures.md.
+"""Promptable segmentation, trained and tested.
+
+Writes solutions/15_sam/recorded.json, its provided weights, and a block of docs/figures.md.
 
 `python docs/measure/prompts.py` runs everything that follows: arms of three seeds, and two that
 train longer with one. `--only NAME` runs one arm and keeps the others as they were recorded;
@@ -21,6 +22,7 @@ import argparse
 import io
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +137,9 @@ def scenes(seed: int, count: int = TESTED_ON) -> NestedScenes:
 
 
 def trained(num_masks: int, seed: int, steps: int) -> tuple[models.Sam, int, float]:
-    """A network trained as the lesson trains it, steps done, and CPU seconds; after a resumption,
-    since then.
+    """A network trained as the lesson trains it, steps done, and CPU seconds.
+
+    After a resumption the seconds count from there.
 
     An interrupt ends the training early, with the weights that it had.
     """
@@ -195,8 +198,10 @@ def measured(sam: models.Sam, seconds: float) -> dict[str, float]:
 
 
 def thresholds() -> None:
-    """Print what automatic masks of the provided network and of a short training find, by
-    thresholds."""
+    """Print what automatic masks of two networks find, by thresholds.
+
+    These are the provided one, and one after a short training.
+    """
     val = scenes(1)[:60]
     short, _, _ = trained(3, 0, STEPS)
     for name, sam in {"provided": models.load_sam(WEIGHTS), "three masks, seed 0": short}.items():
@@ -217,8 +222,10 @@ def thresholds() -> None:
 
 
 def baselines() -> dict:
-    """What needs no network: thresholds chosen on the validation scenes, read on the test
-    scenes."""
+    """What needs no network.
+
+    Thresholds are chosen on the validation scenes, and read on the test scenes.
+    """
     val, test = scenes(1), scenes(2)
     asked_val, asked = measures.ask(val), measures.ask(test)
 
@@ -264,8 +271,7 @@ def box_masks(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def photographs() -> dict:
-    """How many masks the provided network finds in scikit-image's pictures, and how sure it is of
-    them."""
+    """How many masks the provided network finds in scikit-image's pictures, and how sure it is."""
     from cvcourse.data import photographs as pictures
 
     sam, found = models.load_sam(WEIGHTS), {}
@@ -273,12 +279,10 @@ def photographs() -> dict:
         embedding = measures.embed(sam, picture.expand(3, -1, -1)[None])
         grid = models.point_grid(8, (SIZE, SIZE))
         with torch.no_grad():
-            predict = lambda points, labels, e=embedding: sam.decode(e, points, labels)  # noqa: E731
+            predict = partial(sam.decode, embedding)
             masks, scores = models.automatic_masks(predict, grid, **THRESHOLDS)
-        found[name] = {
-            "masks": len(masks),
-            "mean predicted IoU": round(float(scores.mean()) if len(masks) else 0.0, 3),
-        }
+        mean = float(scores.mean()) if len(masks) else 0.0
+        found[name] = {"masks": len(masks), "mean predicted IoU": round(mean, 3)}
     return found
 
 
@@ -337,8 +341,10 @@ def streets(folder: Path) -> dict:
 
 
 def regions(file: Path, most: int = 600) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Pictures (N, 3, SIZE, SIZE), masks (N, SIZE, SIZE), classes (N,) of regions of street scenes,
-    and class names."""
+    """Pictures, masks and classes of regions of street scenes, and the classes' names.
+
+    Pictures are (N, 3, SIZE, SIZE), masks (N, SIZE, SIZE), classes (N,).
+    """
     import numpy as np
     from PIL import Image
     from scipy.ndimage import find_objects, label
@@ -380,8 +386,10 @@ def regions(file: Path, most: int = 600) -> tuple[Tensor, Tensor, Tensor, list[s
 
 
 def around(rows: slice, columns: slice, size: tuple[int, int]) -> tuple[slice, slice]:
-    """A square window about a region, with a side twice its longer one or the picture's shorter
-    one, in the picture."""
+    """A square window about a region.
+
+    Its side is twice the region's longer one or the picture's shorter one; it lies in the picture.
+    """
     side = min(2 * max(rows.stop - rows.start, columns.stop - columns.start), *size)
     starts = [
         min(max((part.start + part.stop - side) // 2, 0), whole - side)

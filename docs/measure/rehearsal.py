@@ -27,7 +27,7 @@ from autograder.demo import Classroom  # noqa: E402
 from autograder.grading.result import Result, ResultStore  # noqa: E402
 from docs.measure.classes import (  # noqa: E402
     SCRIPT,
-    Submission,
+    MadeSubmission,
     hand_in,
     makers_of,
     rehearsal_class,
@@ -43,8 +43,10 @@ EXPORTS = {"canvas": "CanvasExport", "moodle": "MoodleExport"}
 
 @dataclass
 class Rehearsal:
-    """What happened. seconds: by step. problems: by student, or by step where it concerns no one
-    student."""
+    """What happened.
+
+    seconds: by step. problems: by student, or by step where it concerns no one student.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Rehearsal:
             self.problems.setdefault(who, []).extend(problems)
 
 
-def rehearse(folder: Path, count: int, say=print) -> tuple[Rehearsal, list[Submission]]:
+def rehearse(folder: Path, count: int, say=print) -> tuple[Rehearsal, list[MadeSubmission]]:
     """The whole day in an empty folder."""
     rehearsal = Rehearsal()
     handed_in = rehearsal_class(makers_of(folder, UNIT), count)
@@ -100,8 +102,10 @@ def step(
     *words: str,
     expected: int | None = 0,
 ) -> str:
-    """Run one command; returns what it said. expected: its exit code; None where 0 and 1 are both
-    right."""
+    """Run one command; returns what it said.
+
+    expected: its exit code; None where 0 and 1 are both right.
+    """
     begun = time.perf_counter()
     command = [sys.executable, "-m", module, *words]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
@@ -112,7 +116,7 @@ def step(
     return said
 
 
-def needs_a_person(handed_in: Sequence[Submission]) -> bool:
+def needs_a_person(handed_in: Sequence[MadeSubmission]) -> bool:
     """Whether somebody must look at something."""
     return any(item.is_refused or item.waits for item in handed_in)
 
@@ -120,7 +124,7 @@ def needs_a_person(handed_in: Sequence[Submission]) -> bool:
 # What must be there
 
 
-def look_at_grades(rehearsal: Rehearsal, folder: Path, handed_in: Sequence[Submission]) -> None:
+def look_at_grades(rehearsal: Rehearsal, folder: Path, handed_in: Sequence[MadeSubmission]) -> None:
     """Compare results and gradebook with what each submission was made for."""
     results, room = ResultStore(folder), Classroom(folder)
     for item in handed_in:
@@ -136,7 +140,7 @@ def look_at_grades(rehearsal: Rehearsal, folder: Path, handed_in: Sequence[Submi
     )
 
 
-def problems_of(item: Submission, result: Result | None) -> list[str]:
+def problems_of(item: MadeSubmission, result: Result | None) -> list[str]:
     """Where a result is not what its submission was made for."""
     if result is None:
         return ["there is no result"]
@@ -158,24 +162,26 @@ def problems_of(item: Submission, result: Result | None) -> list[str]:
 def problems_of_gradebook(room: Classroom, result: Result) -> list[str]:
     """Where the gradebook holds other points than the result."""
     grades = room.grades(UNIT, result.student)
-    return [
-        f"{name}: {grades[CHECK + name].points} points in the gradebook in place of"
-        f" {verdict.points:g}"
-        for name, verdict in result.verdicts.items()
-        if not same(grades[CHECK + name].points, verdict.points)
-    ]
+    found = []
+    for name, verdict in result.verdicts.items():
+        held = grades[f"{CHECK}{name}"].points
+        if not same(held, verdict.points):
+            found.append(f"{name}: {held} points in the gradebook in place of {verdict.points:g}")
+    return found
 
 
-def look_at_feedback(rehearsal: Rehearsal, folder: Path, graded: Sequence[Submission]) -> None:
+def look_at_feedback(rehearsal: Rehearsal, folder: Path, graded: Sequence[MadeSubmission]) -> None:
     """There must be a page for everybody, and nobody's script on it."""
     for item in graded:
         page = folder / "feedback" / item.student / UNIT / f"{UNIT}.html"
         text = page.read_text(encoding="utf-8") if page.exists() else ""
-        rehearsal.note(item.student, *(["there is no feedback"] if not text else []))
-        rehearsal.note(item.student, *(["its script is on the page"] if SCRIPT in text else []))
+        if not text:
+            rehearsal.note(item.student, "there is no feedback")
+        if SCRIPT in text:
+            rehearsal.note(item.student, "its script is on the page")
 
 
-def look_at_export(rehearsal: Rehearsal, file: Path, graded: Sequence[Submission]) -> None:
+def look_at_export(rehearsal: Rehearsal, file: Path, graded: Sequence[MadeSubmission]) -> None:
     """There must be a row for everybody."""
     rows = list(csv.reader(file.open(encoding="utf-8-sig"))) if file.exists() else []
     cells = {cell for row in rows for cell in row}
@@ -186,7 +192,7 @@ def look_at_export(rehearsal: Rehearsal, file: Path, graded: Sequence[Submission
 # What is shown
 
 
-def section(rehearsal: Rehearsal, handed_in: Sequence[Submission]) -> str:
+def section(rehearsal: Rehearsal, handed_in: Sequence[MadeSubmission]) -> str:
     """The rehearsal in Markdown."""
     handed, right = Counter(item.kind for item in handed_in), Counter[str]()
     for item in handed_in:

@@ -1,5 +1,7 @@
-"""CPU time of painting scenes on one thread: `python docs/measure/scenes.py`. Times are of this
-process alone."""
+"""CPU time of painting scenes on one thread: `python docs/measure/scenes.py`.
+
+Times are of this process alone.
+"""
 
 import sys
 import time

@@ -1,5 +1,6 @@
-"""Measure training support on this machine, and write its block of docs/figures.md: `python
-docs/measure/training.py`.
+"""Measure training support on this machine, and write its block of docs/figures.md.
+
+`python docs/measure/training.py`.
 
 Batched augmentation against a per-image pipeline of Pillow and a DataLoader, with the same
 augmentations; training steps of a ResNet in bfloat16 and channels-last against plain float32; on a
@@ -78,8 +79,10 @@ def main() -> None:
 
 
 class PerImage(Dataset):
-    """What most tutorials do: one Pillow image at a time, augmented as `batched` augments a
-    batch."""
+    """What most tutorials do: one Pillow image at a time.
+
+    It is augmented as `batched` augments a batch.
+    """
 
     def __init__(self, images: Tensor):
         self.images = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).numpy()]
@@ -124,8 +127,9 @@ def batched() -> Compose:
 
 
 def measure_augmentation(count: int) -> dict[str, Any]:
-    """Images per second of both, from stored bytes to a float batch, in turns; the first round
-    warms up.
+    """Images per second of both, from stored bytes to a float batch.
+
+    Both take turns; the first round warms up.
 
     Each is measured with several numbers of threads or workers, and the ratio is that of the best
     ones.
@@ -159,8 +163,10 @@ def measure_augmentation(count: int) -> dict[str, Any]:
 
 
 class Block(nn.Module):
-    """Two convolutions and the identity (He et al. 2015), with a projection where the shape
-    changes."""
+    """Two convolutions and the identity, with a projection where the shape changes.
+
+    (He et al. 2015.)
+    """
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
@@ -170,11 +176,9 @@ class Block(nn.Module):
         self.second = nn.Sequential(
             nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
         )
-        self.shortcut = (
-            nn.Conv2d(channels, width, 1, stride, bias=False)
-            if channels != width
-            else nn.Identity()
-        )
+        self.shortcut: nn.Module = nn.Identity()
+        if channels != width:
+            self.shortcut = nn.Conv2d(channels, width, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, H, W) -> (batch, width, H / stride, W / stride)."""
@@ -253,8 +257,7 @@ def measure_precision(steps: int) -> dict[str, Any]:
 
 
 def measure_gpu(steps: int) -> dict[str, Any]:
-    """Training images per second on the GPU, and what share of its measured bf16 matrix rate they
-    make."""
+    """Training images per second on the GPU, and their share of its measured bf16 matrix rate."""
     from torch.utils.flop_counter import FlopCounterMode
 
     step = stepper("cuda", "bfloat16", True, GPU_WIDTHS, 2)
@@ -281,8 +284,10 @@ def measure_matrix_rate(side: int = 8192, times: int = 20) -> float:
 
 
 def median_rates(count: int, ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """{name: images per second} of each way to do `count` images; in turns, after a round that
-    warms up."""
+    """{name: images per second} of each way to do `count` images.
+
+    The ways take turns, after a round that warms up.
+    """
     before = torch.get_num_threads()
     rounds = [{name: count / seconds(way) for name, way in ways.items()} for _ in range(1 + ROUNDS)]
     torch.set_num_threads(before)

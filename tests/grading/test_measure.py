@@ -23,7 +23,7 @@ def makers(tmp_path_factory: pytest.TempPathFactory) -> classes.Makers:
     return classes.makers_of(tmp_path_factory.mktemp("measured") / "course", UNIT)
 
 
-def texts(folder: Path, submissions: list[classes.Submission]) -> list[str]:
+def texts(folder: Path, submissions: list[classes.MadeSubmission]) -> list[str]:
     """The notebooks that are handed in."""
     classes.hand_in(folder, UNIT, submissions)
     return [
@@ -82,7 +82,7 @@ def result_of(state: State, points: float, diagnosis: str) -> Result:
 
 def test_the_rehearsal_says_what_is_not_as_expected():
     mark = classes.Mark(1.5, State.WRONG, "a slip")
-    item = classes.Submission(
+    item = classes.MadeSubmission(
         "ada", classes.MISCONCEPTION, "", lambda folder, unit: None, {"f": mark}
     )
     assert rehearsal.problems_of(item, result_of(State.WRONG, 1.5, "a slip")) == []
