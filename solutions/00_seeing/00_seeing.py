@@ -234,10 +234,8 @@ examples = {
     "video of 10 s at 25 frames a second": (250, 3, 480, 640),
 }
 for name, shape in examples.items():
-    numbers = math.prod(shape)
-    print(
-        f"{name:36} {shape!s:20} {numbers / 1e6:6.1f} MB as bytes {4 * numbers / 1e6:7.1f} MB as float32"
-    )
+    millions = math.prod(shape) / 1e6
+    print(f"{name:36} {shape!s:20} {millions:6.1f} MB as bytes {4 * millions:7.1f} MB as float32")
 
 # %% [markdown]
 # ## Four answers to one picture
@@ -704,12 +702,9 @@ offsets = torch.arange(-12, 12.5, 0.5)  # (49,)
 rates = simple_cell(bar(size, preferred, offsets), even)
 for offset in (0.0, wavelength / 4, wavelength / 2, wavelength):
     print(f"bar moved by {offset} pixels: response {rates[offsets == offset].item():.2f}")
+series = {"simple cell": (offsets, rates)}
 show(
-    curves(
-        {"simple cell": (offsets, rates)},
-        x_label="bar moved sideways by, pixels",
-        y_label="response",
-    ),
+    curves(series, x_label="bar moved sideways by, pixels", y_label="response"),
     alt="The response has a tall peak at 0, a lower one a wavelength to either side, and is 0 in between.",
 )
 

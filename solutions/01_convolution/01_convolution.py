@@ -780,9 +780,8 @@ check(conv_matrix, hidden=True)
 # %% tags=["figure"]
 kernel = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.5, 1.0], [-3.0, -2.0, -1.0]])
 matrix, picture = conv_matrix(kernel, 6, 7), torch.randn(6, 7)
-difference = (matrix @ picture.flatten()).reshape(4, 5) - cross_correlate2d(picture, kernel)
-largest = difference.abs().max().item()
-print("matrix times picture v cross_correlate2d, largest difference:", largest)
+gap = (matrix @ picture.flatten()).reshape(4, 5) - cross_correlate2d(picture, kernel)
+print("matrix times picture v cross_correlate2d, largest difference:", gap.abs().max().item())
 coarse = conv_matrix(kernel, 6, 7, stride=2)
 show(
     image(matrix, title="stride 1: 20 outputs, 42 pixels", colours="signed", size=330),

@@ -173,13 +173,13 @@ def overall_mean(x):
     return x.mean(dim=(2, 3), keepdim=True)
 
 
+# %%
 print("                shift   invariance error   equivariance error")
 for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
     for pixels in (1, 2):
-        invariance = invariance_error(f, scene, shift_by(0, pixels))
-        equivariance = equivariance_error(
-            f, scene, shift_by(0, pixels), shift_by(0, pixels // output_step)
-        )
+        step, moved = shift_by(0, pixels), shift_by(0, pixels // output_step)
+        invariance = invariance_error(f, scene, step)
+        equivariance = equivariance_error(f, scene, step, moved)
         print(f"{f.__name__:16}{pixels:5}{invariance:19.3f}{equivariance:21.3f}")
 
 # %% [markdown]
@@ -621,6 +621,7 @@ def gradient_reaching(layers, length, unit):
     return torch.autograd.grad(out[0, 0, unit], row)[0][0, 0]
 
 
+# %% tags=["helper"]
 def measured_field(layers, length=1201):
     """(size, jump, start) read off the gradients of two neighbouring units far from the border."""
     unit = length // 2 // torch.tensor([stride for _, stride, _, _ in layers]).prod().item()
@@ -1226,15 +1227,13 @@ import time
 
 
 def scene_reader(network):
-    features, dense1, dense2 = network[:6], network[7], network[9]
-    head = dense_to_conv(dense1, 32, 3, 3), nn.ReLU(), dense_to_conv(dense2, 64, 1, 1)
-    return nn.Sequential(features, *head).eval()
+    head = dense_to_conv(network[7], 32, 3, 3), nn.ReLU(), dense_to_conv(network[9], 64, 1, 1)
+    return nn.Sequential(network[:6], *head).eval()
 
 
 fully_convolutional = scene_reader(network)
-sheet, found = digit_scene(
-    torch.arange(1300, 1797), *plan.test_cells, torch.Generator().manual_seed(2)
-)
+draws = torch.Generator().manual_seed(2)
+sheet, found = digit_scene(torch.arange(1300, 1797), *plan.test_cells, draws)
 cut = windows(sheet, field_size, total_stride)[0, 0]  # (rows, columns, 18, 18)
 truth = labels_at(found, *cut.shape[:2])
 single = cut.reshape(-1, 1, field_size, field_size)

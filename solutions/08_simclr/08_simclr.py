@@ -672,10 +672,8 @@ def colours_only(views):
 
 
 sixty_four = creatures(64, seed=5).images
-for name, augment in {
-    "cut only": augmentation(colour=False),
-    "cut and dyed": augmentation(),
-}.items():
+kinds = {"cut only": augmentation(colour=False), "cut and dyed": augmentation()}
+for name, augment in kinds.items():
     first, second = two_views(augment)(sixty_four, Generator().manual_seed(0)).chunk(2)
     found = contrastive_accuracy(colours_only(first), colours_only(second))
     print(f"{name:13} six numbers find {found:.0%} of the pairs")
@@ -1265,14 +1263,11 @@ def gradient_of(loss):
 # %%
 def played(rank):
     """The loss of one of two processes, times two."""
-    views = (
-        gather_negatives(
-            x[halves[rank]] @ weights,
-            lambda _, x=x: [(x[half] @ weights).detach() for half in halves],
-            rank,
-        )
-        for x in (x1, x2)
-    )
+    views = []
+    for x in (x1, x2):
+        of_all = [(x[half] @ weights).detach() for half in halves]
+        own = x[halves[rank]] @ weights
+        views.append(gather_negatives(own, lambda _, of_all=of_all: of_all, rank))
     return 2 * nt_xent(*views, 0.5)
 
 

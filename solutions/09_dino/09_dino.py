@@ -780,6 +780,7 @@ def untrained_encoder(images, seed=0, **shape):
     return encoder.eval()
 
 
+# %% tags=["helper"]
 def grey_histogram(images):
     """Shares of 16 grey values, (N, 16)."""
     level = (16 * images).long().clamp(max=15).flatten(1)
@@ -815,6 +816,7 @@ def beside(name, column):
     return " / ".join(f"{value:.{n}f}" for value, n in zip(values, digits, strict=True))
 
 
+# %% tags=["training"]
 print(f"{'test accuracy':16}{'k-NN: yours':14}{'recorded':22}{'probe: yours':14}recorded")
 for name, (bank, asked) in features.items():
     knn = right(measures.knn_classify(bank, train_labels, asked))
@@ -953,18 +955,16 @@ def attention_maps(encoder, images):
 
 
 # %% tags=["training"]
-maps = {
-    f"untrained, {name}": found for name, found in attention_maps(untrained, test_images).items()
-} | rivals(test_images)
-maps |= {
-    f"DINO, {name}": found for name, found in attention_maps(dino.teacher[0], test_images).items()
-}
+of_untrained = attention_maps(untrained, test_images)
+of_teacher = attention_maps(dino.teacher[0], test_images)
+maps = {f"untrained, {name}": found for name, found in of_untrained.items()}
+maps |= rivals(test_images)
+maps |= {f"DINO, {name}": found for name, found in of_teacher.items()}
 print(f"{'':26}{'IoU: yours':14}{'recorded':22}{'pointing: yours':18}recorded")
 for name, found in maps.items():
     iou, pointing = measures.localised(found, test.instance_masks)
-    print(
-        f"{name:26}{iou:<14.2f}{beside(name, 'iou'):22}{pointing:<18.2f}{beside(name, 'pointing')}"
-    )
+    print(f"{name:26}{iou:<14.2f}{beside(name, 'iou'):22}", end="")
+    print(f"{pointing:<18.2f}{beside(name, 'pointing')}")
 
 # %% [markdown]
 # The recorded numbers allow these claims, each on all three seeds:
@@ -1271,12 +1271,8 @@ def both_tokens(encoder, images):
 def found_again(originals, altered):
     """Share of altered pictures whose nearest original, by cosine, is their own. Both (N, D)."""
     cosines = F.normalize(altered, dim=1) @ F.normalize(originals, dim=1).T
-    return (
-        (cosines.argmax(dim=1) == torch.arange(len(cosines), device=cosines.device))
-        .float()
-        .mean()
-        .item()
-    )
+    own = torch.arange(len(cosines), device=cosines.device)
+    return (cosines.argmax(dim=1) == own).float().mean().item()
 
 
 # %% tags=["helper"]
@@ -1344,9 +1340,7 @@ shape |= {"in_channels": 3, "standardize": True}
 teacher = models.ClassAttentionEncoder(**shape)
 teacher.load_state_dict(load_file(provided.weights))
 size = provided.configuration["size"]
-(bank_count, bank_seed), (asked_count, asked_seed) = plan.provided
-known = data.camouflage(bank_count, size, seed=bank_seed, color=True)
-asked = data.camouflage(asked_count, size, seed=asked_seed, color=True)
+known, asked = [data.camouflage(n, size, seed=seed, color=True) for n, seed in plan.provided]
 
 
 # %% tags=["training"]

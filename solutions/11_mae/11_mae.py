@@ -451,9 +451,8 @@ class MAE(nn.Module):
         patches = models.patchify(pictures, self.encoder.patch_size)
         noise = torch.rand(patches.shape[:2], device=patches.device)
         ids_keep, ids_restore, mask = random_masking(noise, self.mask_ratio)
-        return decode(
-            self.decoder, encode_visible(self.encoder, patches, ids_keep), ids_restore
-        ), mask
+        latent = encode_visible(self.encoder, patches, ids_keep)
+        return decode(self.decoder, latent, ids_restore), mask
 
 
 # %% tags=["helper"]
@@ -669,9 +668,8 @@ plan = budget(
     gpu=dict(pictures=50_000, motif_steps=6000, digit_steps=6000, few_steps=300, tune_steps=300),
     expected="about 4 min on one core for all training in this notebook",
 )
-motifs, new_motifs, _ = standardised(
-    data.motifs(plan.pictures, seed=0).images, data.motifs(500, seed=2).images
-)
+pictures, new_pictures = data.motifs(plan.pictures, seed=0), data.motifs(500, seed=2)
+motifs, new_motifs, _ = standardised(pictures.images, new_pictures.images)
 motifs, new_motifs = motifs.to(plan.device), new_motifs.to(plan.device)
 
 
@@ -1025,9 +1023,8 @@ table |= {"MAE, probed": probed(*of_mae), "MAE, nearest neighbour": nearest(*of_
 table |= {"pixels, probed": probed(*pixels), "pixels, nearest neighbour": nearest(*pixels)}
 
 # %% tags=["training"]
-table["scratch, pre-training's steps too"] = [
-    float("nan")
-] * 2  # another two minutes: recorded runs only
+# Another two minutes: recorded runs only.
+table["scratch, pre-training's steps too"] = [float("nan")] * 2
 print(f"{'test accuracy':34} {'100 labels':30} 400 labels")
 print(f"{'':34} {'yours  recorded':30} yours  recorded")
 for name, row in table.items():

@@ -620,13 +620,9 @@ p_true = torch.linspace(0.01, 0.999, 100)
 lines = {}
 for gamma in (0, 1, 2, 5):
     lines[f"gamma {gamma}"] = (p_true, -((1 - p_true) ** gamma) * p_true.log())
+axes = {"x_label": "probability of what is true", "y_label": "loss of a pixel"}
 show(
-    curves(
-        lines,
-        x_label="probability of what is true",
-        y_label="loss of a pixel",
-        y_limits=(0, 3),
-    ),
+    curves(lines, y_limits=(0, 3), **axes),
     alt="Four falling curves of the loss against the probability of the truth; the larger gamma, the sooner they are flat.",
 )
 
@@ -727,6 +723,7 @@ squared = (x - 12) ** 2 + (y - 12) ** 2
 discs = torch.stack([squared < 4**2, squared < 9**2]).float()  # (2, 24, 24)
 
 
+# %%
 def learn_toy(count, loss, steps=150):
     """Logits (count, 24, 24) after gradient descent on both targets."""
     start = 0.1 * torch.randn(count, 24, 24, generator=Generator().manual_seed(3))
@@ -1215,10 +1212,8 @@ from pathlib import Path
 import numpy as np
 from cvcourse.widgets import Field, Prompts, Toggle
 
-album = {
-    f"scene {n + 1}": picture
-    for n, picture in enumerate(data.nested_scenes(6, 256, seed=11).images)
-}
+six = data.nested_scenes(6, 256, seed=11).images
+album = {f"scene {n}": picture for n, picture in enumerate(six, start=1)}
 album |= data.photographs(("coffee", "cat", "coins"), size=(192, 256))
 best_guess = {"the network's choice": None, "1": 0, "2": 1, "3": 2}
 # For automatic masks of a network as small as ours.
