@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pace import slowness
 
 # One of several workers has one thread: more only wait for each other. torch and numpy read this
 # when they are imported, and kernels inherit it.
@@ -47,6 +48,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def patience() -> Callable[[float], float]:
+    """Turn the seconds of a quiet machine into those that this one may take just now."""
+    return lambda seconds: seconds * slowness()
 
 
 @pytest.fixture

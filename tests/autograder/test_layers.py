@@ -7,7 +7,6 @@ import ast
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -125,7 +124,7 @@ def test_importing_the_library_loads_nothing_heavy(module):
     )
 
 
-def test_importing_the_library_is_quick():
+def test_importing_the_library_is_quick(patience):
     def seconds():
         code = (
             "import time; start = time.perf_counter(); import cvcourse; print(time.perf_counter() -"
@@ -133,10 +132,10 @@ def test_importing_the_library_is_quick():
         )
         return float(run(code))
 
-    assert statistics.median(seconds() for _ in range(5)) < 0.2
+    assert statistics.median(seconds() for _ in range(5)) < patience(0.2)
 
 
-def test_a_first_check_in_a_fresh_kernel_is_quick(built_mini):
+def test_a_first_check_in_a_fresh_kernel_is_quick(built_mini, patience):
     """The first check must not pay for a lazy import of torch's compiler."""
     code = f"""
 import time, torch
@@ -148,6 +147,6 @@ start = time.perf_counter()
 verdict = check.verdict("moving_sum", moving_sum)
 print(verdict.is_right, time.perf_counter() - start)
 """
-    start = time.perf_counter()
     right, seconds = run(code).split()
-    assert (right, float(seconds) < 0.5) == ("True", True), (seconds, time.perf_counter() - start)
+    assert right == "True"
+    assert float(seconds) < patience(0.5)

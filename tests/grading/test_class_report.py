@@ -529,14 +529,16 @@ def test_the_command(course: Path, run) -> None:
     assert code == 2 and "r.html could not be written" in err
 
 
-def test_a_thousand_submissions_in_five_seconds(tmp_path: Path) -> None:
+def test_a_thousand_submissions_take_no_longer_than_a_person_waits(
+    tmp_path: Path, patience
+) -> None:
     kept = ResultStore(tmp_path)
     for one in generated_class(1000):
         kept.write(one)
     started = time.perf_counter()
     page = html(class_report(tmp_path, UNIT, hide_names=True))
     shown(class_report(tmp_path, UNIT))
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < patience(5)
     assert page.count("learner-") > 1000
 
 

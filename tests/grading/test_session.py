@@ -154,12 +154,12 @@ def test_what_a_cell_shows_comes_out_and_the_rest_is_run(
     assert transcript.starts == 1
 
 
-def test_a_flood_of_output_is_cut(run, states, released_mini):
+def test_a_flood_of_output_is_cut(run, states, released_mini, patience):
     notebook = with_cell(solved(released_mini), "for _ in range(10**5):\n    print('x' * 200)")
     begun = time.monotonic()
     transcript = run(notebook)
     assert 1000 < len(printed(transcript)) < 2 * 2**20
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < patience(20)
     assert states(notebook, transcript) == RIGHT
 
 
@@ -210,14 +210,16 @@ def test_there_is_an_end_to_starting_again(run, states, released_mini, monkeypat
     assert {run.state for run in transcript.cells.values()} == {State.KERNEL_DEATH, ""}
 
 
-def test_the_notebooks_time_is_kept_whatever_its_cells_do(run, states, released_mini, monkeypatch):
+def test_the_notebooks_time_is_kept_whatever_its_cells_do(
+    run, states, released_mini, monkeypatch, patience
+):
     monkeypatch.setattr(session_module, "SLACK", 0.5)
     notebook = solved(released_mini)
     for _ in range(5):
         with_cell(notebook, SLEEP)
     begun = time.monotonic()
     transcript = run(notebook, cell_seconds=30.0, notebook_seconds=2.0)
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < patience(8)
     assert set(states(notebook, transcript).values()) == {State.TIMEOUT}
 
 

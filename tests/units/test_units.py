@@ -36,6 +36,7 @@ from autograder.units import ROOT, units
 UNITS = units()
 IN_FULL = units_in_full()
 CHECK_SECONDS = 0.5
+HANGS = 4  # times its limit, and a cell is taken for one that never ends
 SMOKE_SECONDS, FULL_SECONDS = 40, 180
 LONGER = {
     "08_simclr": 360,
@@ -54,9 +55,8 @@ def lines_of(cell: nbformat.NotebookNode) -> int:
 
 
 def run_notebook(unit: str, budget: str, limit: float) -> Executed:
-    """Execute the unit with its solutions. A cell that fails or takes longer than `limit` fails the
-    test."""
-    done = execute(unit, notebook_of(unit), budget, cell_seconds=limit)
+    """Execute the unit with its solutions. A cell that fails or never ends fails the test."""
+    done = execute(unit, notebook_of(unit), budget, cell_seconds=HANGS * limit)
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     record(unit=unit, budget=budget, seconds=done.seconds, workers=workers)
     return done
@@ -83,14 +83,15 @@ def test_in_step_with_its_source(unit):
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_the_gates_hold(unit):
+def test_the_gates_hold(unit, patience):
     quality = unit_quality(unit)
     refused = [f"{row.exercise} {problem}" for row in quality.exercises for problem in row.problems]
     assert refused == []
     assert (quality.validity, quality.thoroughness) == (1.0, 1.0)
     survivors = [survivor for row in quality.exercises for survivor in row.survivors]
     assert quality.mutation_score >= MUTATION_FLOOR, "\n".join(survivors)
-    assert statistics.median(row.check_seconds for row in quality.exercises) < CHECK_SECONDS
+    seconds = statistics.median(row.check_seconds for row in quality.exercises)
+    assert seconds < patience(CHECK_SECONDS)
     record(
         unit=unit,
         mutation_score=quality.mutation_score,
@@ -100,8 +101,8 @@ def test_the_gates_hold(unit):
 
 @pytest.mark.seconds(SMOKE_SECONDS)
 @pytest.mark.parametrize("unit", UNITS)
-def test_runs_in_the_smoke_budget(unit, limit):
-    assert run_notebook(unit, "smoke", limit).seconds < limit
+def test_runs_in_the_smoke_budget(unit, limit, patience):
+    assert run_notebook(unit, "smoke", limit).seconds < patience(limit)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -117,11 +118,11 @@ def test_its_run_is_recorded(unit):
         for unit in IN_FULL
     ],
 )
-def test_runs_in_full_on_a_processor(unit, limit):
+def test_runs_in_full_on_a_processor(unit, limit, patience):
     """What is chosen by autograder/authoring/draw.py; where nothing changed since the record, the
     figures come out as recorded."""
     done = run_notebook(unit, "cpu", limit)
-    assert done.seconds < limit
+    assert done.seconds < patience(limit)
     if not why_in_full(unit):
         assert not_as_recorded(unit, done.notebook) == []
 
