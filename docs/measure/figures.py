@@ -17,12 +17,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "figures.md"
+WIDTH = 120
 
 
 def main() -> None:
@@ -50,7 +52,7 @@ def main() -> None:
             scenes(),
             *kept_blocks(),
         ]
-    PAGE.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    PAGE.write_text(wrapped("\n\n".join(sections)) + "\n", encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
@@ -213,12 +215,21 @@ def scenes() -> str:
 def write_block(name: str, text: str, page: Path = PAGE) -> None:
     """Put a marked block into the page, in the place of the one of this name or at the end."""
     before = page.read_text(encoding="utf-8") if page.exists() else ""
-    block = f"<!-- begin {name} -->\n{text.strip()}\n<!-- end {name} -->"
+    block = f"<!-- begin {name} -->\n{wrapped(text.strip())}\n<!-- end {name} -->"
     old = next(
         (kept for kept in kept_blocks(page) if kept.startswith(f"<!-- begin {name} -->")), None
     )
     after = before.replace(old, block) if old else f"{before.rstrip()}\n\n{block}\n"
     page.write_text(after.lstrip(), encoding="utf-8")
+
+
+def wrapped(text: str) -> str:
+    """The text with its prose cut at WIDTH; tables and lists keep their lines."""
+    lines = []
+    for line in text.splitlines():
+        is_prose = len(line) > WIDTH and not line.startswith(("|", "<", "#", "- ", " "))
+        lines += textwrap.wrap(line, WIDTH, break_on_hyphens=False) if is_prose else [line]
+    return "\n".join(lines)
 
 
 def kept_blocks(page: Path = PAGE) -> list[str]:

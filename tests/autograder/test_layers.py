@@ -7,6 +7,7 @@ import ast
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,17 @@ def test_a_door_only_leads_to_its_room(door):
     assert set(own_imports_of(path)) == {DOORS[door]}
     statements = [type(node) for node in ast.parse(path.read_text()).body]
     assert set(statements) <= {ast.Expr, ast.Import, ast.ImportFrom, ast.Assign}
+
+
+def test_the_name_of_a_class_means_one_thing():
+    files = [path for name in ("autograder", "cvcourse") for path in (ROOT / name).rglob("*.py")]
+    places = defaultdict(list)
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(places) > 100
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_the_library_does_not_know_the_grader():
