@@ -2,9 +2,10 @@
 speaks for the sources.
 
 In go: the code of the paired notebook, probes.py and the data beside it, what exercises.toml sets
-for the checks, the modules of cvcourse and autograder behind them, and the lines of constraints.txt
-(not what happens to be installed). Out stay prose, hints, other solutions, the training outside the
-notebook, and keys, which follow from the rest.
+for the checks, the modules of cvcourse behind them, and the lines of constraints.txt (not what
+happens to be installed). Out stay prose, hints, other solutions, the training outside the notebook,
+and keys, which follow from the rest. Out stays the checker, too: no figure of a cell hangs on it,
+and what it says of right answers is tried in the smoke budget and the gates of every unit.
 
 Modules are found by following imports. `cvcourse.data` and its like import a module when one of its
 names is used, so there the used names are followed: a model that another unit adds changes nothing.
@@ -25,7 +26,7 @@ from autograder.authoring.lesson import read_table
 from autograder.errors import CourseError
 from autograder.units import ROOT, SOLUTIONS
 
-PACKAGES = ("cvcourse", "autograder")
+PACKAGE = "cvcourse"
 PINS = "constraints.txt"
 # Beside a lesson, and nothing that its notebook reads. Keys are made from what is counted anyway.
 NOT_READ = (
@@ -153,7 +154,7 @@ def imports_of(module: str) -> frozenset[str]:
 
 
 def imported_by(tree: ast.AST, package: str) -> set[str]:
-    """The modules of our packages that a piece of code in `package` imports."""
+    """The modules of the course that a piece of code in `package` imports."""
     found: set[str] = set()
     lazy: dict[str, str] = {}  # a name in the code -> the lazy package that it stands for
     for node in ast.walk(tree):
@@ -225,8 +226,8 @@ def absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def is_ours(module: str) -> bool:
-    """Whether a module belongs to this course."""
-    return module.partition(".")[0] in PACKAGES
+    """Whether a module belongs to what notebooks learn with."""
+    return module.partition(".")[0] == PACKAGE
 
 
 @cache
