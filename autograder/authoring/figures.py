@@ -11,20 +11,22 @@ compared within the bounds of `Bounds`:
 - What hangs on the clock does not count: `12 ms`, `800 images/s`, a line of progress, and every
   line that contains one of the texts in `timed`.
 
-Figures are what a cell writes to stdout, the text of its results, and its HTML tables; not pictures
-and widgets.
+Figures are what a cell writes to stdout, the text of its results, and its HTML tables; not
+pictures, widgets and verdicts of checks.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from html.parser import HTMLParser
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from autograder.authoring.inputs import digest, what_computes
 from autograder.checking.report import MIME as VERDICT
 from autograder.errors import CourseError
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 Printed = Mapping[str, list[str]]
-"""Cell id -> the lines that the cell printed."""
+"""A cell's name (see `names_of`) -> the lines that the cell printed."""
 
 FAR = 3.0
 """No number may be off by more than so many times its bound."""
@@ -150,9 +152,22 @@ def words_and_numbers(line: str) -> tuple[str, list[float]]:
 
 def printed_by(notebook: NotebookNode) -> dict[str, list[str]]:
     """What the cells of an executed notebook printed; cells that printed nothing are left out."""
-    code = (cell for cell in notebook.cells if cell.cell_type == "code")
-    lines = {cell.id: lines_of("".join(map(text_of, cell.outputs))) for cell in code}
-    return {cell: found for cell, found in lines.items() if found}
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    lines = [lines_of("".join(map(text_of, cell.outputs))) for cell in code]
+    return {name: found for name, found in zip(names_of(code), lines, strict=True) if found}
+
+
+def names_of(code: Sequence[NotebookNode]) -> list[str]:
+    """A name for each code cell, which no other comment or docstring changes: its grade_id, or a
+    digest of what computes in it, numbered where there are several alike."""
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for cell in code:
+        graded = cell.metadata.get("nbgrader", {}).get("grade_id")
+        name = graded or digest(what_computes(cell.source).encode())
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
 
 
 def lines_of(text: str) -> list[str]:
@@ -168,13 +183,14 @@ def lines_of(text: str) -> list[str]:
 
 
 def text_of(output: NotebookNode) -> str:
-    """What an output says in words: nothing for a picture, a widget, a warning or an error."""
+    """What an output says in words: nothing for a picture, a widget, a verdict, a warning or an
+    error."""
     if output.output_type == "stream":
         return output.text if output.name == "stdout" else ""
     data = output.get("data", {})
-    if any(kind.startswith("image/") or "widget" in kind for kind in data):
+    if VERDICT in data or any(kind.startswith("image/") or "widget" in kind for kind in data):
         return ""
-    if "text/html" in data and VERDICT not in data:
+    if "text/html" in data:
         return f"\n{text_of_html(data['text/html'])}\n"
     return f"\n{data.get('text/plain', '')}\n"
 

@@ -1,11 +1,11 @@
 """What goes into a run of a unit's notebook, as digests: they say whether a recorded run still
 speaks for the sources.
 
-In go: the code of the paired notebook, probes.py and the data beside it, what exercises.toml sets
-for the checks, the modules of cvcourse behind them, and the lines of constraints.txt (not what
-happens to be installed). Out stay prose, hints, other solutions, the training outside the notebook,
-and keys, which follow from the rest. Out stays the checker, too: no figure of a cell hangs on it,
-and what it says of right answers is tried in the smoke budget and the gates of every unit.
+In go: the code of the paired notebook, the data beside it, the modules of cvcourse behind them, and
+the lines of constraints.txt (not what happens to be installed). Of Python code, what computes: not
+its docstrings, comments and empty lines. Out stay prose, the training outside the notebook, keys,
+and the checks with all that belongs to them (probes.py, exercises.toml, wheats.py, the checker): no
+figure of a cell hangs on those, and the smoke run and the gates of every unit try them every time.
 
 Modules are found by following imports. `cvcourse.data` and its like import a module when one of its
 names is used, so there the used names are followed: a model that another unit adds changes nothing.
@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
+import tokenize
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from autograder.authoring.lesson import read_table
+from autograder.authoring.lesson import without_docstrings
 from autograder.errors import CourseError
 from autograder.units import ROOT, SOLUTIONS
 
@@ -32,6 +34,7 @@ PINS = "constraints.txt"
 NOT_READ = (
     "*.ipynb",
     "[0-9][0-9]_*.py",
+    "probes.py",
     "exercises.toml",
     "wheats.py",
     "training.py",
@@ -41,8 +44,7 @@ NOT_READ = (
     "*.pyc",
     ".*",
 )
-SETTINGS = ("answers", "digits", "forbid")
-TEXTS = (".py", ".json", ".txt", ".toml")
+TEXTS = (".json", ".txt", ".toml")
 
 
 def inputs_of(unit: str, root: Path = ROOT) -> dict[str, str]:
@@ -52,8 +54,7 @@ def inputs_of(unit: str, root: Path = ROOT) -> dict[str, str]:
     """
     folder = root / SOLUTIONS / unit
     cells = code_of(folder / f"{unit}.ipynb")
-    found = {"code of the notebook": digest("\0".join(cells).encode())}
-    found["settings of the exercises"] = digest(settings_of(folder).encode())
+    found = {"code of the notebook": digest("\0".join(map(what_computes, cells)).encode())}
     beside = files_beside(folder)
     found |= {path.name: file_digest(path) for path in beside}
     code = ["\n".join(cells), *(path.read_text("utf-8") for path in beside if path.suffix == ".py")]
@@ -80,14 +81,19 @@ def code_of(notebook: Path) -> list[str]:
         ) from None
 
 
-def settings_of(folder: Path) -> str:
-    """What exercises.toml sets for the checks of right answers; hints and misconceptions are for
-    wrong ones."""
-    table = read_table(folder / "exercises.toml")
-    chosen = {
-        name: {key: entry[key] for key in SETTINGS if key in entry} for name, entry in table.items()
-    }
-    return json.dumps(chosen, sort_keys=True)
+def what_computes(code: str) -> str:
+    """Python code without its docstrings, comments and empty lines. What is no plain Python stays
+    as it is."""
+    try:
+        tokens = [*tokenize.generate_tokens(io.StringIO(without_docstrings(code)).readline)]
+    except (SyntaxError, tokenize.TokenError):
+        return code
+    lines = without_docstrings(code).splitlines()
+    for token in tokens:
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for line in lines if line.strip(" \0"))
 
 
 def files_beside(folder: Path) -> list[Path]:
@@ -109,7 +115,10 @@ def digest(data: bytes) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """A file's digest. How the lines of a text end does not count."""
+    """A file's digest. How the lines of a text end does not count, and of Python code only what
+    computes."""
+    if path.suffix == ".py":
+        return digest(what_computes(path.read_text(encoding="utf-8")).encode())
     data = path.read_bytes()
     if path.suffix in TEXTS:
         data = data.replace(b"\r\n", b"\n")

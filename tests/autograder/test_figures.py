@@ -11,6 +11,7 @@ from autograder.authoring.figures import (
     Bounds,
     bounds_of,
     lines_of,
+    names_of,
     printed_by,
     problems,
     text_of,
@@ -82,10 +83,21 @@ def test_results_and_tables_count_and_pictures_do_not():
             "execute_result", data={VERDICT: {}, "text/html": "5", "text/plain": "6"}
         ),
     ]
-    cell = nbformat.v4.new_code_cell("", outputs=outputs, id="a")
-    silent = nbformat.v4.new_code_cell("", id="b")
+    named = {"nbgrader": {"grade_id": "a"}}
+    cell = nbformat.v4.new_code_cell("", outputs=outputs, metadata=named)
+    silent = nbformat.v4.new_code_cell("print()")
     notebook = nbformat.v4.new_notebook(cells=[cell, silent])
-    assert printed_by(notebook) == {"a": ["first 1", "k 0.5", "2", "4", "6"]}
+    assert printed_by(notebook) == {"a": ["first 1", "k 0.5", "2", "4"]}
+
+
+def cells(*sources):
+    return [nbformat.v4.new_code_cell(source) for source in sources]
+
+
+def test_a_cell_keeps_its_name_under_another_comment():
+    one, alike, other = names_of(cells("f(1)  # one", "# two\nf(1)", "f(2)  # one"))
+    assert alike == f"{one}-2"
+    assert other not in (one, alike)
 
 
 def test_a_widget_says_nothing():
