@@ -111,7 +111,7 @@ def check_unit(unit: str, root: Path = ROOT) -> list[str]:
         for name in (VISIBLE, HIDDEN)
         for problem in _key_problems(source / name, lesson, release_digest(release), root)
     ]
-    problems += stale or _number_problems(source, lesson, release_digest(release), root)
+    problems += stale or _renewed_problems(lesson, release_digest(release), root)
     for path in released_files(source):
         twin = course / path.name
         if not twin.exists() or twin.read_bytes() != path.read_bytes():
@@ -225,10 +225,15 @@ def _key_problems(path: Path, lesson: Lesson, release: str, root: Path) -> list[
     return []
 
 
-def _number_problems(source: Path, lesson: Lesson, release: str, root: Path) -> list[str]:
+def _renewed_problems(lesson: Lesson, release: str, root: Path) -> list[str]:
     """Where a fresh recording differs from the stored keys by more than rounding."""
+    fresh = record_key(lesson, release, old=read_key(lesson.folder / VISIBLE))
+    return number_problems(lesson.folder, fresh, root)
+
+
+def number_problems(source: Path, fresh: Key, root: Path) -> list[str]:
+    """Where a fresh key differs from those that lie beside a source by more than rounding."""
     visible, hidden = read_key(source / VISIBLE), read_key(source / HIDDEN)
-    fresh = record_key(lesson, release, old=visible)
     where = source.relative_to(root)
     return [
         *_differences(only(fresh, hidden=False), visible, where),

@@ -120,9 +120,8 @@ def run_quality(names: Iterable[str] = (), root: Path = ROOT, workers: int = 2) 
         return QualityReport(list(pool.map(unit_quality, chosen, [root] * len(chosen))))
 
 
-def unit_quality(unit: str, root: Path = ROOT, mutate: bool = True) -> UnitQuality:
-    """The gates on one unit's released notebook; without `mutate`, all but the mutants, which take
-    longest."""
+def unit_quality(unit: str, root: Path = ROOT) -> UnitQuality:
+    """The gates on one unit's released notebook."""
     import torch
 
     torch.set_num_threads(1)
@@ -142,7 +141,6 @@ def unit_quality(unit: str, root: Path = ROOT, mutate: bool = True) -> UnitQuali
                     release,
                     exercise,
                     [item for item in alternatives if item.exercise == exercise.name],
-                    mutate,
                 )
                 for exercise in lesson.exercises.values()
             ]
@@ -260,16 +258,15 @@ def exercise_quality(
     release: Release,
     exercise: Exercise,
     alternatives: Sequence[Alternative],
-    mutate: bool = True,
 ) -> ExerciseQuality:
-    """Every gate on one exercise; without `mutate`, all but the mutants."""
+    """Every gate on one exercise."""
     row = ExerciseQuality(release.lesson.unit, exercise.name, exercise.points)
     _gate_stub(release, exercise, row)
     _gate_solution(release, exercise, row)
     _gate_wheats(release, exercise, [item for item in alternatives if not item.is_shortcut], row)
     _gate_shortcuts(release, exercise, [item for item in alternatives if item.is_shortcut], row)
     _gate_misconceptions(release, exercise, row)
-    if mutate and row.solution_passes:
+    if row.solution_passes:
         _gate_mutants(release, exercise, row)
     if len(exercise.hints) < FEWEST_HINTS:
         row.problems.append(
@@ -300,11 +297,23 @@ def _gate_wheats(
     row.wheats = len(wheats)
     if row.wheats < FEWEST_WHEATS:
         row.problems.append("has no other right solution in wheats.py")
-    for item in wheats:
+    refused = wheats_that_are_refused(release, exercise, wheats)
+    row.wheats_passed = len(wheats) - len(refused)
+    row.problems += refused
+
+
+def wheats_that_are_refused(
+    release: Release, exercise: Exercise, alternatives: Sequence[Alternative]
+) -> list[str]:
+    """The other right solutions of an exercise that its check refuses, with the reason."""
+    problems = []
+    for item in alternatives:
+        if item.is_shortcut:
+            continue
         verdict = release.try_answer(exercise.name, item.answer)
-        row.wheats_passed += verdict.is_right
         if not verdict.is_right:
-            row.problems.append(f"the right solution {item.name} is refused: {_why(verdict)}")
+            problems.append(f"the right solution {item.name} is refused: {_why(verdict)}")
+    return problems
 
 
 def _gate_shortcuts(

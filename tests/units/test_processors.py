@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,19 +28,11 @@ CAPABILITIES = {
 PROGRAM = """
 import json, sys
 import torch
-from autograder.authoring.build import check_unit
-from autograder.authoring.quality import unit_quality
+from autograder.authoring.processor import problems_here
 
-torch.set_num_threads(1)
-quality = unit_quality(sys.argv[1], mutate=False)
-found = {
-    "capability": torch.backends.cpu.get_cpu_capability().lower(),
-    "keys": check_unit(sys.argv[1]),
-    "gates": [f"{row.exercise} {problem}" for row in quality.exercises for problem in row.problems],
-    "validity": quality.validity,
-    "thoroughness": quality.thoroughness,
-}
-print(json.dumps(found))
+print(torch.backends.cpu.get_cpu_capability().lower(), flush=True)
+for line in sys.stdin:
+    print(json.dumps(problems_here(line.strip())), flush=True)
 """
 
 
@@ -48,24 +42,56 @@ def lesser_capabilities() -> list[str]:
     return names[: names.index(best)] if best in names else ["default"]
 
 
+class Lesser:
+    """A process that makes do with less of this processor, and tries one unit after the other."""
+
+    def __init__(self, capability: str, errors: Path):
+        self.errors = errors
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=ROOT,
+            env=os.environ | CAPABILITIES[capability] | {"ATEN_CPU_CAPABILITY": capability},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors.open("w"),
+            text=True,
+        )
+        self.capability = self.answer()
+
+    def answer(self) -> str:
+        """The next line that the process says; an error where it ended instead."""
+        line = self.process.stdout.readline()
+        assert line, self.errors.read_text()
+        return line.strip()
+
+    def problems(self, unit: str) -> list[str]:
+        """What of a unit does not hold there."""
+        self.process.stdin.write(f"{unit}\n")
+        self.process.stdin.flush()
+        return json.loads(self.answer())
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory) -> Iterator[dict[str, Lesser]]:
+    """Capability -> a process, started when it is first used."""
+    started: dict[str, Lesser] = {}
+    yield started
+    for process in started.values():
+        process.close()
+
+
 @pytest.mark.parametrize("capability", lesser_capabilities())
 @pytest.mark.parametrize("unit", units())
-def test_keys_and_gates_hold_with_other_kernels(unit, capability):
+def test_keys_and_gates_hold_with_other_kernels(unit, capability, processes, tmp_path_factory):
     """The keys hold what the solution and each misconception give, and each has its own verdict."""
-    environment = os.environ | CAPABILITIES[capability] | {"ATEN_CPU_CAPABILITY": capability}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, unit],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {
-        "capability": capability,
-        "keys": [],
-        "gates": [],
-        "validity": 1.0,
-        "thoroughness": 1.0,
-    }
+    if capability not in processes or processes[capability].process.poll() is not None:
+        errors = tmp_path_factory.mktemp("processor") / "stderr"
+        processes[capability] = Lesser(capability, errors)
+    process = processes[capability]
+    assert process.capability == capability
+    assert process.problems(unit) == []
