@@ -599,7 +599,7 @@ def _is_module(node: ast.expr) -> bool:
 
 
 def _constant(node: ast.AST) -> Iterator[ast.AST]:
-    """Numbers and truth values; `-1` counts as one number. Text and None stay."""
+    """Numbers and booleans; `-1` counts as one number. Text and None stay."""
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield ast.Constant(not node.value)
     else:

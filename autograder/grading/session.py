@@ -350,5 +350,5 @@ def answer_of(item: Any) -> Any:
     if number is not None and type(number) not in (bool, int, float):
         raise Malformed("no number")
     if isinstance(number, int) and abs(number) >= BEYOND:
-        return Other("a whole number beyond 64 bits")
+        return Other("an integer beyond 64 bits")
     return number if kind in ("number", "missing") else Other(kind)

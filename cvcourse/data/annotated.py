@@ -102,7 +102,7 @@ def mask_color(value: int) -> tuple[float, float, float]:
 
 
 def color_masks(masks: Tensor) -> Tensor:
-    """Masks of whole numbers from 0 as RGB pictures.
+    """Masks of integers from 0 as RGB pictures.
 
     masks: (..., height, width). Returns (..., 3, height, width) float32.
     """

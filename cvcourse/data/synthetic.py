@@ -163,13 +163,13 @@ def _recipe(
 
 def _whole_number(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number from {least} up, not {value!r}.")
+        raise ValueError(f"{name} must be an integer from {least} up, not {value!r}.")
 
 
 def _pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(pair) != 2:
-        raise ValueError(f"{name} must be one whole number or two, not {value!r}.")
+        raise ValueError(f"{name} must be one integer or two, not {value!r}.")
     first, second = pair
     _whole_number(name, first, least)
     _whole_number(name, second, least)

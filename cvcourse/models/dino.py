@@ -142,7 +142,7 @@ def attention_mask(weights: Tensor, share: float = 0.6) -> Tensor:
     """The fewest tokens that together hold at least `share` of the attention.
 
     (Figure 1 and section 4.2.2.) weights: (..., tokens), not negative, of any sum. share: in (0,
-    1]. Returns truth values of the same shape.
+    1]. Returns booleans of the same shape.
     """
     ordered, order = weights.sort(dim=-1)  # the smallest first
     up_to_here = ordered.cumsum(dim=-1) / ordered.sum(dim=-1, keepdim=True)

@@ -47,7 +47,7 @@ class ClickLoss:
     def conversation(self, embedding: Embedding, targets: Tensor, with_box: bool) -> Tensor:
         """The loss of each object, (N,), the mean over all rounds with it.
 
-        embedding: of N pictures, an object of each. targets: (N, H, W) truth values. with_box:
+        embedding: of N pictures, an object of each. targets: (N, H, W) booleans. with_box:
         whether the first prompt is a box.
         """
         click, label = self.sample_next_click(torch.zeros_like(targets), targets)

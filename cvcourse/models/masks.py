@@ -1,7 +1,7 @@
 """What promptable segmentation does with masks: losses, clicks, automatic masks.
 
 (Kirillov et al. 2023, "Segment Anything", unless another source is named.) Masks are (..., H, W):
-logits while they are being learned, above 0 for "belongs to the object"; truth values after.
+logits while they are being learned, above 0 for "belongs to the object"; booleans after.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def best_mask_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Shared pixels / pixels of either, of truth values (..., H, W) that broadcast.
+    """Shared pixels / pixels of either, of booleans (..., H, W) that broadcast.
 
     Returns (...); 0 for two empty masks.
     """
@@ -80,7 +80,7 @@ def sample_next_click(
 ) -> tuple[Tensor, Tensor]:
     """A click where the prediction is wrong, each wrong pixel equally likely.
 
-    prediction, target: (N, H, W) truth values. Returns points (N, 2) float32, x and y, and labels
+    prediction, target: (N, H, W) booleans. Returns points (N, 2) float32, x and y, and labels
     (N,) int64: 1 where the object was missed, 0 where the prediction says object and there is none.
     Where nothing is wrong there is nothing to click: (0, 0) with label -1, which the prompt encoder
     takes for no point. With an empty prediction it is a first click: anywhere on the object.
@@ -111,7 +111,7 @@ def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0)
 def mask_nms(masks: Tensor, scores: Tensor, threshold: float = 0.7) -> Tensor:
     """Which masks stay: of two with an IoU above the threshold, the one with the higher score.
 
-    masks (N, H, W) truth values, scores (N,). Masks are taken by falling score; each removes those
+    masks (N, H, W) booleans, scores (N,). Masks are taken by falling score; each removes those
     below it that are too like it. Returns indices (kept,) int64, by falling score. (The official
     code compares boxes instead of masks.)
     """
@@ -152,7 +152,7 @@ def automatic_masks(
     and predicted IoU (P, M). points: (P, 2), such as a `point_grid`; each is a click of its own.
     All M masks of all points are candidates. Those stay whose predicted IoU is above, and whose
     stability is at least, its threshold; of doubles the one with the higher predicted IoU. Returns
-    masks (K, H, W) truth values and their predicted IoU (K,), falling; K may be 0.
+    masks (K, H, W) booleans and their predicted IoU (K,), falling; K may be 0.
     """
     labels = torch.ones(len(points), 1, dtype=torch.int64, device=points.device)
     logits, scores = predict(points[:, None], labels)

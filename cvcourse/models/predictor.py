@@ -81,7 +81,7 @@ class Predictor:
     def everything(
         self, finder: Callable = automatic_masks, side: int = 12, **thresholds: float
     ) -> tuple[Tensor, Tensor]:
-        """Automatic masks of the picture: (K, height, width) truth values and predicted IoU (K,).
+        """Automatic masks of the picture: (K, height, width) booleans and predicted IoU (K,).
 
         finder: a function as `automatic_masks`. side: points along the longer side of the grid.
         """

@@ -2,7 +2,7 @@
 
 Their numbers agree with those of the official code. A picture is encoded once; every prompt then
 costs one pass through a small decoder. Places are (x, y) in pixels, x to the right, y down, and the
-whole number (0, 0) is the middle of the first pixel. Boxes are (x_min, y_min, x_max, y_max). What
+integer (0, 0) is the middle of the first pixel. Boxes are (x_min, y_min, x_max, y_max). What
 is done with masks (losses, clicks, automatic masks) stands in `cvcourse.models.masks`.
 """
 
@@ -28,7 +28,7 @@ def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor)
     """Sines and cosines of places along random directions.
 
     (Tancik et al. 2020; Kirillov et al. 2023, appendix A.) points: (..., 2), x and y in pixels;
-    half a pixel is added, so that whole numbers are the middles of pixels. size: (height, width) of
+    half a pixel is added, so that integers are the middles of pixels. size: (height, width) of
     the picture, which brings x and y to [-1, 1]. frequencies: (2, F), the rows for x and y.
     Returns (..., 2 F): the sines of 2 pi times the F products, then their cosines.
     """

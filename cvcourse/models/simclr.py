@@ -70,7 +70,7 @@ def color_distort(
     """Brightness, contrast, saturation, hue and grey, in this order, each cut to [0, 1].
 
     images: (N, 3, H, W) in [0, 1]. brightness, contrast, saturation: (N,) factors. hue: (N,) turns
-    about the grey axis, 1 is a full circle. to_grey: (N,) truth values. Returns (N, 3, H, W).
+    about the grey axis, 1 is a full circle. to_grey: (N,) booleans. Returns (N, 3, H, W).
     Raises ValueError where pictures have not three channels, or parameters are not one a picture.
     """
     if images.ndim != 4 or images.shape[1] != 3:

@@ -63,7 +63,7 @@ def look_at_own_place(sam: Sam, gain: float = 3.5, told: float = 0.2) -> None:
 def save_sam(sam: Sam, path: str | Path, half: bool = False, **sizes: Any) -> None:
     """Write the weights of a network that `build_sam(**sizes)` made.
 
-    half: as float16, in half of the room. sizes: whole numbers. Raises RuntimeError where they are
+    half: as float16, in half of the room. sizes: integers. Raises RuntimeError where they are
     not the network's own.
     """
     from safetensors.torch import save_file

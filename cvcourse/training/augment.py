@@ -483,7 +483,7 @@ def random_order(images: Tensor, generator: Generator) -> Tensor:
 
 
 def random_integers(images: Tensor, generator: Generator, count: int) -> Tensor:
-    """A random whole number from 0 to count - 1 for each image, (batch,)."""
+    """A random integer from 0 to count - 1 for each image, (batch,)."""
     return torch.randint(0, count, (len(images),), generator=generator, device=images.device)
 
 

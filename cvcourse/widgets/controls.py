@@ -162,7 +162,7 @@ class Grid(Control):
 
 @dataclass
 class Pointer(Control):
-    """A place in an image panel; `draw` receives (row, column), whole numbers in that image's own
+    """A place in an image panel; `draw` receives (row, column), integers in that image's own
     pixels.
 
     on: "hover" follows the mouse, "press" waits for a click or tap, "drag" follows while the button

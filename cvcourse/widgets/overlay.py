@@ -22,7 +22,7 @@ def painted(
     """A picture with masks laid over it, each in a colour of its own and with a light outline.
 
     picture: as for `image`, values in [0, 1] or uint8.
-    masks: (height, width) or (masks, height, width), truth values, of the picture's size; later
+    masks: (height, width) or (masks, height, width), booleans, of the picture's size; later
         ones lie on top.
     first: number of the first mask's colour in the palette. alike: all masks have that colour.
     opacity: of the colour. dim: how much darker what no mask covers becomes, from 0 to 1.

@@ -114,8 +114,8 @@ def test_some_of_the_scenes(scenes):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"count": -1}, "count must be a whole number"),
-        ({"count": 1, "size": 8}, "size must be a whole number from 16"),
+        ({"count": -1}, "count must be an integer"),
+        ({"count": 1, "size": 8}, "size must be an integer from 16"),
         ({"count": 1, "seed": -1}, "seed must be"),
         ({"count": 1, "places": (2, 1)}, "places must be"),
         ({"count": 1, "places": (0, 1)}, "places must be"),
