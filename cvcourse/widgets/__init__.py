@@ -2,8 +2,8 @@
 
 `Lab` draws a `Scene` of panels (`image`, `curves`, `bars`, `text`) with controls (`Slider`,
 `Choice`, `Toggle`, `Grid`, `Field`, `Pointer`, `Prompts`); `show` displays panels as a plain
-picture; `painted` lays masks over one. Names are loaded when first used, so importing this is
-cheap.
+picture; `painted` lays masks over one; `Table` shows rows and columns. Names are loaded when first
+used, so importing this is cheap.
 """
 
 from cvcourse.lazy import lazy
@@ -25,6 +25,7 @@ HOME = {
     "text": "panels",
     "painted": "overlay",
     "show": "static",
+    "Table": "tables",
 }
 
 __getattr__, __dir__, __all__ = lazy(__name__, HOME)
