@@ -140,14 +140,32 @@ def lab(
 
 
 @app.command()
-def check(notebook: Annotated[Path, typer.Argument(help="The notebook of a learner.")]) -> None:
+def check(
+    notebook: Annotated[Path, typer.Argument(help="The notebook of a learner.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print verdicts as JSON, for other programs.")
+    ] = False,
+) -> None:
     """Run every check of a notebook."""
     require_notebook(notebook)
     from autograder.notebook import check_notebook
 
     report = check_notebook(notebook)
-    console().print(report)
+    if as_json:
+        print(json.dumps(report.as_data(), indent=1))
+    else:
+        console().print(report)
     finish(report.passed)
+
+
+@app.command()
+def progress(
+    folder: Annotated[Path, typer.Argument(help="Where your notebooks are.")] = Path(),
+) -> None:
+    """Show points by unit and what comes next, over all notebooks of a folder."""
+    from autograder.progress import progress_of
+
+    console().print(progress_of(folder, say=lambda words: print(words, file=sys.stderr)))
 
 
 @app.command()

@@ -3,13 +3,14 @@ itself is only read."""
 
 from __future__ import annotations
 
+import ast
 import atexit
 import copy
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,19 +30,24 @@ if TYPE_CHECKING:
 
 SET_UP = re.compile(r"""\bChecker\(\s*["'](?P<unit>\w+)["']""")
 CELL_FILE = re.compile(r"\(\d+\.py, ")  # what IPython calls a cell in a syntax error
+MISSING_NAME = re.compile(r"name '(?P<name>\w+)' is not defined")
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+REPORT_FORMAT = 1  # of the JSON that other programs read
 BY_HAND, NOT_RUN = "graded by hand", "not run"
 MOST_NOTES = 6
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one exercise. points: None where a person grades."""
+    """What became of one exercise. points: None where a person grades. verdict: what the check
+    said, as data; None where it said nothing."""
 
     exercise: str
     state: str
     points: float | None
     max_points: float
     message: str = ""
+    verdict: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class NotebookReport:
     """Every exercise of a notebook, what the checks give in all, and what is odd about the
     notebook."""
 
+    unit: str
     rows: tuple[Row, ...]
     total: float
     max_total: float
@@ -58,6 +65,18 @@ class NotebookReport:
     def passed(self) -> bool:
         """Whether every check is right; written questions wait for a person and do not count."""
         return all(row.state == State.RIGHT for row in self.rows if row.state != BY_HAND)
+
+    def as_data(self) -> dict[str, Any]:
+        """The report as plain JSON, for other programs."""
+        return {
+            "format": REPORT_FORMAT,
+            "unit": self.unit,
+            "points": self.total,
+            "max_points": self.max_total,
+            "passed": self.passed,
+            "exercises": [asdict(row) for row in self.rows],
+            "notes": list(self.notes),
+        }
 
     def __rich__(self) -> Any:
         """The table that a terminal shows."""
@@ -86,7 +105,7 @@ def check_notebook(path: Path, timeout: float = 60) -> NotebookReport:
     if died:
         notes.append(died)
     notes += _notes_on_cells(prepared, key)
-    return NotebookReport(tuple(rows), round(total, 2), max_total, tuple(notes))
+    return NotebookReport(unit, tuple(rows), round(total, 2), max_total, tuple(notes))
 
 
 # Reading
@@ -271,7 +290,8 @@ def _row(notebook: NotebookNode, exercise: ExerciseKey, died: str) -> Row:
 
 def _row_of_verdict(verdict: Mapping[str, Any], max_points: float) -> Row:
     points = min(max(float(verdict["points"]), 0.0), max_points)
-    return Row(verdict["exercise"], verdict["state"], points, max_points, _message(verdict))
+    message = _message(verdict)
+    return Row(verdict["exercise"], verdict["state"], points, max_points, message, verdict)
 
 
 def _message(verdict: Mapping[str, Any]) -> str:
@@ -304,10 +324,13 @@ def _questions(notebook: NotebookNode) -> list[Row]:
 
 
 def _notes_on_cells(notebook: NotebookNode, key: Key) -> list[str]:
-    """Notes on cells that do not run, other than checks, exercises, and what waits for an
-    exercise."""
+    """Notes on cells that do not run, other than checks, exercises, and what waits for an exercise
+    or for a cell that was left out here."""
     notes = []
+    lacking: set[str] = set()  # names that only cells bind which did not run to their end
     for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and SKIP in tags(cell):
+            lacking |= bound_names(cell.source)
         if (
             cell.cell_type != "code"
             or checked_exercise(cell)
@@ -319,12 +342,35 @@ def _notes_on_cells(notebook: NotebookNode, key: Key) -> list[str]:
             for item in cell.outputs
             if item.output_type == "error" and item.ename != "NotImplementedError"
         ]
+        if any(missing_name(error) in lacking for error in errors):
+            lacking |= bound_names(cell.source)
+            continue
         notes += [
             f"Cell {index + 1} ({_cell_name(cell)}) does not run: {_sentence(error)}"
             for error in errors[:1]
         ]
     more = len(notes) - MOST_NOTES
     return notes if more <= 0 else [*notes[:MOST_NOTES], f"So it is with {more} more cells."]
+
+
+def bound_names(source: str) -> set[str]:
+    """The names that a cell binds; none where it is no plain Python."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return set()
+    bound = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    return bound | {node.name for node in tree.body if isinstance(node, DEFINITIONS)}
+
+
+def missing_name(error: NotebookNode) -> str:
+    """The name that a NameError misses; empty for any other error."""
+    found = MISSING_NAME.search(error.evalue) if error.ename == "NameError" else None
+    return found["name"] if found else ""
 
 
 def _sentence(error: NotebookNode) -> str:
