@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from autograder.authoring.families import in_words, members_of
 from autograder.cells import NAMESPACE_TAGS, grader_id
 from autograder.errors import CourseError
 from autograder.units import ROOT, SOLUTIONS
@@ -26,18 +27,30 @@ HEADING = re.compile(
     r" (?P<minutes>\d+) min",
     re.MULTILINE,
 )
+REFUSED = re.compile(r"^\*Refused here: (?P<what>[^*]+)\.\*$", re.MULTILINE)
 DIFFICULTIES = ("easy", "medium", "hard")
+NEEDED = ("name", "change", "to", "hint")
 MARKERS = re.compile(r"^\s*### (BEGIN|END) SOLUTION *\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Misconception:
-    """A wrong solution that a learner would write: edits on the right one, a name, and a hint."""
+    """A wrong solution that a learner would write: edits on the right one, a name, and a hint.
+
+    One mistake may be written in several ways, and be made in a part of the places alone: each way
+    is a misconception of its own. `of` names the mistake; a part has a longer name.
+    """
 
     name: str
     hint: str
     change: tuple[str, ...]
     to: tuple[str, ...]
+    of: str = ""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first way to make its mistake."""
+        return not self.of
 
     def apply(self, solution: str, where: str) -> str:
         """The solution with the edits made. Raises CourseError unless each applies exactly once."""
@@ -72,6 +85,7 @@ class Exercise:
     equivalents: tuple[Mapping[str, str], ...]
     answers: tuple[str, ...] = ()
     digits: int = 4
+    properties: tuple[str, ...] = ()  # what hidden cases try and released ones do not
 
 
 @dataclass
@@ -223,6 +237,11 @@ def _collect(lesson: Lesson) -> list[str]:
         if cell.cell_type == "markdown"
         for match in HEADING.finditer(cell.source)
     }
+    refusals = {
+        name: match["what"]
+        for name, heading in headings.items()
+        if (match := REFUSED.search(heading.string))
+    }
     for index, cell in code:
         name = grader_id(cell, "solution")
         if name is None:
@@ -237,6 +256,7 @@ def _collect(lesson: Lesson) -> list[str]:
             points = cells[check].metadata["nbgrader"]["points"]
             problems += _problems_of(where, name, entry)
             problems += _heading_problems(lesson.unit, name, points, entry, headings.get(name))
+            problems += _refusal_problems(lesson.unit, name, entry, refusals.get(name))
             lesson.exercises[name] = _exercise(name, index, check, points, cell.source, entry)
     unused = set(lesson.table) - set(lesson.exercises) - {"unit"}
     problems += [
@@ -262,6 +282,7 @@ def _problems_of(where: str, name: str, entry: Mapping[str, Any]) -> list[str]:
         "equivalents",
         "answers",
         "digits",
+        "properties",
     }
     problems = [
         f"{where}: [{name}] has an unknown key {key!r}" for key in sorted(set(entry) - known)
@@ -277,13 +298,23 @@ def _problems_of(where: str, name: str, entry: Mapping[str, Any]) -> list[str]:
             f" {', '.join(DIFFICULTIES)}"
         )
     for item in entry.get("misconceptions", []):
-        missing = [key for key in ("name", "change", "to", "hint") if key not in item]
+        missing = [key for key in NEEDED if key not in item]
         problems += [f"{where}: a misconception of [{name}] lacks {key}" for key in missing]
-        if not missing and len(_several(item["change"])) != len(_several(item["to"])):
-            problems.append(
-                f"{where}: {item['name']!r} of [{name}] has lists `change` and `to` of different"
-                " lengths"
-            )
+        if not missing:
+            problems += _patch_problems(f"{where}: {item['name']!r} of [{name}]", item)
+    return problems
+
+
+def _patch_problems(what: str, item: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a misconception's edits, in each way that it is written."""
+    problems = []
+    for way in (item, *item.get("also", [])):
+        unknown = sorted(set(way) - {*NEEDED, "also", "part"})
+        problems += [f"{what} has an unknown key {key!r}" for key in unknown]
+        if not {"change", "to"} <= set(way):
+            problems.append(f"{what} has a way under `also` without `change` and `to`")
+        elif len(_several(way["change"])) != len(_several(way["to"])):
+            problems.append(f"{what} has lists `change` and `to` of different lengths")
     return problems
 
 
@@ -304,6 +335,21 @@ def _heading_problems(
     return []
 
 
+def _refusal_problems(
+    unit: str, name: str, entry: Mapping[str, Any], said: str | None
+) -> list[str]:
+    """Where an exercise's text does not say what its table refuses."""
+    try:
+        members_of(entry.get("forbid", []))
+    except CourseError as error:
+        return [f"{unit}/exercises.toml: [{name}]: {error}"]
+    meant = in_words(entry.get("forbid", []))
+    if (said or "") == meant:
+        return []
+    line = f"*Refused here: {meant}.*" if meant else "no line *Refused here: ...*"
+    return [f"{unit}.py: below the heading of `{name}` must stand {line}"]
+
+
 def _exercise(
     name: str, index: int, check: int, points: float, source: str, entry: Mapping[str, Any]
 ) -> Exercise:
@@ -316,18 +362,30 @@ def _exercise(
         entry.get("minutes", 0),
         entry.get("difficulty", ""),
         tuple(entry.get("hints", [])),
-        tuple(entry.get("forbid", [])),
+        members_of(entry.get("forbid", [])),
         tuple(
-            Misconception(
-                item["name"], item["hint"], _several(item["change"]), _several(item["to"])
-            )
+            misconception
             for item in entry.get("misconceptions", [])
-            if {"name", "hint", "change", "to"} <= set(item)
+            if set(NEEDED) <= set(item)
+            for misconception in _ways(item)
         ),
         tuple(entry.get("equivalents", [])),
         tuple(entry.get("answers", [])),
         entry.get("digits", 4),
+        tuple(entry.get("properties", [])),
     )
+
+
+def _ways(item: Mapping[str, Any]) -> list[Misconception]:
+    """A misconception, and under `also` the other ways to write it, or to make it in part."""
+    name, hint = item["name"], item["hint"]
+    found = [Misconception(name, hint, _several(item["change"]), _several(item["to"]))]
+    for way in item.get("also", []):
+        part = f"{name}, {way['part']}" if "part" in way else name
+        found.append(
+            Misconception(part, hint, _several(way["change"]), _several(way["to"]), of=name)
+        )
+    return found
 
 
 def _several(value: str | list[str]) -> tuple[str, ...]:
