@@ -266,6 +266,7 @@ def exercise_quality(
     _gate_wheats(release, exercise, [item for item in alternatives if not item.is_shortcut], row)
     _gate_shortcuts(release, exercise, [item for item in alternatives if item.is_shortcut], row)
     _gate_misconceptions(release, exercise, row)
+    _gate_hidden(release, exercise, row)
     if row.solution_passes:
         _gate_mutants(release, exercise, row)
     if len(exercise.hints) < FEWEST_HINTS:
@@ -339,10 +340,10 @@ def _gate_shortcuts(
 
 def _gate_misconceptions(release: Release, exercise: Exercise, row: ExerciseQuality) -> None:
     row.misconceptions = len(exercise.misconceptions)
-    if row.misconceptions < FEWEST_MISCONCEPTIONS:
+    mistakes = sum(item.is_first for item in exercise.misconceptions)
+    if mistakes < FEWEST_MISCONCEPTIONS:
         row.problems.append(
-            f"has {row.misconceptions} misconceptions; at least {FEWEST_MISCONCEPTIONS} are"
-            " asked for"
+            f"has {mistakes} misconceptions; at least {FEWEST_MISCONCEPTIONS} are asked for"
         )
     for number, item in enumerate(exercise.misconceptions):
         source = item.apply(exercise.solution, f"{release.lesson.unit}/exercises.toml")
@@ -357,6 +358,19 @@ def _gate_misconceptions(release: Release, exercise: Exercise, row: ExerciseQual
             row.problems.append(f"accepts {item.name!r}")
         elif named != item.name:
             row.problems.append(f"takes {item.name!r} for {named!r}")
+
+
+def _gate_hidden(release: Release, exercise: Exercise, row: ExerciseQuality) -> None:
+    """Hidden cases try properties of their own, and so catch a mistake that no other case does."""
+    if exercise.answers:  # numbers have no cases
+        return
+    if not exercise.properties:
+        row.problems.append("`properties` does not say what its hidden cases add")
+    cases = release.namespace["check"].key().exercises[exercise.name].cases
+    released = {index for case in cases if not case.hidden for index in case.wrong}
+    hidden = {index for case in cases if case.hidden for index in case.wrong}
+    if not hidden - released:
+        row.problems.append("no misconception is caught by its hidden cases alone")
 
 
 def _gate_mutants(release: Release, exercise: Exercise, row: ExerciseQuality) -> None:

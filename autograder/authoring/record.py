@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import cvcourse
-from autograder.authoring.lesson import Exercise, Lesson, run_cell
+from autograder.authoring.lesson import Exercise, Lesson, Misconception, run_cell
 from autograder.checking.checker import digest
-from autograder.checking.judge import first_difference
+from autograder.checking.judge import first_difference, same_outcome
 from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, Key, ProbeRule, hash_answer
 from autograder.checking.limits import TooSlow, deadline
 from autograder.checking.observe import observe
@@ -21,6 +22,7 @@ from autograder.checking.verdict import Hint
 from autograder.errors import CourseError
 
 SECONDS_PER_CASE = 10.0
+LIKELY, MOST_PAIRS = 4, 3  # of the first so many misconceptions, so many pairs are recorded
 
 
 def record_key(lesson: Lesson, release: str, old: Key | None = None, secret: bytes = b"") -> Key:
@@ -131,12 +133,88 @@ def _record_cases(
             raise CourseError(f"{lesson.unit}/probes.py has no {kind} case for {exercise.name}.")
     entry = replace(_without_cases(exercise), probes={probe.name: _rule(probe) for probe in own})
     answers = [names[exercise.name] for names in _with_misconceptions(lesson, exercise, namespace)]
+    pairs = []
+    for index, (said, source) in enumerate(pairs_of(exercise).items()):
+        with contextlib.suppress(CourseError):  # together, two patches need not run
+            names = variant(lesson, exercise, namespace, source, f"pair {index}")
+            answers.append(names[exercise.name])
+            pairs.append(said)
     cases = [
         _record_case(entry, probe, case, namespace[exercise.name], answers)
         for probe in own
         for case in probe.cases
     ]
-    return replace(entry, cases=tuple(cases))
+    return without_useless_pairs(replace(entry, cases=tuple(cases)), pairs)
+
+
+def pairs_of(exercise: Exercise) -> dict[Hint, str]:
+    """The likeliest pairs of mistakes made at once: what is said of a pair -> the wrong solution.
+
+    Misconceptions stand in their table with the likeliest first. Their patches must touch different
+    lines.
+    """
+    likely = [item for item in exercise.misconceptions if item.is_first][:LIKELY]
+    found: dict[Hint, str] = {}
+    for second in range(1, len(likely)):
+        for first in range(second):
+            source = patched_twice(exercise.solution, likely[first], likely[second])
+            if source and len(found) < MOST_PAIRS:
+                one, other = likely[first], likely[second]
+                name = f"two mistakes at once: {one.name}; and {other.name}"
+                found[Hint(name, f"{one.hint} {other.hint}")] = source
+    return found
+
+
+def patched_twice(solution: str, one: Misconception, other: Misconception) -> str:
+    """A solution with two misconceptions; empty where their patches meet."""
+    if lines_touched(solution, one) & lines_touched(solution, other):
+        return ""
+    try:
+        return other.apply(one.apply(solution, ""), "")
+    except CourseError:  # the one's patch is in the way of the other's
+        return ""
+
+
+def lines_touched(solution: str, item: Misconception) -> set[str]:
+    """The lines of a solution that a misconception's patch changes."""
+    after = set(item.apply(solution, "").splitlines())
+    return {line for line in solution.splitlines() if line not in after}
+
+
+def without_useless_pairs(entry: ExerciseKey, pairs: Sequence[Hint]) -> ExerciseKey:
+    """The key with those pairs that give what nothing else gives, after its misconceptions."""
+    single = len(entry.misconceptions)
+    kept: list[int] = []
+    for index in range(single, single + len(pairs)):
+        runs = any(
+            index in case.wrong and case.wrong[index].failure is None for case in entry.cases
+        )
+        if runs and not any(_alike(entry, index, other) for other in [*range(single), *kept]):
+            kept.append(index)
+    renamed = {index: single + place for place, index in enumerate(kept)}
+    cases = [
+        replace(
+            case,
+            wrong={
+                renamed.get(index, index): outcome
+                for index, outcome in case.wrong.items()
+                if index < single or index in renamed
+            },
+        )
+        for case in entry.cases
+    ]
+    hints = [*entry.misconceptions, *(pairs[index - single] for index in kept)]
+    return replace(entry, misconceptions=tuple(hints), cases=tuple(cases))
+
+
+def _alike(entry: ExerciseKey, one: int, other: int) -> bool:
+    """Whether two wrong solutions give the same in every case."""
+    return all(
+        same_outcome(
+            entry, case, case.wrong.get(one, case.expected), case.wrong.get(other, case.expected)
+        )
+        for case in entry.cases
+    )
 
 
 def _record_case(

@@ -6,11 +6,13 @@ It never runs learner code.
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +22,42 @@ from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, 
 from autograder.checking.outcome import NOT_ATTEMPTED, SCALARS, Failure, Outcome, Value
 from autograder.checking.verdict import SPECIAL, CaseVerdict, Fit, Hint, State, Verdict
 
-ARTICLE = {
-    "tensor": "a tensor",
-    "array": "a numpy array",
+# How a key names a kind of value, and what a learner reads.
+IN_WORDS = {
+    "array": "numpy array",
+    "truth value": "boolean",
+    "whole number": "integer",
+    "a whole number beyond 64 bits": "an integer beyond 64 bits",
     "nothing (None)": "nothing (None; is a `return` missing?)",
 }
+FITS = (Fit.EXACT, Fit.WHERE_IT_RUNS, Fit.BUT_FOR_DTYPE)
+"""How closely a misconception may explain what came out, the closest first."""
+
+FOR_THE_VALUES = 0.75
+"""Share of a case's points for right values of another dtype."""
+
+COST_OF_A_CHANGE = 0.25
+"""Share of the points that a change in place of what was handed in costs."""
+
+FEW = 6
+"""So many integers or booleans may be alike by chance, after another mistake."""
+
+UNCHANGED = "what it is given stays as it was"
+NO_GRADIENT = Hint(
+    "a gradient that is cut",
+    "No gradient reaches what it is given. Something between input and output is not a torch"
+    " operation that can be differentiated: was a tensor turned into numpy, a list or a number"
+    " (`.item()`), detached, or computed under `torch.no_grad()`?",
+)
+# What torch says where a gradient is asked for and there is none, or numpy where there is one.
+NO_GRADIENT_SAID = ("requires grad", "does not require grad", "not have a grad_fn")
+
+
+class Difference(NamedTuple):
+    """How a result differs from what is expected."""
+
+    kind: str  # what may be said of a hidden case: nothing that was drawn for it
+    words: str
 
 
 def judge(
@@ -41,9 +74,13 @@ def judge(
         for case, outcome in zip(exercise.cases, outcomes, strict=True)
     ]
     forbidden = _forbidden(outcomes, shortcuts)
+    change = judge_changes(exercise, outcomes)
+    worth = 0.0 if forbidden else exercise.points * (1 - COST_OF_A_CHANGE * (change is not None))
     rows = []
     for verdict, share in zip(found, earned_shares(exercise, found), strict=True):
-        rows.append(replace(verdict, points=0.0 if forbidden else share * exercise.points))
+        rows.append(replace(verdict, points=share * worth))
+    if change is not None:
+        rows.append(change)
     state = _overall(rows)
     if forbidden and not _all(rows, State.NOT_ATTEMPTED):
         state = State.WRONG
@@ -82,7 +119,7 @@ def judge_answers(exercise: ExerciseKey, answers: Mapping[str, object]) -> Verdi
         max_points=exercise.points,
         cases=tuple(rows),
         diagnosis=diagnosis,
-        fit=Fit.EXACT if diagnosis else None,
+        fit=Fit.AMONG_OTHERS if diagnosis else None,
         hints=exercise.hints,
     )
 
@@ -111,13 +148,57 @@ def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVe
         title, printed = "hidden case", ""
     if outcome.failure is not None:
         return _judge_failure(outcome.failure, title, case.hidden, printed)
-    message = first_difference(exercise, case, case.expected, outcome)
-    if outcome.changed and not case.expected.changed:
-        found = f"{message}; and" if message else "right, but"
-        message = f"{found} it changes {_with_and(outcome.changed)} in place: work on a copy"
-    if message is None:
+    difference = first_difference(exercise, case, case.expected, outcome)
+    if difference is None:
         return CaseVerdict(State.RIGHT, title, "", 0.0, case.hidden)
-    return CaseVerdict(State.WRONG, title, message, 0.0, case.hidden, printed)
+    message = difference.kind if case.hidden else difference.words
+    nearly = is_right_but_for_dtype(exercise, case, outcome)
+    if nearly:
+        message = f"the values are right, but {message}"
+    odd = "" if case.hidden else odd_part(case.expected.parts, outcome.parts)
+    if odd:
+        message = f"{message}; {odd}"
+    return CaseVerdict(State.WRONG, title, message, 0.0, case.hidden, printed, nearly)
+
+
+def odd_part(expected: Sequence[str], got: Sequence[str]) -> str:
+    """In words, a parameter or buffer that is missing, too many or of another shape; empty where
+    there is none."""
+    wanted = dict(part.partition(" ")[::2] for part in expected)
+    given = dict(part.partition(" ")[::2] for part in got)
+    if not wanted or not given:
+        return ""
+    for name in [*wanted, *given]:
+        if name not in given:
+            return f"it has no parameter or buffer `{name}`"
+        if name not in wanted:
+            return f"its parameter or buffer `{name}` is one too many"
+        if given[name] != wanted[name]:
+            return f"its `{name}` has shape {given[name]} where {wanted[name]} is expected"
+    return ""
+
+
+def judge_changes(exercise: ExerciseKey, outcomes: Sequence[Outcome]) -> CaseVerdict | None:
+    """A row of its own for what was handed in and is changed in place; None where nothing is.
+
+    A hidden row where only hidden cases show it.
+    """
+    names: list[str] = []
+    cases: list[CaseKey] = []
+    for case, outcome in zip(exercise.cases, outcomes, strict=True):
+        if is_changed(case, outcome):
+            names += outcome.changed
+            cases.append(case)
+    if not cases:
+        return None
+    message = f"it changes {_with_and(list(dict.fromkeys(names)))} in place: work on a copy"
+    is_hidden = all(case.hidden for case in cases)
+    return CaseVerdict(State.WRONG, UNCHANGED, message, 0.0, is_hidden)
+
+
+def is_changed(case: CaseKey, outcome: Outcome) -> bool:
+    """Whether something that was handed in was changed, and the solution leaves it alone."""
+    return bool(outcome.changed) and not case.expected.changed and outcome.failure is None
 
 
 def _judge_failure(failure: Failure, title: str, hidden: bool, printed: str) -> CaseVerdict:
@@ -142,17 +223,48 @@ def special_state(failure: Failure) -> State | None:
 
 def first_difference(
     exercise: ExerciseKey, case: CaseKey, expected: Outcome, outcome: Outcome
-) -> str | None:
-    """What differs first between two outcomes that ran, in words; None when they agree."""
+) -> Difference | None:
+    """What differs first between two outcomes that ran; None when they agree."""
     rule = exercise.probes[case.probe]
     for name, value in expected.values.items():
         if name not in outcome.values:
-            return f"{name} is missing"
-        rtol, atol = tolerance(rule, case, value)
-        difference = compare(value, outcome.values[name], rtol, atol)
+            return Difference("a result is missing", f"{name} is missing")
+        got = outcome.values[name]
+        if is_cut(name, value, got):
+            return Difference("no gradient", f"{name}: no gradient arrives")
+        difference = compare(value, got, *tolerance(rule, case, value))
         if difference is not None:
-            return f"{name}: {difference}"
+            return Difference(difference.kind, f"{name}: {difference.words}")
     return None
+
+
+def is_cut(name: str, expected: Value, got: Value) -> bool:
+    """Whether a gradient is zero everywhere, and should not be."""
+    if "gradient" not in name or expected.numbers.shape != got.numbers.shape:
+        return False
+    return bool(expected.numbers.any()) and not bool(got.numbers.any())
+
+
+def is_right_but_for_dtype(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> bool:
+    """Whether all values are right once booleans and integers count as numbers, or numbers as
+    those."""
+    return first_difference(exercise, case, case.expected, in_kinds_of(case.expected, outcome)) is (
+        None
+    )
+
+
+def in_kinds_of(expected: Outcome, outcome: Outcome) -> Outcome:
+    """The outcome with its tensors in the dtypes that are expected, booleans and integers too."""
+    values = dict(outcome.values)
+    for name, wanted in expected.values.items():
+        got = values.get(name)
+        if got is None or {got.kind, wanted.kind} - {"tensor", "array"}:
+            continue
+        if got.numbers.shape == wanted.numbers.shape and got.kind == wanted.kind:
+            numbers = got.numbers.to(wanted.numbers.dtype)
+            if torch.equal(numbers.double(), got.numbers.double()):
+                values[name] = Value(numbers, got.kind, got.device)
+    return replace(outcome, values=values)
 
 
 def tolerance(rule: ProbeRule, case: CaseKey, expected: Value) -> tuple[float, float]:
@@ -164,8 +276,8 @@ def tolerance(rule: ProbeRule, case: CaseKey, expected: Value) -> tuple[float, f
     return rule.rtol[dtype], rule.atol[dtype]
 
 
-def compare(expected: Value, got: Value, rtol: float, atol: float) -> str | None:
-    """In words, how `got` differs from `expected`; None when it does not.
+def compare(expected: Value, got: Value, rtol: float, atol: float) -> Difference | None:
+    """How `got` differs from `expected`; None when it does not.
 
     rtol counts against the largest finite expected magnitude, so that another order of summation is
     no mistake.
@@ -173,18 +285,64 @@ def compare(expected: Value, got: Value, rtol: float, atol: float) -> str | None
     difference = _kind_difference(expected, got)
     if difference is not None:
         return difference
-    return _number_difference(expected.numbers, got.numbers, rtol, atol)
+    words = _number_difference(expected, got, rtol, atol)
+    return None if words is None else Difference("the values differ", words)
 
 
 def diagnose(
     exercise: ExerciseKey, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict]
 ) -> tuple[Hint | None, Fit | None]:
     """The misconception that gives these outcomes, and how well it does."""
-    for fit in Fit:
+    for fit in FITS:
         for index, misconception in enumerate(exercise.misconceptions):
             if _explains(exercise, index, outcomes, verdicts, fit):
-                return misconception, fit
+                return misconception, fit if is_telling(exercise, index) else Fit.AMONG_OTHERS
+    if only_gradients_are_cut(exercise, outcomes, verdicts):
+        return NO_GRADIENT, Fit.EXACT
     return None, None
+
+
+def is_telling(exercise: ExerciseKey, index: int) -> bool:
+    """Whether what a misconception gives could hardly be the work of another mistake.
+
+    Yes and no, small integers, nothing at all and exceptions can: many mistakes give the same.
+    """
+    wrong = [case.wrong[index] for case in exercise.cases if index in case.wrong]
+    values = [value.numbers for outcome in wrong for value in outcome.values.values()]
+    return any(numbers.is_floating_point() and numbers.any() for numbers in values) or any(
+        numbers.numel() >= FEW and numbers.any() for numbers in values
+    )
+
+
+def only_gradients_are_cut(
+    exercise: ExerciseKey, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict]
+) -> bool:
+    """Whether all that is wrong is that gradients do not arrive."""
+    found = False
+    for case, outcome, verdict in zip(exercise.cases, outcomes, verdicts, strict=True):
+        if verdict.state is State.RIGHT:
+            continue
+        if not _is_without_gradient(exercise, case, outcome):
+            return False
+        found = True
+    return found
+
+
+def _is_without_gradient(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> bool:
+    """Whether a case is right but for its gradients, or fails since there are none."""
+    gradients = [name for name in case.expected.values if "gradient" in name]
+    if not gradients:
+        return False
+    if outcome.failure is not None:
+        return any(words in outcome.failure.message for words in NO_GRADIENT_SAID)
+    others = {name: value for name, value in case.expected.values.items() if name not in gradients}
+    if first_difference(exercise, case, replace(case.expected, values=others), outcome) is not None:
+        return False
+    return all(
+        name in outcome.values and is_cut(name, case.expected.values[name], outcome.values[name])
+        for name in gradients
+        if case.expected.values[name].numbers.any()
+    )
 
 
 def case_shares(exercise: ExerciseKey) -> list[float]:
@@ -206,17 +364,22 @@ def earned_shares(exercise: ExerciseKey, found: Sequence[CaseVerdict]) -> list[f
     the released cases is no answer.
     """
     cases = list(zip(case_shares(exercise), known_beforehand(exercise), found, strict=True))
-    unknown = [(share, verdict.state) for share, is_known, verdict in cases if not is_known]
+    unknown = [(share, verdict) for share, is_known, verdict in cases if not is_known]
     total = sum(share for share, _ in unknown)
-    solved = sum(share for share, state in unknown if state is State.RIGHT)
+    solved = sum(share * _credit(verdict) for share, verdict in unknown)
     worth_of_known = solved / total if total else 0.0
     earned = []
     for share, is_known, verdict in cases:
-        if verdict.state is not State.RIGHT:
-            earned.append(0.0)
-        else:
-            earned.append(share * worth_of_known if is_known else share)
+        worth = worth_of_known if is_known else 1.0
+        earned.append(share * worth * _credit(verdict))
     return earned
+
+
+def _credit(verdict: CaseVerdict) -> float:
+    """What a case earns of its share."""
+    if verdict.state is State.RIGHT:
+        return 1.0
+    return FOR_THE_VALUES if verdict.nearly else 0.0
 
 
 def known_beforehand(exercise: ExerciseKey) -> list[bool]:
@@ -246,9 +409,10 @@ def _explains(
             continue
         if fit is Fit.BUT_FOR_DTYPE:
             outcome = with_dtypes_of(case.expected, outcome)
-        if not _same(exercise, case, case.wrong.get(index, case.expected), outcome):
+        if not same_outcome(exercise, case, case.wrong.get(index, case.expected), outcome):
             return False
-        explained_a_mistake |= verdict.state is not State.RIGHT and index in case.wrong
+        is_wrong = verdict.state is not State.RIGHT or is_changed(case, outcome)
+        explained_a_mistake |= is_wrong and index in case.wrong
     return explained_a_mistake
 
 
@@ -267,7 +431,7 @@ def _with_dtype_of(expected: Value, value: Value) -> Value:
     return Value(value.numbers.to(expected.numbers.dtype), value.kind, value.device)
 
 
-def _same(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) -> bool:
+def same_outcome(exercise: ExerciseKey, case: CaseKey, one: Outcome, other: Outcome) -> bool:
     """Whether two outcomes are alike: the same exception, or values within the tolerance."""
     if one.failure and other.failure:
         return _said(one.failure) == _said(other.failure)
@@ -298,30 +462,36 @@ def _failed(failure: Failure, hidden: bool) -> str:
     return f"{said} (line {failure.number}: `{failure.line}`)" if failure.line else said
 
 
-def _kind_difference(expected: Value, got: Value) -> str | None:
-    """How the kinds, devices, shapes or dtypes of two values differ, in words; None if they do not.
+def _kind_difference(expected: Value, got: Value) -> Difference | None:
+    """How the kinds, devices, shapes or dtypes of two values differ; None if they do not.
 
     A single number may come as a number or as a tensor or array without dimensions.
     """
     both_single = _is_single(expected) and _is_single(got) and got.is_comparable
     if expected.kind != got.kind and not both_single:
-        return f"{_a(got.kind)} where {_a(expected.kind)} is expected"
+        words = f"{_a(got.kind)} where {_a(expected.kind)} is expected"
+        return Difference("another kind of result", words)
     if got.device != expected.device:
-        return f"on {got.device}, but the input is on {expected.device}"
+        words = f"on {got.device}, but the input is on {expected.device}"
+        return Difference("another device", words)
     if {expected.kind, got.kind} <= {"tensor", "array"}:
         return _form_difference(expected.numbers, got.numbers)
     if _family(expected.numbers) != _family(got.numbers):
-        return f"{_single(got)} where {_single(expected)} is expected"
+        words = f"{_single(got)} where {_single(expected)} is expected"
+        return Difference("another kind of number", words)
     if got.numbers.numel() != expected.numbers.numel():
-        return f"{got.numbers.numel()} numbers where {expected.numbers.numel()} are expected"
+        words = f"{got.numbers.numel()} numbers where {expected.numbers.numel()} are expected"
+        return Difference("another number of results", words)
     return None
 
 
-def _form_difference(expected: Tensor, got: Tensor) -> str | None:
+def _form_difference(expected: Tensor, got: Tensor) -> Difference | None:
     if got.shape != expected.shape:
-        return f"shape {tuple(got.shape)} where {tuple(expected.shape)} is expected"
+        words = f"shape {tuple(got.shape)} where {tuple(expected.shape)} is expected"
+        return Difference("another shape", words)
     if got.dtype != expected.dtype:
-        return f"dtype {_dtype(got)} where {_dtype(expected)} is expected"
+        words = f"dtype {_dtype(got)} where {_dtype(expected)} is expected"
+        return Difference("another dtype", words)
     return None
 
 
@@ -332,7 +502,7 @@ def _is_single(value: Value) -> bool:
 
 
 def _single(value: Value) -> str:
-    """A single number in words: `a whole number`, `a float32 number`."""
+    """A single number in words: `an integer`, `a float32 number`."""
     if value.kind in SCALARS.values():
         return _a(value.kind)
     return _a(f"{_dtype(value.numbers)} number")
@@ -344,15 +514,16 @@ def _family(tensor: Tensor) -> str:
     return "bool" if tensor.dtype == torch.bool else "int"
 
 
-def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) -> str | None:
+def _number_difference(expected: Value, got: Value, rtol: float, atol: float) -> str | None:
     """How the numbers of two values of one shape differ, in words; None if they do not."""
-    wanted = expected.double().numpy()
-    given = got.double().numpy().reshape(wanted.shape)
+    wanted = expected.numbers.double().numpy()
+    given = got.numbers.double().numpy().reshape(wanted.shape)
     if wanted.size == 0:
         return None
+    right = functools.partial(_number_as_text, kind=expected.numbers.dtype)
     unexpected = np.isnan(given) & ~np.isnan(wanted)
     if unexpected.any() and given.size == 1:
-        return f"NaN where {_number_as_text(wanted)} is expected"
+        return f"NaN where {right(wanted)} is expected"
     if unexpected.any():
         return (
             f"NaN in {int(unexpected.sum())} of {given.size} places, first at {_place(unexpected)}"
@@ -366,12 +537,14 @@ def _number_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
     tolerance = atol + rtol * np.abs(wanted[finite]).max(initial=0.0)
     if gap.max() <= tolerance:
         return None
+    worst = np.unravel_index(int(gap.argmax()), gap.shape)
+    number, right_number = _shown_apart(given[worst], wanted[worst], expected.numbers.dtype)
     if wanted.size == 1:
-        number, right_number = _shown_apart(given, wanted)
         return f"{number} where {right_number} is expected"
     wrong = int((gap > tolerance).sum())
     return (
-        f"largest difference {gap.max():.3g} at {_place(gap)}; {wrong} of {gap.size} values differ"
+        f"yours is {number} and {right_number} is expected at {_place(gap)}, where they differ"
+        f" most; {wrong} of {gap.size} values differ"
     )
 
 
@@ -385,18 +558,20 @@ def _place(values: np.ndarray) -> list[int]:
     return [int(index) for index in np.unravel_index(int(values.argmax()), values.shape)]
 
 
-def _number_as_text(value: np.ndarray) -> str:
+def _number_as_text(value: np.ndarray, kind: torch.dtype) -> str:
+    """A number as a learner reads it: yes or no for a boolean."""
     number = value.item()
+    if kind == torch.bool:
+        return "yes" if number else "no"
     if math.isfinite(number) and number == int(number):
         return str(int(number))
     return f"{number:.6g}"
 
 
-def _shown_apart(first: np.ndarray, second: np.ndarray) -> tuple[str, str]:
+def _shown_apart(first: np.ndarray, second: np.ndarray, kind: torch.dtype) -> tuple[str, str]:
     """Both numbers, with more digits where they would look alike."""
-    if _number_as_text(first) != _number_as_text(second):
-        return _number_as_text(first), _number_as_text(second)
-    return repr(first.item()), repr(second.item())
+    shown = _number_as_text(first, kind), _number_as_text(second, kind)
+    return shown if shown[0] != shown[1] else (repr(first.item()), repr(second.item()))
 
 
 def _dtype(tensor: Tensor) -> str:
@@ -404,9 +579,12 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _a(kind: str) -> str:
-    if kind in ARTICLE:
-        return ARTICLE[kind]
-    return kind if kind.startswith(("a ", "an ")) else f"a {kind}"
+    """A kind with its article: `an integer`, `a tuple of integers`."""
+    for stored, word in IN_WORDS.items():
+        kind = kind.replace(stored, word)
+    if kind.startswith(("a ", "an ", "nothing")):
+        return kind
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _with_and(names: Sequence[str]) -> str:

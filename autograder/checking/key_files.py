@@ -157,6 +157,8 @@ def _outcome_document(outcome: Outcome, usual: str, store: Callable[[Tensor], st
         document["changed"] = True
     if outcome.call != usual:
         document["call"] = outcome.call
+    if outcome.parts and not usual:  # what a misconception lacks is not looked up
+        document["parts"] = list(outcome.parts)
     return document
 
 
@@ -341,6 +343,7 @@ def _outcome(document: Document, usual: str, tensors: Tensors) -> Outcome:
         failure=Failure(*failure) if failure else None,
         changed=("an input",) if document.get("changed") else (),
         call=document.get("call", usual),
+        parts=tuple(document.get("parts", ())),
     )
 
 

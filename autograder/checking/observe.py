@@ -6,6 +6,7 @@ Nothing here knows what is right.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import io
 import linecache
@@ -14,6 +15,7 @@ import os
 import sys
 import sysconfig
 import traceback
+import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,42 +25,104 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autograder.checking.handed_in import differs, is_as_it_was, remember
 from autograder.checking.outcome import NOT_ATTEMPTED, Failure, Outcome, describe, plain
 from autograder.checking.probe import CaseValues, Draw, DrawMismatch, MissingPart, Probe
 from autograder.checking.shortcuts import OperatorWatch
 
 PRINTED_LIMIT = 2000
+MOST_PARTS = 60  # parameters of a module that are named where one is missing or too many
 _OWN_FOLDER = str(Path(__file__).parent.parent)
 _LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 class Watched:
-    """Stands in for the learner's function inside a probe.
+    """Stands in for the learner's function or class inside a probe.
 
-    It notes the first call, and inputs that a call changes.
+    It notes the first call, and what is changed in place of all that a call is given. Of a class,
+    the methods are watched as well, when the probe calls them.
     """
 
-    def __init__(self, answer: Callable[..., Any]):
+    def __init__(self, answer: Callable[..., Any], may_change_inputs: bool = False):
         self.answer = self.__wrapped__ = answer
+        self.may_change_inputs = may_change_inputs
         self.call = ""
         self.returned = ""
         self.changed: list[str] = []
         self.__name__ = getattr(answer, "__name__", type(answer).__name__)
+        self._is_inside = False  # one of the learner's own calls is running
+        self._shows_method = False
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         named = bind(self.answer, arguments, keywords)
         if not self.call:
-            shown = ", ".join(argument(name, value) for name, value in named)
-            self.call = f"{self.__name__}({shown})"
-        tensors = [(name, value) for name, value in named if isinstance(value, Tensor)]
-        before = [(name, value, value.detach().clone()) for name, value in tensors]
-        result = self.answer(*arguments, **keywords)
-        self.returned = describe(result)
-        self.changed += [name for name, value, copy in before if differs(value, copy)]
-        return result
+            self.call = f"{self.__name__}({shown_arguments(named)})"
+        return self._run(self.answer, named, arguments, keywords)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.answer, name)
+
+    @contextlib.contextmanager
+    def methods_too(self) -> Iterator[None]:
+        """While the block runs, what the probe hands to methods of the learner's class is watched.
+
+        On the class, not on its objects: a deep copy of one must not call the methods of another.
+        """
+        own = methods_of(self.answer)
+        for name, method in own.items():
+            setattr(self.answer, name, self._watching(name, method))
+        try:
+            yield
+        finally:
+            for name, method in own.items():
+                setattr(self.answer, name, method)
+
+    def _watching(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def watched(owner: Any, *arguments: Any, **keywords: Any) -> Any:
+            if self._is_inside:
+                return method(owner, *arguments, **keywords)
+            bound = types.MethodType(method, owner)
+            named = bind(bound, arguments, keywords)
+            if not self._shows_method:
+                self._shows_method = True
+                called = "" if name == "forward" else f".{name}"
+                self.call += f"{called}({shown_arguments(named)})"
+            return self._run(bound, named, arguments, keywords)
+
+        return watched
+
+    def _run(
+        self,
+        function: Callable[..., Any],
+        named: Sequence[tuple[str, Any]],
+        arguments: Sequence[Any],
+        keywords: dict[str, Any],
+    ) -> Any:
+        """Call the learner's code and look at what it was given afterwards."""
+        given = [] if self.may_change_inputs else named
+        before = [(name, remember(value)) for name, value in given]
+        was_inside, self._is_inside = self._is_inside, True
+        try:
+            result = function(*arguments, **keywords)
+        finally:
+            self._is_inside = was_inside
+        self.returned = describe(result)
+        self.changed += [name for name, kept in before if not is_as_it_was(kept)]
+        return result
+
+
+def methods_of(answer: Any) -> dict[str, Callable[..., Any]]:
+    """The methods that a class defines itself and a probe may call, by name."""
+    if not inspect.isclass(answer):
+        return {}
+    own = {name: member for name, member in vars(answer).items() if inspect.isfunction(member)}
+    return {name: member for name, member in own.items() if not name.startswith("_")}
+
+
+def shown_arguments(named: Sequence[tuple[str, Any]]) -> str:
+    """The arguments of a call as the report shows them."""
+    return ", ".join(argument(name, value) for name, value in named)
 
 
 def argument(name: str, value: Any) -> str:
@@ -82,18 +146,6 @@ def bind(
     return list(bound.items())
 
 
-def differs(tensor: Tensor, copy: Tensor) -> bool:
-    """Whether a tensor no longer holds what it held."""
-    if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
-        return True
-    tensor = tensor.detach()
-    if torch.equal(tensor, copy):
-        return False
-    if not tensor.is_floating_point():
-        return True
-    return not torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(copy))  # NaN is not NaN
-
-
 def observe(
     probe: Probe,
     values: CaseValues,
@@ -105,7 +157,7 @@ def observe(
 
     Exceptions become failures; prints and warnings are kept, not shown.
     """
-    watched = Watched(answer)
+    watched = Watched(answer, probe.may_change_inputs)
     printed = io.StringIO()
     watch = OperatorWatch(forbidden)
     try:
@@ -113,6 +165,7 @@ def observe(
             captured(printed),
             torch.random.fork_rng(devices=[]),
             torch.enable_grad(),
+            watched.methods_too(),
             watch,
         ):
             seed(draw.seed)
@@ -133,6 +186,7 @@ def observe(
         call=watched.call,
         shortcuts=tuple(sorted(watch.seen)),
         printed=printed.getvalue()[:PRINTED_LIMIT],
+        parts=tuple(draw.parts) if len(draw.parts) <= MOST_PARTS else (),
     )
 
 

@@ -56,6 +56,8 @@ class Outcome:
     call: str = ""  # how the learner's function was called first
     shortcuts: tuple[str, ...] = ()  # forbidden names among the operators that ran
     printed: str = ""
+    # parameters and buffers of the modules that the probe filled: "head.weight (10, 64)"
+    parts: tuple[str, ...] = ()
 
 
 def plain(value: Any) -> Value:
@@ -123,6 +125,9 @@ def describe(value: Any) -> str:
     if type(value).__module__ == "numpy" and hasattr(value, "shape"):
         return f"{tuple(value.shape)} {value.dtype}"
     if callable(value):
-        return getattr(value, "__name__", type(value).__name__)
-    shown = repr(value)
+        return str(getattr(value, "__name__", type(value).__name__))[:60]
+    try:
+        shown = repr(value)
+    except Exception:  # a learner's class may say anything, or nothing
+        return f"a {type(value).__name__}"
     return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -63,6 +63,7 @@ class Draw:
         self.dtype = DTYPES[dtype]
         self.drawn: list[Tensor] = []  # pristine copies, in the order of drawing
         self.given: list[Tensor] = []  # what the learner's code received and may have changed
+        self.parts: list[str] = []  # of the modules that were filled
         self._stored = stored
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -135,6 +136,7 @@ class Draw:
         pool = self.normal(POOL).numpy()
         module.to(self.dtype)
         named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
+        self.parts += [f"{name} {tuple(tensor.shape)}" for name, tensor in named.items()]
         missing = [name for name in required if name not in named]
         if missing:
             raise MissingPart(

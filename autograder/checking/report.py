@@ -17,6 +17,7 @@ OPENINGS = {
     Fit.EXACT: "This is exactly what",
     Fit.WHERE_IT_RUNS: "Where it runs, this is exactly what",
     Fit.BUT_FOR_DTYPE: "But for the dtype, this is exactly what",
+    Fit.AMONG_OTHERS: "Among other mistakes, this is what",
 }
 # Whose colours a table has, where it is not "wrong": one that waits is nobody's mistake yet.
 KINDS = {

@@ -34,6 +34,7 @@ class Fit(StrEnum):
     EXACT = "exact"
     WHERE_IT_RUNS = "where it runs"
     BUT_FOR_DTYPE = "but for the dtype"
+    AMONG_OTHERS = "among others"  # other mistakes would give the same
 
 
 # States that the runner's limits or the grader itself cause, the gravest first, and what they say.
@@ -58,6 +59,7 @@ class CaseVerdict:
     points: float
     hidden: bool = False
     printed: str = ""
+    nearly: bool = False  # the values are right, and their dtype is not
 
 
 @dataclass(frozen=True)

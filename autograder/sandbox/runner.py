@@ -58,7 +58,17 @@ from autograder.sandbox.wire import (
 
 MOST_OUTPUTS = 190
 PROBES = "<probes>"  # the file that the probes say they come from
-OF_OBSERVE = ("observe", "Watched", "captured", "differs", "changed_draws", "explain", "plain")
+OF_OBSERVE = (
+    "observe",
+    "Watched",
+    "captured",
+    "changed_draws",
+    "differs",
+    "remember",
+    "is_as_it_was",
+    "explain",
+    "plain",
+)
 # What a check relies on in this process; another object in its place is a sign of tampering.
 RELIED_ON = (
     *((observe, name) for name in OF_OBSERVE),

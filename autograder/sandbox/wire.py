@@ -145,7 +145,7 @@ def _numbers(blob: bytearray, dtype: torch.dtype, count: int, start: int) -> Ten
     """`count` numbers from place `start` of the bytes, (count,), not copied."""
     if count == 0:
         return torch.zeros(0).to(dtype)
-    if dtype == torch.bool:  # a byte of 7 is no truth value and makes torch misbehave
+    if dtype == torch.bool:  # a byte of 7 is no boolean and makes torch misbehave
         return torch.frombuffer(blob, dtype=torch.uint8, count=count, offset=start) != 0
     return torch.frombuffer(blob, dtype=dtype, count=count, offset=start)
 
@@ -194,6 +194,7 @@ def pack_outcome(outcome: Outcome) -> tuple[Header, list[Tensor]]:
         "call": outcome.call,
         "shortcuts": list(outcome.shortcuts),
         "printed": outcome.printed,
+        "parts": list(outcome.parts),
     }
     return header, tensors
 
@@ -215,6 +216,7 @@ def outcome_of(header: Mapping[str, Any], tensors: Sequence[Tensor]) -> Outcome:
         call=string(header.get("call"), 500),
         shortcuts=tuple(strings(header.get("shortcuts"))),
         printed=string(header.get("printed"), 2000),
+        parts=tuple(strings(header.get("parts"))),
     )
 
 

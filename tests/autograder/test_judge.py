@@ -9,7 +9,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autograder.checking.judge import compare, earned_shares, judge, judge_answers, known_beforehand
+from autograder.checking.judge import (
+    NO_GRADIENT,
+    UNCHANGED,
+    compare,
+    earned_shares,
+    judge,
+    judge_answers,
+    known_beforehand,
+)
 from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, ProbeRule, hash_answer
 from autograder.checking.outcome import NOT_ATTEMPTED, Failure, Outcome, plain
 from autograder.checking.verdict import SPECIAL, CaseVerdict, Fit, Hint, State
@@ -46,7 +54,7 @@ def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None
             "dtype float64 where float32 is expected",
         ),
         (torch.zeros(2), torch.tensor([0.0, math.nan]), "NaN in 1 of 2 places, first at [1]"),
-        (torch.zeros(2), torch.tensor([0.0, math.inf]), "largest difference inf at [1]"),
+        (torch.zeros(2), torch.tensor([0.0, math.inf]), "yours is inf and 0 is expected at [1], where they differ most"),
         (
             torch.tensor([math.inf, 1.0]),
             torch.tensor([2.0, 1.0]),
@@ -65,22 +73,24 @@ def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None
         (
             torch.full((2,), 1e308, dtype=torch.float64),
             torch.full((2,), -1e308, dtype=torch.float64),
-            "largest difference inf at [0]",
+            "yours is -1e+308 and 1e+308 is expected at [0]",
         ),
         (
             torch.tensor([[1.0], [3.0]]),
             torch.tensor([[1.0], [3.5]]),
-            "largest difference 0.5 at [1, 0]; 1 of 2",
+            "yours is 3.5 and 3 is expected at [1, 0], where they differ most; 1 of 2",
         ),
         (torch.zeros(2), None, "nothing (None; is a `return` missing?) where a tensor is expected"),
         (torch.zeros(2), "text", "a str where a tensor is expected"),
-        (5, 5.0, "a number where a whole number is expected"),
-        (torch.tensor(0.5), 1, "a whole number where a float32 number is expected"),
+        (5, 5.0, "a number where an integer is expected"),
+        (torch.tensor(0.5), 1, "an integer where a float32 number is expected"),
         (torch.tensor(0.5), math.nan, "NaN where 0.5 is expected"),
         (5, 6, "6 where 5 is expected"),
-        (5, 10**30, "a whole number beyond 64 bits where a whole number is expected"),
-        (True, 1, "a whole number where a truth value is expected"),
-        ((1, 2), (1, 3), "largest difference 1 at [1]"),
+        (5, 10**30, "an integer beyond 64 bits where an integer is expected"),
+        (True, False, "no where yes is expected"),
+        ((True, False), (True, True), "yours is yes and no is expected at [1]"),
+        (True, 1, "an integer where a boolean is expected"),
+        ((1, 2), (1, 3), "yours is 3 and 2 is expected at [1]"),
         ((1, 2), (1, 2, 3), "3 numbers where 2 are expected"),
         (torch.zeros(2), torch.zeros(2, device="meta"), "on meta, but the input is on cpu"),
     ],
@@ -92,11 +102,13 @@ def test_a_difference_is_named(expected, got, words):
         got_value = type(got_value)(got_value.numbers, "tensor", "meta")
     else:
         got_value = plain(got)
-    assert words in (compare(plain(expected), got_value, 1e-4, 1e-6) or "no difference")
+    difference = compare(plain(expected), got_value, 1e-4, 1e-6)
+    assert difference is not None and words in difference.words
 
 
 def test_numbers_that_look_alike_are_shown_in_full():
-    assert compare(plain(1.5), plain(1.50000004), 1e-9, 0) == "1.50000004 where 1.5 is expected"
+    difference = compare(plain(1.5), plain(1.50000004), 1e-9, 0)
+    assert difference.words == "1.50000004 where 1.5 is expected"
 
 
 @pytest.mark.parametrize(
@@ -304,8 +316,8 @@ def test_a_misconception_that_is_right_somewhere_must_be_right_there():
 
 
 def test_a_diagnosis_may_explain_the_cases_that_ran():
-    key = exercise(case(1, {0: 10}), case(2, {0: 20}))
-    verdict = judge(key, [outcome(10), Outcome(failure=Failure("ValueError"))])
+    key = exercise(case(0.1, {0: 0.2}), case(0.2, {0: 0.4}))
+    verdict = judge(key, [outcome(0.2), Outcome(failure=Failure("ValueError"))])
     assert verdict.diagnosis.name == "first"
     assert verdict.fit is Fit.WHERE_IT_RUNS
 
@@ -320,9 +332,91 @@ def test_a_diagnosis_may_leave_the_dtype_aside():
 
 
 def test_a_changed_input_is_wrong_even_with_the_right_output():
-    verdict = judge(exercise(case(1)), [outcome(1, changed=("x",))])
-    assert verdict.state is State.WRONG
-    assert "`x` in place" in verdict.cases[0].message
+    verdict = judge(exercise(case(1), points=4.0), [outcome(1, changed=("x",))])
+    assert (verdict.state, verdict.points) == (State.WRONG, 3.0)
+    value, change = verdict.cases
+    assert value.state is State.RIGHT
+    assert (change.title, change.state) == (UNCHANGED, State.WRONG)
+    assert change.message == "it changes `x` in place: work on a copy"
+
+
+def test_a_change_that_only_hidden_cases_show_is_a_hidden_row():
+    key = exercise(case(1), case(2, hidden=True))
+    verdict = judge(key, [outcome(1), outcome(2, changed=("layers",))])
+    assert [row.hidden for row in verdict.cases] == [False, True, True]
+
+
+def test_what_the_solution_changes_may_be_changed():
+    entry = case(1)
+    key = exercise(replace(entry, expected=replace(entry.expected, changed=("x",))))
+    assert judge(key, [outcome(1, changed=("x",))]).state is State.RIGHT
+    assert judge(key, [outcome(1)]).state is State.RIGHT
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        (torch.tensor([1.0, 0.0]), torch.tensor([True, False])),
+        (torch.tensor([1.0, 2.0]), torch.tensor([1, 2])),
+        (torch.tensor([1, 0]), torch.tensor([1.0, 0.0])),
+        (torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.25], dtype=torch.float64)),
+    ],
+)
+def test_right_values_of_another_dtype_keep_most_of_the_points(expected, got):
+    verdict = judge(exercise(case(expected), points=4.0), [outcome(got)])
+    assert (verdict.state, verdict.points) == (State.WRONG, 3.0)
+    assert verdict.cases[0].message.startswith("the values are right, but output: dtype")
+
+
+def test_other_values_of_another_dtype_keep_nothing():
+    verdict = judge(exercise(case(torch.tensor([1, 0]))), [outcome(torch.tensor([1.2, 0.0]))])
+    assert verdict.points == 0.0
+
+
+def gradients(value, gradient):
+    return Outcome({"output": plain(value), "gradient of x": plain(gradient)})
+
+
+def test_a_gradient_that_is_cut_is_named():
+    entry = replace(case(0.5), expected=gradients(0.5, torch.tensor([1.0, 2.0])))
+    key = exercise(case(0.1), entry)
+    cut = judge(key, [outcome(0.1), gradients(0.5, torch.zeros(2))])
+    assert cut.diagnosis is NO_GRADIENT
+    assert cut.cases[1].message == "gradient of x: no gradient arrives"
+    refused = Failure("RuntimeError", "Can't call numpy() on Tensor that requires grad.")
+    assert judge(key, [outcome(0.1), Outcome(failure=refused)]).diagnosis is NO_GRADIENT
+    also_wrong = judge(key, [outcome(0.2), gradients(0.5, torch.zeros(2))])
+    assert also_wrong.diagnosis is None
+    other = judge(key, [outcome(0.1), gradients(0.5, torch.tensor([2.0, 2.0]))])
+    assert other.diagnosis is None
+
+
+def test_what_other_mistakes_give_too_is_said_so():
+    key = exercise(case(5, {0: 6}), case(True, {0: False}))
+    verdict = judge(key, [outcome(6), outcome(False)])
+    assert (verdict.diagnosis.name, verdict.fit) == ("first", Fit.AMONG_OTHERS)
+    nothing = exercise(case(torch.ones(3), {0: torch.zeros(0)}))
+    assert judge(nothing, [outcome(torch.zeros(0))]).fit is Fit.AMONG_OTHERS
+    numbers = exercise(case(torch.ones(3), {0: torch.full((3,), 0.5)}))
+    assert judge(numbers, [outcome(torch.full((3,), 0.5))]).fit is Fit.EXACT
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (("w (2,)",), "it has no parameter or buffer `b`"),
+        (("w (2,)", "b (1,)", "c (1,)"), "its parameter or buffer `c` is one too many"),
+        (("w (3,)", "b (1,)"), "its `w` has shape (3,) where (2,) is expected"),
+        ((), ""),
+        (("w (2,)", "b (1,)"), ""),
+        (("no shape",), "it has no parameter or buffer `w`"),
+    ],
+)
+def test_an_odd_parameter_is_named(parts, words):
+    expected = replace(outcome(1.0), parts=("w (2,)", "b (1,)"))
+    key = exercise(replace(case(1.0), expected=expected))
+    message = judge(key, [replace(outcome(2.0), parts=parts)]).cases[0].message
+    assert message == "; ".join(part for part in ("output: 2 where 1 is expected", words) if part)
 
 
 def test_a_shortcut_earns_nothing():
@@ -332,6 +426,17 @@ def test_a_shortcut_earns_nothing():
         0.0,
         (("conv2d", ""),),
     )
+
+
+def test_hidden_cases_say_what_kind_of_difference_there_is_and_no_number():
+    def message(expected, got):
+        return judge(exercise(case(expected, hidden=True)), [outcome(got)]).cases[0].message
+
+    assert message(torch.ones(2), torch.zeros(2)) == "the values differ"
+    assert message(torch.ones(2), torch.ones(3)) == "another shape"
+    assert message(1.5, 2.5) == "the values differ"
+    assert message((1, 2), (1, 2, 3)) == "another number of results"
+    assert message(torch.ones(2), None) == "another kind of result"
 
 
 def test_hidden_cases_show_neither_their_call_nor_what_was_printed():

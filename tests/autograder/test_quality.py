@@ -13,6 +13,8 @@ from autograder.authoring.build import build_units
 from autograder.authoring.lesson import read_lesson
 from autograder.authoring.mutate import Mutant
 from autograder.authoring.quality import Release, run_quality, survives
+from autograder.authoring.record import patched_twice
+from autograder.checking.key_files import read_key
 
 
 def quality_after(mini, file, before, after):
@@ -69,7 +71,7 @@ def test_a_misconception_that_is_accepted_is_found(mini):
 
 def test_two_misconceptions_that_look_alike_are_found(mini):
     rows, unit = quality_after(mini, "exercises.toml", 'to = "x + self"', 'to = "(x * 1) + self"')
-    assert rows["Scale"].misconceptions_diagnosed == 2
+    assert rows["Scale"].misconceptions_diagnosed == 3
     twin = (
         '\n[[Scale.misconceptions]]\nname = "a twin"\nchange = "x * self"\nto = "x + self"\nhint ='
         ' "h"\n'
@@ -80,6 +82,49 @@ def test_two_misconceptions_that_look_alike_are_found(mini):
     rows, unit = problems(mini)
     assert "takes 'a twin' for 'the gain added'" in rows["Scale"].problems
     assert unit.thoroughness < 1
+
+
+def test_hidden_cases_that_add_nothing_are_found(mini):
+    rows, _ = quality_after(mini, "exercises.toml", 'to = "x[:2] * self"', 'to = "x[:1] * self"')
+    assert rows["Scale"].problems == ["no misconception is caught by its hidden cases alone"]
+    rows, _ = quality_after(mini, "exercises.toml", 'properties = ["a batch', '#["a batch')
+    assert "`properties` does not say what its hidden cases add" in rows["Scale"].problems
+
+
+ALSO = """
+[[Scale.misconceptions.also]]
+part = "in training alone"
+change = "x * self.gain[:, None]"
+to = "x + self.gain[:, None] if self.training else x * self.gain[:, None]"
+"""
+
+
+def test_a_mistake_made_in_part_is_named_as_such(mini):
+    path = mini / "solutions" / "90_mini" / "exercises.toml"
+    text = path.read_text()
+    added = 'hint = "What should a gain of one do?"\n'
+    whole = text.replace('name = "the gain added"', 'name = "the gain added to half"')
+    whole = whole.replace('to = "x + self"', 'to = "x + 0.5 * self"')
+    path.write_text(whole.replace(added, added + ALSO))
+    build_units([], mini)
+    rows, unit = problems(mini)
+    assert (rows["Scale"].misconceptions, rows["Scale"].misconceptions_diagnosed) == (4, 4)
+    key = read_key(mini / "solutions" / "90_mini" / "key.safetensors")
+    names = [item.name for item in key.exercises["Scale"].misconceptions]
+    assert "the gain added to half, in training alone" in names
+
+
+def test_two_mistakes_at_once_are_named_together(mini):
+    lesson = read_lesson(mini / "solutions" / "90_mini")
+    key = read_key(mini / "solutions" / "90_mini" / "key.safetensors").exercises["moving_sum"]
+    both = patched_twice(lesson.exercises["moving_sum"].solution, *lesson.exercises["moving_sum"].misconceptions[:2])
+    with contextlib.chdir(mini / "course" / "90_mini"):
+        release = Release(lesson, nbformat.read("90_mini.ipynb", as_version=4))
+        verdict = release.try_source("moving_sum", both, "both")
+    assert verdict.diagnosis.name == (
+        "two mistakes at once: the last window left out; and a mean in place of the sum"
+    )
+    assert verdict.diagnosis in key.misconceptions
 
 
 def test_a_stub_that_passes_is_found(mini):
@@ -97,6 +142,8 @@ def test_a_stub_that_passes_is_found(mini):
 
 
 def test_a_shortcut_that_is_not_refused_is_found(mini):
+    lesson = mini / "solutions" / "90_mini" / "90_mini.py"
+    lesson.write_text(lesson.read_text().replace("`unfold`, ", ""))
     rows, _ = quality_after(mini, "exercises.toml", '"unfold", ', "")
     assert "the shortcut by_unfold is not refused" in rows["moving_sum"].problems
 

@@ -87,19 +87,15 @@ class Trial:
             outcomes[wrong[0]] = self.tried(key, key.cases[wrong[0]], names)
         return judge(key, outcomes)
 
-    def misconceptions(self, exercise: Exercise) -> dict[str, dict[str, Any]]:
-        """By name, the lesson's names with that misconception in the exercise's place."""
+    def misconceptions(self, exercise: Exercise) -> list[tuple[str, dict[str, Any]]]:
+        """With its name, the lesson's names with each misconception in the exercise's place."""
         where = f"{self.lesson.unit}/exercises.toml"
-        return {
-            item.name: variant(
-                self.lesson,
-                exercise,
-                self.names,
-                item.apply(exercise.solution, where),
-                item.name,
-            )
-            for item in exercise.misconceptions
-        }
+        found = []
+        for number, item in enumerate(exercise.misconceptions):
+            source = item.apply(exercise.solution, where)
+            names = variant(self.lesson, exercise, self.names, source, f"wrong {number}")
+            found.append((item.name, names))
+        return found
 
     def right_answers(self, exercise: Exercise) -> dict[str, dict[str, Any]]:
         """By name, the lesson's names with a right answer in the exercise's place."""
@@ -128,7 +124,7 @@ def test_right_is_right_and_every_misconception_is_named(name, built_mini, monke
                         problems.append(
                             f"{secret}: {label} of {exercise} is {verdict.state}: {verdict.cases}"
                         )
-                for number, (label, names) in enumerate(wrong[exercise].items()):
+                for number, (label, names) in enumerate(wrong[exercise]):
                     verdict = trial.verdict_as_recorded(key, number, names, once_more=first)
                     found = verdict.diagnosis.name if verdict.diagnosis else None
                     if verdict.is_right or found != label or verdict.points >= verdict.max_points:

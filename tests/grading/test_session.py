@@ -229,7 +229,7 @@ def test_the_notebooks_time_is_kept_whatever_its_cells_do(
         ("weights = None\nshare = ...", ["no answer yet"] * 2),
         (
             "weights = '9'\nshare = [0.36]",
-            ["a whole number is expected, not str", "a number is expected, not list"],
+            ["an integer is expected, not str", "a number is expected, not list"],
         ),
         ("weights = torch.tensor(9)\nshare = 9 / 25", ["", ""]),
         (
@@ -238,7 +238,7 @@ def test_the_notebooks_time_is_kept_whatever_its_cells_do(
         ),
         (
             "weights = 10 ** 400\nshare = -1",
-            ["a whole number is expected, not int", "-1.0 is not the answer"],
+            ["an integer is expected, not int", "-1.0 is not the answer"],
         ),
         (
             "class Evil:\n    def __eq__(self, other): return True\nweights = share = Evil()",
