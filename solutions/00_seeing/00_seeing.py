@@ -14,13 +14,13 @@
 # # 00 Seeing: images, tasks and the visual system
 #
 # A camera delivers a block of numbers. A person who looks at the same view reports a cup, its edge, its handle, and
-# where to grasp it. This course is about the way from the one to the other.
+# where to grasp it. This course is about the way from the numbers to such a report.
 #
 # In this unit you turn an image file into a tensor, write down what four vision tasks ask for, and measure how well
-# two boxes agree. Then you build two kinds of cell that Hubel and Wiesel found in the visual cortex of the cat, put
-# an electrode to them, and let gradient descent find out what an unknown cell likes to see.
+# two boxes agree. Then you build two kinds of cell that Hubel and Wiesel found in the visual cortex of the cat,
+# record from them with an electrode, and let gradient descent find out what an unknown cell likes to see.
 #
-# Plan about 90 minutes. You need Python and a first acquaintance with PyTorch tensors: indexing, broadcasting, sums
+# Plan about two hours. You need Python and some first experience with PyTorch tensors: indexing, broadcasting, sums
 # over an axis.
 
 # %% [markdown]
@@ -30,9 +30,9 @@
 # how hard it is and about how long it takes. Its cell holds a function whose body is `raise NotImplementedError`.
 # Replace that line, keep the name and the arguments, run the cell, then run the check cell below it.
 #
-# **Checks.** A check calls your function on several inputs, the cases, and shows one line for each. Points are
-# shared over the cases, so half an answer earns a part of them. When your result equals what a known mistake
-# produces, the check says which mistake that is and where to look.
+# **Checks.** A check calls your function on several inputs, the cases, and shows one line for each. The points are
+# divided among the cases, so an answer that is right in some of them earns part of the points. When your result
+# equals what a known mistake produces, the check says which mistake that is and where to look.
 #
 # **Hints.** Under a failed check you find folded hints. Open one, think, open the next only when you need it. Hints
 # cost nothing.
@@ -40,11 +40,11 @@
 # **Grading.** When you hand the notebook in, the same functions meet further cases with other sizes and other
 # numbers. A function that does what its description says passes them too.
 #
-# **Widgets.** Pictures with sliders draw *your* function. A line under the picture says so, and says when the
-# course's own version had to stand in because yours is missing or failed.
+# **Widgets.** Pictures with sliders draw *your* function. A line under the picture says so. Where your function is
+# missing or fails, the picture shows the course's own version, and the line says that.
 #
-# **Training cells** print the budget they chose: a small one on a processor, a larger one where there is a GPU. The
-# stop button ends a training early and keeps what was learned so far.
+# **Training cells** print the budget they chose: a small one on a CPU, a larger one where there is a GPU. The stop
+# button ends the training early and keeps what was learned so far.
 #
 # **Written questions** have an answer cell for you to edit. A person reads them; two to five sentences are enough.
 #
@@ -81,24 +81,24 @@ except AssertionError as failed:
 # %% [markdown]
 # Read the table from the top.
 #
-# 1. The head names the exercise, counts the right cases, and says how many points this attempt would earn.
+# 1. The first line names the exercise, counts the right cases, and says how many points this attempt would earn.
 # 2. Each line is one case: what the function was called with, by name, shape and type, and what differs. Here shape
 #    and type are right, so the check reports how many values differ and where the largest difference is. Had the
 #    shape been wrong, it would say only that, because there would be no point in comparing numbers.
 # 3. The sentence that begins with "This is exactly what" is the diagnosis: the results equal what a known mistake
-#    gives, in every case. The line below it says where to look. Not every wrong answer is a known one; then the
-#    cases have to do.
+#    gives, in every case. The line below it says where to look. Not every wrong answer is a known one. If yours is
+#    not, the cases have to show you what is wrong.
 # 4. Hints are folded under the table.
 #
-# In a check cell the last printed line comes as an error, so that the run stops where something is wrong. Nothing
-# is lost by it: mend the function, run its cell, run the check again.
+# In a check cell the last printed line comes as an error, so that the run stops where something is wrong. You lose
+# nothing by it: mend the function, run its cell, run the check again.
 
 # %% [markdown]
 # ## An image is a block of numbers
 #
-# An image file is decoded to whole numbers from 0 to 255, one byte each: `uint8`. They are stored pixel by pixel,
-# so the channels of a pixel lie side by side and the shape is (height, width, channels), **HWC** for short. Rows
-# count from the top, columns from the left.
+# An image file is decoded to integers from 0 to 255, one byte each: `uint8`. They are stored pixel by pixel, so the
+# channels of a pixel lie side by side and the shape is (height, width, channels), **HWC** for short. Rows count from
+# the top, columns from the left.
 #
 # The next cell takes a photograph of a cup and stores its numbers as a file does. Look at the order of the three
 # axes.
@@ -129,11 +129,11 @@ as_float = bright.float()
 print("as bytes:", (bright + bright).item(), "  as floats:", (as_float + as_float).item())
 
 # %% [markdown]
-# So images are turned into floating-point numbers, and divided so that black is 0 and white is 1 whatever the
-# number of bits that the file used.
+# So images are turned into floating-point numbers and divided, so that black is 0 and white is 1, however many bits
+# per number the file used.
 #
-# *Layout.* A network treats each channel as a picture of its own: it filters it, weighs it, and adds it to others.
-# PyTorch therefore keeps channels first, as (channels, height, width), **CHW**, with a batch axis in front when
+# *Layout.* A network filters each channel as a picture of its own, multiplies the results by weights, and adds them
+# up. PyTorch therefore keeps channels first, as (channels, height, width), **CHW**, with a batch axis in front when
 # there are several images.
 
 # %% [markdown]
@@ -163,8 +163,9 @@ check(to_tensor, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The right shape alone proves little. `reshape` gives (3, 120, 180) as well, but it deals the numbers out again in
-# their old order: the first plane is filled from the top third of the picture, with red, green and blue in turns.
+# The right shape alone proves little. `reshape` gives (3, 120, 180) as well, but it keeps the numbers in their old
+# order and cuts this long row into three. So the first plane holds the top third of the picture, with red, green and
+# blue in turns.
 
 # %% tags=["figure"]
 dealt_out = pixels.reshape(3, 120, 180)
@@ -176,12 +177,12 @@ show(
 
 # %% [markdown]
 # With channels first, work on colours is one line: `picture[0]` is the red plane, and `picture * gains[:, None,
-# None]` weighs the three planes.
+# None]` multiplies each plane by a gain of its own.
 #
 # **Try it.** The saucer is light grey in the red plane and nearly black in the other two; that is all its colour
 # consists of. Now compare the coffee with the rim of the cup: in the blue plane they differ strongly, in the red one
-# hardly. Turn green and blue down to 0, and the coffee merges with its cup. What told the two apart is gone, and
-# nothing behind this point could get it back.
+# hardly. Turn green and blue down to 0, and the coffee merges with its cup. What told the two apart is gone, and no
+# later step can bring it back.
 
 
 # %% tags=["widget"]
@@ -218,32 +219,32 @@ Lab(
 # | measurement | layout |
 # | --- | --- |
 # | colour and depth (distance from the camera) | (4, H, W) |
-# | multispectral satellite image, one channel a wavelength band | (bands, H, W) |
+# | multispectral satellite image, one channel per wavelength band | (bands, H, W) |
 # | CT volume: grey slices stacked along the body | (1, slices, H, W) |
-# | microscope stack: one channel a dye, one image a focal plane | (dyes, planes, H, W) |
-# | video: one colour image a frame | (frames, 3, H, W) |
+# | microscope stack: one channel per dye, one image per focal plane | (dyes, planes, H, W) |
+# | video: one colour image per frame | (frames, 3, H, W) |
 #
 # Two warnings follow. Dividing by 255 is right for bytes only: a 12-bit detector counts to 4095. And the sizes grow
-# quickly, as the next cell computes for typical examples. Float32 takes four times the room of bytes.
+# quickly, as the next cell computes for typical examples. Float32 takes four times as much memory as bytes.
 
 # %% tags=["figure"]
 examples = {
     "colour photograph": (3, 480, 640),
     "10-band satellite tile": (10, 512, 512),
     "CT volume of 200 slices": (1, 200, 512, 512),
-    "video of 10 s at 25 frames a second": (250, 3, 480, 640),
+    "10 s of video, 25 frames per second": (250, 3, 480, 640),
 }
 for name, shape in examples.items():
     millions = math.prod(shape) / 1e6
     print(f"{name:36} {shape!s:20} {millions:6.1f} MB as bytes {4 * millions:7.1f} MB as float32")
 
 # %% [markdown]
-# ## Four answers to one picture
+# ## Four tasks for one picture
 #
-# "Understand this picture" is not a task that one can check. These four are, because each says what shape the
-# answer has:
+# "Understand this picture" is not a task that one can check. These four tasks can be checked, because each says which
+# shape its output has:
 #
-# | task | it asks | the answer for one image with $K$ objects |
+# | task | its question | its output for one image with $K$ objects |
 # | --- | --- | --- |
 # | classification | what is this a picture of? | one class number |
 # | semantic segmentation | which class does each pixel belong to? | (H, W) class numbers |
@@ -252,9 +253,9 @@ for name, shape in examples.items():
 #
 # By convention, number 0 means background, both among classes and among objects. Objects are numbered from 1.
 #
-# The answers are not equally rich. Whoever has the instance segmentation can compute the semantic one and the
-# boxes; the way back does not exist. You write both of these computations now. They are what turns one set of
-# annotations into targets for several tasks.
+# The outputs do not all say equally much. From an instance segmentation one can compute the semantic segmentation and
+# the boxes, but not the other way round. You write both computations now. With them, one set of annotations gives the
+# targets of several tasks.
 #
 # We use painted scenes, where every pixel's object is known. This is what the scene set holds:
 
@@ -306,9 +307,9 @@ check(semantic_from_instances, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Something got lost on the way. Where two objects of one class touch, the semantic answer shows a single region.
-# The next cell paints 40 scenes full of discs and counts their objects and the connected regions of their semantic
-# answers.
+# Something was lost on the way. Where two objects of one class touch, the semantic mask shows a single region. The
+# next cell paints 40 scenes full of discs. It counts their objects, and the connected regions of their semantic
+# masks.
 
 # %% tags=["figure"]
 from scipy.ndimage import label as connected_regions
@@ -319,7 +320,7 @@ for instances, classes in zip(crowds.instance_masks.long(), crowds.classes + 1, 
     semantic = semantic_from_instances(instances, classes)
     regions += connected_regions(semantic)[1]
 print(
-    f"visible objects: {int(crowds.visible.sum())}, connected regions in the semantic answers: {regions}"
+    f"visible objects: {int(crowds.visible.sum())}, connected regions in the semantic masks: {regions}"
 )
 
 # %% [markdown]
@@ -333,9 +334,9 @@ print(
 # $$(x_{\min},\; y_{\min},\; x_{\max},\; y_{\max})$$
 #
 # $x$ counts columns, $y$ counts rows, and the maxima are **exclusive**: they name the first column and row that no
-# longer belong. So the width is $x_{\max} - x_{\min}$ without any "+ 1", an object of a single pixel has width 1,
-# and `image[:, y_min:y_max, x_min:x_max]` cuts it out. Note the order: $x$ comes first in a box, but the row, $y$,
-# comes first in an index.
+# longer belong to the object. So the width is $x_{\max} - x_{\min}$ without any "+ 1", an object of a single pixel
+# has width 1, and `image[:, y_min:y_max, x_min:x_max]` cuts it out. Note the order: $x$ comes first in a box, but the
+# row, $y$, comes first in an index.
 
 # %% [markdown]
 # ### 0.3 `boxes_from_masks` · 3 points · medium · 10 min
@@ -369,9 +370,9 @@ check(boxes_from_masks, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now all four targets of one scene are at hand. **Try it:** move through the scenes and look for three things. A
-# scene in which two objects share a colour in the semantic segmentation but not in the instance segmentation. A box
-# that reaches over another object. And a box most of which is not the object.
+# Now you have all four targets of a scene. **Try it:** move through the scenes and look for three things: two objects
+# that share a colour in the semantic segmentation but not in the instance segmentation; a box that reaches over
+# another object; and a box in which most pixels do not belong to the object.
 
 
 # %% tags=["helper"]
@@ -434,14 +435,14 @@ print(
 # %% [markdown]
 # ### How well do two boxes agree?
 #
-# A detector's box is never exactly the annotated one. To say how close it is, divide what two boxes share by what
-# they cover together, the *intersection over union*:
+# A detector's box is never exactly the annotated one. To say how close it is, divide the area that both boxes share
+# by the area that they cover together. This is the *intersection over union*:
 #
 # $$\mathrm{IoU}(A, B) = \frac{|A \cap B|}{|A \cup B|} = \frac{|A \cap B|}{|A| + |B| - |A \cap B|}$$
 #
-# It is 1 for equal boxes, 0 for boxes that share nothing, and it does not change when both are enlarged together.
-# What two boxes share is a box again: it begins at the larger of the two minima and ends at the smaller of the two
-# maxima, along $x$ and along $y$.
+# It is 1 for equal boxes, 0 for boxes that share nothing, and it does not change when the whole picture is enlarged.
+# The shared part of two boxes is a box again: it begins at the larger of the two minima and ends at the smaller of
+# the two maxima, along $x$ and along $y$.
 #
 # A detector proposes many boxes for many objects, so the useful form compares *every* box of one list with *every*
 # box of another, and gives a table.
@@ -449,8 +450,8 @@ print(
 # %% [markdown]
 # ### 0.4 `box_iou` · 3 points · medium · 10 min
 #
-# Return the table of all intersections over unions. All boxes have a positive area. Think of boxes that do not meet
-# before you multiply.
+# Return the table of all intersections over unions. All boxes have a positive area. Before you multiply, think of
+# boxes that do not meet.
 
 
 # %% nbgrader={"grade": false, "grade_id": "box_iou", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -477,9 +478,8 @@ check(box_iou, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# IoU is a strict judge. Move a box of width 1 sideways by $s$: it shares $1 - s$ with its old place, and together
-# the two cover $1 + s$. So $\mathrm{IoU} = (1 - s)/(1 + s)$, and a box that is off by half its width scores only
-# 1/3.
+# IoU is strict. Move a box of width 1 sideways by $s$: it shares $1 - s$ with its old place, and together the two
+# cover $1 + s$. So $\mathrm{IoU} = (1 - s)/(1 + s)$, and a box that is off by half its width scores only 1/3.
 
 # %% tags=["figure"]
 shift = torch.linspace(0, 2, 81)
@@ -503,7 +503,7 @@ show(
 
 # %% [markdown]
 # The flat part matters as well: once the boxes have parted, IoU is 0 however far apart they are. It cannot tell a
-# near miss from a far one, and its slope gives no direction in which to improve.
+# near miss from a far one, and its gradient, which is 0 there, gives no direction in which to improve.
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "about_question_targets", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ### Question 1 · 2 points
@@ -522,19 +522,19 @@ show(
 # %% [markdown]
 # ## The electrode
 #
-# How does a brain begin? Hubel and Wiesel ("Receptive fields, binocular interaction and functional architecture in
-# the cat's visual cortex", 1962) lowered a fine electrode into the visual cortex of a cat, showed it spots and bars
-# of light on a screen, and listened to single cells.
+# What does a brain do first with what the eye sees? Hubel and Wiesel ("Receptive fields, binocular interaction and
+# functional architecture in the cat's visual cortex", 1962) lowered a fine electrode into the visual cortex of a cat,
+# showed it spots and bars of light on a screen, and listened to single cells.
 #
-# The part of the retina within which light can influence a cell is the cell's **receptive field**. In the retina,
-# receptive fields are round: a centre that light excites with a surround that it inhibits, or the reverse. Cells of
-# the cortex were different. Their fields were built of elongated excitatory and inhibitory parts side by side, and
-# what drove such a cell was a bar or an edge at one particular *orientation*. For one group, which they called
-# **simple** cells, the map of the parts already explained how the cell responded to a bar.
+# The part of the retina where light can influence a cell is the cell's **receptive field**. The receptive fields of
+# cells in the retina are round: light in the centre excites the cell and light around it inhibits the cell, or the
+# reverse. Cells of the cortex were different. Their fields consisted of elongated excitatory and inhibitory parts
+# side by side, and such a cell responded to a bar or an edge at one particular *orientation*. For one group, which
+# they called **simple** cells, the map of these parts already explained how the cell responded to a bar.
 #
-# Jones and Palmer ("An evaluation of the two-dimensional Gabor filter model of simple receptive fields in cat
-# striate cortex", 1987) later measured such maps in two dimensions and fitted a formula to them. What the formula
-# left unexplained could not be told from noise. It is a wave under a Gaussian bell, a **Gabor function**:
+# Jones and Palmer ("An evaluation of the two-dimensional Gabor filter model of simple receptive fields in cat striate
+# cortex", 1987) later measured such maps in two dimensions and fitted a formula to them. What the formula left
+# unexplained could not be told from noise. The formula is a wave under a Gaussian bell, a **Gabor function**:
 #
 # $$g(x, y) = \exp\left(-\frac{x'^2 + \gamma^2 y'^2}{2\sigma^2}\right)
 # \cos\left(\frac{2\pi x'}{\lambda} + \varphi\right)$$
@@ -544,7 +544,7 @@ show(
 # The origin is the middle of the field, $x$ runs to the right and $y$ down, both in pixels. Take the formula apart:
 #
 # - $x'$ and $y'$ are the same axes turned by the angle $\theta$, in radians. Along $x'$ the wave rises and falls;
-#   along $y'$ it does not change. So $\theta = 0$ makes upright stripes, and $\theta$ is the direction *across* the
+#   along $y'$ it does not change. So $\theta = 0$ makes vertical stripes, and $\theta$ is the direction *across* the
 #   stripes. Because $y$ runs down, a growing $\theta$ turns them clockwise.
 # - $\lambda$, in code `wavelength`, is the distance in pixels from one bright stripe to the next.
 # - $\varphi$, in code `phase`, moves the stripes under the bell. With $\varphi = 0$ the field is *even*: a bright
@@ -556,14 +556,14 @@ show(
 # %% [markdown]
 # ### 0.5 `gabor` · 4 points · medium · 15 min
 #
-# Write the formula for a square field of `size` by `size` pixels. The middle of the field, $(0, 0)$, lies at
-# position `(size - 1) / 2` along both axes, so for an even `size` it lies between pixels. Row index first, as
-# always: `field[i, j]` is at $y$ of row $i$ and $x$ of column $j$. A row of $x$ and a column of $y$ broadcast to
+# Write the formula for a square field of `size` by `size` pixels. The middle of the field, $(0, 0)$, lies at position
+# `(size - 1) / 2` along both axes, so for an even `size` it lies between pixels. The row index comes first, as
+# always: `field[i, j]` lies at $y$ of row $i$ and $x$ of column $j$. A row of $x$ and a column of $y$ broadcast to
 # the whole field.
 #
-# The parameters may be plain numbers, or tensors with a single number that carry a gradient: we shall train them at
-# the end of the unit. `torch.as_tensor(theta)` makes the first kind a tensor and leaves the second as it is;
-# functions from `math` would cut the gradient off.
+# Each parameter may be a plain number, or a tensor with a single number. The end of the unit trains such tensors, so
+# gradients must flow to them. `torch.as_tensor(theta)` turns a plain number into a tensor and leaves a tensor as it
+# is; functions from `math` would cut off the gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "gabor", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -577,8 +577,9 @@ def gabor(
 ) -> torch.Tensor:
     """Gabor function on a square field (Jones and Palmer 1987).
 
-    theta, phase: radians; wavelength, sigma: pixels; aspect: the gamma of the formula. Each is a number, or a tensor
-    with one number. Returns (size, size) float32, differentiable with respect to theta, wavelength, sigma and phase.
+    theta, phase: radians; wavelength, sigma: pixels; aspect: the gamma of the formula. Each is a
+    number, or a tensor with one number. Returns (size, size) float32. Gradients must flow to theta,
+    wavelength, sigma and phase.
     """
     ### BEGIN SOLUTION
     theta = torch.as_tensor(theta)
@@ -598,8 +599,8 @@ check(gabor, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Look at what you wrote. In the first four pictures only $\theta$ changes, in the other four only $\varphi$. Orange
-# excites, blue inhibits.
+# Look at what you wrote. In the first four pictures only $\theta$ changes, in the other four only $\varphi$. Light on
+# the orange parts excites the cell, light on the blue parts inhibits it.
 
 # %% tags=["helper"]
 size, wavelength, sigma, preferred = 31, 8.0, 5.0, math.radians(30)
@@ -620,15 +621,15 @@ for fields in (turned, shifted):
     )
 
 # %% [markdown]
-# ### A cell that answers
+# ### A cell that responds
 #
-# A receptive field is a weight for every pixel. A simple cell multiplies the image by its field, pixel by pixel,
-# and adds up: light on excitatory parts counts for it, light on inhibitory parts against it. We call this sum the
-# cell's drive,
+# A receptive field is a weight for every pixel. A simple cell multiplies the image by its field, pixel by pixel, and
+# adds up: light on excitatory parts adds to the sum, light on inhibitory parts takes away from it. We call this sum
+# the cell's drive,
 #
 # $$L = \sum_{x, y} g(x, y)\, I(x, y).$$
 #
-# A nerve cell signals by firing, and it cannot fire less than not at all. So its response is the positive part of
+# A nerve cell signals by firing, and it cannot fire less often than never. So its response is the positive part of
 # the drive, $\max(0, L)$: half-wave rectification, which deep learning calls a ReLU. We measure the image $I$ as
 # contrast against a grey screen: 0 is the grey, 1 is white, $-1$ is black.
 
@@ -643,7 +644,8 @@ for fields in (turned, shifted):
 def simple_cell(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     """Rectified sum of an image under a receptive field.
 
-    images: (..., height, width), field: (height, width), floating point. Returns (...), of the type that both have.
+    images: (..., height, width), field: (height, width), floating point.
+    Returns (...), of the type that both have. Gradients must flow to field.
     """
     ### BEGIN SOLUTION
     drive = (images * field).sum(dim=(-2, -1))
@@ -658,9 +660,9 @@ check(simple_cell, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now the experiment. `bar` draws a bar of light on a grey screen; like a Gabor field it is turned by $\theta$,
-# measured across the bar, and `offset` moves it sideways. Angles and offsets may be tensors, then there is one
-# image for each.
+# Now the experiment. `bar` draws a bar of light on a grey screen; like a Gabor field it is turned by $\theta$, the
+# direction across the bar, and `offset` moves it sideways. Where angles or offsets are tensors, there is one image
+# for each number.
 
 
 # %% tags=["helper"]
@@ -709,31 +711,31 @@ show(
 )
 
 # %% [markdown]
-# A quarter of a wavelength, two pixels, all but silences the cell. Its response mixes two questions, *how is the
-# bar turned* and *where is it*, and nobody who hears only the response can tell which of the two changed.
+# A shift of a quarter of a wavelength, two pixels, almost silences the cell. Its response mixes two questions: *how
+# is the bar turned*, and *where is it*? From the response alone nobody can tell which of the two changed.
 #
 # ## Complex cells
 #
-# Hubel and Wiesel found a second group, the **complex** cells. These also want one orientation, but within their
-# receptive field it does not matter where the bar lies. How can that be built?
+# Hubel and Wiesel found a second group, the **complex** cells. These also respond to one orientation, but within
+# their receptive field it does not matter where the bar lies. How can that be built?
 #
-# Show a grating, $I = \cos(2\pi x'/\lambda - \psi)$, to two linear fields that share everything but their phase: an
-# even one, $\varphi = 0$, and an odd one, $\varphi = -\pi/2$. Here $\psi$ says where the grating's stripes lie.
-# Write $a$ for $2\pi x'/\lambda$. Since $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$, the even field, which
-# correlates with $\cos a$, picks up the first part, and the odd field, which correlates with $\sin a$, the second:
+# Show a grating, $I = \cos(2\pi x'/\lambda - \psi)$, to two linear fields that differ in their phase only: an even
+# one, $\varphi = 0$, and an odd one, $\varphi = -\pi/2$. Here $\psi$ says where the grating's stripes lie. Write $a$
+# for $2\pi x'/\lambda$. Since $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$, the even field, which correlates
+# with $\cos a$, picks up the first part, and the odd field, which correlates with $\sin a$, the second:
 #
 # $$L_{\text{even}} \approx A\cos\psi, \qquad L_{\text{odd}} \approx A\sin\psi.$$
 #
 # $A$ depends on contrast and orientation, but not on $\psi$. As the grating moves, the pair $(L_{\text{even}},
 # L_{\text{odd}})$ runs round a circle of radius $A$. When one is zero the other is at its largest. Such fields are
-# called a *quadrature pair*, and the radius is what we want, because it no longer knows the position:
+# called a *quadrature pair*, and the radius is what we want, because it does not depend on the position:
 #
 # $$C = \sqrt{L_{\text{even}}^2 + L_{\text{odd}}^2} \approx A.$$
 #
 # This is the **energy model**: squaring and summing a quadrature pair, as Adelson and Bergen did for motion
 # ("Spatiotemporal energy models for the perception of motion", 1985). We take the root at the end, so that doubling
 # the contrast doubles the response, as it does for the simple cell. Note that the $L$ are drives *before*
-# rectification: the circle has four quadrants, and a rectified pair sees one.
+# rectification: the circle runs through four quadrants, and a rectified pair is right in only one of them.
 
 # %% [markdown]
 # ### 0.7 `complex_cell` · 3 points · easy · 8 min
@@ -745,7 +747,8 @@ show(
 def complex_cell(images: torch.Tensor, even: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
     """Root of the energy in a quadrature pair (Adelson and Bergen 1985).
 
-    images: (..., height, width); even, odd: (height, width); floating point. Returns (...), of the type that all have.
+    images: (..., height, width); even, odd: (height, width); floating point.
+    Returns (...), of the type that all have. Gradients must flow to images.
     """
     ### BEGIN SOLUTION
     even_drive = (images * even).sum(dim=(-2, -1))
@@ -761,7 +764,7 @@ check(complex_cell, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# First the derivation, on its own stimulus: gratings at 24 positions. If the circle is right, the complex cell's
+# First test the derivation on its own stimulus, gratings at 24 positions. If the circle is right, the complex cell's
 # response does not change at all.
 
 # %% tags=["figure"]
@@ -775,8 +778,8 @@ for name, rates in cells.items():
     print(f"{name:8} smallest response {rates.min():6.1f}, largest {rates.max():6.1f}")
 
 # %% [markdown]
-# Then a bar, which is no grating and which leaves the field in the end. Compare how much of its range each cell
-# loses when the bar moves from the middle by a quarter of a wavelength. The range is the difference between a
+# Then show a bar, which is not a grating and which leaves the field in the end. Compare how much of its range each
+# cell loses when the bar moves from the middle by a quarter of a wavelength. The range is the difference between a
 # cell's largest and smallest response over *all* positions of the bar.
 
 # %% tags=["figure"]
@@ -793,14 +796,14 @@ show(
 )
 
 # %% [markdown]
-# The small shift takes most of the simple cell's range and little of the complex cell's. The complex cell's curve
-# is one hill: it is the Gaussian bell of its field. Inside the bell it says "a bar at 30°, somewhere here".
+# The small shift costs the simple cell most of its range and the complex cell little. The complex cell's curve is one
+# hill: it is the Gaussian bell of its field. Inside the bell it says "a bar at 30°, somewhere here".
 #
-# **Try it.** This is your electrode. First move the bar, a little at a time: the simple cell's tuning curve
-# collapses while the complex cell's barely changes. Then put the bar back and turn it: how far may it be turned
-# before both cells fall silent? Now set the simple cell's phase to −90°, which makes its field odd. Where must the
-# bar lie to excite it most? Last, a question: can you find a bar that the simple cell answers and the complex cell
-# does not?
+# **Try it.** This is your electrode. First move the bar, a little at a time: the simple cell's tuning curve collapses
+# while the complex cell's barely changes. Then put the bar back and turn it: how far may it be turned before both
+# cells fall silent? Now set the simple cell's phase to −90°, which makes its field odd. Where must the bar lie to
+# excite it most? Last, a question: can you find a bar to which the simple cell responds and the complex cell does
+# not?
 
 
 # %% tags=["helper"]
@@ -873,22 +876,22 @@ Lab(
 )
 
 # %% [markdown]
-# The odd field wants the bar a quarter of a wavelength to one side, on its excitatory stripe. As for the last
-# question, you cannot find such a bar: $C^2 = L_{\text{even}}^2 + L_{\text{odd}}^2$ is never smaller than
-# $L_{\text{even}}^2$, so wherever a simple cell of the pair answers, the complex cell answers at least as strongly.
-# In the figure above its hill touches the simple cell's peaks.
+# The odd field responds most to a bar a quarter of a wavelength to one side, on its excitatory stripe. The bar of the
+# last question does not exist: $C^2 = L_{\text{even}}^2 + L_{\text{odd}}^2$ is never smaller than
+# $L_{\text{even}}^2$, so the complex cell responds at least as strongly as a simple cell of its pair. In the figure
+# above its hill touches the simple cell's peaks.
 #
 # ## From cells to a hierarchy
 #
 # Hubel and Wiesel proposed that complex cells get their input from simple cells that prefer the same orientation at
-# neighbouring places. The plan repeats itself: select, then tolerate; combine into something more specific, then
-# tolerate again. Each round looks at the round below through a small window, and so the receptive field grows with
-# every step although no window does.
+# neighbouring places. The plan repeats itself. One layer selects a pattern, and the next tolerates small shifts of
+# it; then patterns are combined into more specific ones, and shifts are tolerated again. Each layer looks at the
+# layer below through a small window. So the receptive field grows from layer to layer, although no window does.
 #
-# How fast? Let a first layer of cells have fields of 9 pixels, spaced 4 pixels apart, and let a second-layer unit
-# add up 3 by 3 of them. Along one axis its outermost cells lie $2 \cdot 4$ pixels apart, so the unit sees $9 +
-# 2\cdot 4 = 17$ pixels. The next cell checks that by experiment: a pixel belongs to the receptive field if the
-# unit's response has a slope with respect to it.
+# How fast? Let a first layer of cells have fields of 9 pixels, spaced 4 pixels apart, and let a second-layer unit add
+# up 3 by 3 of them. Along one axis its outermost cells lie $2 \cdot 4$ pixels apart, so the unit sees $9 + 2\cdot 4 =
+# 17$ pixels. The next cell checks that by experiment: a pixel belongs to the receptive field if the gradient of the
+# unit's response is not zero there.
 
 # %% tags=["figure"]
 screen = torch.randn(33, 33, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -903,15 +906,15 @@ for name, slopes in slopes_of.items():
     print(f"{name}: sees {int((slopes != 0).any(dim=0).sum())} pixels along a row")
 show(
     *(image(slopes, name, colours="signed") for name, slopes in slopes_of.items()),
-    alt="Slopes on a 33 by 33 screen: a square of 9 pixels for one cell, one of 17 pixels for the unit above.",
+    alt="Gradients on a 33 by 33 screen: a square of 9 pixels for one cell, one of 17 pixels for the unit above.",
 )
 
 # %% [markdown]
 # ### A sheet of cells
 #
-# One cell watches one place. The cortex has such cells for every part of the view. Put the same complex cell at
-# every position of a photograph, and its responses form an image again, a *map* of where its orientation occurs.
-# Each cell sees its window as contrast against the window's mean.
+# One cell watches one place. The cortex has such cells for every part of the view. Put the same complex cell at every
+# position of a photograph, and its responses form an image again, a *map* of where its orientation occurs. Each cell
+# sees its window as contrast with the window's mean.
 
 # %% tags=["figure"]
 pagoda = data.photographs("china", size=(96, 144))["china"].mean(dim=0)  # (96, 144)
@@ -924,16 +927,16 @@ for degrees in (0, 45, 90, 135):
 show(
     image(pagoda, "a photograph"),
     *(image(responses, title, colours="heat", limits=(0, 5)) for title, responses in maps.items()),
-    alt="A pagoda and four maps: upright edges light up at 0 degrees, roofs at 90, slopes at 45 and 135.",
+    alt="A pagoda and four maps: vertical edges light up at 0 degrees, roofs at 90, slopes at 45 and 135.",
 )
 
 # %% [markdown]
-# Upright edges light up at 0°, the level edges of the roofs at 90°, and the two slanted maps share the slopes. Each
-# map knows one thing about every place.
+# Vertical edges light up at 0°, the horizontal edges of the roofs at 90°, and slopes at 45° and 135°. Each map says
+# one thing about every place.
 #
-# A convolutional network is this plan with the fields learned instead of designed. Unit 01 makes the sliding of one
-# field over an image precise, unit 02 the tolerance and the growth, and unit 03 meets the Neocognitron, which
-# copied simple and complex cells layer by layer.
+# A convolutional network follows this plan, with fields that are learned instead of designed. Unit 01 defines exactly
+# how one field slides over an image. Unit 02 measures tolerance to shifts, and how receptive fields grow. The unit on
+# classic networks shows the Neocognitron, which copied simple and complex cells layer by layer.
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "about_question_tolerance", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ### Question 2 · 2 points
@@ -954,10 +957,10 @@ show(
 # %% [markdown]
 # ## What does this neuron like to see?
 #
-# So far you chose the parameters and watched the cell. An experimenter has it the other way round: a cell is given,
+# So far you chose the parameters and watched the cell. An experimenter has the opposite problem: the cell is given,
 # its responses are recorded, and the question is what it prefers. Jones and Palmer answered it by fitting the Gabor
-# formula with least squares. You can do the same with your own functions, by gradient descent: that is why `gabor`
-# had to be differentiable.
+# formula with least squares. You can do the same with your own functions, by gradient descent: that is why gradients
+# had to flow through `gabor`.
 #
 # Our neuron is simulated. It has an orientation, a wavelength, a width and a phase that are drawn at random, and
 # its responses are disturbed by noise of half their own spread. It is shown images of noise, in which every pixel
@@ -990,14 +993,14 @@ seen, held_out = slice(0, plan.trials), slice(plan.trials, None)
 # The first half of the trials is for fitting. The second half is held out, to test whether what was found predicts
 # responses that it was not fitted to.
 #
-# A baseline first. Experimenters often average the images, each weighted by how much more or less than usual the
-# cell responded to it. What excites the cell stays, the rest averages out. This *reverse correlation* assumes
-# nothing about the field: it estimates all $17 \cdot 17 = 289$ weights on their own. The Gabor formula claims that
-# four numbers are enough. (We take the middle of the field, its aspect and its strength as known.)
+# First a baseline. Experimenters often average the images, each weighted by how much more or less than usual the cell
+# responded to it. The pattern that excites the cell stays, and the rest averages out. This *reverse correlation*
+# assumes nothing about the field: it estimates each of the $17 \cdot 17 = 289$ weights on its own. The Gabor formula
+# claims that four numbers are enough. (We take the middle of the field, its aspect and its strength as known.)
 #
-# The loss is the mean squared difference between predicted and recorded responses, as a share of the variance of
-# the recorded ones: 1 is as good as always predicting the mean. It is not convex in $\theta$. A guess at a right
-# angle to the truth overlaps so little with it that the slope says nothing useful. So we start from six
+# The loss is the mean squared difference between predicted and recorded responses, as a share of the variance of the
+# recorded ones: 1 is as good as always predicting the mean. This loss is not convex in $\theta$. A guess at a right
+# angle to the truth overlaps so little with it that the gradient says nothing useful. So we start from six
 # orientations at once and keep the one that fits the *seen* trials best. Wavelength and width are kept positive by
 # learning their logarithms.
 
@@ -1025,8 +1028,8 @@ for _ in plan.progress(range(plan.steps)):
     optimizer.step()
 
 # %% [markdown]
-# The next cell compares every start with its end. A field turned by 180° with its phase mirrored is the same field,
-# so orientations are compared up to half a turn.
+# The next cell compares every start with its end. A field turned by 180°, with the opposite sign of its phase, is the
+# same field, so orientations are compared up to half a turn.
 
 
 # %% tags=["training"]
@@ -1048,13 +1051,13 @@ for name in ("wavelength", "sigma"):
     print(f"{name:10} true {truth[name]:5.2f}   start {at_start:5.2f}   found {found:5.2f}")
 
 # %% [markdown]
-# The ends fall into two groups. Some starts reach the same small loss and the same orientation. The others are
-# stuck in a local minimum with a loss of more than 1, worse than a constant. No slope leads out of it; another start
-# does. With fewer steps the groups are less clear.
+# The ends fall into two groups. Some starts reach the same small loss and the same orientation. The others are stuck
+# in a local minimum with a loss of more than 1, worse than predicting a constant. No gradient leads out of it; only
+# another start helps. With fewer steps the groups are less clear.
 #
 # Now the held-out trials. The number is the correlation between predicted and recorded responses. The guess in the
-# first line is the one that the best fit started from. The last line is the true cell without its noise: the noise
-# leaves room for no more than about that.
+# first line is the one that the best fit started from. The last line is the true cell without its noise. Because of
+# the noise, no method can do much better than that.
 
 
 # %% tags=["training"]
@@ -1082,12 +1085,12 @@ show(
 )
 
 # %% [markdown]
-# Both methods saw the same trials. Reverse correlation finds the stripes, but under a grain of noise, because it
-# had 289 numbers to estimate. The fitted Gabor predicts new responses nearly as well as the true cell does. It
-# could, because its four numbers describe the right family of fields. Had the cell been something else than a
-# Gabor, the average would still have shown us, and the fit would have given the best of the wrong family without a
-# word. What one assumes about the answer is worth data when it is true, and misleads when it is not. You will meet
-# this trade again in every unit, from the weight sharing of a convolution to the transformer that does without it.
+# Both methods saw the same trials. Reverse correlation finds the stripes, but under a grain of noise, because it had
+# 289 numbers to estimate. The fitted Gabor predicts new responses nearly as well as the true cell does. It can,
+# because its four numbers describe the right family of fields. If the cell were not a Gabor, the average would still
+# show its field, and the fit would give the best field of the wrong family, without any warning. An assumption about
+# the result replaces data when it is true, and misleads when it is not. You will meet this trade-off again in every
+# unit, from the weight sharing of a convolution to the transformer, which does without it.
 #
 # **Try it.** Set `trials=100` or `trials=2000` in the plan that the training cell named (`cpu` or `gpu`) and run the
 # training cells again. Which of the two methods gains more from data? Another seed in `manual_seed` gives you
@@ -1095,11 +1098,11 @@ show(
 #
 # ## What you have now
 #
-# - An image is a tensor of floats, channels first; the axes have to be moved, not renamed.
-# - Four tasks, four shapes of answer; from instances you can compute semantic masks and boxes, and not the other
-#   way round.
-# - IoU compares boxes, strictly, and is blind once they have parted.
+# - An image is a tensor of floats, channels first; the axes have to be moved, not reshaped.
+# - Four tasks, four shapes of output; from instances you can compute semantic masks and boxes, and not the other way
+#   round.
+# - IoU compares boxes strictly. It is 0 for all boxes that do not meet, near or far.
 # - A simple cell is a weighted sum and a ReLU: selective for orientation and for position. A complex cell is the
 #   length of a quadrature pair: selective for orientation, tolerant to position.
-# - Selecting and tolerating in turns makes receptive fields grow. A convolutional network learns its fields, as you
-#   learned one here, by gradient descent through the function that uses them.
+# - Layers that select and layers that tolerate shifts, in turns, make receptive fields grow. A convolutional network
+#   learns its fields, as you learned one here, by gradient descent through the function that uses them.
