@@ -18,9 +18,9 @@
 # you write that operation in one dimension and in two, with channels and batches, as a matrix, and backwards. At
 # the end your own code learns a filter that it has never seen.
 #
-# There are nine exercises and two written questions, 30 points together. Plan two hours, and more if sums and
-# indices are new to you. `check(f)` tells you what your `f` gets right and, where it knows, which mistake it made;
-# `check.hint(f)` gives the next hint.
+# There are nine exercises and two written questions, 30 points together. Plan two and a half hours, and more if sums
+# and indices are new to you. `check(f)` tells you what your `f` gets right and, where it knows the mistake, which one
+# it is; `check.hint(f)` gives the next hint.
 #
 # The same few letters are used throughout:
 #
@@ -88,8 +88,9 @@ show(
 #
 # ### 1.1 `conv1d` · 3 points · easy · 10 min
 #
-# Write this sum for a signal and a kernel. `F.pad(x, (left, right))` adds zeros at the ends of a tensor's last
-# axis. torch's own convolutions are refused here: they are what you are building.
+# Write this sum for a signal and a kernel. `F.pad(x, (left, right))` adds zeros at the ends of a tensor's last axis.
+# Ready-made convolutions, torch's or another library's, are refused here, in 1.3 to 1.6 and in 1.9: they are what you
+# are building.
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv1d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -98,8 +99,8 @@ def conv1d(
 ) -> torch.Tensor:
     """Slide a kernel along a signal.
 
-    signal: (length,), floating point. kernel: (kernel_size,), same dtype. stride, padding, dilation: whole numbers.
-    Returns (positions,), same dtype.
+    signal: (length,), floating point. kernel: (kernel_size,), same dtype.
+    stride, padding, dilation: integers. Returns (positions,), same dtype.
     """
     ### BEGIN SOLUTION
     padded = F.pad(signal, (padding, padding))
@@ -168,8 +169,8 @@ Lab(
 # %% [markdown]
 # ## 2 How many positions
 #
-# A network is a chain of such operations, so the size that leaves one must be known before the next is built. Count
-# the positions instead of trying them.
+# A network is a chain of such operations, so the output size of each must be known before the next can be built.
+# Count the positions instead of trying them out.
 #
 # 1. The padded signal has $W + 2P$ numbers, at places $0$ to $W + 2P - 1$.
 # 2. The $F$ weights have $F - 1$ gaps between them, each $D$ wide. The last weight therefore sits $D(F - 1)$ places
@@ -185,7 +186,7 @@ Lab(
 #
 # ### 1.2 `output_size` · 2 points · easy · 5 min
 #
-# Turn the formula into code. The result is a whole number, of Python's type `int`.
+# Turn the formula into code. The result is an integer, of Python's type `int`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "output_size", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -194,7 +195,7 @@ def output_size(
 ) -> int:
     """Number of positions of a kernel along one axis (Dumoulin and Visin 2016, sections 2.4 and 5.1).
 
-    size, kernel_size, stride, padding, dilation: whole numbers. Returns a whole number.
+    size, kernel_size, stride, padding, dilation: integers. Returns an integer.
     """
     ### BEGIN SOLUTION
     return (size - dilation * (kernel_size - 1) - 1 + 2 * padding) // stride + 1
@@ -248,8 +249,7 @@ print("1000 in the last place, stride 2:", conv1d(signal, torch.ones(3), stride=
 #
 # ### 1.3 `cross_correlate2d` · 2 points · easy · 10 min
 #
-# Write it without padding and with stride 1, with loops over the kernel's positions only. Keep every number in a
-# tensor: one row of the check has torch differentiate your result, as training will, and compares the gradients.
+# Write it without padding and with stride 1, with loops over the kernel's positions only.
 
 
 # %% nbgrader={"grade": false, "grade_id": "cross_correlate2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -277,15 +277,16 @@ check(cross_correlate2d, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# What a filter does is decided by nine numbers. Edit them and see. Some to try, and to predict before you look:
+# Nine numbers decide what a filter does. Edit them and see. Here are some to try; predict the response before you
+# look:
 #
 # - all nine $0.11$: each pixel becomes the mean of its neighbourhood;
 # - $0$ everywhere, $1$ in one corner: the picture moves by one pixel;
 # - $-1$ all round and $9$ in the middle: differences from the neighbours are exaggerated;
-# - rows $(-1, 0, 1)$ three times: only upright outlines are left.
+# - rows $(-1, 0, 1)$ three times: only vertical outlines are left.
 #
-# Where the weights sum to zero, an even area gives zero whatever its brightness. Such responses have a sign, and
-# are drawn blue below zero and orange above.
+# Where the weights sum to zero, an area of one brightness gives zero, whatever that brightness is. Such responses
+# have a sign. They are drawn blue below zero and orange above.
 
 
 # %% tags=["widget"]
@@ -347,9 +348,9 @@ show(
 # Rename them and the picture and the kernel change places: $x * w = w * x$. Convolution **commutes**;
 # cross-correlation does not.
 #
-# For this to hold nothing may be cut off. The sum runs over every place where picture and kernel overlap in at
-# least one pixel. That is the **full** convolution: the picture gets $F_h - 1$ rows of zeros above and below and
-# $F_w - 1$ columns of zeros left and right, and the output has $(H + F_h - 1) \times (W + F_w - 1)$ numbers.
+# For this to hold, nothing may be cut off. The sum runs over every place where picture and kernel overlap in at least
+# one pixel. That is the **full** convolution: the picture gets $F_h - 1$ rows of zeros above and below and $F_w - 1$
+# columns of zeros left and right, and the output has $(H + F_h - 1) \times (W + F_w - 1)$ numbers.
 #
 # ### 1.4 `convolve2d` · 2 points · easy · 8 min
 #
@@ -401,11 +402,11 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 # %% [markdown]
 # ## 5 A filter made by hand: Sobel
 #
-# An edge is a place where brightness changes. The change from left to right is a difference of neighbours, the
-# kernel row $(-1, 0, 1)$. A difference also answers to noise, so average a little along the edge, across the
-# direction of the difference, with weights $(1, 2, 1)$. Difference in one direction, average in the other, and by
-# the grouping law both together are one $3 \times 3$ kernel, the **outer product** of the two: each of its nine
-# weights is a weight of the average times a weight of the difference.
+# An edge is a place where brightness changes. The change from left to right is a difference of neighbours, the kernel
+# row $(-1, 0, 1)$. A difference also responds to noise, so average a little along the edge, across the direction of
+# the difference, with weights $(1, 2, 1)$. By the grouping law, a difference in one direction and an average in the
+# other are together one $3 \times 3$ kernel, the **outer product** of the two: each of its nine weights is a weight
+# of the average times a weight of the difference.
 #
 # Applied as a cross-correlation, the **Sobel filter** $g_x$ is positive where the picture gets brighter to the
 # right, and $g_y$ is positive where it gets brighter downwards. They are the two components of one arrow, whose
@@ -418,7 +419,7 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 # ### 1.5 `sobel` · 2 points · easy · 8 min
 #
 # Build both kernels and return $g_x$, $g_y$ and $|g|$, without padding. `image.new_tensor([...])` makes a tensor of
-# the picture's own dtype.
+# the picture's own dtype. Ready-made Sobel filters and convolutions are refused.
 
 
 # %% nbgrader={"grade": false, "grade_id": "sobel", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -448,14 +449,14 @@ show(
     image(gx, title="gx: brighter to the right", colours="signed", size=200),
     image(gy, title="gy: brighter downwards", colours="signed", size=200),
     image(magnitude, title="length of the arrow", colours="heat", limits=(0, 3.5), size=200),
-    alt="Three maps of the photograph: upright edges with sign, level edges with sign, and all edges by strength.",
+    alt="Three maps of the photograph: vertical edges with sign, horizontal ones with sign, and all edges by strength.",
 )
 
 # %% [markdown]
-# Upright outlines appear in the first map, level ones in the second, and all of them in the third. In unit 0 you
-# met cells of the visual cortex that answer to one orientation; $g_x$ and $g_y$ are two such answers at every place
-# of the picture. In a network no one writes down these kernels. It finds its own, which is the subject of the rest
-# of this unit.
+# Vertical outlines appear in the first map, horizontal ones in the second, and all of them in the third. In unit 00
+# you met cells of the visual cortex that respond to one orientation; $g_x$ and $g_y$ are two such responses at every
+# place of the picture. In a network nobody writes these kernels down. It learns its own, and the rest of this unit
+# leads there.
 
 # %% [markdown]
 # ## 6 The layer: channels, batches, and pairs of settings
@@ -465,18 +466,19 @@ show(
 # kernel **per input channel**; their responses are summed, and one number $\beta_o$, the bias, is added to the
 # whole map. With a batch index $b$ and $\tilde x$ for the padded pictures,
 #
-# $$y_{b,o,i,j} = \beta_o + \sum_{c=0}^{C-1} \sum_{m=0}^{F_h-1} \sum_{n=0}^{F_w-1} w_{o,c,m,n} \; \tilde x_{b,c,\; i S_h + m D_h,\; j S_w + n D_w}$$
+# $$y_{b,o,i,j} = \beta_o + \sum_{c=0}^{C-1} \sum_{m=0}^{F_h-1} \sum_{n=0}^{F_w-1}
+# w_{o,c,m,n} \; \tilde x_{b,c,\; i S_h + m D_h,\; j S_w + n D_w}$$
 #
 # The shapes, as torch orders them: pictures $(B, C, H, W)$, weights $(C', C, F_h, F_w)$, bias $(C')$, output $(B,
 # C', O_h, O_w)$. Pictures of a batch never mix: $b$ stands on both sides. Channels do mix: $c$ is summed over.
 #
 # Stride, padding and dilation can each differ between the axes. A pair means (height, width), and one number counts
-# for both. This helper makes a pair of either:
+# for both axes. This helper turns either into a pair:
 
 
 # %% tags=["helper"]
 def pair(value):
-    """(height, width): a whole number counts for both axes, a pair stays as it is."""
+    """(height, width): an integer counts for both axes, a pair stays as it is."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
@@ -497,9 +499,8 @@ print("every third from the second on:", torch.arange(12)[1::3].tolist())
 # %% [markdown]
 # ### 1.6 `conv2d` · 5 points · hard · 20 min
 #
-# Write the layer. Loop over the kernel's positions only; batch, channels and places are handled by tensors.
-# `stride`, `padding` and `dilation` are whole numbers or (height, width) pairs, and `bias=None` means that there is
-# none.
+# Write the layer. Loop over the kernel's positions only; batch, channels and places are handled by tensors. `stride`,
+# `padding` and `dilation` are integers or (height, width) pairs, and `bias=None` means that there is no bias.
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -514,7 +515,8 @@ def conv2d(
     """A convolutional layer, as deep-learning libraries define it.
 
     images: (B, C, H, W), floating point. weight: (C', C, kernel_h, kernel_w). bias: (C',) or None.
-    stride, padding, dilation: a whole number, or a pair (height, width). Returns (B, C', out_h, out_w).
+    stride, padding, dilation: an integer, or a pair (height, width). Returns (B, C', out_h, out_w).
+    Gradients must flow to images, weight and bias.
     """
     ### BEGIN SOLUTION
     (stride_h, stride_w), (pad_h, pad_w) = pair(stride), pair(padding)
@@ -591,7 +593,7 @@ Lab(
 # move $t$. It is the reason for convolution in vision: what was learned in one corner is known in all others.
 #
 # Moving by $k$ pixels to the left without inventing any new pixels means dropping the first $k$ columns. Test the
-# claim, and where it ends.
+# claim, and see where it ends.
 
 
 # %% tags=["figure"]
@@ -688,7 +690,7 @@ show(
 # picture makes $28 \cdot 28 \cdot 6 \cdot 25 = 117{,}600$ multiplications, each followed by an addition: a
 # *multiply-add*.
 #
-# A **dense** layer connects every input number with every output number by a weight of its own, plus one bias an
+# A **dense** layer connects every input number with every output number by a weight of its own, plus one bias per
 # output.
 #
 # The first layer of AlexNet (Krizhevsky, Sutskever and Hinton 2012) has 96 filters of $11 \times 11$ on a colour
@@ -697,10 +699,10 @@ show(
 #
 # ### 1.7 `parameter_counts` · 2 points · easy · 5 min
 #
-# Work out four whole numbers. `first_layer_size` is the height (and width) of the layer's feature maps;
+# Work out four integers. `first_layer_size` is the height (and width) of the layer's feature maps;
 # `first_layer_parameters` and `first_layer_multiply_adds` are the layer's parameters, biases included, and its
-# multiply-adds for one picture, biases not counted; `dense_parameters` is what a dense layer from the same picture
-# to the same feature maps would have, biases included. Hints come from `check.hint("parameter_counts")`.
+# multiply-adds for one picture, biases not counted; `dense_parameters` is what a dense layer from the same picture to
+# the same feature maps would have, biases included. Hints come from `check.hint("parameter_counts")`.
 
 # %% nbgrader={"grade": false, "grade_id": "parameter_counts", "locked": false, "schema_version": 3, "solution": true, "task": false}
 first_layer_size = None
@@ -823,17 +825,18 @@ show(
 # $w_{m,n}$. In the backward direction it *scatters* to the same pixels with the same weights, and a pixel adds up
 # whatever reaches it:
 #
-# $$\frac{\partial L}{\partial \tilde x_{b,c,r,s}} = \sum_{o} \sum_{\substack{i,m:\\ iS_h + m = r}} \; \sum_{\substack{j,n:\\ jS_w + n = s}} w_{o,c,m,n} \; G_{b,o,i,j}$$
+# $$\frac{\partial L}{\partial \tilde x_{b,c,r,s}} = \sum_{o} \sum_{\substack{i,m:\\ iS_h + m = r}} \;
+# \sum_{\substack{j,n:\\ jS_w + n = s}} w_{o,c,m,n} \; G_{b,o,i,j}$$
 #
 # With stride 1, $i = r - m$: the minus sign of section 4 is back. Seen from the pixel, the gradient of a
 # cross-correlation is a full *convolution* of $G$ with $w$, flip included. With stride $S$, pixels that no window
-# reached get zero. And the border of zeros that padding added has a gradient as well, which nobody wants: the
-# answer has the shape of the unpadded input.
+# reached get zero. The border of zeros that padding added has a gradient as well, which nobody needs: the gradient
+# that you return has the shape of the unpadded input.
 #
 # ### 1.9 `conv2d_backward` · 5 points · hard · 25 min
 #
-# Write the three gradients for `stride` and `padding` (whole numbers or pairs), with loops over the kernel's
-# positions only. Compute them from the formulas; torch's automatic differentiation is refused.
+# Write the three gradients for `stride` and `padding` (integers or pairs), with loops over the kernel's positions
+# only. Compute them from the formulas: torch's automatic differentiation and ready-made convolutions are refused.
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d_backward", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -847,7 +850,7 @@ def conv2d_backward(
     """Gradients of a loss with respect to what `conv2d` was given.
 
     grad_output: (B, C', out_h, out_w), the loss's gradient with respect to conv2d's output. images: (B, C, H, W).
-    weight: (C', C, kernel_h, kernel_w). stride, padding: a whole number, or a pair (height, width).
+    weight: (C', C, kernel_h, kernel_w). stride, padding: an integer, or a pair (height, width).
     Returns the gradients with respect to images, weight and bias, shaped like these.
     """
     ### BEGIN SOLUTION
@@ -874,8 +877,8 @@ check(conv2d_backward, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Two independent witnesses. torch can differentiate your `conv2d` by itself, and section 8 says that the input's
-# gradient is $M^\top G$. All three should agree to rounding.
+# Two independent results can confirm yours. torch can differentiate your `conv2d` by itself, and section 8 says that
+# the input's gradient is $M^\top G$. All three should agree up to rounding.
 
 # %% tags=["figure"]
 pictures = torch.randn(2, 3, 9, 8, requires_grad=True)
@@ -895,8 +898,9 @@ print("v the matrix, input:  ", (by_you.flatten() - by_matrix).abs().max().item(
 # %% [markdown]
 # ## 10 Learning a filter
 #
-# Someone hands you pictures and what an unknown layer made of them: two filters of $5 \times 5$ on three channels,
-# stride 2, padding 2. Neither weights nor biases are shown. You have everything that is needed to find them:
+# Someone hands you pictures, and the outputs that an unknown layer gave for them: two filters of $5 \times 5$ on
+# three channels, stride 2, padding 2. You see neither its weights nor its biases. You have everything that is needed
+# to find them:
 #
 # 1. Start with weights $\hat w = 0$ and biases $\hat\beta = 0$.
 # 2. Run your `conv2d` on a few pictures and compare: $L$ is the mean of $(\hat y - y)^2$ over all $N$ output
@@ -904,8 +908,8 @@ print("v the matrix, input:  ", (by_you.flatten() - by_matrix).abs().max().item(
 # 3. Your `conv2d_backward` turns $G$ into gradients. Take a step against them, $\hat w \leftarrow \hat w - \eta \,
 #    \partial L / \partial \hat w$ and likewise for $\hat\beta$. The **learning rate** $\eta$ sets the step's length.
 #
-# No part of torch's learning machinery is used. The number to watch is the largest error of any weight. The
-# baseline is its value at the start, where all weights are still zero.
+# Neither torch's automatic differentiation nor its optimisers are used. The number to watch is the largest error of
+# any weight. The baseline is its value at the start, where all weights are still zero.
 
 
 # %% tags=["helper"]
@@ -968,7 +972,7 @@ show(
 # %% [markdown]
 # The found kernels are the true ones. The pictures here were pure noise, which is the easy case: each pixel is
 # independent of its neighbours, so each weight can be told from the next. In real pictures neighbouring pixels are
-# alike, as they are in blurred noise. Their correlation says how much: 0 is not at all, 1 is perfectly.
+# alike, as they are in blurred noise. The correlation of neighbours says how much: 0 is not at all, 1 is perfectly.
 
 # %% tags=["figure"]
 blurred = F.avg_pool2d(noise, 5, stride=1, padding=2)
@@ -979,7 +983,7 @@ for name, pictures in {"noise": noise, "photograph": photograph, "blurred noise"
 
 # %% [markdown]
 # A kernel that takes a little more from one pixel and a little less from its neighbour then gives nearly the same
-# output, and the gradient hardly notices. Repeat the search on blurred noise of the same strength. The learning
+# output, so the gradient hardly corrects it. Repeat the search on blurred noise of the same strength. The learning
 # rate must be lower here: at 0.2 the search diverges.
 
 # %% tags=["training"]
@@ -1001,7 +1005,7 @@ show(
 )
 
 # %% [markdown]
-# Same layer, same loss, same number of steps: only the pictures differ. The later units meet this again under other
+# Same layer, same loss, same number of steps: only the pictures differ. Later units meet this again under other
 # names, when they normalise activations, choose optimisers and decorrelate features.
 #
 # ## 11 Questions
