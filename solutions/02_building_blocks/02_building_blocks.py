@@ -16,7 +16,7 @@
 # Move a cup two centimetres to the left. It is still a cup, and it is now somewhere else. A vision system has to say
 # both: *what* is there should not change, *where* it is should. This unit takes apart the pieces that networks use
 # for the two answers. Pooling shrinks a feature map and forgets a little of the position. Upsampling brings the size
-# back. Receptive fields say which pixels a number deep in the network can know about. At the end you put the pieces
+# back. Receptive fields say which pixels a number deep in the network depends on. At the end you put the pieces
 # together: a classifier trained on small crops becomes a network that reads a whole scene in one pass.
 #
 # You will write eleven functions. Most figures and all three widgets are drawn with yours.
@@ -30,7 +30,7 @@
 # | upsample in four ways and recognise the marks that each leaves | 2.7 to 2.10 |
 # | turn a dense layer into a convolution and run a classifier on an image of any size | 2.11 |
 #
-# The unit takes about two hours and is worth 30 points.
+# The unit takes about two and a half hours and is worth 30 points.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -48,12 +48,12 @@ check = Checker("02_building_blocks")
 #
 # Here is a scene, the same scene moved eight pixels to the right, and what one small filter makes of both. The filter
 # takes the difference of two neighbouring pixels. Pixels that leave on the right come back on the left: such a
-# *circular* shift loses nothing, so whatever changes is the function's doing.
+# *circular* shift loses nothing, so every other change comes from the function.
 
 
 # %% tags=["helper"]
 def shift_by(rows, columns):
-    """A transform of planes (N, C, H, W): down by `rows`, right by `columns`; what leaves on one side returns opposite."""
+    """A circular shift of planes (N, C, H, W): down by `rows` and right by `columns`."""
 
     def shift(x):
         return x.roll((rows, columns), dims=(2, 3))
@@ -76,12 +76,12 @@ show(
     image(edges(scene)[0], title="f(x)", **signed),
     image(edges(t(scene))[0], title="f(t(x))", **signed),
     image(t(edges(scene))[0], title="t(f(x))", **signed),
-    caption="f(t(x)) and t(f(x)) are equal. The upright line is the seam where the left side meets the right.",
+    caption="f(t(x)) and t(f(x)) are equal. The vertical line is the seam where the left side meets the right.",
     alt="A scene, the scene moved right, and edge maps: those of filtering after and before the shift are equal.",
 )
 
 # %% [markdown]
-# Call the image $x$, the shift $t$ and the filter $f$. There are two things that one may wish for.
+# Call the image $x$, the shift $t$ and the filter $f$. One may wish for two things.
 #
 # $$\text{invariance:}\quad f(t(x)) = f(x) \qquad\qquad \text{equivariance:}\quad f(t(x)) = t(f(x))$$
 #
@@ -95,8 +95,7 @@ show(
 #
 # $$e_\text{inv} = \frac{\lVert f(t(x)) - f(x) \rVert}{\lVert f(x) \rVert}$$
 #
-# Zero means that the law holds for this $x$ and this $t$. One means that the difference is as large as the answer
-# itself.
+# Zero means that the law holds for this $x$ and this $t$. One means that the difference is as large as $f(x)$ itself.
 
 # %% [markdown]
 # ### 2.1 `invariance_error` · 2 points · easy · 5 min
@@ -109,7 +108,8 @@ show(
 def invariance_error(f: Callable, x: Tensor, transform: Callable) -> float:
     """Relative change of f(x) when x is transformed.
 
-    f: function from a tensor to a tensor; x: tensor; transform: function from a tensor like x to a tensor of the same shape.
+    f: function from a tensor to a tensor. x: tensor. transform: function from a tensor like x to a
+    tensor of the same shape.
     Returns one number from 0 up: the norm of the change over all elements, as a share of the norm of f(x).
     """
     ### BEGIN SOLUTION
@@ -143,8 +143,8 @@ def equivariance_error(
 ) -> float:
     """Relative difference between transforming before f and transforming after f.
 
-    f, x, transform: as in invariance_error. output_transform: what the transform becomes on the output's grid; by default
-    the transform itself. Returns one number from 0 up, as a share of the norm of f(x).
+    f, x, transform: as in invariance_error. output_transform: the transform for the output's grid; by
+    default the transform itself. Returns one number from 0 up, as a share of the norm of f(x).
     """
     ### BEGIN SOLUTION
     output_transform = output_transform or transform
@@ -160,8 +160,8 @@ check(equivariance_error, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now measure. The edge filter, the mean of the image, and a third function that keeps every second pixel: how do they
-# answer to a shift by one pixel, and by two?
+# Now measure three functions: the edge filter, the mean of the image, and a function that keeps every second pixel.
+# How do they respond to a shift by one pixel, and by two?
 
 
 # %%
@@ -184,10 +184,9 @@ for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
 
 # %% [markdown]
 # The filter is equivariant for both shifts. The mean is invariant (and equivariant too: a single value cannot be
-# moved). Keeping every second pixel is equivariant for the shift by two, and for the shift by one it is neither: no
-# shift of its output by whole pixels stands for half a pixel. This is the first sign of a rule that comes
-# back in this unit: **what has a stride $s$ commutes with shifts by multiples of $s$ and, as a rule, with no
-# others.**
+# moved). Keeping every second pixel is equivariant for the shift by two, and for the shift by one it is neither: its
+# output cannot be shifted by half a pixel. This is the first sign of a rule that comes back in this unit: **a
+# function with stride $s$ commutes with shifts by multiples of $s$ and, as a rule, with no others.**
 
 # %% [markdown]
 # ## Pooling
@@ -198,8 +197,8 @@ for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
 #
 # $$\text{rows } s\,i - p,\ \dots,\ s\,i - p + k - 1, \qquad \text{columns } s\,j - p,\ \dots,\ s\,j - p + k - 1 .$$
 #
-# The output has $\lfloor (H + 2p - k)/s \rfloor + 1$ rows: the formula of the previous unit. The stride of pooling is
-# usually the kernel size, so that windows touch without overlapping.
+# The output has $\lfloor (H + 2p - k)/s \rfloor + 1$ rows: the formula of unit 01. The stride of pooling is usually
+# the kernel size, so that windows touch without overlapping.
 #
 # You need all windows of a plane more than once, so here is a function that returns them. It copies nothing: it looks
 # at the same memory in another order.
@@ -218,23 +217,23 @@ print(cut.shape)
 print("top right window:\n", cut[0, 0, 0, 1])
 
 # %% [markdown]
-# Where a maximum came from is worth remembering: later you will put values back in their places. Since each plane is
-# a table of $H$ rows and $W$ columns, one number is enough for a place. Count the pixels in reading order, row by
-# row:
+# It is worth remembering where each maximum came from, because later you will put values back in their places. Each
+# plane is a table of $H$ rows and $W$ columns, so one number is enough for a place. Count the pixels in reading
+# order, row by row:
 #
 # $$\text{index} = \text{row} \cdot W + \text{column}.$$
 #
 # In the plane above, the window at the top right holds its maximum, 5, in row 1 and column 2: index
 # $1 \cdot 4 + 2 = 6$. Rows and columns are those of the plane that came in, whatever padding was added on the way.
 #
-# And the padding? Pooling needs a value that can never win. Zero does win, wherever a window holds negative numbers
-# only.
+# And the padding? Pooling needs a value that can never win. Zero wins wherever a window holds negative numbers only.
 
 # %% [markdown]
 # ### 2.3 `max_pool2d` · 4 points · medium · 12 min
 #
 # Return the maxima and their indices. `windows` helps, and so do `F.pad(x, (p, p, p, p), value=...)`, `flatten` and
-# `max(dim=...)`, which returns values and positions together. Torch's own pooling functions are not allowed here.
+# `max(dim=...)`, which returns values and positions together. Ready-made pooling functions, torch's or another
+# library's, are not allowed here.
 
 
 # %% nbgrader={"grade": false, "grade_id": "max_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -243,10 +242,10 @@ def max_pool2d(
 ) -> tuple[Tensor, Tensor]:
     """Max pooling that also says where each maximum was.
 
-    x: (N, C, H, W) with values of either sign. kernel_size, stride, padding: whole numbers for both axes; the stride is the
-    kernel size unless given, and the padding is at most half the kernel size.
-    Returns values (N, C, rows, columns) and indices of the same shape, int64, flat over the H x W plane. Of equal maxima
-    the first in reading order counts.
+    x: (N, C, H, W) with values of either sign. kernel_size, stride, padding: integers for both axes; the
+    stride is the kernel size unless given, and the padding is at most half the kernel size.
+    Returns values (N, C, rows, columns) and indices of the same shape, int64, flat over the H x W plane.
+    Of equal maxima the first in reading order counts.
     """
     ### BEGIN SOLUTION
     stride = stride or kernel_size
@@ -273,7 +272,7 @@ check(max_pool2d, hidden=True)
 #
 # ### 2.4 `avg_pool2d` · 2 points · medium · 7 min
 #
-# Write it for both answers. Torch's own pooling functions are not allowed here either.
+# Write both options. Ready-made pooling functions are not allowed here either.
 
 
 # %% nbgrader={"grade": false, "grade_id": "avg_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -367,9 +366,9 @@ Lab(
 )
 
 # %% [markdown]
-# With windows of 2 the pooled curve lies below the pixels' curve, and not by much: 0.15 against 0.22 for a shift by
-# one pixel. Larger windows buy more, and only the maximum of the whole image is invariant. What pooling does have is
-# the exact law from above, and the next cell measures it with a stride of 4.
+# With windows of 2 the pooled curve lies below the pixels' curve, but not by much: 0.15 against 0.22 for a shift by
+# one pixel. Larger windows reduce the error further, and only the maximum of the whole image is invariant. Pooling
+# does obey the exact law from above. The next cell measures it with a stride of 4.
 
 
 # %%
@@ -382,17 +381,17 @@ for pixels in range(1, 9):
     print(f"input moved {pixels}, output moved {pixels // 4}: equivariance error {error:.3f}")
 
 # %% [markdown]
-# Zero at 4 and at 8, and at no other shift. A network that halves its maps five times commutes with shifts by
-# multiples of $2^5 = 32$ pixels only.
+# The error is zero at 4 and at 8, and at no other shift. A network that halves its maps five times commutes with
+# shifts by multiples of $2^5 = 32$ pixels only.
 
 # %% [markdown]
 # ### Aliasing
 #
-# Why are the shifts in between so bad? Keeping every second pixel also throws information away in a harmful manner. A
-# wave with $\nu$ cycles a pixel has $2\nu$ cycles per *kept* pixel. Samples of $\cos(2\pi \cdot 2\nu\, n)$ at whole
-# $n$ cannot be told from samples of $\cos(2\pi (1 - 2\nu)\, n)$, because $\cos(2\pi n - \theta) = \cos\theta$. So
-# every wave with $\nu > 1/4$ comes back as a slower wave that was never in the image. That is *aliasing*. The next
-# picture holds waves of all frequencies, from 0 in the centre to $1/2$ cycle a pixel at the middle of each side.
+# Why are the shifts in between so bad? Keeping every second pixel does more harm than losing detail. A wave with
+# $\nu$ cycles per pixel has $2\nu$ cycles per *kept* pixel. At integer $n$, samples of $\cos(2\pi \cdot 2\nu\, n)$
+# cannot be told from samples of $\cos(2\pi (1 - 2\nu)\, n)$, because $\cos(2\pi n - \theta) = \cos\theta$. So every
+# wave with $\nu > 1/4$ comes back as a slower wave that was never in the image. That is *aliasing*. The next picture
+# holds waves of all frequencies, from 0 in the centre to $1/2$ cycle per pixel at the middle of each side.
 
 # %% tags=["figure"]
 side = 128
@@ -410,7 +409,7 @@ show(
     image(every_second(waves)[0], title="every second pixel", size=200),
     image(blurred_second(waves)[0], title="averaged first", size=200),
     caption="Every ring that is not around the centre is an alias. Averaging first makes them faint.",
-    alt="Concentric rings; subsampled they have false centres at the sides and corners; after averaging these are faint.",
+    alt="Concentric rings; subsampled, they show false centres at sides and corners; averaged first, these are faint.",
 )
 
 # %% [markdown]
@@ -425,7 +424,7 @@ for f in (every_second, blurred_second):
 # What cannot be represented at the new size has to be removed before the pixels are dropped. Zhang's *Making
 # Convolutional Networks Shift-Invariant Again* (2019) applies the recipe to max pooling: take the maximum with stride
 # 1, blur, and only then keep every second value. With your `avg_pool2d` as the blur this is one line. (The blur costs
-# detail as well: a constant answer would have no error at all. Measure what you lose, not only what you gain.)
+# detail as well: a constant output would have no error at all. Measure what you lose, not only what you gain.)
 
 
 # %%
@@ -450,12 +449,12 @@ for f in (pool2, max_then_blur):
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_invariance", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** Max pooling is not invariant. On the small scene a shift by one pixel changes the map pooled in
-# windows of 2 by 0.15 of its length; the pixels themselves change by 0.22. Exact is equivariance for multiples of the
+# windows of 2 by 0.15 of its length; the pixels themselves change by 0.22. Equivariance is exact for multiples of the
 # total stride: with stride 4 the error is 0 for shifts by 4 and 8 and clearly above 0 for the shifts in between. (At
 # the border this needs circular shifts; with other padding, what enters and leaves adds an error.) Exact invariance
-# needs a pooling over the whole map at the end, such as the global maximum or mean, and then again only for multiples
-# of the total stride. Approximate invariance improves with larger windows and with a blur before the stride, which
-# removes the frequencies that alias; training on shifted images can add more.
+# needs a pooling over the whole map at the end, such as the global maximum or mean, and even then it holds only for
+# multiples of the total stride. Approximate invariance improves with larger windows and with a blur before the
+# stride, which removes the frequencies that alias; training on shifted images can add more.
 #
 # One point: no invariance, with a number. One point: exact equivariance for multiples of the total stride, and a
 # remedy.
@@ -497,8 +496,8 @@ check(conv1x1, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Colour is a good place to see it. Three numbers a pixel go in, three other mixtures come out: brightness, red
-# against green, and blue against yellow. No neighbouring pixel takes part, so nothing becomes blurred.
+# Colours show it well. Three numbers per pixel go in, and three mixtures of them come out: brightness, red against
+# green, and blue against yellow. No neighbouring pixel takes part, so nothing becomes blurred.
 
 # %% tags=["figure"]
 colour_scene = data.scenes(1, size=64, objects=3, seed=9).images  # (1, 3, 64, 64)
@@ -549,8 +548,8 @@ show(
 # %% [markdown]
 # ### 2.6 `receptive_field` · 3 points · medium · 10 min
 #
-# Go through the layers from the input up. Whole numbers and the three formulas are enough. Measuring comes
-# afterwards, so convolutions and gradients are not allowed here.
+# Go through the layers from the input up, and leave the list as it is. Integers and the three formulas are enough.
+# Measuring comes afterwards, so convolutions and gradients are not allowed here.
 
 
 # %% nbgrader={"grade": false, "grade_id": "receptive_field", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -558,7 +557,8 @@ def receptive_field(layers: list[tuple[int, int, int, int]]) -> tuple[int, int, 
     """Receptive field of a stack of layers along one axis.
 
     layers: list of (kernel_size, stride, padding, dilation), the layer next to the input first; may be empty.
-    Returns (size, jump, start), whole numbers of pixels: unit u sees pixels start + u * jump to start + u * jump + size - 1.
+    Returns (size, jump, start), integers, in pixels:
+    unit u sees pixels start + u * jump to start + u * jump + size - 1.
     """
     ### BEGIN SOLUTION
     size = jump = 1
@@ -578,8 +578,8 @@ check(receptive_field, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Two networks that you will meet in the next unit, written as lists. In VGG-16 every convolution is 3x3 with padding
-# 1, and every pooling is 2x2 with stride 2. The last line is a stack of three dilated layers without any stride.
+# Here are two classic networks, written as lists. In VGG-16 every convolution is 3x3 with padding 1, and every
+# pooling is 2x2 with stride 2. The last line is a stack of three dilated layers without any stride.
 
 # %%
 convolution, pooling = (3, 1, 1, 1), (2, 2, 0, 1)
@@ -637,8 +637,8 @@ for name, layers in {"VGG-16": vgg16, "AlexNet": alexnet}.items():
 # %% [markdown]
 # They agree. Now build stacks of your own. The box and the two dots are your `receptive_field`; the glow and the
 # curve are the measured gradient. Make the dilation double, or give the first layers a stride, and see what each does
-# to the size of the box and to the glow inside it. A stride combs the glow, because neighbouring pixels are then
-# reached along different numbers of paths. With unit 0, find the start.
+# to the size of the box and to the glow inside it. A stride cuts gaps into the glow, because neighbouring pixels then
+# reach the unit along different numbers of paths. Choose unit 0 to see the start.
 
 # %% tags=["widget"]
 canvas = data.scenes(1, size=96, objects=4, seed=3).images[0]  # (3, 96, 96)
@@ -713,21 +713,23 @@ for n in (1, 4, 16, 64):
 # %% [markdown]
 # ## Upsampling
 #
-# Classification can end in a small map. Segmentation, depth and generation cannot: they owe an answer to every pixel.
-# There are four common ways back to a larger map. They differ in what they invent.
+# Classification can end in a small map. Segmentation, depth and generation cannot: they need an output for every
+# pixel. There are four common ways back to a larger map. They differ in the values that they put between the known
+# ones.
 #
 # **Duplicate.** Each value becomes a block of $s \times s$ equal values. In PyTorch this is the mode *nearest*.
 #
 # ### 2.7 `upsample_nearest` · 1 point · easy · 5 min
 #
-# Every pixel becomes a block. Torch's interpolation functions are not allowed.
+# Every pixel becomes a block. Ready-made interpolation functions and convolutions, transposed or not, are not
+# allowed.
 
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_nearest", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def upsample_nearest(x: Tensor, factor: int) -> Tensor:
     """Duplicate every pixel into a block of factor x factor pixels.
 
-    x: (N, C, H, W). factor: whole number from 1 up. Returns (N, C, H * factor, W * factor).
+    x: (N, C, H, W). factor: integer from 1 up. Returns (N, C, H * factor, W * factor).
     """
     ### BEGIN SOLUTION
     return x.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
@@ -789,7 +791,7 @@ print(
 )
 
 # %% [markdown]
-# **Bilinear.** Draw a straight line between neighbouring values and read it off at the new places. Everything hangs
+# **Bilinear.** Draw a straight line between neighbouring values and read it off at the new places. Everything depends
 # on one question: where do the new pixels lie on the old grid? There are two answers, and mixing them up shifts
 # images by a fraction of a pixel.
 #
@@ -804,14 +806,14 @@ print(
 #
 # $$u_i = i\,\frac{n-1}{m-1} .$$
 #
-# The first can leave the range of centres, for instance $u_0 = -\tfrac14$ for $m = 2n$. There is no neighbour to draw
-# a line to, so the value of the border pixel continues: clamp $u$ to $[0, n-1]$. After that, old pixel $j$ takes part
-# with the weight
+# With the first formula $u$ can leave the range of centres, for instance $u_0 = -\tfrac14$ for $m = 2n$. There is no
+# neighbour there to draw a line to, so the value of the border pixel continues: clamp $u$ to $[0, n-1]$. After that,
+# new pixel $i$ takes the value of old pixel $j$ with the weight
 #
-# $$w_{ij} = \max(0,\ 1 - |u_i - j|),$$
+# $$w_{ij} = \max(0,\ 1 - |u_i - j|).$$
 #
-# which is not zero for at most two neighbours and always sums to one. Rows and columns are treated one after the
-# other, in either order.
+# At most two of these weights are not zero, and together they are always one. Rows and columns are treated one after
+# the other, in either order.
 
 # %% tags=["figure"]
 old = torch.tensor([1.0, 3.0, 2.0, 5.0])
@@ -830,16 +832,16 @@ show(
         x_limits=(-0.6, 3.6),
         y_limits=(-0.5, 5.5),
     ),
-    caption="Dots at height 0.5 reach beyond both ends by a quarter pixel; dots at height 0 end exactly at pixels 0 and 3.",
+    caption="Dots at height 0.5 reach a quarter pixel beyond both ends; dots at height 0 end at pixels 0 and 3.",
     alt="Four old values joined by lines; below them the positions of eight new pixels under both conventions.",
 )
 
 # %% [markdown]
 # ### 2.9 `upsample_bilinear` · 3 points · medium · 12 min
 #
-# Write both conventions. The function must also work for other sizes than multiples, and for smaller ones. Torch's
-# interpolation functions and `grid_sample` are not allowed. A tip: one $m \times n$ matrix of weights for each axis
-# turns the whole into two matrix products.
+# Write both conventions. The new size need not be a multiple of the old one, and may be smaller. Ready-made
+# interpolation functions, `grid_sample` and convolutions are not allowed. A tip: one $m \times n$ matrix of weights
+# for each axis turns the whole into two matrix products.
 
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_bilinear", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -879,19 +881,21 @@ check(upsample_bilinear, hidden=True)
 # The canvas has $(H-1)s + k$ rows. *Padding* undoes the padding of the convolution: it cuts $p$ rows from **each**
 # side. One ambiguity is left. With stride 2, a convolution maps 7 rows and 8 rows to the same number of outputs, so
 # the way back has to be told which it was: *output padding* adds rows at the bottom (and columns at the right) before
-# anything is cut. These rows can still be painted on. In total
+# anything is cut. No copy reaches these rows. But with padding the cut removes them first, and so spares painted rows
+# that it would have removed. In total
 #
 # $$H' = (H-1)\,s + k - 2p + p_\text{out} .$$
 #
-# The order of axes of the weight follows from "transposed" too: the convolution goes from the second to the first
-# axis, so the way back goes from the first to the second, and the weight is $(C_\text{in}, C_\text{out}, k, k)$.
-# Dumoulin and Visin, *A guide to convolution arithmetic for deep learning* (2016), draw all the cases.
+# "Transposed" also explains the order of the weight's axes. A convolution has its output channels on the first axis
+# and its input channels on the second. The way back exchanges their roles, so here the weight is $(C_\text{in},
+# C_\text{out}, k, k)$. Dumoulin and Visin, *A guide to convolution arithmetic for deep learning* (2016), draw all the
+# cases.
 
 # %% [markdown]
 # ### 2.10 `conv_transpose2d` · 3 points · hard · 12 min
 #
-# Paint, cut, add the bias. Torch's convolutions are not allowed, transposed or not. One way: for each of the
-# $k \times k$ places in the kernel, one strided slice of the canvas receives the whole input times one matrix of
+# Paint, cut, add the bias. Ready-made convolutions, transposed or not, are not allowed. One way: for each of the $k
+# \times k$ places in the kernel, one strided slice of the canvas receives the whole input times one matrix of
 # weights.
 
 
@@ -906,8 +910,8 @@ def conv_transpose2d(
 ) -> Tensor:
     """Transposed convolution (Dumoulin and Visin 2016, section 4).
 
-    x: (N, C_in, H, W). weight: (C_in, C_out, k, k). bias: (C_out,) or None. stride, padding, output_padding: whole numbers
-    for both axes; output_padding is smaller than the stride.
+    x: (N, C_in, H, W). weight: (C_in, C_out, k, k). bias: (C_out,) or None.
+    stride, padding, output_padding: integers for both axes; output_padding is smaller than the stride.
     Returns (N, C_out, (H - 1) * stride + k - 2 * padding + output_padding, the same for W) in x's dtype.
     """
     ### BEGIN SOLUTION
@@ -931,9 +935,10 @@ check(conv_transpose2d, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Two claims to test. The name: for a transposed matrix, $\langle Cx, y\rangle = \langle x, C^\top y\rangle$ for every
-# $x$ and $y$; here $y = Cx$. The ambiguity: 7 and 8 rows lead to the same size. The input below has 8 rows, so its way
-# back needs the output padding, and 7 columns, so the column too many is cut off.
+# Here are two claims to test. First, the name: for a transposed matrix, $\langle Cx, y\rangle = \langle x, C^\top
+# y\rangle$ for every $x$ and $y$; here $y = Cx$. Second, the ambiguity: 7 and 8 rows lead to the same size. The input
+# below has 8 rows, so its way back needs the output padding. It has 7 columns, so the way back gives one column too
+# many, which is cut off.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -947,9 +952,10 @@ from_seven = F.conv2d(x[:, :, :7], weight, stride=2, padding=1)
 print("from 7 rows:", from_seven.shape[2], "  from 8 rows:", y.shape[2])
 
 # %% [markdown]
-# And a connection. With $m = 2n$ every bilinear weight is $\tfrac14$ or $\tfrac34$, and each old pixel reaches four
-# new ones along an axis. So bilinear upsampling by 2 is a transposed convolution with a fixed 4x4 kernel, except at
-# the border, where one of them continues the image and the other paints nothing.
+# Two of the four ways are connected. With $m = 2n$ every bilinear weight is $\tfrac14$ or $\tfrac34$, and each old
+# pixel reaches four new ones along an axis. So bilinear upsampling by 2 is a transposed convolution with a fixed 4x4
+# kernel, except at the border, where bilinear interpolation continues the image and the transposed convolution paints
+# nothing.
 
 # %%
 hat = torch.tensor([0.25, 0.75, 0.75, 0.25])
@@ -989,8 +995,8 @@ show(
 # ### Four upsamplings side by side
 #
 # The second picture is the scene, max-pooled by 2. The four after it return to the original size, with your
-# functions. Look at the outline of an object: who keeps it in place, who blurs it, who leaves gaps? Switch
-# `align_corners`: the difference is small, and it grows towards the sides. Then try the kernel sizes of the
+# functions. Look at the outline of an object: which method keeps it in place, which blurs it, which leaves gaps?
+# Switch `align_corners`: the difference is small, and it grows towards the sides. Then try the kernel sizes of the
 # transposed convolution.
 
 # %% tags=["widget"]
@@ -1032,7 +1038,7 @@ Lab(
         F.conv_transpose2d,
     ),
     title="Four upsamplings",
-    alt="A scene, its pooled version, and that upsampled by duplication, unpooling, bilinear and transposed convolution.",
+    alt="A scene, its pooled version, and four upsamplings of it: duplicated, unpooled, bilinear and transposed.",
     picture=Choice(pictures),
     kernel_size=Choice([2, 3, 4], value=3, label="kernel size of the transposed convolution"),
     align_corners=Toggle(False, label="align_corners"),
@@ -1056,17 +1062,18 @@ Lab(
 #
 # ### 2.11 `dense_to_conv` · 2 points · medium · 6 min
 #
-# Return an `nn.Conv2d` that computes what the dense layer computes. Keep the dense layer's dtype. The convolution gets
-# weights of its own: whoever trains one of the two layers later leaves the other as it is. PyTorch lets you write
-# into a parameter inside `with torch.no_grad():`.
+# Return an `nn.Conv2d` that computes what the dense layer computes. Keep the dense layer's dtype. The convolution
+# gets weights of its own, so that training one of the two layers later does not change the other. Leave the dense
+# layer as it is. PyTorch lets you write into a parameter inside `with torch.no_grad():`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "dense_to_conv", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def dense_to_conv(dense: nn.Linear, channels: int, height: int, width: int) -> nn.Conv2d:
-    """A convolution that does at every place what a dense layer does to one flattened map (Long et al. 2015, section 3.1).
+    """A dense layer on a flattened map, as a convolution for larger maps (Long et al. 2015, section 3.1).
 
     dense: nn.Linear, with or without bias, for maps (channels, height, width) flattened by nn.Flatten.
-    Returns an nn.Conv2d with copies of the weights: (N, channels, H, W) -> (N, out_features, H - height + 1, W - width + 1).
+    Returns an nn.Conv2d with copies of the weights. It takes (N, channels, H, W) and gives
+    (N, out_features, H - height + 1, W - width + 1).
     """
     ### BEGIN SOLUTION
     has_bias = dense.bias is not None
@@ -1090,8 +1097,9 @@ check(dense_to_conv, hidden=True)
 # %% [markdown]
 # ### The scenes
 #
-# Time to use it. Should an exercise still be open: the training needs none of yours, the pass over a whole scene needs
-# `dense_to_conv` (2.11), and the last measurement needs `equivariance_error` (2.2).
+# Now use it. The training works without your functions. If an exercise is still open, only these cells need it: the
+# size of a crop needs `receptive_field` (2.6), the pass over a whole scene `dense_to_conv` (2.11), and the last
+# measurement `equivariance_error` (2.2).
 #
 # The training material is scikit-learn's set of real handwritten digits, enlarged from 8x8 to 12x12 by bilinear
 # interpolation (torch's, which gives what yours gives). A scene is a sheet of noise with digits strewn over it, at
@@ -1107,7 +1115,7 @@ digit_images = F.interpolate(small_digits, (12, 12), mode="bilinear")[:, 0]  # (
 digit_labels = torch.tensor(digits.target)[order]
 
 # %% [markdown]
-# Because the course knows where it put each digit, every place of a scene has a right answer.
+# The cell knows where it put each digit, so every place of a scene has a known label.
 
 
 # %% tags=["training"]
@@ -1128,9 +1136,9 @@ def digit_scene(choices, rows, columns, generator, cell=24):
 # ### The network
 #
 # Two convolutions with pooling, then two dense layers, for small crops. No layer has padding, for a reason that
-# question 2 asks about. It must say one of eleven things: a digit from 0 to 9 in the middle, or 10 for "no digit in
-# the middle". How large must a crop be, and how far apart do neighbouring outputs lie? Your `receptive_field` says
-# it. The dense layer counts as a convolution of 3x3, the size of the map it sees.
+# question 2 asks about. The network must say one of eleven things: a digit from 0 to 9 in the middle, or 10 for "no
+# digit in the middle". How large must a crop be, and how far apart do neighbouring outputs lie? Your
+# `receptive_field` says both. The dense layer counts as a convolution of 3x3, the size of the map it sees.
 
 # %%
 size, jump, start = receptive_field([(3, 1, 0, 1), (2, 2, 0, 1)] * 2 + [(3, 1, 0, 1)])
@@ -1158,7 +1166,7 @@ def crop_network():
 
 
 def labels_at(found, rows, columns):
-    """(rows, columns): the label of a digit within 2 pixels of the crop's centre, else 10; -1 from 3 to 5 pixels off."""
+    """(rows, columns): the label of a digit within 2 pixels of a crop's centre, -1 within 5, else 10."""
     labels = torch.full((rows, columns), 10)
     for centre_row, centre_column, label in found:
         row_gap = (torch.arange(rows) * total_stride + (field_size - 1) / 2 - centre_row).abs()
@@ -1172,9 +1180,9 @@ def labels_at(found, rows, columns):
 
 
 # %% [markdown]
-# Crops are cut out with your own steps: `windows` with the field's size and the total stride. A digit that is 3 to 5
-# pixels off the centre is neither clearly there nor clearly absent, so such crops are left out, of training and of
-# the score. Three in four crops of a batch show a digit.
+# Crops are cut out by `windows`, with the field's size and the total stride. A digit that is 3 to 5 pixels off the
+# centre is neither clearly there nor clearly absent, so such crops are left out, of training and of the score. In
+# each batch, three of four crops show a digit.
 
 # %% tags=["training"]
 from cvcourse.training import budget
@@ -1219,8 +1227,8 @@ print(f"loss of the last batch: {loss.item():.3f}")
 # ### One pass instead of thousands
 #
 # Now the change of shape. The first dense layer becomes a 3x3 convolution, the second a 1x1 convolution. No weight
-# changes. Then three ways to read a test scene of digits that the network has never seen: crop by crop, all crops as
-# one batch, and the whole scene at once.
+# changes. Then there are three ways to read a test scene of digits that the network has never seen: crop by crop, all
+# crops as one batch, and the whole scene at once.
 
 # %% tags=["training"]
 import time
@@ -1275,8 +1283,8 @@ print(f"largest difference between the first and the last logits: {gap:.1e}")
 # single pass is faster because neighbouring crops share most of their pixels: a pixel lies in about
 # $(18/4)^2 \approx 20$ crops, and crop by crop its features are computed that many times.
 #
-# What does the network read? Several neighbouring places see the same digit. Keep the ones whose score is the largest
-# of their 5x5 neighbourhood: max pooling with stride 1 finds them, torch's here, which agrees with yours.
+# What does the network read? Several neighbouring places see the same digit. Keep the places whose score is the
+# largest in their 5x5 neighbourhood. Max pooling with stride 1 finds them (torch's here, which agrees with yours).
 
 # %% tags=["training"]
 logits = fully_convolutional(sheet).detach()  # (1, 11, rows, columns)
@@ -1302,10 +1310,10 @@ show(
 # %% [markdown]
 # ### Which shifts does the network commute with?
 #
-# The rule of this unit says: multiples of the total stride, 4, and no others. To test it with circular shifts the
-# network needs circular borders. A convolution with circular padding continues the image with its own other side. For
-# a stack without padding it is enough to do that once, at the input: append the first $18 - 4 = 14$ rows and columns
-# at the end. Then $H$ rows give exactly $H/4$ outputs.
+# The rule of this unit says: with shifts by multiples of the total stride, 4, and as a rule with no others. To test
+# it with circular shifts the network needs circular borders. A convolution with circular padding continues the image
+# with its own other side. For a stack without padding it is enough to do that once, at the input: append the first
+# $18 - 4 = 14$ rows and columns at the end. Then $H$ rows give exactly $H/4$ outputs.
 
 
 # %% tags=["training"]
