@@ -522,9 +522,9 @@ show(
 # %% [markdown]
 # ## The electrode
 #
-# What does a brain do first with what the eye sees? Hubel and Wiesel ("Receptive fields, binocular interaction and
-# functional architecture in the cat's visual cortex", 1962) lowered a fine electrode into the visual cortex of a cat,
-# showed it spots and bars of light on a screen, and listened to single cells.
+# What does a brain do first with what the eye sees? Hubel and Wiesel lowered a fine electrode into the visual cortex
+# of a cat, showed it spots and bars of light on a screen, and listened to single cells ("Receptive fields, binocular
+# interaction and functional architecture in the cat's visual cortex", 1962).
 #
 # The part of the retina where light can influence a cell is the cell's **receptive field**. The receptive fields of
 # cells in the retina are round: light in the centre excites the cell and light around it inhibits the cell, or the
@@ -721,8 +721,8 @@ show(
 #
 # Show a grating, $I = \cos(2\pi x'/\lambda - \psi)$, to two linear fields that differ in their phase only: an even
 # one, $\varphi = 0$, and an odd one, $\varphi = -\pi/2$. Here $\psi$ says where the grating's stripes lie. Write $a$
-# for $2\pi x'/\lambda$. Since $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$, the even field, which correlates
-# with $\cos a$, picks up the first part, and the odd field, which correlates with $\sin a$, the second:
+# for $2\pi x'/\lambda$. Then $\cos(a - \psi) = \cos a\cos\psi + \sin a\sin\psi$. The even field correlates with $\cos
+# a$ and picks up the first part. The odd field correlates with $\sin a$ and picks up the second:
 #
 # $$L_{\text{even}} \approx A\cos\psi, \qquad L_{\text{odd}} \approx A\sin\psi.$$
 #
@@ -947,12 +947,11 @@ show(
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_tolerance", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # It has thrown away the phase: the angle of the point $(L_{\text{even}}, L_{\text{odd}})$ on its circle, which says
-# where inside the field the bar lies, and whether it is brighter or darker than its surroundings. Only the radius
-# is left. Tasks that need exact places suffer: segmentation has to draw the border at the right pixel, and boxes
-# need exact edges too. Classification profits, because the class of an object does not depend on where in the field
-# its edge lies. A network can have both by keeping the responses from before the pooling and handing them to the
-# layers that draw masks, or by having many such cells with overlapping fields whose joint responses still tell the
-# place.
+# where inside the field the bar lies, and whether it is brighter or darker than its surroundings. Only the radius is
+# left. Tasks that need exact places suffer: segmentation has to draw the border at the right pixel, and boxes need
+# exact edges too. Classification profits, because the class of an object does not depend on where in the field its
+# edge lies. A network can have both by keeping the responses from before the pooling and handing them to the layers
+# that draw masks, or by having many such cells with overlapping fields: their joint responses still tell the place.
 
 # %% [markdown]
 # ## What does this neuron like to see?

@@ -684,10 +684,10 @@ show(
 #
 # $$\text{parameters} = C' (C \cdot F_h \cdot F_w + 1)$$
 #
-# The size of the picture does not appear. The first layer of LeNet-5 (LeCun et al. 1998), six filters of $5 \times
-# 5$ on a grey picture, has $6 (1 \cdot 25 + 1) = 156$ parameters. Each output number costs one multiplication for
-# each weight of its filter, and there are $O_h \cdot O_w \cdot C'$ of them, so the same layer on a $32 \times 32$
-# picture makes $28 \cdot 28 \cdot 6 \cdot 25 = 117{,}600$ multiplications, each followed by an addition: a
+# The size of the picture does not appear. The first layer of LeNet-5 (LeCun et al. 1998), six filters of $5 \times 5$
+# on a grey picture, has $6 (1 \cdot 25 + 1) = 156$ parameters. Each output number costs one multiplication for each
+# weight of its filter, and the layer has $O_h \cdot O_w \cdot C'$ output numbers. So the same layer on a $32 \times
+# 32$ picture makes $28 \cdot 28 \cdot 6 \cdot 25 = 117{,}600$ multiplications, each followed by an addition: a
 # *multiply-add*.
 #
 # A **dense** layer connects every input number with every output number by a weight of its own, plus one bias per
@@ -699,10 +699,14 @@ show(
 #
 # ### 1.7 `parameter_counts` · 2 points · easy · 5 min
 #
-# Work out four integers. `first_layer_size` is the height (and width) of the layer's feature maps;
-# `first_layer_parameters` and `first_layer_multiply_adds` are the layer's parameters, biases included, and its
-# multiply-adds for one picture, biases not counted; `dense_parameters` is what a dense layer from the same picture to
-# the same feature maps would have, biases included. Hints come from `check.hint("parameter_counts")`.
+# Work out four integers:
+#
+# - `first_layer_size`: the height (and width) of the layer's feature maps;
+# - `first_layer_parameters`: the layer's parameters, biases included;
+# - `first_layer_multiply_adds`: its multiply-adds for one picture, biases not counted;
+# - `dense_parameters`: the parameters, biases included, of a dense layer from the same picture to the same maps.
+#
+# Hints come from `check.hint("parameter_counts")`.
 
 # %% nbgrader={"grade": false, "grade_id": "parameter_counts", "locked": false, "schema_version": 3, "solution": true, "task": false}
 first_layer_size = None
@@ -783,7 +787,7 @@ check(conv_matrix, hidden=True)
 kernel = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.5, 1.0], [-3.0, -2.0, -1.0]])
 matrix, picture = conv_matrix(kernel, 6, 7), torch.randn(6, 7)
 gap = (matrix @ picture.flatten()).reshape(4, 5) - cross_correlate2d(picture, kernel)
-print("matrix times picture v cross_correlate2d, largest difference:", gap.abs().max().item())
+print("matrix times picture against cross_correlate2d, largest difference:", gap.abs().max().item())
 coarse = conv_matrix(kernel, 6, 7, stride=2)
 show(
     image(matrix, title="stride 1: 20 outputs, 42 pixels", colours="signed", size=330),
@@ -887,13 +891,13 @@ output = conv2d(pictures, filters, stride=2, padding=(1, 0))
 upstream = torch.randn_like(output)
 by_torch = torch.autograd.grad(output, (pictures, filters), upstream)
 by_you = conv2d_backward(upstream, pictures.detach(), filters.detach(), stride=2, padding=(1, 0))
-print("v torch's own, input: ", (by_you[0] - by_torch[0]).abs().max().item())
-print("v torch's own, weight:", (by_you[1] - by_torch[1]).abs().max().item())
+print("against torch's own, input: ", (by_you[0] - by_torch[0]).abs().max().item())
+print("against torch's own, weight:", (by_you[1] - by_torch[1]).abs().max().item())
 
 one, upstream = torch.randn(1, 1, 6, 7), torch.randn(1, 1, 2, 3)
 by_matrix = conv_matrix(kernel, 6, 7, stride=2).T @ upstream.flatten()
 by_you = conv2d_backward(upstream, one, kernel[None, None], stride=2)[0]
-print("v the matrix, input:  ", (by_you.flatten() - by_matrix).abs().max().item())
+print("against the matrix, input:  ", (by_you.flatten() - by_matrix).abs().max().item())
 
 # %% [markdown]
 # ## 10 Learning a filter

@@ -90,8 +90,8 @@ show(
 # should be equivariant.
 #
 # Few functions obey either law exactly, so a number is more useful than a yes or no. Take the difference of the two
-# sides, measure its length with the Euclidean norm $\lVert a \rVert = \sqrt{\sum_i a_i^2}$ over all elements, and
-# divide by the length of $f(x)$, so that the number does not depend on the units of $f$:
+# sides and measure its length with the Euclidean norm $\lVert a \rVert = \sqrt{\sum_i a_i^2}$ over all elements.
+# Divide by the length of $f(x)$, so that the number does not depend on the units of $f$:
 #
 # $$e_\text{inv} = \frac{\lVert f(t(x)) - f(x) \rVert}{\lVert f(x) \rVert}$$
 #
@@ -874,9 +874,9 @@ check(upsample_bilinear, hidden=True)
 # of a kernel, scaled by its value, onto a larger canvas. Input pixel $(i, j)$ puts its copy with the top left corner
 # at row $s\,i$, column $s\,j$. Where copies overlap they add up.
 #
-# The name comes from matrices. In the previous unit a convolution was a matrix, $y = Cx$, with few numbers in $y$
-# when the stride was large. The transposed matrix goes the other way, from few numbers to many: $C^\top y$. It has
-# the *shape* of an inverse and is not an inverse.
+# The name comes from matrices. In unit 01 a convolution was a matrix, $y = Cx$, with few numbers in $y$ when the
+# stride was large. The transposed matrix goes the other way, from few numbers to many: $C^\top y$. It has the *shape*
+# of an inverse and is not an inverse.
 #
 # The canvas has $(H-1)s + k$ rows. *Padding* undoes the padding of the convolution: it cuts $p$ rows from **each**
 # side. One ambiguity is left. With stride 2, a convolution maps 7 rows and 8 rows to the same number of outputs, so
