@@ -419,7 +419,7 @@ Lab(
 )
 
 # %% [markdown]
-# How much of a box is the object? A cell can answer for the whole set.
+# How much of a box is the object? The next cell measures it for the whole set.
 
 # %% tags=["figure"]
 share = []

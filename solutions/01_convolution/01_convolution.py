@@ -1044,9 +1044,9 @@ show(
 # times fewer than the dense layer, since locality alone is kept and sharing is given up.
 #
 # (b) Pictures in which a place has a fixed meaning: aligned faces (eyes always above, mouth always below), scans of
-# one form, a fixed camera over a production line. There it can help to look for different things at different
-# places. What is lost is translation equivariance: what was learned at one position is not known at the next, so
-# more data is needed, a moved picture gives a different answer, and the layer works for one picture size only.
+# one form, a fixed camera over a production line. There it can help to look for different things at different places.
+# What is lost is translation equivariance: what was learned at one position is not known at the next, so more data is
+# needed, a moved picture gives a different output, and the layer works for one picture size only.
 #
 # (One point for the number with one correct comparison, one for a kind of picture with fixed positions and the loss
 # of equivariance.)

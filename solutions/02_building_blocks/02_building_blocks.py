@@ -1247,7 +1247,7 @@ truth = labels_at(found, *cut.shape[:2])
 single = cut.reshape(-1, 1, field_size, field_size)
 
 # %% [markdown]
-# Each way is timed. The number to watch is the last column: the share of right answers among the places that show a
+# Each way is timed. The number to watch is the last column: the share of right labels among the places that show a
 # digit. Most places show none, and always saying "no digit" is right there.
 
 
