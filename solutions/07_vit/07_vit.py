@@ -14,14 +14,14 @@
 # # The vision transformer
 #
 # Cut a photograph into squares. Write each square down as a row of numbers. Give the rows to a network that was made
-# for sentences, and ask it what the picture shows. Nothing tells this network that two squares are neighbours, or
-# that a cat on the left is the same cat on the right. Convolutions have both built in. And still, with enough
-# images to learn from, the network for sentences draws level. That is the message of Dosovitskiy et al., *An Image is
-# Worth 16x16 Words: Transformers for Image Recognition at Scale* (2021).
+# for sentences, and ask it what the picture shows. Nothing tells this network that two squares are neighbours, or that
+# a cat on the left is the same cat on the right. Convolutions have both built in. And still, with enough images to
+# learn from, the network for sentences catches up. That is the message of Dosovitskiy et al., *An Image is Worth 16x16
+# Words: Transformers for Image Recognition at Scale* (2021).
 #
 # In this unit you build that network, the vision transformer or ViT, out of ten parts. You give it the weights of
-# another library's model and get that model's answers. You see where it looks. And you measure what it pays for
-# knowing so little in advance. Four equations of the paper (section 3.1) are the plan:
+# another library's model and get that model's outputs. You see where it looks. And you measure what it pays for
+# assuming so little in advance. Four equations of the paper (section 3.1) are the plan:
 #
 # $$
 # \begin{aligned}
@@ -37,15 +37,16 @@
 # | turn an image into a sequence of patches and back | 7.1, 7.2 |
 # | embed patches, and say where each came from (equation 1) | 7.3, 7.4 |
 # | write attention, and split it into heads | 7.5, 7.6 |
-# | stack it with norms and skips to a transformer (equations 2 to 4) | 7.7, 7.8 |
+# | build a transformer from it, with norms and residual connections (equations 2 to 4) | 7.7, 7.8 |
 # | use a trained ViT on images of another size | 7.9 |
 # | follow attention through the layers | 7.10 |
 # | say what inductive bias is, and measure what it is worth | the two training sections |
 #
-# The unit takes about two hours and is worth 30 points. The course's library has a tested version of everything that
-# you build here, and later units use it. Where one exercise builds on another, the check lends yours the tested
-# version, so a mistake costs its points once. As an answer the tested version does not count. If an exercise resists,
-# go on: with `attention = models.attention`, say, in a cell of your own below its check, the cells after it run.
+# The unit takes about two and a half hours and is worth 30 points. The course's library has a tested version of
+# everything that you build here, and later units use it. Where one exercise builds on another, the check runs your code
+# with the tested version of the other, so a mistake costs its points only once. The check refuses an answer that takes
+# the tested version from the library. If an exercise resists, go on: write, for example, `attention = models.attention`
+# in a cell of your own below its check, and the cells after it run.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -61,8 +62,8 @@ check = Checker("07_vit")
 # %% [markdown]
 # ## An image as a sequence
 #
-# The helper below lays patches out with white gaps between them. It expects each patch as one row of numbers: the
-# patch's pixels row by row, in a row from left to right, and of each pixel red, green and blue side by side.
+# The helper below draws patches with white gaps between them. It expects each patch as one row of numbers. The pixels
+# of the patch come row by row, from left to right in each row. The red, green and blue of a pixel stand side by side.
 
 
 # %% tags=["helper"]
@@ -78,8 +79,8 @@ def spread(patches, patch_size, columns):
 photograph = data.photographs("cat", size=(96, 144))["cat"][None]  # (1, 3, 96, 144)
 
 # %% [markdown]
-# A transformer reads a sequence of vectors. To make one out of an image, the paper cuts it into squares of
-# $P \times P$ pixels. From height $H$, width $W$ and $C$ channels come
+# A transformer reads a sequence of vectors. To make one out of an image, the paper cuts the image into squares of
+# $P \times P$ pixels. An image of height $H$ and width $W$ with $C$ channels gives
 #
 # $$N = \frac{H}{P}\cdot\frac{W}{P} \quad\text{patches } x_p^1, \dots, x_p^N, \quad\text{each with } P \cdot P \cdot C \text{ numbers.}$$
 #
@@ -95,13 +96,13 @@ row = torch.arange(12)  # a row of 12 pixels, to be cut into 4 patches of 3
 print(row.reshape(4, 3))
 
 # %% [markdown]
-# Place 7 of the row is place 1 of patch 2. That was one axis. An image has two axes to split, so that the patches of
-# one row of the grid lie interleaved in memory, and this is where `permute` is needed.
+# Index 7 of the row is index 1 of patch 2. That was one axis. An image has two axes to split. The pixels of patches
+# that share a row of the grid are interleaved in memory, and this is why `permute` is needed.
 #
 # ### 7.1 `patchify` · 2 points · easy · 8 min
 #
-# Cut a batch of images. Images that patches do not fill are refused: raise a `ValueError`, because silently dropped
-# pixels are found late.
+# Cut a batch of images into patches. Raise a `ValueError` if the patches do not fill the images. A function that
+# dropped the remaining pixels without a word would hide a mistake for a long time.
 
 
 # %% nbgrader={"grade": false, "grade_id": "patchify", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -146,9 +147,9 @@ show(
 # %% [markdown]
 # ### 7.2 `unpatchify` · 2 points · easy · 5 min
 #
-# The way back. A network that predicts patches, as masked autoencoders do in a later unit, needs it to show what it
-# predicts. Undo your steps in the opposite order. One caution: a permutation applied twice is as a rule not the
-# identity.
+# Now the way back. A network that predicts patches, such as the masked autoencoder of a later unit, needs it to show
+# its predictions. Undo your steps in the opposite order. Be careful: a permutation applied twice does not, in general,
+# give the identity.
 
 
 # %% nbgrader={"grade": false, "grade_id": "unpatchify", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -175,7 +176,7 @@ check(unpatchify, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Nothing is lost on the way: both directions together give the image back, bit for bit. And the sequence can be put
+# Nothing is lost on the way: both directions together give the image back, bit for bit. The sequence can also be put
 # into another order before it goes back.
 
 # %% tags=["figure"]
@@ -185,7 +186,7 @@ print("the image came back:", torch.equal(restored, photograph))
 show(
     image(restored[0], title="in order"),
     image(unpatchify(shuffled, 16, 96, 144)[0], title="in another order"),
-    caption="Both pictures hold the same 54 vectors. What differs is where each one stands.",
+    caption="Both pictures hold the same 54 vectors. Only their order differs.",
     alt="The photograph put together from its patches, and a jumble of the same patches in random order.",
 )
 
@@ -208,8 +209,8 @@ show(
 # %% [markdown]
 # ### 7.3 `PatchEmbed` · 2 points · easy · 7 min
 #
-# Write it with `nn.Conv2d`. The convolution's answer is $(N, D, \text{rows}, \text{columns})$. What has to happen to
-# it before it is a sequence of tokens?
+# Write it with `nn.Conv2d`. The convolution's output is $(N, D, \text{rows}, \text{columns})$. What has to happen to it
+# before it is a sequence of tokens?
 
 
 # %% nbgrader={"grade": false, "grade_id": "PatchEmbed", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -219,6 +220,7 @@ class PatchEmbed(nn.Module):
     image_size: pixels of both sides, or (height, width). Attributes: proj, an nn.Conv2d with bias; grid, the tuple
     (rows, columns) of patches. Raises ValueError where patch_size does not divide the image.
     forward: images (N, in_channels, H, W). Returns tokens (N, rows * columns, embed_dim) in reading order.
+    Gradients must flow to images and to the parameters of proj.
     """
 
     def __init__(
@@ -247,9 +249,9 @@ check(PatchEmbed, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Is it really the linear map of equation 1? Then there is a matrix $E$ that does the same to the rows of `patchify`.
-# The kernel holds it in the order channel, row, column; the patches hold row, column, channel. Forget to reorder, and
-# the shapes still fit.
+# Is it really the linear map of equation 1? If so, there is a matrix $E$ that makes the same tokens from the rows of
+# `patchify`. The kernel holds this matrix in the order channel, row, column; the patches hold row, column, channel. If
+# you forget to reorder, the shapes still fit.
 
 # %%
 embed = PatchEmbed(image_size=(96, 144), patch_size=16, in_channels=3, embed_dim=32)
@@ -263,12 +265,14 @@ for name, matrix in (("reordered", reordered), ("as stored", as_stored)):
 # %% [markdown]
 # ## Where a patch came from
 #
-# To each token the ViT adds a vector that depends only on its place, $E_\text{pos}$. In the paper this is a table that
-# is learned like any other weight. Before you learn one, look at a table that is computed. *Attention Is All You
-# Need* (Vaswani et al., 2017, section 3.5) uses it for words, and masked autoencoders use it for patches.
+# The ViT adds to each token a vector that depends only on the token's position. These vectors are the rows of a table,
+# $E_\text{pos}$. In the paper the table is learned like any other weight. Before you learn one, look at a table that is
+# computed. *Attention Is All You Need* (Vaswani et al., 2017, section 3.5) uses it for words, and masked autoencoders
+# use it for patches.
 #
 # Take one axis first. A clock tells a long time by several hands that turn at different speeds. In the same way a
-# coordinate $t$ is told by $K$ angles $\omega_0 t, \omega_1 t, \dots, \omega_{K-1} t$, the first fast, the last slow:
+# coordinate $t$ is described by $K$ angles $\omega_0 t, \omega_1 t, \dots, \omega_{K-1} t$, the first fast, the last
+# slow:
 #
 # $$\omega_k = \text{base}^{-k/K}, \qquad
 # s(t) = (\sin\omega_0 t, \dots, \sin\omega_{K-1} t,\ \cos\omega_0 t, \dots, \cos\omega_{K-1} t).$$
@@ -280,18 +284,21 @@ for name, matrix in (("reordered", reordered), ("as stored", as_stored)):
 #
 # A patch has two coordinates, row $i$ and column $j$. Half of the vector goes to each. We follow the official code of
 # masked autoencoders, in which the **column comes first**: the vector of the patch is $(s(j), s(i))$, and $K = D/4$.
+# Vaswani et al. differ in two ways. A word has only one coordinate, so their $K$ is $D/2$ and the exponent is $2k/D$.
+# And their sines and cosines alternate, where $s$ has all sines before all cosines.
 
 # %% [markdown]
 # ### 7.4 `sincos_position_embedding` · 3 points · medium · 12 min
 #
-# One row for each place, in reading order. Plain loops are welcome; `torch.meshgrid` or broadcasting avoids them.
+# Return one row for each position of the grid, in reading order. Plain loops are welcome; `torch.meshgrid` or
+# broadcasting avoids them.
 
 
 # %% nbgrader={"grade": false, "grade_id": "sincos_position_embedding", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def sincos_position_embedding(
     embed_dim: int, height: int, width: int, base: float = 10000.0
 ) -> Tensor:
-    """Fixed positions of a grid, in sines and cosines (Vaswani et al. 2017, section 3.5, once for each axis).
+    """Fixed positions of a grid, in sines and cosines (after Vaswani et al. 2017, section 3.5).
 
     embed_dim: a multiple of 4. height, width: rows and columns of the grid. Returns (height * width, embed_dim),
     float32, in reading order. Layout: the first half from the column, the second half from the row; in each half the
@@ -316,29 +323,29 @@ check(sincos_position_embedding, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The claim was that only the distance counts. Three pairs of places, each two rows and one column apart:
+# The claim was that only the distance counts. Here are three pairs of positions, each two rows and one column apart:
 
 # %%
 table = sincos_position_embedding(48, height=8, width=8).reshape(8, 8, 48)
 for first, second in (((0, 0), (2, 1)), ((3, 5), (5, 6)), ((5, 2), (7, 3))):
     print(f"{first} and {second}: dot product {table[first] @ table[second]:.5f}")
-print(f"any place with itself: {table[4, 4] @ table[4, 4]:.5f}")
+print(f"any position with itself: {table[4, 4] @ table[4, 4]:.5f}")
 
 # %% [markdown]
-# Now look at the whole table. Click on a place in the left panel: its colours show the cosine of the angle between
-# that place's vector and every other place's. Then move the base. Vaswani et al. took 10000, for words in long
+# Now look at the whole table. Click on a position in the left panel: the colours show the cosine similarity between its
+# vector and the vector of every other position. Then move the base. Vaswani et al. took 10000, for words in long
 # sentences. On a grid of 8 x 8 most of the hands of such a clock hardly move, and no cosine falls below 0.7. A small
-# grid wants a small base.
+# grid needs a small base.
 #
 # The second table, *learned*, is filled when you have trained a ViT further below. Until then it shows the random
-# numbers that learning starts from. Come back to it.
+# numbers from which learning starts. Come back to it.
 
 # %% tags=["helper"]
 trained = {}  # training cells put their networks here, for the widgets
 
 
 def learned_table():
-    """The places of the trained ViT, (64, 48), or what learning starts from; and a title that says which."""
+    """Positions of the trained ViT, (64, 48), or those that learning starts from; and which it is."""
     if "vit" in trained:
         return trained["vit"].pos_embed[0, 1:].detach().cpu(), "learned by your ViT"
     return 0.02 * torch.randn(64, 48, generator=torch.Generator().manual_seed(0)), "not learned yet"
@@ -355,7 +362,7 @@ def position_lab(sincos, place, kind, exponent):
     return Scene(
         image(
             here,
-            title=f"likeness to {row}, {column}",
+            title=f"cosine similarity to {row}, {column}",
             colours="signed",
             limits=(-1, 1),
             points=marked,
@@ -364,11 +371,11 @@ def position_lab(sincos, place, kind, exponent):
         image(table, title="the table", colours="signed", size=180),
         curves(
             {"along the row": here[row], "along the column": here[:, column]},
-            title="likeness by place",
+            title="cosine similarity",
             x_label="column or row",
             y_limits=(-1.05, 1.05),
         ),
-        caption=f"Table: {title}. Each of its 64 rows is a place, each of its 48 columns a channel.",
+        caption=f"Table: {title}. Each of its 64 rows is a position, each of its 48 columns a channel.",
     )
 
 
@@ -377,8 +384,8 @@ Lab(
     position_lab,
     function=sincos_position_embedding,
     fallback=models.sincos_position_embedding,
-    title="How alike are the places?",
-    alt="An 8 by 8 map of the likeness of all places to one, the table of position vectors, and two curves.",
+    title="How similar are the positions?",
+    alt="An 8 by 8 map of cosine similarities to one position, the table of positions, and two curves.",
     place=Pointer(panel=0, start=(2, 5), on="press"),
     kind=Choice(["sines and cosines", "learned"], label="table"),
     exponent=Slider(0.5, 4.0, value=1.0, step=0.5, label="base, as a power of ten"),
@@ -390,22 +397,22 @@ Lab(
 # Tokens must exchange what they know: an ear becomes part of a cat only next to whiskers. In a convolution the
 # exchange has fixed partners, the neighbours. In attention each token chooses its partners by content.
 #
-# Each token sends out three vectors of length $d$, all linear maps of itself: a *query* $q$ (what am I looking for?),
-# a *key* $k$ (what can I be found by?) and a *value* $v$ (what do I hand over?). Token $i$ compares its query with the
-# key of every token $j$. The comparison is a dot product. A softmax over $j$ turns the results into shares that sum to
-# one, and the answer is the average of the values with these shares. With all queries, keys and values as rows of
+# Each token sends out three vectors of length $d$, all linear maps of itself: a *query* $q$ (what am I looking for?), a
+# *key* $k$ (what can I be found by?) and a *value* $v$ (what do I hand over?). Token $i$ compares its query with the
+# key of every token $j$. The comparison is a dot product. A softmax over $j$ turns the results into weights that sum to
+# one, and the output is the average of the values with these weights. With all queries, keys and values as rows of
 # matrices:
 #
 # $$A = \text{softmax}\!\left(\frac{q k^\top}{\sqrt{d}}\right), \qquad \text{SA}(z) = A\, v .$$
 #
-# Row $i$ of $A$ belongs to the token that asks. Why the root? Suppose that the entries of $q$ and $k$ are independent,
+# Row $i$ of $A$ holds the weights of query $i$. Why the root? Suppose that the entries of $q$ and $k$ are independent,
 # with mean 0 and variance 1. Each product $q_m k_m$ then has variance 1, and the sum of $d$ of them has variance $d$.
-# Dot products grow like $\sqrt d$, and a softmax of large numbers is close to a maximum: one token gets everything, and
-# almost no gradient flows. The next cell measures the growth and the largest share, for 64 random tokens.
+# Dot products grow like $\sqrt d$, and a softmax of large numbers is close to a maximum: one token gets all the weight,
+# and almost no gradient flows. The next cell measures the growth and the largest weight, for 64 random tokens.
 
 # %%
 generator = torch.Generator().manual_seed(0)
-print("head_dim   spread of q.k   largest share: without root   with root")
+print("head_dim   spread of q.k   largest weight: without root   with root")
 for d in (4, 64, 1024):
     q, k = torch.randn(2, 64, d, generator=generator)
     products = q @ k.T  # (64, 64)
@@ -416,9 +423,9 @@ for d in (4, 64, 1024):
 # %% [markdown]
 # ### 7.5 `attention` · 3 points · medium · 8 min
 #
-# Write the formula for a batch with several heads at once: the first two axes are carried along, everything happens in
-# the last two. Return the shares as well. They are what you will look at later. The finished functions of PyTorch are
-# not allowed.
+# Write the formula for a batch with several heads at once. The first two axes are batch and heads; everything happens
+# in the last two. Return the weights as well, because you will look at them later. The check refuses PyTorch's own
+# functions and layers for attention.
 
 
 # %% nbgrader={"grade": false, "grade_id": "attention", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -426,7 +433,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1).
 
     q, k, v: (N, heads, tokens, head_dim). Returns the output, shaped like v, and the weights
-    (N, heads, tokens, tokens): row i holds the shares that token i takes from each token.
+    (N, heads, tokens, tokens): row i holds the weights of query i. Gradients must flow to q, k and v.
     """
     ### BEGIN SOLUTION
     scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (N, heads, tokens, tokens)
@@ -443,7 +450,8 @@ check(attention, hidden=True)
 
 # %% [markdown]
 # Attention knows no order. Shuffle the keys and values together, and each query still finds the same content. Shuffle
-# the queries as well, and the answers are shuffled in the same way. In the words of unit 02: attention is
+# the queries as well, and the outputs are shuffled in the same way. In the words of unit 02: attention is *equivariant*
+# to every permutation of its tokens.
 # *equivariant* to every permutation of its tokens.
 
 # %%
@@ -454,36 +462,37 @@ same, _ = attention(q, k[:, :, order], v[:, :, order])
 moved, _ = attention(q[:, :, order], k[:, :, order], v[:, :, order])
 print(f"keys and values shuffled: output changes by {(same - output).abs().max():.1e}")
 print(
-    f"all shuffled: output is shuffled alike, but for {(moved - output[:, :, order]).abs().max():.1e}"
+    f"all shuffled: output is shuffled too, up to {(moved - output[:, :, order]).abs().max():.1e}"
 )
 
 # %% [markdown]
 # ### Several heads
 #
 # One softmax makes one choice. A token may need two: where is the outline that continues me, and what colour is the
-# background? So the $D$ channels are shared out among $h$ *heads* with $d = D/h$ channels each. Every head has its own
-# queries, keys and values. The heads' answers are put side by side, and a last matrix $U_\text{msa}$ mixes them:
+# background? So the $D$ channels are divided among $h$ *heads* with $d = D/h$ channels each. Every head has its own
+# queries, keys and values. The outputs of the heads are put side by side, and a last matrix $U_\text{msa}$ mixes them:
 #
 # $$\text{MSA}(z) = [\text{SA}_1(z);\ \text{SA}_2(z);\ \dots;\ \text{SA}_h(z)]\; U_\text{msa} .$$
 #
-# In code one linear layer makes all of it at once: `qkv` maps $D$ channels to $3D$. Their order, in this course as in
-# the library timm, is all queries, then all keys, then all values, and within each the heads one after the other. For
-# $D = 6$ and two heads:
+# In code one linear layer computes all of them at once: `qkv` maps $D$ channels to $3D$. Their order, in this course as
+# in the library timm, is all queries, then all keys, then all values, and within each the heads one after the other.
+# For $D = 6$ and two heads:
 #
 # ```
 # output of qkv   q q q q q q k k k k k k v v v v v v
 # head            0 0 0 1 1 1 0 0 0 1 1 1 0 0 0 1 1 1
 # ```
 #
-# So the last axis of $(N, T, 3D)$, with $T$ for the tokens, is really three axes, $(3, h, d)$. Split it with `reshape`,
-# and bring the axes into the order that `attention` wants with `permute`. It is the same game as in `patchify`, and it
-# has the same trap: a `reshape` straight to the wanted shape runs without complaint and mixes tokens with heads.
+# So the last axis of $(N, T, 3D)$, with $T$ tokens, is really three axes, $(3, h, d)$. Split it with `reshape`, and
+# bring the axes into the order that `attention` wants with `permute`. You did the same in `patchify`, and there is the
+# same trap: a `reshape` straight to the wanted shape runs without complaint and mixes tokens with heads.
 
 # %% [markdown]
 # ### 7.6 `MultiHeadSelfAttention` · 3 points · hard · 13 min
 #
-# Use your `attention`. Afterwards the heads' answers, $(N, h, T, d)$, must become $(N, T, D)$ again before `proj`,
-# which is the paper's $U_\text{msa}$.
+# Use your `attention`. Afterwards the outputs of the heads, $(N, h, T, d)$, must become $(N, T, D)$ again before
+# `proj`, which is the paper's $U_\text{msa}$. `nn.MultiheadAttention` and PyTorch's functions for attention are refused
+# here, too.
 
 
 # %% nbgrader={"grade": false, "grade_id": "MultiHeadSelfAttention", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -493,7 +502,7 @@ class MultiHeadSelfAttention(nn.Module):
     Attributes: qkv, an nn.Linear from embed_dim to 3 * embed_dim; proj, an nn.Linear from embed_dim to embed_dim; both
     with bias. Raises ValueError where num_heads does not divide embed_dim.
     forward: x (N, tokens, embed_dim). Returns the output, shaped like x, and the weights
-    (N, num_heads, tokens, tokens).
+    (N, num_heads, tokens, tokens). Gradients must flow to x and to all parameters.
     """
 
     def __init__(self, embed_dim: int, num_heads: int):
@@ -539,19 +548,19 @@ for name, gap in (("output", yours(x)[0] - output), ("weights", yours(x)[1] - we
 # %% [markdown]
 # ## The block
 #
-# Attention moves information between tokens. What a token does with it is the task of a small network, the MLP, that
-# treats each token alone: a linear layer to $4D$ channels, a GELU, a linear layer back to $D$. The GELU is a smooth
-# ReLU, $x \cdot \Phi(x)$, with the distribution function $\Phi$ of the normal distribution.
+# Attention moves information between tokens. What a token does with this information is the task of a small network,
+# the MLP. It treats each token alone: a linear layer to $4D$ channels, a GELU, a linear layer back to $D$. The GELU is
+# a smooth ReLU, $x \cdot \Phi(x)$, with the distribution function $\Phi$ of the normal distribution.
 #
 # Equations 2 and 3 say how the two are put together:
 #
 # $$z' = \text{MSA}(\text{LN}(z)) + z, \qquad z'' = \text{MLP}(\text{LN}(z')) + z' .$$
 #
-# - **LN** is layer norm: each token for itself is brought to mean 0 and variance 1 over its channels, then scaled and
-#   shifted by learned numbers. No other token and no other image takes part.
-#   (Batch norm, by contrast, looks at one channel over all images of the batch.)
+# - **LN** is layer norm. It brings each token on its own to mean 0 and variance 1 over the token's channels, then
+#   scales and shifts it by learned numbers. No other token and no other image takes part. (Batch norm, by contrast,
+#   looks at one channel over all images of the batch.)
 # - The norm stands **before** each part, inside the branch (*pre-norm*). The path from $z$ to $z''$ holds nothing but
-#   two additions, the clear way for the gradient that residual networks made famous.
+#   two additions. These are *residual connections*: the gradient passes them unchanged.
 # - What is added is $z$ itself, not the normed $z$.
 
 # %%
@@ -560,12 +569,12 @@ print(F.layer_norm(two_tokens, (4,)))
 
 # %% [markdown]
 # The second token is a hundred times the first, and after the norm they are equal: only the pattern over the channels
-# is left. The addition beside the norm keeps the size.
+# is left. The residual connection beside the norm keeps the size.
 #
 # ### 7.7 `TransformerBlock` · 3 points · medium · 8 min
 #
-# Two lines of the paper, about two lines of code for each. The norms have the epsilon of the official code, $10^{-6}$;
-# PyTorch's own is ten times as large.
+# Write equations 2 and 3. Each takes about two lines of code. The norms have the epsilon of the official code,
+# $10^{-6}$; PyTorch's default is ten times as large.
 
 
 # %% nbgrader={"grade": false, "grade_id": "TransformerBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -575,7 +584,7 @@ class TransformerBlock(nn.Module):
     Attributes: norm1 and norm2, nn.LayerNorm with eps 1e-6; attn, your MultiHeadSelfAttention; mlp, an nn.Sequential of
     nn.Linear to int(embed_dim * mlp_ratio) channels, nn.GELU(), nn.Linear back.
     forward: x (N, tokens, embed_dim). Returns a tensor like x, and the attention's weights
-    (N, num_heads, tokens, tokens).
+    (N, num_heads, tokens, tokens). Gradients must flow to x and to all parameters.
     """
 
     def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float = 4.0):
@@ -606,8 +615,8 @@ check(TransformerBlock, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Attention and MLP are both equivariant to permutations, so the block should be as well. And where its branches add
-# little, a block is nearly the identity: with the last layer of each branch at zero it is exactly that.
+# Attention and MLP are both equivariant to permutations, so the block should be as well. And when its branches add
+# little, a block is nearly the identity. With the last layer of each branch at zero it is exactly the identity.
 
 # %%
 block = TransformerBlock(embed_dim=24, num_heads=3)
@@ -623,22 +632,22 @@ with torch.no_grad():
 # %% [markdown]
 # ## The whole network
 #
-# Two things are missing. A classifier needs one vector for the image, and there are $N$ tokens. The ViT does as the
+# One thing is missing. A classifier needs one vector for the image, and there are $N$ tokens. The ViT does as the
 # language model BERT did: it puts one more token in front, $x_\text{class}$, a learned vector that is the same for all
-# images. In every block this token asks the patches, and what it has gathered after the last block is the description
-# of the image. It has a place of its own in $E_\text{pos}$, the first.
+# images. In every block this *class token* attends to the patches, and what it has gathered after the last block
+# describes the image. It has its own row in $E_\text{pos}$, the first.
 #
-# Read equation 1 once more, for the order: **first** the class token is put in front, **then** the positions are
-# added, to all $1 + N$ tokens. Equation 4: after the last block comes a layer norm, and token 0 is kept. One linear
-# layer, `head`, makes the logits of it.
+# Read equation 1 once more, for the order: **first** the class token is put in front, **then** the positions are added,
+# to all $1 + N$ tokens. Equation 4: after the last block comes a layer norm, and token 0 is kept. One linear layer,
+# `head`, turns it into logits.
 
 # %% [markdown]
 # ### 7.8 `VisionTransformer` · 4 points · hard · 15 min
 #
 # Put your parts together. The two tables, `cls_token` and `pos_embed`, are `nn.Parameter`s that start as small random
-# numbers, for instance `0.02 * torch.randn(...)`. Blocks in a plain Python list would be invisible to the optimizer;
-# `nn.ModuleList` makes them seen. With `return_attention=True` the weights of all blocks are returned as well, so that
-# you can look at them.
+# numbers, for instance `0.02 * torch.randn(...)`. The optimizer cannot find blocks in a plain Python list; it finds
+# those in an `nn.ModuleList`. With `return_attention=True` the weights of all blocks are returned as well, so that you
+# can look at them.
 
 
 # %% nbgrader={"grade": false, "grade_id": "VisionTransformer", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -649,7 +658,8 @@ class VisionTransformer(nn.Module):
     an nn.ModuleList of `depth` TransformerBlocks; norm, an nn.LayerNorm with eps 1e-6; head, an nn.Linear to
     num_classes.
     forward: images (N, in_channels, H, W). Returns logits (N, num_classes); with return_attention the tuple of logits
-    and the list of the blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens).
+    and the list of the blocks' weights, each (N, num_heads, 1 + tokens, 1 + tokens). Gradients must flow to images
+    and to all parameters.
     """
 
     def __init__(
@@ -699,9 +709,9 @@ check(VisionTransformer, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Is it the network of the paper? Published sizes have known numbers of weights, to the last one. On the device *meta*
-# PyTorch keeps shapes only, so that even a model with 300 million weights costs no memory. The right-hand column is
-# what the library timm counts.
+# Is it the network of the paper? For published sizes the exact number of weights is known. On the device *meta* PyTorch
+# keeps shapes only, so that even a model with 300 million weights costs no memory. The right-hand column is what the
+# library timm counts.
 
 # %%
 published = {  # embed_dim, depth, num_heads, patch_size, weights in timm
@@ -717,10 +727,10 @@ for name, (embed_dim, depth, num_heads, patch_size, known) in published.items():
     print(f"ViT-{name:6} {sum(p.numel() for p in network.parameters()):12,}   {known:12,}")
 
 # %% [markdown]
-# Counting is a weak test: a network that leaves out the root in the softmax has the same count. A strong one is to
-# take the weights of an independent implementation and to compare the answers. Your names are timm's, apart from the
-# two layers of the MLP, so a model of timm's can be loaded as it is. The next cell does that if timm is installed. The
-# course does not need it, and its own tests make this comparison with timm, transformers and torchvision.
+# Counting is a weak test: a network that leaves out the root in the softmax has the same count. A strong test takes the
+# weights of an independent implementation and compares the outputs. Your names are timm's, apart from the two layers of
+# the MLP, so timm's weights fit once these two are renamed. The next cell does that if timm is installed. The course
+# does not need it, and its own tests make this comparison with timm, transformers and torchvision.
 
 # %% tags=["figure"]
 try:
@@ -749,7 +759,7 @@ else:
 
 # %% [markdown]
 # One more claim is waiting for its test. Without positions the network cannot tell the cat from the jumble of its
-# patches. Take a ViT as it is made, set its positions to zero, and show it both.
+# patches. Take an untrained ViT and show it both. Then set its positions to zero and show it both again.
 
 # %%
 torch.manual_seed(0)
@@ -766,20 +776,21 @@ with torch.no_grad():
 # ## What a patch size costs
 #
 # Smaller patches show more detail, and there are more of them. Count the multiply-adds of one image, with $T = 1 + N$
-# tokens of $D$ channels. A block has matrices with $3D^2$ (`qkv`), $D^2$ (`proj`) and $2 \cdot 4D^2$ (MLP) entries, and
-# each of the $T$ tokens passes through all of them: $12\,T D^2$. The products $qk^\top$ and $Av$ take $T^2 D$ each. So
-# with $L$ blocks
+# tokens of $D$ channels. The matrices of a block have $3D^2$ (`qkv`), $D^2$ (`proj`) and $2 \cdot 4D^2$ (MLP) entries,
+# and each of the $T$ tokens passes through all of them: $12\,T D^2$. The products $qk^\top$ and $Av$ take $T^2 D$ each.
+# So with $L$ blocks the cost is
 #
 # $$\underbrace{N P^2 C D}_\text{patch embedding} + L\,\big(\underbrace{12\, T D^2}_\text{matrices} + \underbrace{2\, T^2 D}_\text{attention itself}\big).$$
 #
-# The matrices' cost grows with the number of tokens, that of attention with its square. Halve the patch, and there are
-# four times as many tokens: the matrices cost four times as much, attention sixteen times. The two are equal at
-# $T = 6D$. PyTorch can count as well; it counts a multiplication and an addition as two.
+# The cost of the matrices grows with the number of tokens, the cost of attention with its square. Halve the patch size,
+# and there are four times as many tokens: the matrices cost four times as much, attention sixteen times. The two are
+# equal at $T = 6D$. PyTorch can count as well. It counts a multiplication and an addition as two, so the next cell
+# divides its count by two.
 
 
 # %% tags=["helper"]
 def multiply_adds(tokens, patch_values, embed_dim=768, depth=12):
-    """Of one image in a ViT, by default of the size B: (patch embedding, matrices, attention itself)."""
+    """One image in a ViT, by default ViT-B: (patch embedding, matrices, attention itself)."""
     length = 1 + tokens
     return (
         tokens * patch_values * embed_dim,
@@ -847,13 +858,13 @@ Lab(
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_cost", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** There are $28^2 = 784$ patches where there were $14^2 = 196$, four times as many. The number of
-# weights hardly changes. The blocks know nothing of the number of tokens; the patch embedding shrinks, from
+# weights hardly changes. The blocks do not depend on the number of tokens; the patch embedding shrinks, from
 # $16^2 \cdot 3 \cdot 768$ to a quarter of that, and the table of positions gains 588 rows of 768. The matrices cost
 # four times as much, from 16.7 to 66.7 billion. Attention itself costs about sixteen times as much, from 0.7 to 11.4
-# billion, so its share rises from about 4 to about 15 percent. Other ways: larger images with the same patches (the
-# same number of tokens for the same detail, so the same price; positions must be resized), or a convolutional stem that
-# looks at overlapping small neighbourhoods and hands over 14 x 14 tokens (a few more multiply-adds, and locality is
-# built in).
+# billion, so its share of the cost rises from about 4 to about 15 percent. One other way is larger images with the same
+# patches: the same detail takes the same number of tokens, so the price is the same, and positions must be resized.
+# Another is a convolutional stem that looks at overlapping small neighbourhoods and hands over 14 x 14 tokens: it costs
+# a few more multiply-adds, and locality is built in.
 #
 # One point: four times the tokens, about the same weights, four and sixteen times the costs. One point: another way,
 # with its price.
@@ -861,22 +872,24 @@ Lab(
 # %% [markdown]
 # ## Inductive bias
 #
-# Two networks fit the same training images without an error and disagree about a new one. What they agree with where
-# the data are silent is their *inductive bias*. A convolutional network is born with strong opinions:
+# Two networks can fit the same training images without an error and still disagree about a new image. The data do not
+# decide between them. What decides is what each network assumes about images before it has seen any: its *inductive
+# bias*. A convolutional network makes three strong assumptions:
 #
 # - **Locality.** A feature is computed from neighbouring pixels.
 # - **Equivariance.** What was learned in one place is known in all places.
 # - **Two dimensions.** Above, below, left and right are part of every layer.
 #
-# A ViT holds them in a few spots only. A patch is local. The patch embedding and the MLP treat all places alike.
-# Attention reaches everywhere from the first block on, and that two tokens are neighbours is something the table of
-# positions has to learn. Where opinions are right, as they are for images, they save data. So the expectation is:
+# A ViT makes them in a few places only. A patch is local. The patch embedding and the MLP treat all positions alike.
+# But attention reaches every token from the first block on, and the table of positions has to learn which tokens are
+# neighbours. Where assumptions are right, as these are for images, they save data. So the expectation is: **with few
+# images the convolutional network leads, and with more images its lead shrinks.**
 # **with few images the convolutional network leads, and with more images its lead shrinks.**
 #
 # You measure it on real images, scikit-learn's handwritten digits: 8 x 8 pixels, patches of 2, so 16 tokens. There are
 # four training sets, of 50, 150, 450 and all 1297 digits, and 500 digits for testing. A third network stands between
-# the two: a *hybrid*, which makes tokens not out of pixels but out of the map of a small convolutional stem. The paper
-# tries this as well. With your class it is one line: a ViT with patches of 1 x 1 on the stem's map.
+# the two: a *hybrid*. It makes its tokens from the feature map of a small convolutional stem, not from pixels. The
+# paper tries this as well. With your class it is one line: a ViT with patches of 1 x 1 on the stem's feature map.
 
 
 # %% tags=["helper"]
@@ -906,10 +919,10 @@ def digit_networks(VisionTransformer):
 
 # %% [markdown]
 # All three get the same number of steps, on batches of 50, with the same recipe: AdamW, a learning rate that rises and
-# then falls along a cosine, gradients clipped at length 1. The slow start is customary with transformers;
-# `warmup_cosine(0)` would leave it out. The loop is the one that units 01 and 02 wrote out: take a batch, compute the
-# loss, go back, make a step. From here on the library's `fit` is that loop. It can be stopped and run again: with a
-# name for `checkpoint` it goes on where it was, as long as your code has not changed.
+# then falls along a cosine, gradients clipped at norm 1. The slow start is customary with transformers;
+# `warmup_cosine(0)` would leave it out. The loop is the one that you saw in units 01 and 02: take a batch, compute the
+# loss and its gradient, make a step. From here on the library's `fit` is that loop. You can stop it and run it again:
+# with a name for `checkpoint` it continues where it was, as long as your code has not changed.
 
 # %% tags=["helper"]
 from cvcourse.training import accuracy, adamw, budget, fit, show_reference, warmup_cosine
@@ -932,7 +945,7 @@ torch.set_num_threads(1)  # for tensors this small a second thread only waits
 images, labels, test_images, test_labels = (part.to(plan.device) for part in data.digits())
 
 # %% [markdown]
-# Twelve trainings, one line each: `quiet` keeps `fit` from drawing twelve pictures.
+# The next cell runs twelve trainings and prints a line for each: `quiet` keeps `fit` from drawing twelve pictures.
 
 # %% tags=["training"]
 reached = {name: {} for name in digit_networks(VisionTransformer)}  # name -> size -> test accuracy
@@ -944,7 +957,7 @@ for name, make in digit_networks(VisionTransformer).items():
             steps=plan.steps, batch_size=50, seed=plan.seed, checkpoint=f"07-{name}-{size}"
         )
         run = train(network, images[:size], labels[:size], quiet=True, **settings)
-        assert run.is_finished, "stopped: run this cell again to go on"
+        assert run.is_finished, "stopped: run this cell again to continue"
         reached[name][size] = accuracy(network, test_images, test_labels)
         trained[name, size] = network.cpu()
         print(
@@ -953,8 +966,8 @@ for name, make in digit_networks(VisionTransformer).items():
         )
 
 # %% [markdown]
-# One more line, as a baseline without any learning: each test digit gets the label of the training digit that is
-# nearest to it, pixel by pixel.
+# The baseline needs no learning at all: each test digit gets the label of the training digit that is nearest to it,
+# pixel by pixel.
 
 # %% tags=["training"]
 distances = torch.cdist(test_images.flatten(1), images.flatten(1))  # (500, 1297)
@@ -965,8 +978,9 @@ for size in plan.sizes:
 print("nearest digit: " + ", ".join(f"{share:.3f}" for share in reached["nearest"].values()))
 
 # %% [markdown]
-# One run is one run. The lines marked *recorded* are the mean, the smallest and the largest of three seeds, from
-# `python docs/measure/inductive_bias.py` with the settings that the training above has without a GPU.
+# One run proves little, since another seed gives other numbers. The lines marked *recorded* are the mean, the smallest
+# and the largest of three seeds. They come from `python docs/measure/inductive_bias.py`, with the settings that the
+# training above has without a GPU.
 
 # %% tags=["training"]
 recorded = {
@@ -1014,22 +1028,21 @@ show(
 # %% [markdown]
 # In the recorded runs the convolutional network leads the ViT by 0.23 at 50 digits, by 0.15 at 150, by 0.09 at 450 and
 # by 0.06 at 1297. On each of the three seeds the last lead is less than half of the first. All three networks fit their
-# training digits almost without an error, as the losses show; the ViT does not lack capacity, it lacks reasons to
-# prefer the right function. The hybrid lies in between at each size: two convolutions are enough to hand over much of
-# the missing knowledge.
+# training digits almost without an error, as the losses show. So the ViT does not lack capacity; it lacks reasons to
+# prefer the right function. The hybrid lies in between at each size: two convolutions supply much of what is missing.
 #
-# Two things to keep in mind. The table's last line is a reminder that the comparison is about the networks, not about
-# digits: they are all drawn upright and in the middle, so the nearest neighbour does better than all three with few
-# digits and about as well as the best with many. And the gap has not closed. That of the paper did: trained on ImageNet
-# alone its ViTs stayed a little behind ResNets of their size, and with pre-training on much larger sets they drew level
-# and led.
+# Keep two things in mind. First, the comparison is about networks, not about the best way to read digits. These digits
+# are all upright and in the middle, so the nearest neighbour does better than all three networks with few digits and
+# about as well as the best with many. Second, the gap has not closed here. In the paper it did: trained on ImageNet
+# alone, the ViTs stayed a few percentage points behind ResNets of their size; with pre-training on much larger sets
+# they caught up and led.
 #
 # ## A stem of convolutions
 #
-# Digits stand still. What if the thing to recognise may be anywhere? The course's *creatures* are painted in code:
-# eight classes, each with a shape and a pattern of its own, at any place and in any colour. Pictures have
-# 32 x 32 pixels, and there can be as many as you like. Here the question is not how few images suffice but how fast
-# each network learns, so all three see the same batches from 12,000 images.
+# Digits always stand in the middle. What if the thing to recognise may be anywhere? The course's *creatures* are
+# painted in code: eight classes, each with its own shape and pattern, at any place and in any colour. Pictures have 32
+# x 32 pixels, and there can be as many as you like. Here the question is not how few images suffice but how fast each
+# network learns, so all three see the same batches from 12,000 images.
 #
 # The ViT cuts patches of 4 x 4 pixels, which makes 64 tokens. The hybrid has 64 tokens as well. They come from a stem
 # of three convolutions, two of them with stride 2, so each token is a feature of a small overlapping neighbourhood. A
@@ -1081,7 +1094,7 @@ inputs, labels = (creatures.images - 0.5).to(plan.device), creatures.labels.to(p
 test_inputs, test_labels = (others.images - 0.5).to(plan.device), others.labels.to(plan.device)
 
 # %% [markdown]
-# Every tenth of the way each network is put to the test.
+# Each network is tested ten times on the way.
 
 
 # %% tags=["training"]
@@ -1095,7 +1108,7 @@ for name, make in creature_networks(VisionTransformer).items():
     network = make().to(plan.device)
     settings = dict(steps=plan.steps, batch_size=64, checkpoint=f"07-creatures-{name}", **ten_times)
     runs[name] = train(network, inputs, labels, **settings)
-    assert runs[name].is_finished, "stopped: run this cell again to go on"
+    assert runs[name].is_finished, "stopped: run this cell again to continue"
 trained["vit"] = network.cpu()
 
 # %% tags=["training"]
@@ -1125,15 +1138,19 @@ for name, run in runs.items():
 # In the recorded runs, after 100, 200 and 500 steps, the CNN reaches 0.67, 0.92 and 0.99, the hybrid 0.73, 0.93 and
 # 0.99, and the ViT 0.47, 0.61 and 0.74 (means of three seeds; within each network they differ by at most 0.07). With
 # its stem the transformer keeps up with the CNN from the first hundred steps on. Without it, it is still far behind
+# after 32,000 images. So attention was not the slow part. What took time was to learn useful tokens from raw pixels,
+# each patch by itself.
+# 0.99, and the ViT 0.47, 0.61 and 0.74 (means of three seeds; within each network they differ by at most 0.07). With
+# its stem the transformer keeps up with the CNN from the first hundred steps on. Without it, it is still far behind
 # after 32,000 images. So it was not attention that learned slowly. It was making useful tokens out of raw pixels, each
 # patch by itself.
 #
-# What did the ViT learn about places? Nobody told it that its tokens lie on a grid. The next cell compares the learned
-# vectors of all pairs of places, by their distance on the grid.
+# What did the ViT learn about positions? Nobody told it that its tokens lie on a grid. The next cell compares the
+# learned vectors of all pairs of positions and groups the pairs by their distance on the grid.
 
 # %% tags=["training"]
 rows = F.normalize(learned_table()[0], dim=1)
-likeness, axis = rows @ rows.T, torch.arange(8.0)  # (64, 64)
+similarity, axis = rows @ rows.T, torch.arange(8.0)  # (64, 64)
 places = torch.cartesian_prod(axis, axis)  # (64, 2), in reading order
 distance = torch.cdist(places, places)
 chosen = {
@@ -1142,15 +1159,16 @@ chosen = {
     "more than 3 apart": distance > 3,
 }
 for name, pairs in chosen.items():
-    print(f"mean likeness of places {name}: {likeness[pairs].mean():5.2f}")
+    print(f"mean cosine similarity of positions {name}: {similarity[pairs].mean():5.2f}")
 
 # %% [markdown]
-# It has found its neighbours: in three recorded runs the likeness of places side by side was 0.37 to 0.48, that of
-# places more than 3 apart 0.01 to 0.03. Go back to *How alike are the places?* above, run its cell again, and choose
-# the learned table. One place's map is noisy: the rule holds for most of its neighbours, not for all.
+# It has found out which tokens are neighbours. In three recorded runs the mean cosine similarity of positions side by
+# side was 0.37 to 0.48, that of positions more than 3 apart 0.01 to 0.03. Go back to *How similar are the positions?*
+# above, run its cell again, and choose the learned table. The map of a single position is noisy: the rule holds for
+# most of its neighbours, not for all.
 #
 # On a GPU, `cvcourse train 07_vit --data cifar10 --budget gpu` trains the ViT of `solutions/` on the 50,000 real images
-# of CIFAR-10, with the augmentation that stands in for the missing bias. Here is the recorded run, where there is one.
+# of CIFAR-10. There augmentation makes up for the missing bias. The next cell shows the recorded run, if there is one.
 
 # %% tags=["training"]
 show_reference("gpu")
@@ -1159,10 +1177,10 @@ show_reference("gpu")
 # ## Images of another size
 #
 # Everything in a ViT but one table works for any number of tokens: the matrices act on one token at a time, and
-# attention takes as many as there are. Only $E_\text{pos}$ has a row for each place of the training images. To use the
-# network on larger images, the paper (section 3.2) stretches the table as one stretches a picture: the rows of the
-# patches are laid out as a grid with $D$ channels, the grid is resized, and its cells become rows again. The class
-# token stands at no place, so its row stays as it is.
+# attention takes as many as there are. Only $E_\text{pos}$ has one row for each position of the training images. To use
+# the network on larger images, the paper (section 3.2) resizes the table like a picture: the rows of the patches are
+# laid out as a grid with $D$ channels, the grid is resized, and its cells become rows again. The class token has no
+# position in the image, so its row stays as it is.
 
 # %% [markdown]
 # ### 7.9 `interpolate_position_embedding` · 2 points · medium · 9 min
@@ -1174,7 +1192,7 @@ show_reference("gpu")
 def interpolate_position_embedding(
     pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]
 ) -> Tensor:
-    """A learned table of positions for another grid (Dosovitskiy et al. 2021, section 3.2).
+    """A learned position embedding for another grid (Dosovitskiy et al. 2021, section 3.2).
 
     pos_embed: (1, 1 + tokens, embed_dim), the class token's row first. old_grid, new_grid: (rows, columns) of patches.
     Returns (1, 1 + tokens of new_grid, embed_dim): the class token's row as it was, the others resized bicubically with
@@ -1196,9 +1214,9 @@ check(interpolate_position_embedding, hidden=True)
 
 # %% [markdown]
 # Does it work? Take the ViT that was trained on all digits of 8 x 8 pixels, and the test digits enlarged to 12 x 12.
-# They make 6 x 6 patches, so 36 places are wanted and 16 are known. Nothing is trained again. For comparison the same
-# network gets two other tables: one that was stretched as a line of 16 numbers, without knowing of rows and columns,
-# and one in which all places are alike.
+# They make 6 x 6 patches, so the table needs 36 positions and has 16. Nothing is trained again. For comparison the same
+# network gets two other tables. One was resized as a line of 16 numbers, without regard to rows and columns. In the
+# other one all positions are alike.
 
 
 # %% tags=["training"]
@@ -1229,20 +1247,19 @@ for name, positions in tables.items():
     print(f"12 x 12, {name:18}{accuracy(stretched, large, small_labels):.3f}")
 
 # %% [markdown]
-# Resized as a grid, the table carries over: in three recorded runs, 0.65 of the enlarged digits are read, by a network
-# that has seen none. As a line it is 0.13, little more than guessing, although all numbers in both tables come from the
-# same 16 rows. The rest of the way to 0.93 is lost because the patches have changed, too: two pixels of an enlarged
-# digit show less of a stroke than two pixels of a small one. In practice one goes on training for a while at the new
-# size.
+# Resized as a grid, the table still works: in three recorded runs, 0.65 of the enlarged digits are read, by a network
+# that has never seen one. As a line it is 0.13, little more than guessing, although all numbers in both tables come
+# from the same 16 rows. Why not 0.93? The patches have changed, too: two pixels of an enlarged digit show less of a
+# stroke than two pixels of a small one. In practice one trains for a while at the new size.
 #
 # ## Where does it look?
 #
-# A network that returns its attention weights invites the question. The weights of one block tell what its tokens took
+# A network that returns its attention weights invites the question. The weights of one block say what its tokens took
 # from one another. But from the second block on, a token is a mixture already, and "token 12" holds something of every
 # patch. Abnar and Zuidema, *Quantifying Attention Flow in Transformers* (2020), follow the mixture through the blocks.
-# Three assumptions make it easy. The heads count alike, so average them. The skip connection hands on the token itself,
-# as much of it as attention adds, so a block's mixing matrix is half attention and half identity. The MLP mixes no
-# tokens, so it is left out:
+# Three assumptions make it easy. The heads count alike, so average them. The residual connection passes on the token
+# itself, with the same weight as attention, so a block's mixing matrix is half attention and half identity. The MLP
+# mixes no tokens, so it is left out:
 #
 # $$\bar A_\ell = \tfrac12 \Big( \tfrac1h \sum_{\text{heads}} A_\ell + I \Big), \qquad
 # R = \bar A_L\, \bar A_{L-1} \cdots \bar A_1 .$$
@@ -1280,9 +1297,10 @@ check(attention_rollout, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Does your ViT look at the creature? The data know which pixels belong to it. The next cell adds up what the class
-# token's row of the rollout puts on the creature, without its share for itself, over 500 test images. Someone who looks
-# everywhere alike would put as much there as the creature covers of the picture.
+# Does your ViT look at the creature? The data say which pixels belong to it. The next cell takes the class token's row
+# of the rollout, leaves out the class token's own entry, and computes what fraction of the rest lies on the creature,
+# over 500 test images. For a network that looks everywhere alike, this is the fraction of the picture that the creature
+# covers.
 
 
 # %% tags=["training"]
@@ -1305,15 +1323,15 @@ print(f"creature's share of the picture {area:.2f}", end=", ")
 print(f"of the rollout: untrained {by_untrained:.2f}, trained {by_trained:.2f}")
 
 # %% [markdown]
-# In three recorded runs the creature covers 0.19 of the picture, and an untrained network puts exactly that there: it
-# looks everywhere alike. After training it is 0.31 to 0.39. Nobody told the network where the creature is; the labels
-# name its class alone.
+# In three recorded runs the creature covers 0.19 of the picture, and for an untrained network the fraction is exactly
+# the same: it looks everywhere alike. After training it is 0.31 to 0.39. Nobody told the network where the creature is;
+# the labels only name its class.
 #
-# That is a mean over images, heads and blocks. Now look for yourself. Choose a picture and a block. At first the
-# class token asks; switch that off, and click on a patch in the first panel to let it ask instead. Which heads look at
-# the creature, which at the background, which at the asking patch's own neighbourhood? The colours of each panel run
-# from zero to its own largest share, and the line below says what went to the class token, which has no place in the
-# picture. The rollout goes through all blocks, whichever you choose.
+# That is a mean over images, heads and blocks. Now look for yourself. Choose a picture and a block. At first you see
+# the weights of the class token's query. Switch that off, and click on a patch in the first panel to see those of its
+# query instead. Which heads attend to the creature, which to the background, which to the neighbourhood of the chosen
+# patch? The colours of each panel run from zero to its own largest weight. The line below gives the weight on the class
+# token, which has no position in the picture. The rollout goes through all blocks, whichever you choose.
 
 # %% tags=["helper"]
 zoo = data.creatures(6, seed=5).images  # (6, 3, 32, 32)
@@ -1345,7 +1363,7 @@ def attention_lab(VisionTransformer, attention_rollout, picture, block, place, c
             image(grid, title=title, colours="heat", limits=(0, grid.max().item()), size=200)
         )
     on_class = ", ".join(f"{title} {shares[0]:.2f}" for title, shares in maps.items())
-    return Scene(*panels, caption=f"Share of the class token itself: {on_class}.")
+    return Scene(*panels, caption=f"Weight on the class token: {on_class}.")
 
 
 # %% tags=["widget"]
@@ -1354,18 +1372,18 @@ Lab(
     function=(VisionTransformer, attention_rollout),
     fallback=(models.VisionTransformer, models.attention_rollout),
     title="Where does each head look?",
-    alt="A creature with one patch marked; what each head of a block takes from all patches for it; and the rollout.",
+    alt="A creature with one patch marked; the weights of each head of a block for its query; and the rollout.",
     picture=Slider(1, 6, value=1),
     block=Choice([1, 2, 3], value=2),
     place=Pointer(panel=0, start=(14, 14), on="press"),
-    class_token=Toggle(True, label="the class token asks"),
+    class_token=Toggle(True, label="query of the class token"),
 )
 
 # %% [markdown]
 # Heads differ: one may follow the creature's outline, another the empty corners. It is tempting to read each map as the
-# reason for the answer. Be careful. A weight says how much of a value is taken, not what is in it, nor what the MLPs
-# and the head make of it; and the rollout leaves the MLPs out altogether. The maps are a good place to form a guess,
-# and unit 06 has the tools to test one: cover the patch, and see whether the answer changes.
+# reason for the output. Be careful. A weight says how much of a value is taken. It does not say what the value holds,
+# nor what the MLPs and the head make of it, and the rollout leaves the MLPs out altogether. The maps help you to form a
+# guess. To test it, cover the patch and see whether the output changes; the unit on explanations has tools for this.
 #
 # **Question 2 (2 points, about 6 min).** A hospital has 300 labelled microscope images of cells, and expects 300,000
 # within two years. It asks you for one architecture. Use what you measured in this unit: what would you train today,
@@ -1378,9 +1396,9 @@ Lab(
 # that the image has two dimensions. On 50 to 450 digits the CNN led the ViT by 0.23 to 0.09; at 1297 the lead was 0.06.
 # With 300,000 images that lead may vanish or turn round, so a ViT is worth a trial then, beside the CNN and with the
 # same budget. The numbers come from digits of 8 x 8 pixels, so they show the direction and not the size for microscopy.
-# Today the hospital can also begin with a network that was pre-trained elsewhere and adapt it (unit 05), or let a
-# network learn from its unlabelled images first (units 08 to 11). Augmentation is a third way to say what does not
-# matter.
+# Today the hospital can also begin with a network that was pre-trained elsewhere and adapt it (the unit on transfer),
+# or let a network learn from its unlabelled images first (self-supervised learning, from unit 08 on). Augmentation is a
+# third way to say what does not matter.
 #
 # One point: CNN or hybrid now, with the measured lead as the reason, and ViT as an option with much data. One point:
 # the three properties (locality, equivariance to shifts, two-dimensional neighbourhood), and pre-training or transfer.
@@ -1389,14 +1407,14 @@ Lab(
 # ## What to take along
 #
 # - A ViT is four equations: patches through a linear map, a class token, positions; then blocks of attention and MLP,
-#   each behind a norm and beside a skip; then one token is read.
-# - Attention is a weighted mean. The weights come from dot products divided by $\sqrt d$, and they know no order: places
-#   come from the table of positions alone.
+#   each with a norm before it and a residual connection around it; then the class token is read.
+# - Attention is a weighted mean. The weights come from dot products divided by $\sqrt d$. They do not depend on the
+#   order of the tokens; only the table of positions tells where a token comes from.
 # - Most mistakes keep the shapes: a reshape without a permutation, a softmax over the wrong axis, a class token at the
 #   wrong end. Weights from an independent implementation show them.
-# - Half the patch means four times the tokens and sixteen times the attention.
+# - Half the patch size means four times the tokens and sixteen times the cost of attention.
 # - Locality, equivariance and two dimensions are built into a convolution and must be learned by a ViT. With few images
-#   that costs accuracy; with more it matters less. A convolutional stem is a way between.
+#   that costs accuracy; with more it matters less. A convolutional stem is a way between the two.
 #
 # **Further reading.** Dosovitskiy et al. (2021), section 4.3, for how far the data had to grow until the ViT led. Xiao
 # et al., *Early Convolutions Help Transformers See Better* (2021), for stems.
