@@ -13,13 +13,13 @@
 # %% [markdown]
 # # Contrastive learning
 #
-# All networks so far had a teacher: somebody had written a label beside each picture. Labels are slow and dear, and
-# pictures are everywhere. Can a network learn what is in pictures from the pictures alone?
+# All networks so far needed labels: somebody had written beside each picture what it shows. Labels are slow to make and
+# expensive, and pictures are everywhere. Can a network learn what is in pictures from the pictures alone?
 #
 # It needs a task whose answers cost nothing. Here is one. Take a picture and change it twice at random: another part of
 # it, other colours. Do the same with a hundred other pictures, shuffle everything, and ask: *which two belong
-# together?* Whoever can answer, whatever the changes, must have found something in a picture that the changes leave
-# alone. If the changes are chosen well, that something is what we call its content.
+# together?* A network that can answer, whatever the changes, must have found something in each picture that the changes
+# leave alone. If the changes are chosen well, that something is what we call the content of the picture.
 #
 # This is *contrastive learning*, and the method of this unit is SimCLR (Chen, Kornblith, Norouzi and Hinton, *A Simple
 # Framework for Contrastive Learning of Visual Representations*, 2020). You build all of it: the changes, the loss, the
@@ -35,11 +35,12 @@
 # | say how features lie on the sphere | 8.8 |
 # | share negatives between several GPUs without losing the gradient | 8.9 |
 #
-# The unit takes about two hours and is worth 30 points.
+# The unit takes about two and a half hours and is worth 30 points.
 #
 # The library has a tested version of everything that you build here, in `cvcourse.models` and `cvcourse.measures`.
-# Later units use it, and the widgets fall back on it. An answer may not. If an exercise resists, go on: with
-# `nt_xent = models.nt_xent` in a cell of your own, below the check of 8.5, the training runs.
+# Later units use it, and the widgets use it while your own version is missing. The check refuses an answer that takes
+# it from the library. If an exercise resists, go on: write `nt_xent = models.nt_xent` in a cell of your own, below the
+# check of 8.5, and the training runs.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -56,7 +57,7 @@ check = Checker("08_simclr")
 # ## What should stay the same?
 #
 # Meet the creatures. There are eight kinds. A kind has a shape and a pattern: stars are dotted, squares are striped.
-# Everything else is an accident: colours, place, size, a slight turn, the background. Each row below shows one kind.
+# Everything else is chance: colours, place, size, a slight turn, the background. Each row below shows one kind.
 
 
 # %% tags=["helper"]
@@ -85,28 +86,29 @@ show(
 )
 
 # %% [markdown]
-# A label would say "star". We have none. But we know something about these pictures without looking at one: a star
-# stays a star if it is moved, mirrored, cut a little, or dyed. Write $T$ for the set of all such changes. For a picture
-# $x$, draw two of them and apply both:
+# A label would say "star". We have none. But we know something about these pictures without looking at any of them: a
+# star stays a star if it is moved, mirrored, cut a little, or given other colours. Write $T$ for the set of all such
+# changes. For a picture $x$, draw two of them and apply both:
 #
 # $$\tilde{x}_i = t(x), \qquad \tilde{x}_j = t'(x), \qquad t, t' \sim T.$$
 #
-# The two results are called *views*, and together they are a *positive pair*. What the network shall learn is decided
-# here, more than anywhere else: it is told to forget whatever $T$ changes, and it may use whatever $T$ leaves.
+# The two results are called *views*, and together they are a *positive pair*. The choice of $T$ decides, more than
+# anything else, what the network learns. The network is trained to forget whatever $T$ changes, and it may use whatever
+# $T$ leaves alone.
 #
 # Changes must be fast, since every picture is changed twice in every step. The usual way takes the pictures one by one.
-# You will write changes for a whole batch of tensors, with **parameters of its own for every picture**. They run where
+# You will write changes for a whole batch of tensors, in which **every picture has its own parameters**. They run where
 # the network runs, on a GPU too.
 #
 # ### Cutting out and enlarging
 #
-# The first change cuts a box out of the picture and enlarges it to the picture's size. The area of the box is a random
-# share of the picture's, its proportions are random, and so is its place. What remains of the creature then differs
-# from view to view, and so do its size and place.
+# The first change cuts a box out of the picture and enlarges it to the size of the picture. The box has a random area,
+# a random ratio of width to height and a random place. So the part of the creature that is left differs from view to
+# view, and so do its size and place.
 #
-# The enlarging you know from unit 02: new pixel $i$ of $H$ lies at
+# You know the enlarging from unit 02: new pixel $i$ of $H$ lies at
 # $\text{top} + (i + \tfrac12) \cdot \text{height} / H$, and its value is interpolated. The helper does that for all
-# pictures at once, with a box for each. Sides and corners need not be whole numbers.
+# pictures at once, with a box for each. Sides and corners need not be integers.
 
 
 # %% tags=["helper"]
@@ -125,18 +127,19 @@ def crop_and_resize(images, top, left, height, width):
 
 
 # %% [markdown]
-# What is left to you is chance. A box of area $A$ pixels and proportion $r$, width over height, has
+# Your part is the random numbers. A box of area $A$ pixels and ratio $r$, width over height, has
 #
 # $$\text{height} = \sqrt{A / r}, \qquad \text{width} = \sqrt{A\, r}.$$
 #
-# - The area is uniform between two shares of the picture's area, `scale`.
-# - For the proportion, twice as wide and twice as high should be equally likely. So its **logarithm** is uniform
-#   between the logarithms of the two numbers in `ratio`: with $u$ uniform in $[0, 1)$,
+# - The area is uniform between two fractions of the picture's area, `scale`. (The paper's crops begin at 8 % of the
+#   area, ours at 25 %.)
+# - Boxes twice as wide as high should be as likely as boxes twice as high as wide. So the **logarithm** of the ratio is
+#   uniform between the logarithms of the two numbers in `ratio`: with $u$ uniform in $[0, 1)$,
 #   $\log r = \log r_0 + u (\log r_1 - \log r_0)$.
-# - A side longer than the picture's is cut to the picture's.
+# - A side longer than the picture's is shortened to the picture's.
 # - The corner is uniform over all places where the box lies inside the picture.
 #
-# Random numbers come from a `Generator` that is handed in. Whoever knows its seed can repeat your crops.
+# Random numbers come from a `Generator`, which is an argument. With the same seed you get the same crops again.
 
 # %% [markdown]
 # ### 8.1 `random_resized_crop` · 3 points · medium · 12 min
@@ -154,8 +157,8 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut a random box out of each picture and bring it to the picture's size (Chen et al. 2020, section 2.1).
 
-    images: (N, C, H, W). generator: of all random numbers, on the device of the images. scale: smallest and largest
-    area of a box, as shares of the picture's. ratio: smallest and largest width / height of a box, in pixels.
+    images: (N, C, H, W). generator: for all random numbers, on the device of the images. scale: smallest and largest
+    area of a box, as fractions of the picture's. ratio: smallest and largest width / height of a box, in pixels.
     Every picture has a box of its own, inside the picture. Returns (N, C, H, W).
     """
     ### BEGIN SOLUTION
@@ -186,11 +189,11 @@ show(
 )
 
 # %% [markdown]
-# ### Dyeing
+# ### Changing colours
 #
 # Look down a column. Place and size have changed, and the colours have not: you could find the pairs by colour alone.
-# Soon you will see that a network does exactly that. So colours must change, too. *Colour distortion* is five steps,
-# one after the other, each with a number of its own for every picture:
+# Soon you will see that a network does exactly that. So colours must change, too. *Colour distortion* has five steps,
+# one after the other, and in each step every picture has its own parameter:
 #
 # $$\begin{aligned}
 # \text{brightness } b: \quad & x \leftarrow \operatorname{clip}(b\, x) \\
@@ -200,12 +203,14 @@ show(
 # \text{grey}: \quad & x \leftarrow g, & & \text{for some pictures only.}
 # \end{aligned}$$
 #
-# Here $\operatorname{clip}$ cuts to $[0, 1]$, and the grey of a pixel is $0.299$ red $+\, 0.587$ green $+\, 0.114$
-# blue. Every step takes what the step before gave, and computes its greys from that.
+# Here $\operatorname{clip}$ limits values to $[0, 1]$, and the grey of a pixel is $0.299$ red $+\, 0.587$ green
+# $+\, 0.114$ blue. Every step takes the result of the step before, and computes its greys from that. (The code in the
+# paper's appendix A differs a little: it adds a brightness where we multiply, clips only once, at the end, and turns
+# the hue by at most 0.2 of a circle, where we go up to 0.5.)
 #
-# The matrix $R_\theta$ turns colours about the grey axis. Imagine the cube of all colours, black at one corner, white
-# at the opposite one. Greys lie on the diagonal between them. A turn of the cube about this diagonal leaves all greys
-# where they are and moves red to green, to blue, and back to red. The helper makes the matrices, and draws the
+# The matrix $R_\theta$ rotates colours about the grey axis. Imagine the cube of all colours, black at one corner, white
+# at the opposite one. Greys lie on the diagonal between them. A rotation of the cube about this diagonal leaves all
+# greys where they are and moves red to green, to blue, and back to red. The helper makes the matrices, and draws the
 # parameters: one picture in five keeps its colours, and of all pictures one in five becomes grey.
 
 
@@ -221,7 +226,7 @@ def hue_rotation(turns):
 
 
 def draw_colours(count, generator, strength=1.0):
-    """Parameters of color_distort for `count` pictures: four (count,) of numbers, one of truth values."""
+    """Parameters of color_distort for `count` pictures: (count,) each, four of numbers, one boolean."""
     u = torch.rand(6, count, generator=generator, device=generator.device)
     keeps = u[4] < 0.2
     factors = [torch.where(keeps, 1.0, 1 + 0.8 * strength * (2 * u[k] - 1)) for k in range(3)]
@@ -240,8 +245,8 @@ for turns in (0, 1 / 6, 1 / 3):
 # %% [markdown]
 # ### 8.2 `color_distort` · 3 points · medium · 12 min
 #
-# Apply the five steps to a batch. A vector with one number a picture meets (N, 3, H, W) as
-# `vector[:, None, None, None]`. For the matrices, `torch.einsum` names the axes.
+# Apply the five steps to a batch. A vector with one number per picture has to become `vector[:, None, None, None]`
+# before it is multiplied by (N, 3, H, W). For the matrices, `torch.einsum` names the axes.
 
 
 # %% nbgrader={"grade": false, "grade_id": "color_distort", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -253,10 +258,10 @@ def color_distort(
     hue: Tensor,
     to_grey: Tensor,
 ) -> Tensor:
-    """Brightness, contrast, saturation, hue and grey, in this order (Chen et al. 2020, section 3.1 and appendix A).
+    """Brightness, contrast, saturation, hue and grey, in this order (after Chen et al. 2020, appendix A).
 
     images: (N, 3, H, W) in [0, 1]. brightness, contrast, saturation: (N,) factors from 0 up. hue: (N,) parts of a
-    circle, for hue_rotation. to_grey: (N,) truth values. Returns (N, 3, H, W) in [0, 1].
+    circle, for hue_rotation. to_grey: (N,) boolean. Returns (N, 3, H, W) in [0, 1].
     """
     ### BEGIN SOLUTION
     weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]  # (3, 1, 1)
@@ -294,10 +299,12 @@ show(
 #
 # $$k_\sigma(u, v) \propto \exp\left(-\frac{u^2 + v^2}{2 \sigma^2}\right) = \exp\left(-\frac{u^2}{2 \sigma^2}\right) \exp\left(-\frac{v^2}{2 \sigma^2}\right),$$
 #
-# scaled so that its weights sum to 1. It is a product, so blurring the rows and then the columns gives the same with
-# $2K$ instead of $K^2$ multiplications.
+# scaled so that its weights sum to 1. It is a product, so blurring the rows and then the columns gives the same result
+# with $2K$ instead of $K^2$ multiplications per pixel.
 #
-# Every picture has its own $\sigma$, so every picture needs its own kernel, and a convolution has one kernel for all.
+# Every picture has its own $\sigma$, so every picture needs its own kernel, but a convolution has one kernel for all.
+# *Groups* help. Lay the batch out as **one** picture with $N \cdot C$ channels, `(1, N * C, H, W)`, and give each
+# channel its own kernel: a convolution with `groups=N * C`. Channel $n C + c$ belongs to picture $n$.
 # *Groups* help. Lay the batch out as **one** picture with $N \cdot C$ channels, `(1, N * C, H, W)`, and give each
 # channel its own kernel: a convolution with `groups=N * C`. Channel number $n C + c$ belongs to picture $n$.
 
@@ -313,7 +320,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tenso
     """Blur each picture with a Gaussian of its own (Chen et al. 2020, appendix A).
 
     images: (N, C, H, W). sigmas: (N,) standard deviations in pixels, 0 or more. kernel_size: odd, at most 2 min(H, W) - 1;
-    what the Gaussian has beyond it is left out before the weights are scaled to a sum of 1. Returns (N, C, H, W).
+    the Gaussian is cut off there, and then its weights are scaled to a sum of 1. Returns (N, C, H, W).
     """
     ### BEGIN SOLUTION
     count, channels, rows, columns = images.shape
@@ -336,7 +343,8 @@ check(gaussian_blur, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Here is your set of changes with sliders. Each row shows one creature and five views of it. Search for the point where
+# Here is your set of changes with sliders. Each row shows one creature and five views of it. Find the settings at which
+# *you* can no longer tell which pictures belong together. A network has to do it beyond that point.
 # *you* can no longer tell which pictures belong together. A network has to do it beyond that point.
 
 # %% tags=["helper"]
@@ -365,22 +373,22 @@ Lab(
     function=(random_resized_crop, color_distort, gaussian_blur),
     fallback=(models.random_resized_crop, models.color_distort, models.gaussian_blur),
     title="Augmentation lab",
-    alt="Four rows: a creature, and five views of it, cut, dyed and blurred as the sliders say.",
-    smallest=Slider(0.05, 1.0, value=0.25, step=0.05, label="smallest box, share of the area"),
+    alt="Four rows: a creature, and five views of it, cut, recoloured and blurred as the sliders say.",
+    smallest=Slider(0.05, 1.0, value=0.25, step=0.05, label="smallest box, part of the area"),
     strength=Slider(0.0, 1.0, value=1.0, step=0.1, label="colour strength"),
     sigma=Slider(0.0, 3.0, value=0.0, step=0.1, label="largest blur"),
     seed=Slider(0, 63, value=0, label="draw"),
 )
 
 # %% [markdown]
-# With blur up, zigzags and rays become grey before you lose the shape: at 32 pixels a pattern is only a few pixels
-# wide. SimCLR's settings for CIFAR-10, pictures of this size, leave the blur out, and so shall we. Two views of the
-# batch are stacked one below the other: rows $1$ to $N$ are the first views, rows $N + 1$ to $2N$ the second ones.
+# With a strong blur, zigzags and rays become grey before you lose the shape: at 32 pixels a pattern is only a few
+# pixels wide. SimCLR's settings for CIFAR-10, whose pictures have this size, leave the blur out, and so do we. The two
+# views of the batch are stacked: rows $1$ to $N$ are the first views, rows $N + 1$ to $2N$ the second ones.
 
 
 # %% tags=["helper"]
 def augmentation(crop=True, colour=True):
-    """A function (images, generator) -> one view of each picture: mirrored or not, then cut, then dyed."""
+    """A function (images, generator) -> one view of each picture: mirrored or not, then cut, then recoloured."""
 
     def augment(images, generator):
         mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
@@ -407,23 +415,23 @@ def two_views(augment):
 # ## The network in two parts
 #
 # An *encoder* $f$ turns a view into a vector, its *representation* $h = f(\tilde{x})$. That is what we want to keep.
-# Ours is a residual network as in unit 04, without its last layer. To save time, each block of 2x2 pixels becomes one
-# place with 12 channels first.
+# Ours is a residual network as in unit 04, without its last layer. To save time, each block of 2x2 pixels first becomes
+# one place with 12 channels.
 #
 # The loss does not see $h$. It sees $z = g(h)$, where $g$ is a small network, the *projection head*:
 #
 # $$z = W_2\, \operatorname{relu}(\operatorname{bn}(W_1 h)) + b_2 .$$
 #
 # The paper's formula has no batch norm; ours has one. After training the head is thrown away. Why have one, then? The
-# loss wants two views of a picture to have the *same* vector, so $z$ must forget all that the changes change, colour
-# for example. The layer before it may keep more. The paper found that the head improves the representation $h$ a good
-# deal. You will see below what it does at our scale.
+# loss wants two views of a picture to have the *same* vector, so $z$ must forget everything that the changes change,
+# colour for example. The layer before it may keep more. The paper found that $h$ is a much better representation with a
+# head than without. You will see below what the head does at our scale.
 
 # %% [markdown]
 # ### 8.4 `ProjectionHead` · 2 points · easy · 5 min
 #
-# Write the head. A convolution in front of a batch norm needs no bias, as you saw in unit 04, and neither does a linear
-# layer.
+# Write the head. As you saw in unit 04, a convolution in front of a batch norm needs no bias. The same holds for a
+# linear layer.
 
 
 # %% nbgrader={"grade": false, "grade_id": "ProjectionHead", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -431,7 +439,8 @@ class ProjectionHead(nn.Module):
     """Two linear layers with a batch norm and a ReLU between them (Chen et al. 2020, section 2.1).
 
     Parts: fc1 (without bias), bn, fc2 (with bias). h (N, in_dim) becomes hidden_dim and then out_dim numbers.
-    forward takes (N, in_dim). Returns (N, out_dim) of any length: the loss normalises.
+    forward takes (N, in_dim). Returns (N, out_dim) of any length: the loss normalises. Gradients must flow to h and to
+    all parameters.
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
@@ -485,28 +494,28 @@ print(f"{sum(p.numel() for p in head.parameters()):,} in the head")
 #
 # $$\ell_{i,j} = -\log \frac{\exp(\operatorname{sim}(z_i, z_j) / \tau)}{\sum_{k \ne i} \exp(\operatorname{sim}(z_i, z_k) / \tau)} .$$
 #
-# The sum has $2N - 1$ terms: the partner is one of them, the $2N - 2$ views of other pictures are the *negatives*, and
-# the view itself is not there. Its similarity to itself is always 1, so it would win every time and teach nothing.
-# Every view is asked once, in both directions, and the loss is the mean of all $2N$ answers. The paper calls it
-# NT-Xent, *normalised temperature-scaled cross-entropy*. (The authors' code adds the means of both directions up
-# instead of averaging them, so its numbers are twice ours.)
+# The sum has $2N - 1$ terms: one is the partner, and $2N - 2$ are the views of other pictures, the *negatives*. The
+# view itself is left out. Its similarity to itself is always 1, so it would win every time and teach nothing. Every
+# view takes the place of $i$ once, so each pair counts in both directions, and the loss is the mean of all $2N$ terms.
+# The paper calls it NT-Xent, *normalised temperature-scaled cross-entropy*. (The authors' code adds the means of both
+# directions instead of averaging them, so its numbers are twice ours.)
 #
 # What does $\tau$ do? Cosines lie between $-1$ and $1$. Without a temperature the largest possible logit is only 2
-# above the smallest, and the softmax could never be sure of anything. With $\tau = 0.1$ the range is 20. And the
-# gradient says whom the loss cares for. Write $p_{ik}$ for the softmax of row $i$. Then
+# above the smallest, and the softmax could never be sure of anything. With $\tau = 0.1$ the range is 20. The
+# temperature also decides which views the loss pushes. Write $p_{ik}$ for the softmax of row $i$. Then
 #
 # $$\frac{\partial \ell_{i,j}}{\partial \operatorname{sim}(z_i, z_k)} = \frac{p_{ik} - [k = j]}{\tau} ,$$
 #
-# where $[k = j]$ is 1 for the partner and 0 for all others. The partner is pulled closer, each negative is pushed away
-# with the force $p_{ik} / \tau$. At a low temperature $p$ has most of its mass on the few most similar negatives, so
-# nearly all force goes to them. At a high temperature all are pushed alike.
+# where $[k = j]$ is 1 for the partner and 0 for all others. The partner is pulled closer, and each negative is pushed
+# away with the force $p_{ik} / \tau$. At a low temperature $p$ has most of its mass on the few most similar negatives,
+# so nearly all force goes to them. At a high temperature all are pushed alike.
 
 # %% [markdown]
 # ### 8.5 `nt_xent` · 5 points · hard · 15 min
 #
-# Write the mean of all $2N$ terms. Stack both views to one table of $2N$ rows; then all similarities are one matrix
-# product. `F.cross_entropy` takes logits and the number of the right column in each row. Something has to happen to the
-# diagonal first: think of a logit whose exponential is 0.
+# Write the mean of all $2N$ terms. Stack both views into one table of $2N$ rows; then all similarities are one matrix
+# product. `F.cross_entropy` takes logits and, for each row, the index of the right column. The diagonal must be changed
+# first: think of a logit whose exponential is 0.
 
 
 # %% nbgrader={"grade": false, "grade_id": "nt_xent", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -514,7 +523,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """The contrastive loss of N positive pairs (Chen et al. 2020, equation 1 and algorithm 1), averaged over 2N views.
 
     z1, z2: (N, D), floating point, of any length; row i of both belongs to picture i. temperature: above 0.
-    A vector of zeros has the similarity 0 to everything. Returns a tensor with one number; gradients flow to z1 and z2.
+    A vector of zeros has the similarity 0 to everything. Returns a tensor with one number. Gradients must flow to z1 and
+    z2.
     """
     ### BEGIN SOLUTION
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
@@ -533,10 +543,10 @@ check(nt_xent, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Three cases have answers that you can work out on paper. If all vectors are equal, all $2N - 1$ answers look alike. If
-# they are random and the space is large, cosines are close to 0, and it is nearly the same. And if the pairs agree
-# perfectly and different pictures are at right angles, the logits are $1/\tau$ once and 0 for $2N - 2$ negatives. Does
-# your function agree?
+# Three cases can be worked out on paper. If all vectors are equal, all $2N - 1$ candidates look alike. If the vectors
+# are random and have many entries, cosines are close to 0, and the result is nearly the same. And if the pairs agree
+# perfectly and different pictures are at right angles, one logit is $1/\tau$ and those of the $2N - 2$ negatives are 0.
+# Does your function agree?
 
 # %%
 N, temperature = 8, 0.5
@@ -549,8 +559,8 @@ print(f"unrelated:           {nt_xent(*unrelated, temperature):.4f}   about the 
 print(f"pairs, right angles: {nt_xent(onehot, onehot, temperature):.4f}   formula {perfect:.4f}")
 
 # %% [markdown]
-# And the forces? Take one view, its partner at cosine 0.9, and negatives at 0.8, 0.4 and 0. The gradient of the loss by
-# the cosines says how hard each is pulled or pushed.
+# And the forces? Take one view, its partner at cosine 0.9, and negatives at 0.8, 0.4 and 0. The gradient of the loss
+# with respect to the cosines says how hard each is pulled or pushed.
 
 # %%
 cosines = torch.tensor([0.9, 0.8, 0.4, 0.0], requires_grad=True)  # the partner first
@@ -563,19 +573,29 @@ for temperature in (0.05, 0.3, 2.0):
     )
 
 # %% [markdown]
-# At the low temperature the nearest negative gets all of the push, at the high one all get about the same, and little
-# of it.
+# At the low temperature the nearest negative gets all of the push. At the high temperature all negatives get about the
+# same, and little.
 #
-# The first line of the cell before is worth a thought. A network that maps *everything* to one vector makes all pairs
-# agree, and it is not rewarded: its loss is that of a guess. The negatives prevent this *collapse*. In the next unit
-# you will meet a method without negatives, where collapse is the great danger.
+# Look once more at the first line of the cell before. A network that maps *everything* to one vector makes all pairs
+# agree, but it gains nothing: its loss is that of a guess. The negatives prevent this *collapse*. In the next unit you
+# will meet a method without negatives, where collapse is the great danger.
 #
-# Now play with the temperature. Six pictures, twelve views, on a circle. The left matrix holds cosines. The right one
-# is the softmax of each row, $p_{ik}$: where the negatives' share is bright, the loss pushes. The curve is your loss at
+# Now play with the temperature. Six pictures have two views each, and the first panel shows all twelve on a circle: the
+# number is the picture, the colour says first or second view. The left matrix holds their cosines. The right one is the
+# softmax of each row, $p_{ik}$: where the value of a negative is bright, the loss pushes. The curve is your loss at
 # every temperature.
 
 # %% tags=["helper"]
 angles = torch.tensor([0.0, 25, 80, 150, 215, 290])
+
+
+def on_a_circle(z):
+    """The unit circle, and first and second views z (2N, 2) on it, with their picture's number."""
+    axis = torch.linspace(-1.2, 1.2, 121)
+    from_line = (torch.hypot(axis[:, None], axis) - 1).abs()  # (121, 121)
+    count, (x, y) = len(z) // 2, (60 + 50 * z * torch.tensor([1, -1])).T.tolist()
+    points = [(y[k], x[k], 1 + k // count, str(1 + k % count)) for k in range(len(z))]
+    return image((from_line > 0.015).float(), title="the views", points=points, size=220)
 
 
 def temperature_lab(loss, temperature, spread, turn):
@@ -590,6 +610,7 @@ def temperature_lab(loss, temperature, spread, turn):
     along = [float(loss(z1, z2, float(each))) for each in grid]
     now = float(loss(z1, z2, temperature))
     return Scene(
+        on_a_circle(z),
         image(cosines, title="cosines", colours="signed", limits=(-1, 1), size=220),
         image(share, title="softmax of each row", colours="heat", limits=(0, 1), size=220),
         curves(
@@ -612,34 +633,35 @@ Lab(
     function=nt_xent,
     fallback=models.nt_xent,
     title="Similarities and the temperature",
-    alt="A matrix of cosines with bright stripes for the pairs, its softmax, and the loss against the temperature.",
+    alt="Twelve views on a circle, their cosines, the softmax of each row, and the loss against the temperature.",
     temperature=Slider(0.05, 5.0, value=0.2, step=0.05),
     spread=Slider(0, 60, value=15, label="angle between two views, degrees"),
     turn=Slider(-25, 40, value=0, label="move picture 2, degrees"),
 )
 
 # %% [markdown]
-# Move picture 2 onto picture 1 (-25 degrees): a *hard negative*. At temperature 0.05 their rows are torn between the
-# partner and the negatives next to it, and the other pictures do not exist for them. At temperature 5 the softmax is
-# nearly flat, and the loss is not far below a guess whatever you do. Then make the views 30 degrees apart and look
-# where the loss is smallest. (That is not the best temperature to train with: at each temperature the loss asks another
-# question, so losses at two temperatures cannot be compared.)
+# Move picture 2 onto picture 1 (-25 degrees). Now it is a *hard negative*: a view of another picture that is very
+# similar. At temperature 0.05 the softmax of the rows of both pictures is divided between the partner and the negatives
+# next to it, and all other pictures have no effect. At temperature 5 the softmax is nearly flat, and the loss is not
+# far below a guess whatever you do. Then make the views 30 degrees apart and look where the loss is smallest. (That is
+# not the best temperature to train with: each temperature is another task, so losses at two temperatures cannot be
+# compared.)
 
 # %% [markdown]
 # ### How many pairs are found?
 #
-# The loss depends on the temperature and on $N$. A plainer number does not: the share of views whose **most similar
-# other view** is their partner. Call it contrastive accuracy.
+# The loss depends on the temperature and on $N$. A simpler number does not depend on the temperature: the fraction of
+# views whose **most similar other view** is their partner. Call it contrastive accuracy.
 
 # %% [markdown]
 # ### 8.6 `contrastive_accuracy` · 2 points · easy · 5 min
 #
-# Write it, for all $2N$ views. The view itself does not count.
+# Write it, for all $2N$ views. A view is not its own candidate.
 
 
 # %% nbgrader={"grade": false, "grade_id": "contrastive_accuracy", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def contrastive_accuracy(z1: Tensor, z2: Tensor) -> float:
-    """Share of views whose nearest other view, by cosine, is their partner (Chen et al. 2020, the task of section 2.1).
+    """Fraction of views whose nearest other view, by cosine, is their partner (task: Chen et al. 2020, section 2.1).
 
     z1, z2: (N, D), of any length; row i of both belongs to picture i. Candidates are all 2N - 1 other views.
     Returns a number from 0 to 1.
@@ -659,9 +681,9 @@ check(contrastive_accuracy, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Before any training, a test of the task itself. How far does one get without looking at shapes at all? Describe each
-# view by its mean colour and the spread of its colours, six numbers, and match pairs by these. 64 pictures, so a guess
-# finds one pair in 127.
+# Before any training, test the task itself. How many pairs can be found without looking at shapes at all? Describe each
+# view by six numbers, the mean and the spread of each colour channel, and match pairs by these. There are 64 pictures,
+# so a guess finds one pair in 127.
 
 
 # %%
@@ -672,35 +694,36 @@ def colours_only(views):
 
 
 sixty_four = creatures(64, seed=5).images
-kinds = {"cut only": augmentation(colour=False), "cut and dyed": augmentation()}
+kinds = {"cut only": augmentation(colour=False), "cut and recoloured": augmentation()}
 for name, augment in kinds.items():
     first, second = two_views(augment)(sixty_four, Generator().manual_seed(0)).chunk(2)
     found = contrastive_accuracy(colours_only(first), colours_only(second))
-    print(f"{name:13} six numbers find {found:.0%} of the pairs")
+    print(f"{name:18} six numbers find {found:.0%} of the pairs")
 
 # %% [markdown]
-# Six numbers, no network, no shape. If views are only cut, colour gives most of them away. Keep that in mind.
+# Six numbers are enough, without a network and without shapes. If views are only cut, colour gives most of them away.
+# Keep that in mind.
 #
 # ## Training without a label
 #
-# Everything is in place. The training set has 8192 pictures. Their labels exist, since we painted the pictures, and
+# Everything is in place. The training set has 8192 pictures. Their labels exist, since we painted the pictures, but
 # training does not see them: the loss below takes the vectors and ignores its second argument. `fit` is the loop of the
-# earlier units. On the way we take stock twelve times, for the picture further down.
+# earlier units. Twelve times on the way we store features of a few pictures, for the map further down.
 #
-# It takes minutes, so it must survive a stop. With a name for `checkpoint`, `fit` stores the model now and then, and the
-# same call goes on where it was. What is stored is the model's *state*: its weights, and its buffers, as the running
-# means of a batch norm are. So we give the model one more buffer, an album with a page for each time that we take
-# stock. It is stored and comes back with the weights.
+# The training takes minutes, so it must survive a stop. With a name for `checkpoint`, `fit` stores the model now and
+# then, and the same call continues where it was. `fit` stores the model's *state*: its weights and its buffers. The
+# running means of a batch norm are such buffers. So we give the model one more buffer, an album with one page for each
+# time that we store features. It is stored and comes back with the weights.
 
 # %% tags=["helper"]
 snapshots = []  # (steps done, features of bank and queries)
 bank, queries = creatures(1000, seed=0), creatures(140, seed=1)
 small = F.interpolate(queries.images, (20, 20), mode="bilinear", antialias=True)
-thumbnails = small.numpy()  # quick to paste
+thumbnails = small.numpy()  # numpy copies them fast
 
 
 def snapshot(encoder):
-    """Take stock: features of a small bank and, below them, of a few queries, as the encoder sees them now."""
+    """Features of a small bank and, below them, of a few queries, as the encoder gives them now."""
     pictures = torch.cat([bank.images, queries.images])
     return measures.features(encoder, pictures.to(next(encoder.parameters()).device))  # (1140, 64)
 
@@ -721,7 +744,7 @@ test_images, test_labels = test.images.to(plan.device), test.labels.to(plan.devi
 
 # %% tags=["training"]
 def simclr(augment, steps, name, evaluate=None):
-    """Train an encoder and a head without labels, or go on where an earlier call stopped: (both together, the run)."""
+    """Train encoder and head without labels, or continue an earlier call: (both together, the run)."""
     torch.manual_seed(0)
     model = nn.Sequential(make_encoder(), ProjectionHead(64, 128, 64)).to(plan.device)
     model.register_buffer("album", torch.zeros(13, 1140, 64, device=plan.device))
@@ -770,19 +793,20 @@ print(
 # %% [markdown]
 # ## Was it worth anything?
 #
-# The loss has gone down. That says that the pairs are found, not that the representation is of use. To find out we use
-# labels, for measuring only.
+# The loss has gone down. That says that the pairs are found, not that the representation is useful. To find out we use
+# labels, only for measuring.
 #
-# The plainest measure asks the neighbours. Keep a bank of training pictures with their features and labels. A new
-# picture gets the label on which its $k$ nearest neighbours agree, each with a vote of weight $\exp(\cos / T)$, so that
-# close neighbours count more (Wu et al., *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*,
-# 2018). Nothing is trained, so what comes out is the merit of the features alone.
+# The simplest measure is k-NN, the vote of the nearest neighbours. Keep a bank of training pictures with their features
+# and labels. A new picture looks up its $k$ nearest neighbours in the bank. Each votes for its own label with the
+# weight $\exp(\cos / T)$, so that close neighbours count more, and the label with the most votes wins (Wu et al.,
+# *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, 2018). Nothing is trained, so the result
+# depends on the features alone.
 
 # %% [markdown]
 # ### 8.7 `knn_classify` · 3 points · medium · 10 min
 #
-# Write the vote. `topk` finds the neighbours. To add up votes by class, `F.one_hot(labels)` turns labels into rows with
-# a single 1.
+# Write the vote. `topk` finds the neighbours. To add the votes of each class, `F.one_hot(labels)` turns labels into
+# rows with a single 1.
 
 
 # %% nbgrader={"grade": false, "grade_id": "knn_classify", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -795,7 +819,7 @@ def knn_classify(
 ) -> Tensor:
     """Labels by a weighted vote of the k nearest neighbours by cosine (Wu et al. 2018, section 3.4).
 
-    train_features: (N, D) with train_labels (N,), int64 from 0 up. features: (M, D), the ones to classify; lengths do
+    train_features: (N, D) with train_labels (N,), int64 from 0 up. features: (M, D), to be classified; lengths do
     not matter. k: from 1 to N. temperature: a neighbour's vote counts exp(cosine / temperature). Returns (M,) int64.
     """
     ### BEGIN SOLUTION
@@ -816,12 +840,12 @@ check(knn_classify, hidden=True)
 # %% [markdown]
 # The second measure is the *linear probe*: freeze the features and train one linear layer on them, here scikit-learn's
 # logistic regression. With it we ask for more: how good is it with the labels of **one picture in a hundred**, or one
-# in twenty? The natural rival is the same network, trained from scratch on these labels alone, with the same changes to
-# its pictures. And one can do both: start from the weights that SimCLR has found, and train them further on the few
-# labels (*fine-tuning*).
+# in twenty? The natural baseline is the same network, trained from scratch on these labels alone, with the same changes
+# to its pictures. One can also combine the two: start from the weights that SimCLR has found, and train them further on
+# the few labels (*fine-tuning*).
 #
-# Numbers mean little without baselines. There are two: the pixels themselves (less the mean picture, which makes them
-# better), and the same encoder with random weights.
+# Two more baselines are needed: the pixels themselves (minus the mean picture, which makes them better), and the same
+# encoder with random weights.
 
 # %% tags=["training"]
 one_percent, five_percent = len(train_images) // 100, len(train_images) // 20
@@ -911,20 +935,23 @@ print("recorded:", recorded["about"])
 print("recorded, k-NN of SimCLR's z in place of h:", shown(recorded["rows"]["SimCLR"]["knn of z"]))
 
 # %% [markdown]
-# Your run stands beside three recorded ones with seeds 0, 1 and 2, made by the command that the last line names, on the
-# same 2000 test pictures. Yours has seed 0: on a like machine it repeats the first number of the three, elsewhere
-# rounding makes it another run. While this unit was written, choices were made on another thousand pictures. One was
-# made after a look at the test pictures, so it has to be said: fine-tuning had 300 steps at first, and at 1 % of the
-# labels it lost on one seed to training from scratch, which had 600. Now both have 600.
+# The table shows your run beside three recorded ones with seeds 0, 1 and 2. They come from the command in the table's
+# last lines and were tested on the same 2000 test pictures. Your run has seed 0: on a similar machine it repeats the
+# first number of the three, on others rounding makes it another run. While this unit was written, choices were made on
+# another thousand pictures. One choice was made after a look at the test pictures, and you should know it. Fine-tuning
+# had 300 steps at first, and at 1 % of the labels it lost on one seed to training from scratch, which had 600. Now both
+# have 600.
 #
-# - Pixels know little, the untrained encoder less. What SimCLR has learned is not in the architecture.
-# - Without a label it finds kinds. About four in five pictures have neighbours of their own kind, whatever the colours.
-#   Nobody told it that there are eight kinds. The network that was trained on 1 % of the labels is right about seven
-#   times in ten. (Mind the difference: the neighbours' bank knows all labels, and no label went into its features.)
-# - A linear layer on the frozen encoder does not beat the whole network trained on the same labels, neither on 82 nor on
-#   410 of them: it is ahead on one seed of three.
-# - Fine-tuning from SimCLR's weights beats training from scratch for as many steps on the same labels, on all three
-#   seeds, at 1 % and at 5 %. That is what the method is for: first the many pictures without labels, then the few with them.
+# - Pixels give little, the untrained encoder less. So what SimCLR has learned does not come from the architecture.
+# - Without a label SimCLR finds kinds. For about four pictures in five the neighbours are of the right kind, whatever
+#   the colours. Nobody told the network that there are eight kinds. The network that was trained on 1 % of the labels
+#   is right about seven times in ten. (Mind the difference: the bank of k-NN has all labels, but no label went into its
+#   features.)
+# - A linear layer on the frozen encoder does not beat the whole network trained on the same labels, neither on 82 of
+#   them nor on 410: it is ahead on one seed of three.
+# - Fine-tuning from SimCLR's weights beats training from scratch with as many steps on the same labels, on all three
+#   seeds, at 1 % and at 5 %. That is what the method is for: first learn from many pictures without labels, then from
+#   the few with labels.
 #
 # **Question 1 (2 points, about 5 min).** A team reports: "Our contrastive accuracy rose from 60 % to 90 %, so our
 # representation has become better." Give a concrete way in which the contrastive accuracy can rise while the
@@ -934,9 +961,9 @@ print("recorded, k-NN of SimCLR's z in place of h:", shown(recorded["rows"]["Sim
 # **Model answer.** The contrastive accuracy says how well the task is solved, and the task changes with the
 # augmentations: make them weaker and it becomes easier. If the colour distortion is left out, pairs can be found by
 # their colours; accuracy goes up, and the network has no reason to learn shapes. I would ask for the k-NN accuracy and
-# for a linear probe with few labels, on test pictures that were not used for choosing anything, and beside both the
-# same numbers for raw pixels, for the untrained encoder and, where labels exist, for supervised training on the same
-# labels.
+# for a linear probe with few labels, on test pictures that were not used for choosing anything. Beside both I would
+# want the same numbers for raw pixels, for the untrained encoder and, where labels exist, for supervised training on
+# the same labels.
 #
 # One point: an easier task or a shortcut raises the accuracy. One point: a measure of use (neighbours or probe) with at
 # least one baseline.
@@ -946,14 +973,14 @@ print("recorded, k-NN of SimCLR's z in place of h:", shown(recorded["rows"]["Sim
 #
 # Each small picture lies where the encoder puts it: features are brought to unit length, and the two directions in
 # which they spread most give the plane. Move the slider from the untrained network to the end of the training. Choose a
-# kind to mark it. (Before the training cell has run there is the untrained network only.)
+# kind to mark it. (Before the training cell has run, you see the untrained network only.)
 
 # %% tags=["helper"]
 maps = {}
 
 
 def positions(step_features, earlier=None):
-    """Places (M, 2) in [0, 1] of unit features in the plane of their largest spread; turned as `earlier` was."""
+    """Places (M, 2) in [0, 1] of unit features in the plane of largest spread; signs as in `earlier`."""
     unit = F.normalize(step_features, dim=1)
     unit = unit - unit.mean(dim=0)
     plane = unit @ torch.linalg.svd(unit, full_matrices=False)[2][:2].T  # (M, 2)
@@ -981,7 +1008,7 @@ def stock():
 
 # %% tags=["helper"]
 def embedding_map(classify, when, kind):
-    """Small pictures where the encoder puts them, after the share `when` of the training."""
+    """Small pictures where the encoder puts them, after `when` twelfths of the training."""
     taken, places = stock()
     index = min(when, len(taken) - 1)
     step, both = taken[index]
@@ -1016,19 +1043,19 @@ Lab(
 )
 
 # %% [markdown]
-# At the beginning pictures lie together by the colour of their background. At the end discs lie among discs, and stars
+# At the beginning pictures with the same background colour lie together. At the end discs lie among discs, and stars
 # among stars. The plane shows two directions of 64, so kinds that overlap here may well be apart.
 #
 # ## The shortcut
 #
 # Train once more, and leave one thing out: the colour distortion. Views are only mirrored and cut. Think first: will
-# the contrastive accuracy rise or fall? And the neighbours?
+# the contrastive accuracy rise or fall? And the k-NN accuracy?
 
 # %% tags=["training"]
 other_head, _ = simclr(augmentation(colour=False), plan.short, "cut-only")
 comparison = {}
 for name, model, augment in (
-    ("cut and dyed", with_head, augmentation()),
+    ("cut and recoloured", with_head, augmentation()),
     ("cut only", other_head, augmentation(colour=False)),
 ):
     views = two_views(augment)(test_images[:256], Generator(plan.device).manual_seed(0))
@@ -1036,18 +1063,18 @@ for name, model, augment in (
     h_train, h_test = (measures.features(model[0], each) for each in (train_images, test_images))
     comparison[name] = pairs, right(knn_classify(h_train, train_labels, h_test))
     print(
-        f"{name:13} pairs found among 256 pictures: {pairs:.2f}   k-NN: {comparison[name][1]:.2f}"
+        f"{name:18} pairs found among 256 pictures: {pairs:.2f}   k-NN: {comparison[name][1]:.2f}"
     )
-print(f"pixels        k-NN: {table['pixels'][0]:.2f}")
+print(f"pixels             k-NN: {table['pixels'][0]:.2f}")
 
 # %% [markdown]
-# Without colour distortion most pairs are found, and the neighbours are no better than those of the raw pixels. It is
-# the best demonstration there is that *solving the task* and *learning something* are two things. The network has done what
-# it was asked: it found what the changes leave alone, and what they left alone was colour.
+# Without colour distortion most pairs are found, and the k-NN accuracy is no better than that of the raw pixels. This
+# shows clearly that *solving the task* and *learning something* are two things. The network has done what we asked: it
+# found what the changes leave alone, and that was colour.
 #
 # The paper makes the same point for photographs with histograms: two cuts of one photograph have nearly the same
-# distribution of colours. It then tries all pairs of changes, and cutting *together with* dyeing stands out. Here are
-# recorded runs with either change alone, and with both.
+# distribution of colours. It then tries all pairs of changes, and the best pair is cutting *together with* changing
+# colours. Here are recorded runs with either change alone, and with both.
 
 # %% tags=["training"]
 print(
@@ -1056,33 +1083,33 @@ print(
 for name in ("cut and dyed", "cut only", "dyed only"):
     row = recorded["rows"][name]
     print(
-        f"{name:21}",
+        f"{name.replace('dyed', 'recoloured'):21}",
         *(f"{shown(row[column]):20}" for column in ("pairs", "knn", "probe 1 %", "probe 5 %")),
     )
 
 # %% [markdown]
-# Read it with care, it is not quite the paper's result. Cutting alone fails, on all three seeds. *Dyeing* alone does not:
-# its neighbours are about as good as those of both changes together, while probes with few labels are better with both,
-# on all three seeds. So at this scale the composition is ahead, and not far. A likely reason is the data: the creatures
-# come at all places and sizes as they are, so what cutting should teach is in the pictures already. In photographs it
-# is not.
+# Read it with care: it is not quite the paper's result. Cutting alone fails, on all three seeds. *Changing colours*
+# alone does not: its k-NN accuracy is about as good as that of both changes together, while probes with few labels are
+# better with both, on all three seeds. So at this scale both changes together are ahead, but not by much. A likely
+# reason is the data: the creatures already come at all places and sizes, so the pictures themselves teach what cutting
+# should teach. In photographs they do not.
 #
-# Note also the first column. It has its lowest numbers where the representation is good, and its highest where it is
-# bad *and* where it is good. Alone it says nothing.
+# Note also the first column. Its lowest numbers belong to a good representation, and its highest to a bad one *and* to
+# a good one. Alone it says nothing.
 
 # %% [markdown]
-# **Question 2 (2 points, about 5 min).** Suppose the task were to tell *colours* of creatures apart, or whether a
+# **Question 2 (2 points, about 5 min).** Suppose the task were to tell the *colours* of creatures apart, or whether a
 # creature lies on the left or on the right. What would you expect of the representation that you have trained? What
-# does this say about the word "content", and how would you choose changes for X-ray pictures, where brightness has a
+# does this say about the word "content"? And how would you choose changes for X-ray pictures, where brightness has a
 # meaning?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_content", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** The representation was trained to be the same whatever the colour and the place, so it should be bad
-# at both: what the changes change is treated as an accident, and the network is rewarded for forgetting it. (The head
-# takes the greatest part of this; $h$ keeps some.) "Content" is therefore not a property of pictures. It is what the
-# chosen changes leave alone, and choosing them is where the human knowledge enters. For X-rays I would keep brightness,
-# or change it only as much as exposure varies between machines, keep left and right if the side matters, and use
-# changes that a radiologist would call irrelevant: small rotations, shifts, moderate cuts, noise.
+# at both: the network is rewarded for forgetting what the changes change. (Most of this happens in the head; $h$ keeps
+# some.) "Content" is therefore not a property of pictures. It is what the chosen changes leave alone, and human
+# knowledge enters through this choice. For X-rays I would keep brightness, or change it only as much as exposure varies
+# between machines, keep left and right if the side matters, and use changes that a radiologist would call irrelevant:
+# small rotations, shifts, moderate cuts, noise.
 #
 # One point: invariance to colour and place means losing them. One point: the choice of changes defines the task; a
 # sensible choice for the example.
@@ -1090,7 +1117,7 @@ for name in ("cut and dyed", "cut only", "dyed only"):
 # %% [markdown]
 # ### Temperature, batch size, and the head
 #
-# The same recorded runs, with one setting changed at a time. Each has seen 38,400 pictures, a quarter of what yours saw.
+# Here are recorded runs with one setting changed at a time. Each has seen 38,400 pictures, a quarter of what yours saw.
 # The last two rows are of runs as long as yours, with a head and without.
 
 # %% tags=["training"]
@@ -1115,28 +1142,30 @@ show(
 )
 
 # %% [markdown]
-# - **Temperature.** At 1 the neighbours are worse on all three seeds, as the forces above let you expect: everything is
-#   pushed alike. At 0.05 they are worse on all three as well, and the seeds differ most. There the few nearest negatives
-#   get all of the push, and of the pictures of a batch about one in eight shows the same kind.
+# - **Temperature.** At 1 the k-NN accuracy is worse on all three seeds, as the forces above let you expect: all
+#   negatives are pushed alike. At 0.05 it is worse on all three as well, and the seeds differ most. There the few
+#   nearest negatives get all of the push, and about one picture in eight of a batch shows the same kind.
 # - **Batch size.** The paper finds that large batches help, since they bring more negatives. Here, with as many
-#   *pictures*, batches of 256 are worst, on all three seeds, and between batches of 16 and of 64 the seeds disagree. Many
-#   pictures in few steps are few steps: 150 against 2400. (The learning rate was raised with the root of the batch size.)
-# - **Head.** After 600 steps the neighbours are worse without one, on all three seeds; probes hardly differ. After 2400
-#   steps, the last two rows, the seeds disagree. $h$ is better than $z$ there, on all three seeds, but only just. The
-#   paper's large gains, from a head and from $h$ in place of $z$, do not show in a network as small as this one.
+#   *pictures* in all, batches of 256 are worst, on all three seeds, and between batches of 16 and of 64 the seeds
+#   disagree. With large batches the same pictures give fewer steps: 150 instead of 2400. (The learning rate was raised
+#   with the root of the batch size.)
+# - **Head.** After 600 steps the k-NN accuracy is worse without a head, on all three seeds; probes hardly differ. After
+#   2400 steps, in the last two rows, the seeds disagree. There k-NN is better on $h$ than on $z$, on all three seeds,
+#   but only just. The paper's large gains, from a head and from $h$ in place of $z$, do not show in a network as small
+#   as this one.
 
 # %% [markdown]
 # ## On the sphere
 #
 # Since lengths do not matter, features live on a sphere. Wang and Isola (*Understanding Contrastive Representation
-# Learning through Alignment and Uniformity on the Hypersphere*, 2020) split what the loss does into two wishes:
+# Learning through Alignment and Uniformity on the Hypersphere*, 2020) split the loss into two aims:
 #
 # $$\text{alignment} = \operatorname{E} \lVert u_1 - u_2 \rVert^2, \qquad \text{uniformity} = \log \operatorname{E}_{i \ne j} \exp(-t\, \lVert u_i - u_j \rVert^2),$$
 #
 # where $u = z / \lVert z \rVert$, and $u_1, u_2$ are two views of one picture. Both are better when lower: partners
-# close together, and all vectors spread over the sphere as evenly as possible. They are the two halves of $\ell_{i,j}$:
-# its numerator pulls, its denominator pushes. Each alone is easy. All vectors equal: alignment 0, which is perfect, and
-# uniformity 0, the worst there is.
+# close together, and all vectors spread over the sphere as evenly as possible. They correspond to the two halves of
+# $\ell_{i,j}$: its numerator pulls, its denominator pushes. Each alone is easy. If all vectors are equal, alignment is
+# 0, which is perfect, and uniformity is 0, the worst there is.
 
 # %% [markdown]
 # ### 8.8 `alignment_uniformity` · 2 points · medium · 6 min
@@ -1171,7 +1200,7 @@ views = two_views(augmentation())(test_images[:256], Generator(plan.device).manu
 torch.manual_seed(0)
 fresh = nn.Sequential(untrained, ProjectionHead(64, 128, 64).to(plan.device))
 print(
-    "views cut and dyed            z: alignment  uniformity   pairs    h: alignment  uniformity   pairs"
+    "views cut and recoloured      z: alignment  uniformity   pairs    h: alignment  uniformity   pairs"
 )
 for name, model in {
     "untrained": fresh,
@@ -1189,34 +1218,34 @@ for name, model in {
     print()
 
 # %% [markdown]
-# The untrained network is aligned almost perfectly, and says nothing: all its vectors point nearly the same way.
-# Training spreads them, and pays with a little alignment. The network that was trained on cuts alone spreads its
-# vectors as well, but shown dyed views, partners lie about as far apart as strangers would: it never learned that
-# dyeing changes nothing.
+# The untrained network has almost perfect alignment, but this says nothing: all its vectors point nearly the same way.
+# Training spreads them, and alignment becomes a little worse. The network that was trained on cuts alone spreads its
+# vectors as well. But on recoloured views, partners lie about as far apart as views of different pictures: it never
+# learned that a new colour is no new picture.
 #
 # ## More negatives: several GPUs
 #
-# With several processes, each has its own share of the batch, and each could compare its views with one another only.
-# More negatives are waiting next door. Collective communication brings them: `all_gather` gives every process a list
-# with everybody's tensors. There is a trap. What arrives has been copied over a wire, and **no gradient** flows through
-# it.
+# With several processes, each process has its own part of the batch, and could only compare its own views with one
+# another. The other processes have more negatives. Collective communication brings them: `all_gather` gives every
+# process a list with the tensors of all processes. There is a trap. These tensors have been copied from one process to
+# another, and **no gradient** flows through the copies.
 #
-# For the negatives of others that is no harm: their owners compute their gradients. For the process's *own* part it is
-# fatal, since then nothing is differentiated at all. The cure fits on a line: put the own tensor, with its gradient, in
-# the place of its copy.
+# For the negatives of others this does no harm: the processes that own them compute their gradients. For the process's
+# *own* part it does, since then no gradient flows at all. The cure fits on a line: in the list, replace the copy of
+# your own tensor by the tensor itself, which has its gradient.
 #
-# What gradient results? Let process $p$ own $z^{(p)}$, and let all of them compute the same loss $L$ from all vectors.
-# Process $p$ finds $\partial L / \partial z^{(p)}$ and sends it back through its copy of the network, with weights
+# Which gradient results? Let process $p$ own $z^{(p)}$, and let all of them compute the same loss $L$ from all vectors.
+# Process $p$ computes $\partial L / \partial z^{(p)}$ and sends it back through its copy of the network, with weights
 # $\theta$. The sum over processes is the true gradient of $L$,
 #
 # $$\frac{dL}{d\theta} = \sum_p \frac{\partial L}{\partial z^{(p)}} \frac{\partial z^{(p)}}{\partial \theta},$$
 #
-# and data-parallel training **averages** over the $P$ processes. So each multiplies its loss by $P$.
+# and data-parallel training **averages** over the $P$ processes. So each process multiplies its loss by $P$.
 
 # %% [markdown]
 # ### 8.9 `gather_negatives` · 2 points · medium · 8 min
 #
-# Return everybody's vectors in the order of the processes, with the gradient alive for the own part. Every process must
+# Return the vectors of all processes in their order, with a gradient through the process's own part. Every process must
 # call `gather` exactly once, or the others wait for ever.
 
 
@@ -1225,7 +1254,8 @@ def gather_negatives(local: Tensor, gather: Callable[[Tensor], list[Tensor]], ra
     """The vectors of all processes, differentiable in this process's own (as Chen et al. 2020, section 2.2, need them).
 
     local: (n, D), this process's. gather: sends `local` to all and returns the tensors (n, D) of all processes in
-    order, without gradient. rank: this process's place in that list. Returns (processes * n, D).
+    order, without gradient. rank: this process's index in that list. Returns (processes * n, D). Gradients must flow
+    to local.
     """
     ### BEGIN SOLUTION
     parts = list(gather(local))
@@ -1241,9 +1271,9 @@ check(gather_negatives, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Test the derivation in one process that plays two. A linear "encoder", a batch of 12, and the gradient of its weights:
-# once with the whole batch, once as the mean over two halves with gathered negatives, once with the halves on their
-# own.
+# Test the derivation in one process that plays two. Take a linear "encoder" and a batch of 12, and compute the gradient
+# of its weights in three ways: with the whole batch, as the mean over two halves with gathered negatives, and with each
+# half on its own.
 
 # %%
 torch.manual_seed(0)
@@ -1284,25 +1314,26 @@ print(
 print(f"each on its own {(apart - whole).abs().max():.1e}")
 
 # %% [markdown]
-# Equal up to rounding. (The course's tests do the same with two real processes.) Two remarks for real training. Batch
-# norm still sees a process's share only, so pairs can be recognised by the statistics of their process: synchronised
-# batch norm prevents it. And both views go through the network in **one** batch here; sent through one after the other,
-# each would be normalised with its own statistics.
+# With gathered negatives the gradient is right up to rounding. (The course's tests do the same with two real
+# processes.) Two remarks for real training. Batch norm still sees only its own process's part, so a network can
+# recognise pairs by the statistics of their process: synchronised batch norm prevents it. And here both views go
+# through the network in **one** batch. If they went through one after the other, each would be normalised with its own
+# statistics.
 #
 # **Question 3 (2 points, about 5 min).** In a batch of 64 pictures of eight kinds, about eight other pictures show the
-# same kind as a given one, and the loss pushes all of them away. Why do the kinds come together all the same? What
-# would you expect if the encoder were so large that it could tell every picture from every other, whatever the changes?
-# And what speaks against a batch that is as large as possible, with these data?
+# same kind as a given one, and the loss pushes all of them away. Why do pictures of one kind come together all the
+# same? What would you expect if the encoder were so large that it could tell every picture from every other, whatever
+# the changes? And with these data, what speaks against a batch that is as large as possible?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_false_negatives", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** The loss pushes pictures of one kind apart just as all others, so it has no wish to bring them
+# **Model answer.** The loss pushes pictures of one kind apart like all others, so it does not aim to bring them
 # together. They come together because two views of one picture must agree although colour, place and size change: what
 # is left to describe a view is mostly shape and pattern, and pictures that share these get similar descriptions from a
 # network of limited size. Kinds are a by-product of what the network *can* use. A network that could tell every picture
 # from every other, say by details of its background that survive all changes, would satisfy the loss and spread
-# pictures of one kind over the sphere; neighbours would then be worse. A larger batch has more negatives, and with
-# eight kinds an eighth of them are of the same kind, at any size; the hardest ones, which a low temperature picks, are
-# mostly such false negatives. Besides, at an equal number of pictures a larger batch means fewer steps.
+# pictures of one kind over the sphere; k-NN would then be worse. A larger batch has more negatives, and with eight
+# kinds an eighth of them are of the same kind, at any size; the hardest ones, which a low temperature picks, are mostly
+# such false negatives. Besides, at an equal number of pictures a larger batch means fewer steps.
 #
 # One point: agreement across changes plus limited capacity makes kinds similar, not the loss as such. One point: false
 # negatives, or fewer steps at equal cost.
@@ -1312,7 +1343,7 @@ print(f"each on its own {(apart - whole).abs().max():.1e}")
 #
 # The same functions train a ResNet-18 on CIFAR-10, without labels, on a GPU. Published for this network, 200 epochs and
 # batches of 512: k-NN 84.8 % (lightly's benchmark). With 1000 epochs the authors' code reaches about 91 % with a linear
-# probe. The recipe lies beside this notebook's source as `training.py`. If its run was recorded, the next cell shows
+# probe. The recipe is `training.py`, beside the source of this notebook. If its run was recorded, the next cell shows
 # it.
 
 # %% tags=["training"]
@@ -1321,14 +1352,15 @@ reference = show_reference("gpu")
 # %% [markdown]
 # ## What to take along
 #
-# - Two changed views of one picture shall agree; views of other pictures shall not. The changes decide what is learned.
-# - Leave out the change that breaks a shortcut, and the network takes the shortcut: pairs are found, and nothing is
+# - Two changed views of one picture should agree; views of different pictures should not. The changes decide what is
 #   learned.
-# - NT-Xent is cross-entropy over cosines: $2N - 1$ candidates, the partner among them, the view itself not; both
-#   directions; divided by $\tau$.
-# - Judge $h$ by neighbours and probes, beside pixels, an untrained network and supervised training, on pictures that
-#   chose nothing.
-# - Gathered vectors carry no gradient: put your own back, and multiply the loss by the number of processes.
+# - If the change that breaks a shortcut is left out, the network takes the shortcut: pairs are found, and nothing is
+#   learned.
+# - NT-Xent is cross-entropy over cosines divided by $\tau$: $2N - 1$ candidates, with the partner, without the view
+#   itself; in both directions.
+# - Judge $h$ by k-NN and probes, beside pixels, an untrained network and supervised training, on pictures that were not
+#   used for any choice.
+# - Gathered vectors carry no gradient: put your own tensor back, and multiply the loss by the number of processes.
 #
 # **Further reading.** He et al., *Momentum Contrast for Unsupervised Visual Representation Learning* (2020), keep
 # negatives in a queue. Khosla et al., *Supervised Contrastive Learning* (2020), use labels to make all pictures of a
