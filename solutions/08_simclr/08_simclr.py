@@ -320,7 +320,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int = 7) -> Tenso
     """Blur each picture with a Gaussian of its own (Chen et al. 2020, appendix A).
 
     images: (N, C, H, W). sigmas: (N,) standard deviations in pixels, 0 or more. kernel_size: odd, at most 2 min(H, W) - 1;
-    the Gaussian is cut off there, and then its weights are scaled to a sum of 1. Returns (N, C, H, W).
+    weights beyond it are left out, and the others are scaled to a sum of 1. Returns (N, C, H, W).
     """
     ### BEGIN SOLUTION
     count, channels, rows, columns = images.shape
