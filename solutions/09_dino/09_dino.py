@@ -13,18 +13,19 @@
 # %% [markdown]
 # # Self-distillation
 #
-# In the last unit pairs of views had to agree, and the views of all other pictures held them apart. Those *negatives*
-# did two jobs: they made the task hard, and they kept the network from the laziest answer, one vector for everything.
+# In the last unit the two views of a picture had to agree, and the views of all other pictures were pushed away. Those
+# *negatives* did two jobs: they made the task hard, and they kept the network from the easiest solution, one vector for
+# everything.
 #
-# Can one do without them? It sounds impossible. If nothing asks for differences, the best agreement is that of a
-# network which ignores its input. DINO (Caron, Touvron, Misra, Jégou, Mairal, Bojanowski and Joulin, *Emerging
-# Properties in Self-Supervised Vision Transformers*, 2021) does it all the same, with a *teacher* that is nothing but a
-# slow copy of the student, and two small tricks against laziness. (*Distillation* is training a student on a teacher's
-# answers in place of labels: Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015. Here the
-# teacher comes from the student itself.) And something appeared that nobody had asked for: the attention of its
+# Can one do without them? It sounds impossible. If nothing asks for differences, a network agrees best with itself when
+# it ignores its input. DINO (Caron, Touvron, Misra, Jégou, Mairal, Bojanowski and Joulin, *Emerging Properties in
+# Self-Supervised Vision Transformers*, 2021) does it all the same, with a *teacher* that is only a slow copy of the
+# student, and two small tricks against this collapse. (*Distillation* means to train a student on the outputs of a
+# teacher in place of labels: Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015. Here the
+# teacher comes from the student itself.) The result had a property that nobody had trained for: the attention of its
 # transformers lies on objects. Nobody had told them what an object is.
 #
-# You build the method, watch it collapse when a guard is switched off, and see where its attention goes.
+# You build the method, watch it collapse when one of the two tricks is switched off, and see where its attention goes.
 #
 # | you will be able to | where |
 # | --- | --- |
@@ -34,11 +35,12 @@
 # | turn attention into a mask, and say honestly what it is worth | 9.7 |
 # | judge features by retrieval and by finding copies | 9.8, 9.9 |
 #
-# The unit takes about two hours and is worth 30 points.
+# The unit takes about two and a half hours and is worth 30 points.
 #
 # The library has a tested version of everything that you build here, in `cvcourse.models` and `cvcourse.measures`.
-# Later units use it, and the widgets fall back on it. An answer may not. If an exercise resists, go on: with
-# `dino_loss = models.dino_loss` in a cell of your own, below the check of 9.3, the training runs.
+# Later units use it, and the widgets use it while your own version is missing. The check refuses an answer that takes
+# it from the library. If an exercise resists, go on: write `dino_loss = models.dino_loss` in a cell of your own, below
+# the check of 9.3, and the training runs.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -53,7 +55,7 @@ check = Checker("09_dino")
 # %% [markdown]
 # ## A hard picture
 #
-# Each picture below holds one creature. You see it at once. How do you do it?
+# Each picture below shows one creature. You see it at once. How do you do it?
 
 
 # %% tags=["helper"]
@@ -95,8 +97,8 @@ show(
 )
 
 # %% [markdown]
-# The creature covers a fifth of the picture, and nothing but its *pattern* gives it away. Its mean and its contrast are
-# those of the noise around it. Shape, place, size and the phase of the pattern vary. There are eight patterns, and the
+# The creature covers a fifth of the picture, and only its *pattern* gives it away. Its mean and its contrast are those
+# of the noise around it. Shape, place, size and the phase of the pattern vary. There are eight patterns, and the
 # pattern is the class.
 
 
@@ -109,23 +111,24 @@ for name, pixels in {"creature": inside, "around it": ~inside}.items():
     )
 
 # %% [markdown]
-# So whatever finds the creature must know its pattern: neither a threshold on brightness nor one on contrast will do. A
-# network without labels will have to find out that there *are* patterns.
+# So a method that finds the creature must know its pattern: neither a threshold on brightness nor one on contrast is
+# enough. A network without labels has to find out that there *are* patterns.
 #
 # ## Large views and small ones
 #
-# DINO asks for agreement between views, as SimCLR does, with a twist that is called *multi-crop*. Two **global** views
-# show most of the picture. Several **local** views show little of it, and are small, so they cost little. The teacher
-# sees the global views only. The student sees all of them, and has to answer to a small part as the teacher does to the
-# whole: *from local to global*.
+# Like SimCLR, DINO wants views to agree, but it uses views of two kinds. This is called *multi-crop*. Two **global**
+# views show most of the picture. Several **local** views show little of it, and are small, so they cost little. The
+# teacher sees the global views only. The student sees all of them, and its output for a small part has to match the
+# teacher's output for the whole: *from local to global*.
 #
-# `models.random_resized_crop(images, generator, scale, size=(rows, columns))` is the function that you wrote in unit 08,
-# with one addition: it can bring the boxes to another size than the picture's.
+# `models.random_resized_crop(images, generator, scale, size=(rows, columns))` is the function that you wrote in unit
+# 08, with one addition: `size` says to which size the boxes are brought.
 
 # %% [markdown]
 # ### 9.1 `multi_crop` · 2 points · easy · 8 min
 #
-# Return the list of all views of a batch. Every view needs a box of its own, so it is a call of its own.
+# Return the list of all views of a batch. Every view needs its own boxes, so each view is a call of its own. The
+# library's `multi_crop` is refused here; `models.random_resized_crop` is allowed.
 
 
 # %% nbgrader={"grade": false, "grade_id": "multi_crop", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -139,9 +142,9 @@ def multi_crop(
 ) -> list[Tensor]:
     """Two global views and `num_local` local views of each picture (Caron et al. 2021, section 3.1).
 
-    images: (N, C, H, W). generator: of all random numbers. num_local: 0 or more. local_size: rows and columns of a
-    local view, in pixels. scales: smallest and largest area of a box, as shares of the picture's. Every view of every
-    picture is cut from a box of its own. Returns a list: two views (N, C, H, W), then num_local views
+    images: (N, C, H, W). generator: for all random numbers. num_local: 0 or more. local_size: rows and columns of a
+    local view, in pixels. scales: smallest and largest area of a box, as fractions of the picture's. Every view of
+    every picture has a box of its own. Returns a list: two views (N, C, H, W), then num_local views
     (N, C, local_size, local_size). Raises ValueError where local_size is larger than a side of the pictures.
     """
     ### BEGIN SOLUTION
@@ -180,12 +183,13 @@ show(
 # ## A network that looks
 #
 # The encoder is given. It is a small hybrid, as in unit 07: three strided convolutions turn a picture of 64x64 into 8x8
-# tokens, each of which has seen 15x15 pixels. Then comes **one** block of attention with two heads, in which the class
-# token gathers what it wants from the tokens. Tokens are not told where they are: there is no position embedding, since
-# a creature may be anywhere. So a view of any size will do.
+# tokens, each with a receptive field of 15x15 pixels. Then comes **one** block of attention with two heads, in which
+# the class token attends to the tokens. There is no position embedding, since a creature may be anywhere. So a view may
+# have any size.
 #
-# All that DINO will show about attention happens in this one place: 64 numbers a head, that say where the class token
-# takes its values from. (It also attends to itself. That share is cut away, so the 64 numbers sum to a little less than
+# Everything that this unit shows about attention comes from this one block: 64 numbers per head that say how much the
+# class token takes from each place. (It also attends to itself. This weight is left out, so the 64 numbers sum to a
+# little less than 1. And its queries begin as zeros, so that at first attention is the same everywhere.)
 # 1. And its queries begin as zeros, so that at first attention is the same everywhere.)
 
 
@@ -200,20 +204,22 @@ print(f"{sum(p.numel() for p in encoder.parameters()):,} parameters; a local vie
 print(f"{encoder.tokens(views[2])[1].shape[1]} tokens")
 
 # %% [markdown]
-# ## Answers without questions
+# ## Targets without labels
 #
-# A student learns from a teacher by answering as the teacher does. But answering *what*? There are no classes. DINO
-# makes some up: $K$ *prototypes*, directions in a space, and the answer of a network is a distribution over them. What
-# they stand for is left to the training.
+# A student learns from a teacher by giving the same output. But the output *of what*? There are no classes. DINO makes
+# some up: $K$ *prototypes*, directions in a space, and the output of a network is a distribution over them. What they
+# stand for is left to the training.
 #
-# The head computes the logits. Two linear layers follow, each with batch norm and GELU. A third one leads to a
+# The head computes the logits. It has two linear layers, each followed by batch norm and GELU. A third linear layer
+# leads to a *bottleneck* of few dimensions. The vector there is brought to length 1, and so is every prototype $w_k$.
+# The logits are their cosines:
 # *bottleneck* of few dimensions. The vector there is brought to length 1, and so is every prototype $w_k$. The logits
 # are their cosines:
 #
 # $$\ell_k = \frac{w_k}{\lVert w_k \rVert} \cdot \frac{b}{\lVert b \rVert}, \qquad b = \text{bottleneck}(x).$$
 #
-# With cosines no prototype can win by being long. (The paper's head for transformers has no batch norm; with small
-# convolutional networks it is usual.)
+# With cosines no prototype can win only because it is long. (The paper's head for transformers has no batch norm; with
+# small convolutional networks it is usual.)
 
 # %% [markdown]
 # ### 9.2 `DINOHead` · 3 points · medium · 10 min
@@ -229,6 +235,7 @@ class DINOHead(nn.Module):
     Parts: linear layers fc1, fc2, fc3 with biases, batch norms bn1, bn2, and the parameter prototypes, of shape
     (num_prototypes, bottleneck_dim). in_dim becomes hidden_dim, hidden_dim, bottleneck_dim and num_prototypes numbers.
     forward takes (N, in_dim). Returns logits (N, num_prototypes): cosines, between -1 and 1; 0 for a vector of zeros.
+    Gradients must flow to x and to all parameters.
     """
 
     def __init__(
@@ -266,7 +273,8 @@ check(DINOHead, hidden=True)
 #
 # $$P_s(x) = \operatorname{softmax}\left(\frac{g_{\theta_s}(x)}{\tau_s}\right), \qquad P_t(x) = \operatorname{softmax}\left(\frac{g_{\theta_t}(x) - c}{\tau_t}\right).$$
 #
-# The student should answer to one view as the teacher does to **another** one. So the loss is the mean cross-entropy
+# The student's output for one view should be the teacher's output for **another** view. So the loss is the mean
+# cross-entropy
 #
 # $$H(a, b) = -\sum_k a_k \log b_k$$
 #
@@ -275,14 +283,14 @@ check(DINOHead, hidden=True)
 #
 # Two differences make the teacher a teacher:
 #
-# - its temperature is lower ($\tau_t < \tau_s$), so its answers are *sharper* than the student's;
-# - no gradient flows into it. It gives targets and learns nothing from the loss.
+# - its temperature is lower ($\tau_t < \tau_s$), so its outputs are *sharper* than the student's;
+# - no gradient flows into it. It gives targets and learns nothing from the loss itself.
 
 # %% [markdown]
 # ### 9.3 `dino_loss` · 5 points · hard · 20 min
 #
-# Write the loss. All logits of the student are one tensor (views, N, K), those of the teacher (2, N, K): view 0 of both
-# is the same crop, and view 1, too.
+# Write the loss. The logits of the student are one tensor (views, N, K), those of the teacher another, (2, N, K). View
+# 0 of both is the same crop, and so is view 1.
 
 
 # %% nbgrader={"grade": false, "grade_id": "dino_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -293,11 +301,12 @@ def dino_loss(
     student_temperature: float,
     teacher_temperature: float,
 ) -> Tensor:
-    """The student's views answer as the teacher does to other views (Caron et al. 2021, equations 1 to 3).
+    """Cross-entropy of the student with the teacher's targets from other views (Caron et al. 2021, equations 1 to 3).
 
-    student: (views, N, K) logits, two views or more. teacher: (2, N, K) logits of the views 0 and 1; no gradient flows
-    through them. center: (K,). Temperatures: above 0. Returns a tensor with one number, the mean cross-entropy over all
-    pairs of different views and over the batch. Raises ValueError where the student has fewer than two views.
+    student: (views, N, K) logits, two views or more. teacher: (2, N, K) logits of the views 0 and 1. Gradients must flow
+    to student and must not flow to teacher. center: (K,). Temperatures: above 0. Returns a tensor with one number, the
+    mean cross-entropy over all pairs of different views and over the batch. Raises ValueError where the student has
+    fewer than two views.
     """
     ### BEGIN SOLUTION
     if len(student) < 2:
@@ -321,7 +330,7 @@ check(dino_loss, hidden=True)
 
 
 # %% [markdown]
-# Three cases can be worked out on paper. Cross-entropy is entropy plus a distance,
+# Three cases can be worked out on paper. Cross-entropy is entropy plus a divergence,
 # $H(a, b) = H(a) + \operatorname{KL}(a \,\Vert\, b)$. If all logits are equal, both distributions are uniform: the loss
 # is $\ln K$, all of it entropy. If teacher and student put everything on the same prototype, it is 0. And no gradient
 # may reach the teacher.
@@ -349,26 +358,27 @@ print(
 # %% [markdown]
 # ## Two guards
 #
-# The first two cases are more than arithmetic. They are the two ways in which a network without negatives can be lazy,
+# The first two cases are more than arithmetic. They are the two ways in which a network without negatives can collapse,
 # and both make teacher and student agree perfectly:
 #
-# | collapse | the teacher's answer to a picture | entropy of an answer | entropy of the mean answer |
+# | collapse | the teacher's output for a picture | entropy of one output | entropy of the mean output |
 # | --- | --- | --- | --- |
 # | to one | always the same prototype | 0 | 0 |
 # | to uniform | all prototypes alike | $\ln K$ | $\ln K$ |
 # | none | some prototype, another for another picture | lower | higher |
 #
-# The loss does not warn: at the first collapse it is 0, better than any honest network's. The two entropies do. One is
-# $H(P_t(x))$, averaged over pictures. The other is the entropy of the **mean** answer, over all pictures of a batch.
+# The loss does not warn: at the first collapse it is 0, better than for any network that has learned something. The two
+# entropies do. One is $H(P_t(x))$, averaged over pictures. The other is the entropy of the **mean** output, over all
+# pictures of a batch.
 #
-# There is one guard against each. *Sharpening*, the low temperature $\tau_t$, pulls answers away from uniform, and
-# towards one prototype. *Centering*, the subtracted $c$, pulls the other way: $c$ is a running mean of the teacher's
-# logits, so a prototype that is always popular loses its lead,
+# There is one guard against each collapse. *Sharpening*, the low temperature $\tau_t$, moves outputs away from uniform
+# and towards one prototype. *Centering*, the subtracted $c$, works the other way: $c$ is a running mean of the
+# teacher's logits, so a prototype that is always popular loses its lead,
 #
 # $$c \leftarrow m\, c + (1 - m)\, \frac{1}{2N} \sum_{\text{views}} \sum_{i=1}^{N} g_{\theta_t}(x_i).$$
 #
-# Each guard alone makes one of the collapses worse. Together they balance. (The paper's text writes a bias that is
-# added; its code subtracts the center, as here.)
+# Each guard alone favours the other collapse. Together they balance. (The paper's text writes a bias that is added; its
+# code subtracts the center, as here.)
 
 # %% [markdown]
 # ### 9.4 `update_center` · 2 points · easy · 5 min
@@ -381,7 +391,7 @@ def update_center(center: Tensor, teacher: Tensor, momentum: float) -> Tensor:
     """The running mean of the teacher's logits after one more batch (Caron et al. 2021, equation 4).
 
     center: (K,). teacher: (2, N, K) logits. momentum: the weight of the old center, from 0 to 1. Returns a new
-    tensor (K,), without gradient; the old center stays as it was.
+    tensor (K,), detached from any gradient; the old center stays as it was.
     """
     ### BEGIN SOLUTION
     return momentum * center + (1 - momentum) * teacher.detach().mean(dim=(0, 1))
@@ -396,8 +406,9 @@ check(update_center, hidden=True)
 
 
 # %% [markdown]
-# What does the center do to a distribution? A teacher that says "3" to everybody, a little, and the same teacher with
-# the center that it has after some batches. (Sixteen equal shares would be 0.06.)
+# What does the center do to a distribution? Take a teacher that prefers prototype 3 a little for every picture. The
+# next cell applies the center that it has after some batches. (With equal probabilities each of the sixteen prototypes
+# would have 0.06.)
 
 # %%
 logits = 0.02 * torch.randn(2, 50, K, generator=Generator().manual_seed(1))
@@ -405,30 +416,28 @@ logits[..., 3] += 0.3
 center = torch.zeros(K)
 for batches in range(31):
     if batches in (0, 3, 10, 30):
-        mean_answer = ((logits - center) / 0.04).softmax(dim=-1).mean(dim=(0, 1))
-        print(
-            f"after {batches:2} batches the mean answer gives prototype 3 a share of {mean_answer[3]:.2f}"
-        )
+        mean_output = ((logits - center) / 0.04).softmax(dim=-1).mean(dim=(0, 1))
+        print(f"after {batches:2} batches the mean output of prototype 3 is {mean_output[3]:.2f}")
     center = update_center(center, logits, 0.9)
 
 # %% [markdown]
 # ## The teacher
 #
-# Where does the teacher come from? It is the student, as it was: its weights follow the student's as an exponential
-# moving average,
+# Where does the teacher come from? It is an average of earlier students: its weights follow the student's as an
+# exponential moving average,
 #
 # $$\theta_t \leftarrow \lambda\, \theta_t + (1 - \lambda)\, \theta_s .$$
 #
 # With $\lambda = 0.98$ it is about the mean of the last fifty students. Averages along one training are often better
-# networks than its last weights, so the student has somebody to look up to. $\lambda$ rises to 1 along half a cosine:
-# towards the end the teacher stands still.
+# networks than its last weights, so the student can learn something from the teacher. $\lambda$ rises to 1 along half a
+# cosine: towards the end the teacher stands still.
 
 # %% [markdown]
 # ### 9.5 `update_teacher` · 2 points · medium · 8 min
 #
-# Move the parameters **in place**: the network that others hold in their hands must change, not a copy. The running
-# means and variances of the batch norms (`buffers()`) are the teacher's own and stay. `parameters()` of two networks of
-# one architecture come in the same order.
+# Move the parameters **in place**: change the tensors of the given network, not copies of them. The running means and
+# variances of the batch norms (`buffers()`) are the teacher's own and stay. `parameters()` of two networks of one
+# architecture come in the same order.
 
 
 # %% nbgrader={"grade": false, "grade_id": "update_teacher", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -436,8 +445,7 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
     """Move the teacher's parameters towards the student's, in place (Caron et al. 2021, section 3.1).
 
     teacher, student: of the same architecture. momentum: the weight of the old teacher. Buffers and `requires_grad`
-    stay as they are, and so does the student. Returns nothing, and leaves nothing behind through which a gradient could
-    flow.
+    stay as they are, and so does the student. Returns nothing. No gradient may flow through the update.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -454,12 +462,14 @@ check(update_teacher, hidden=True)
 
 
 # %% [markdown]
-# One more schedule: at the beginning a sharp teacher is sharp about nothing. The paper warms its temperature up.
+# One more schedule remains. A low temperature, a sharp teacher, keeps the training stable at the beginning; later a
+# higher one may be better. The paper raises it in a line, from 0.04 to 0.07 in the first 30 epochs (section 3.2).
 
 # %% [markdown]
 # ### 9.6 `teacher_temperature` · 1 point · easy · 5 min
 #
-# A line from `start` to `end`, then constant. With `warmup_steps` 0 it is `end` from the first step on.
+# The temperature runs in a line from `start` to `end` and is constant after that. With `warmup_steps` 0 it is `end`
+# from the first step on.
 
 
 # %% nbgrader={"grade": false, "grade_id": "teacher_temperature", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -486,9 +496,9 @@ check(teacher_temperature, hidden=True)
 # ## The collapse lab
 #
 # Four networks were trained for a while: one with both guards, one without centering ($c = 0$), one without sharpening
-# ($\tau_t = \tau_s$), one with neither. From time to time the center was written down, and the logits of student and
-# teacher for two views of 8 pictures. Those are recorded. The KL divergence of the student from the teacher is your
-# `dino_loss` less the entropy. Look at the rows on the right. A view each, a prototype a column.
+# ($\tau_t = \tau_s$), one with neither. Twelve times on the way we recorded the center, and the logits of student and
+# teacher for two views of 8 pictures. The KL divergence of the student from the teacher is your `dino_loss` minus the
+# entropy. In the panel with the outputs each row is a view and each column a prototype.
 
 
 # %% tags=["helper"]
@@ -508,58 +518,59 @@ loaded = {}
 
 
 def recorded_pages(arm):
-    """The pages that were recorded of an arm, part by part."""
+    """The recorded pages of an arm, part by part."""
     loaded.update(loaded or load_file(check.find_folder() / "collapse.safetensors"))
     return {part: loaded[f"{arm}, {part}"].float() for part in PARTS}
 
 
-def entropy(answers):
-    """Of distributions (..., K), in nats: (...)."""
-    return -(answers * answers.clamp(min=1e-12).log()).sum(dim=-1)
+def entropy(outputs):
+    """Entropy of distributions (..., K), in nats: (...)."""
+    return -(outputs * outputs.clamp(min=1e-12).log()).sum(dim=-1)
 
 
 def signs(loss, pages, end):
-    """At each time: answers (2, 8, K), mean entropy of an answer, entropy of the mean answer, KL divergence."""
+    """At each time: outputs (2, 8, K), mean entropy of an output, entropy of the mean output, KL."""
     centred = pages["teacher"] - pages["centers"][:, None, None]
-    all_answers = (centred / end).softmax(dim=-1)  # (times, 2, 8, K)
-    each = entropy(all_answers).mean(dim=(1, 2)).tolist()
-    of_means, found = entropy(all_answers.mean(dim=(1, 2))).tolist(), []
-    for k, answers in enumerate(all_answers):
+    all_outputs = (centred / end).softmax(dim=-1)  # (times, 2, 8, K)
+    each = entropy(all_outputs).mean(dim=(1, 2)).tolist()
+    of_means, found = entropy(all_outputs.mean(dim=(1, 2))).tolist(), []
+    for k, outputs in enumerate(all_outputs):
         student, teacher, center = (pages[part][k] for part in PARTS[:3])
         value = float(loss(student, teacher, center, BLUNT, end))
-        found.append((answers, each[k], of_means[k], value - each[k]))
+        found.append((outputs, each[k], of_means[k], value - each[k]))
     return found
 
 
 # %% tags=["helper"]
 def collapse_lab(loss, centering, sharpening, when, whose):
-    """Entropies and KL divergence of one arm over time, and the answers at one time."""
+    """Entropies and KL divergence of one arm over time, and the outputs at one time."""
     arm, end = ARMS[centering, sharpening], SHARP if sharpening else BLUNT
     mine = whose == "yours" and arm in albums
     pages = albums[arm] if mine else recorded_pages(arm)
     found, steps = signs(loss, pages, end), pages["steps"].tolist()
-    answers, *now = found[min(when, len(found) - 1)]
+    outputs, *now = found[min(when, len(found) - 1)]
     lines = {
         name: (steps, [row[k] for row in found])
-        for k, name in enumerate(("an answer", "the mean answer", "KL"), 1)
+        for k, name in enumerate(("one output", "the mean output", "KL"), 1)
     }
-    limit = float(torch.tensor(float(answers.shape[-1])).log())
+    limit = float(torch.tensor(float(outputs.shape[-1])).log())
+    lines["ln K"] = (steps, [limit] * len(steps))
     return Scene(
         curves(
             lines,
             title="entropies and KL divergence, in nats",
             x_label="step",
             marks=[(steps[min(when, len(steps) - 1)], value) for value in now],
-            y_limits=(0, limit),
+            y_limits=(0, 1.05 * limit),
         ),
         image(
-            answers.flatten(0, 1).sqrt().repeat_interleave(6, dim=0),
-            title="answers: view by prototype",
+            outputs.flatten(0, 1).sqrt(),
+            title="roots of the outputs: one row per view, one column per prototype",
             colours="heat",
             limits=(0, 1),
-            size=300,
+            size=640,
         ),
-        caption=f"{arm}, {'your run' if mine else 'recorded'}: entropy of an answer {now[0]:.2f}, of the mean answer "
+        caption=f"{arm}, {'your run' if mine else 'recorded'}: entropy of one output {now[0]:.2f}, of the mean output "
         f"{now[1]:.2f}, KL {now[2]:.2f}; ln K is {limit:.2f}."
         + (" You have not trained this one." if whose == "yours" and not mine else ""),
     )
@@ -571,7 +582,7 @@ Lab(
     function=dino_loss,
     fallback=models.dino_loss,
     title="Collapse lab",
-    alt="Curves of two entropies and of the KL divergence over the training, and the answers of the teacher as rows.",
+    alt="Curves of two entropies, the KL divergence and ln K over the training; the outputs of the teacher as rows.",
     centering=Toggle(True),
     sharpening=Toggle(True),
     when=Slider(0, 12, value=12, label="twelfths of the training"),
@@ -580,29 +591,29 @@ Lab(
 
 
 # %% [markdown]
-# Switch one guard off and follow the time.
+# Switch one guard off and move through the training.
 #
-# - Without centering the entropy of the mean answer falls: fewer and fewer prototypes are in use, until one column holds
-#   all.
-# - Without sharpening every answer is nearly uniform, and stays so: both entropies near $\ln K$.
-# - With both, an answer is sharper than the mean answer. At the end three prototypes or so are in use, of 256. Look at
-#   step 25: there all answers are the same, as without centering, until the center has caught up.
+# - Without centering the entropy of the mean output falls: fewer and fewer prototypes are in use, until one column
+#   holds everything.
+# - Without sharpening every output is nearly uniform and stays so: both entropies are near $\ln K$.
+# - With both, one output is sharper than the mean output. At the end about three prototypes are in use, of 256. Look at
+#   step 25: there all outputs are the same, as without centering, until the center has caught up.
 #
-# And the KL divergence, what the student still has to learn, is near 0 in both collapses. There is nothing left to
+# The KL divergence, which is what the student still has to learn, is near 0 in both collapses. There is nothing left to
 # teach.
 
 # %% [markdown]
 # **Question 1 (2 points, about 5 min).** A colleague trains DINO and reports: "The loss went down to 0.02 within an
-# hour. It works much better than in the paper." What do you suspect? Which two numbers would you ask for, and what would
-# each of the two collapses give? Why is the accuracy of neighbours, early in training, no good alarm?
+# hour. It works much better than in the paper." What do you suspect? Which two numbers would you ask for, and what
+# would each of the two collapses give? Why is k-NN accuracy, early in training, not a good alarm?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_collapse", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** A loss near 0 is what a collapse to one prototype gives: teacher and student agree because they say
-# the same to everything. I would ask for the mean entropy of the teacher's answers and for the entropy of its mean
-# answer over many pictures. Collapse to one: both near 0. Collapse to uniform: both near ln K (then the loss is near ln
-# K, too). Healthy: the first low, the second high. The encoder is not lazy at once: a collapsing head sits on features
-# that are random or have learned something in the first steps, and neighbours use the features, so their accuracy
-# hardly differs between the arms for a while.
+# **Model answer.** A loss near 0 is what a collapse to one prototype gives: teacher and student agree because they give
+# the same output for everything. I would ask for the mean entropy of the teacher's outputs and for the entropy of its
+# mean output over many pictures. Collapse to one: both near 0. Collapse to uniform: both near ln K (then the loss is
+# near ln K, too). Healthy: the first low, the second high. The encoder does not collapse at once: under a collapsing
+# head the features are random or have learned something in the first steps. k-NN uses the features, so for a while its
+# accuracy hardly differs between the arms.
 #
 # One point: suspects collapse, and names both entropies. One point: what each collapse gives, or why accuracy lags.
 
@@ -612,13 +623,13 @@ Lab(
 # A step of self-distillation has an order:
 #
 # 1. cut views: two global ones, and local ones;
-# 2. the student answers to all views, the teacher to the global ones;
+# 2. the student gets all views, the teacher the global ones;
 # 3. `dino_loss`, with the center as it is;
 # 4. the gradient moves the student;
 # 5. `update_center` and `update_teacher` move what no gradient moves.
 #
 # `models.SelfDistillation` keeps student, teacher and center in one module and does 2 and 5, with your functions. The
-# rest is `fit`, as always. Views also change a little in brightness and contrast.
+# rest is `fit`, as always. Brightness and contrast of the views also change a little.
 
 
 # %% tags=["helper"]
@@ -640,9 +651,9 @@ def views_of(cut, **settings):
 
 
 # %% [markdown]
-# We take stock before the first step and twelve times on the way: where the teacher's attention goes in 24 pictures
-# that are not trained on, and what both networks answer to two views of eight of them. As in unit 08 the notes are
-# buffers of the model, an album with a page for each time, so that a training that was stopped goes on with its album.
+# Before the first step and twelve times on the way we store the teacher's attention on 24 pictures that are not trained
+# on, and the outputs of both networks for two views of eight of them. As in unit 08 these notes are buffers of the
+# model, an album with one page for each time. So a training that was stopped continues with its album.
 
 
 # %% tags=["helper"]
@@ -664,7 +675,7 @@ def add_album(model):
 
 @torch.no_grad()
 def take_stock(model):
-    """Fill the page that belongs to the model's step."""
+    """Fill the album's page for the model's present step."""
     page, device = round(12 * int(model.step) / model.total_steps), model.center.device
     model.attention[page] = model.teacher[0].tokens(watched.images.to(device))[2]
     views = both_views.to(device)
@@ -685,7 +696,7 @@ def pages_of(model):
 
 
 # %% [markdown]
-# The two functions below hold every setting. The teacher's temperature is constant here, 0.02, since the training is
+# The two functions below contain every setting. Here the teacher's temperature is constant, 0.02, since the training is
 # short. Local views come later.
 
 
@@ -740,7 +751,7 @@ test_images, test_labels = test.images.to(plan.device), test.labels.to(plan.devi
 
 # %% tags=["training"]
 def distil(name, steps, centering=True, end=SHARP):
-    """Train a student and its teacher, or go on where an earlier call stopped."""
+    """Train a student and its teacher, or continue where an earlier call stopped."""
     model = new_distillation(steps, centering).to(plan.device)
     take_stock(model.eval())
     report = dict(
@@ -763,15 +774,15 @@ dino = distil("DINO", plan.steps)
 # %% [markdown]
 # ## Was it worth anything?
 #
-# Neighbours and probes as in unit 08, from the teacher's class token. The baselines are the pixels, the histogram of
-# their grey values, and the same encoder untrained. (Its batch norms have counted a few batches first; otherwise it
-# would look worse than it is.)
+# We use k-NN and probes as in unit 08, on the teacher's class token. The baselines are the pixels, the histogram of
+# their grey values, and the same encoder untrained. (The running statistics of its batch norms come from a few batches;
+# otherwise it would look worse than it is.)
 
 
 # %% tags=["helper"]
 @torch.no_grad()
 def untrained_encoder(images, seed=0, **shape):
-    """An encoder with random weights, ordinary queries, and batch norms that know the images."""
+    """An encoder with random weights, random queries, and batch norms that have seen the images."""
     torch.manual_seed(seed)
     encoder = models.ClassAttentionEncoder(**shape).to(images.device)
     nn.init.trunc_normal_(encoder.query.weight, std=0.5)
@@ -782,7 +793,7 @@ def untrained_encoder(images, seed=0, **shape):
 
 # %% tags=["helper"]
 def grey_histogram(images):
-    """Shares of 16 grey values, (N, 16)."""
+    """Fractions of the pixels in 16 steps of grey, (N, 16)."""
     level = (16 * images).long().clamp(max=15).flatten(1)
     return F.one_hot(level, 16).float().mean(dim=1)
 
@@ -810,7 +821,7 @@ def right(predicted):
 
 
 def beside(name, column):
-    """What was recorded for a row of the table: "0.82 / 0.85 / 0.80", one number a seed."""
+    """What was recorded for a row of the table: "0.82 / 0.85 / 0.80", one number per seed."""
     values = recorded["rows"][name].get(column, [])
     digits = [2 if value < 10 else 0 for value in values]
     return " / ".join(f"{value:.{n}f}" for value, n in zip(values, digits, strict=True))
@@ -825,26 +836,27 @@ for name, (bank, asked) in features.items():
 print("chance is 0.125; recorded:", recorded["about"])
 
 # %% [markdown]
-# Your run stands beside three recorded ones, with seeds 0, 1 and 2, made by the command that the table's last line
-# names, on the same 2000 test pictures. No setting was chosen on them; that was done on another five hundred.
+# The table shows your run beside three recorded ones, with seeds 0, 1 and 2. They come from the command in the table's
+# last line and were tested on the same 2000 pictures. No setting was chosen on these; that was done on another five
+# hundred.
 #
-# - *Pixels* are better with neighbours than one would think. A creature that lies in the same place with the same
-#   pattern is a close neighbour, and among eight thousand pictures there often is one. A probe, which draws straight
-#   borders, gets next to nothing from them.
-# - The *grey histogram* tells something, too: mean and spread are the same for all creatures, but a check has two greys
+# - *Pixels* do better with k-NN than one would think. A creature that lies in the same place with the same pattern is a
+#   close neighbour, and among eight thousand pictures there often is one. A probe, whose borders between classes are
+#   flat, gets next to nothing from them.
+# - The *grey histogram* gives something, too: mean and spread are the same for all creatures, but a check has two greys
 #   and a stripe has many.
-# - The *untrained* network is below both with neighbours, and above both with a probe: random filters tell patterns
-#   apart, but its nearest pictures do not share one. So compare the teacher with it, too.
-# - The *teacher* is above all three on every seed, with neighbours and with the probe, and nobody told it that there are
-#   patterns, let alone eight.
+# - The *untrained* network is below both with k-NN, and above both with a probe: random filters tell patterns apart,
+#   but the nearest neighbours of a picture do not have its pattern. So compare the teacher with this network, too.
+# - The *teacher* is above all three on every seed, with k-NN and with the probe, and nobody told it that there are
+#   eight patterns, or any.
 #
-# It is far from perfect. Look at its answers in the collapse lab, under *yours*: pictures with different patterns often
+# It is far from perfect. Look at its outputs in the collapse lab, under *yours*: pictures with different patterns often
 # share a prototype.
 #
 # ## Where it looks
 #
-# Now the part that made DINO famous. The class token takes its values from 64 places. Which ones? Here are the attention
-# maps of your teacher, the mean of both heads, for pictures that it has not seen.
+# Now comes the part that made DINO famous. The class token takes its values from 64 places. Which ones? Here are the
+# attention maps of your teacher, the mean of both heads, for pictures that it has not seen.
 
 
 # %% tags=["helper"]
@@ -873,19 +885,19 @@ rows += [glowing(watched.images[:8], spread_out(weights)) for weights in looks.v
 show(
     image(montage(torch.cat(rows), columns=8), size=660),
     caption="Above: where the creature is. Middle: attention of the untrained network. Below: of your teacher.",
-    alt="Eight pictures with outlined creatures; attention is spread evenly when untrained, on the creature when trained.",
+    alt="Eight pictures with outlined creatures; attention is even when untrained, on the creature when trained.",
 )
 
 # %% [markdown]
-# To turn attention into a mask, keep the tokens that matter most, until together they hold a given *share* of the
-# attention. A creature that is spread over many tokens gets a large mask, a small one a small mask: the mass decides,
-# not a number of tokens.
+# To turn attention into a mask, keep the tokens with the largest weights, until together they hold a given *share* of
+# the attention. A creature that is spread over many tokens gets a large mask, a small one a small mask: the share fixes
+# how much weight the mask holds, not how many tokens.
 
 # %% [markdown]
 # ### 9.7 `attention_mask` · 3 points · medium · 12 min
 #
 # Keep the fewest tokens that hold at least `share` of each head's attention. Sort first. A cumulative sum (`cumsum`)
-# says what the tokens so far hold together, and `scatter` puts things back to where they came from.
+# says what the tokens so far hold together, and `scatter` puts values back to where they came from.
 
 
 # %% nbgrader={"grade": false, "grade_id": "attention_mask", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -893,7 +905,7 @@ def attention_mask(weights: Tensor, share: float = 0.6) -> Tensor:
     """The fewest tokens that together hold at least `share` of the attention (Caron et al. 2021, section 4.2.2).
 
     weights: (N, heads, tokens), not negative; the sum over tokens may be any positive number. share: above 0, at most 1.
-    Of equal weights any may be kept. Returns truth values (N, heads, tokens).
+    Of equal weights any may be kept. Returns a boolean tensor (N, heads, tokens).
     """
     ### BEGIN SOLUTION
     ordered, order = weights.sort(dim=-1, descending=True)
@@ -912,12 +924,14 @@ check(attention_mask, hidden=True)
 
 # %% [markdown]
 # How good are these masks? Two numbers say it: the *IoU* with the creature's true mask (unit 00), and how often the
-# largest value *points* into the creature. A creature of a fifth of the picture is hit by chance in one case of five.
+# largest value *points* into the creature. A creature that covers a fifth of the picture is hit by chance in one case
+# of five.
 #
-# The rivals have no training at all. A disc in the centre of every picture; the distance of each pixel's grey from the
-# picture's median, smoothed; and a filter made by hand, by somebody who knows the noise: blur away the finest detail
-# and look where **little** is left. To be fair to all maps, each gives the fifth of the pixels in which it is largest
-# (`measures.localised` computes both numbers). (A fifth of the pixels taken at random has an IoU of $0.04 / 0.36 =
+# Three baselines need no training at all. The first is a disc in the centre of every picture. The second is the
+# distance of each pixel's grey from the picture's median, smoothed. The third is a filter made by hand, by somebody who
+# knows the noise: blur away the finest detail and look where **little** is left. To be fair to all maps, we keep of
+# each map the fifth of the pixels in which it is largest (`measures.localised` computes both numbers). (A fifth of the
+# pixels taken at random has an IoU of $0.04 / 0.36 = 0.11$ with a creature of a fifth.)
 # 0.11$ with a creature of a fifth.)
 
 
@@ -931,7 +945,7 @@ def blurred(images, sigma):
     )
 
 
-def rivals(images):
+def baselines(images):
     """Maps (N, H, W) by hand: a centre disc, distance from the median grey, and little energy after a blur."""
     size = images.shape[-1]
     along = torch.arange(size, device=images.device) - (size - 1) / 2
@@ -958,7 +972,7 @@ def attention_maps(encoder, images):
 of_untrained = attention_maps(untrained, test_images)
 of_teacher = attention_maps(dino.teacher[0], test_images)
 maps = {f"untrained, {name}": found for name, found in of_untrained.items()}
-maps |= rivals(test_images)
+maps |= baselines(test_images)
 maps |= {f"DINO, {name}": found for name, found in of_teacher.items()}
 print(f"{'':26}{'IoU: yours':14}{'recorded':22}{'pointing: yours':18}recorded")
 for name, found in maps.items():
@@ -967,19 +981,20 @@ for name, found in maps.items():
     print(f"{pointing:<18.2f}{beside(name, 'pointing')}")
 
 # %% [markdown]
-# The recorded numbers allow these claims, each on all three seeds:
+# The recorded numbers support these claims, each on all three seeds:
 #
-# - Training moves attention onto the creature: the IoU more than doubles, and the largest attention lies on the creature
+# - Training moves attention onto the creature: the IoU more than doubles, and the largest weight lies on the creature
 #   in six of ten pictures instead of two.
-# - It is better than the disc, by little, and than the distance in grey, by much. (That one is worse than chance: greys
-#   far from the median lie in the noise.)
+# - Attention is a little better than the disc, and much better than the distance in grey. (That one is worse than
+#   chance: greys far from the median lie in the noise.)
 # - It does **not** beat the filter made by hand. Somebody who knows that the noise has coarse detail, which the
 #   patterns lack, finds these creatures with two blurs.
-# - The mean of the heads is better than either head. The two share the work, but nobody could name their roles.
+# - The mean of the heads is better than either head. The two share the work, but neither has a role that one could
+#   name.
 #
-# So "attention finds objects that nobody named" is true here, and it is no magic. The class token must describe the
-# picture so that two views agree. The noise differs from view to view, since views show different parts of it. The
-# pattern is in both. Values taken from the pattern agree, and so attention that goes there is rewarded.
+# So "attention finds objects that nobody named" is true here, and it can be explained. The class token must describe
+# the picture so that two views agree. The noise differs from view to view, since views show different parts of it. The
+# pattern is in both. Values taken from the pattern agree, so the loss rewards attention to the pattern.
 #
 # Which patterns are found? The IoU by class:
 
@@ -996,13 +1011,13 @@ show(
 )
 
 # %% [markdown]
-# Patterns are not equally easy. Which ones your teacher finds depends on the prototypes that it has come up with, and so
-# on the seed. A pattern that gets no prototype of its own is a pattern that attention has little reason to look for.
+# Patterns are not equally easy. Which ones your teacher finds depends on its prototypes, and so on the seed. If a
+# pattern gets no prototype of its own, attention has little reason to look for it.
 #
 # ### And the local views?
 #
-# Your training had none. Here are recorded trainings with two local views of 48 x 48 beside the two global ones, with as
-# many steps.
+# Your training had no local views. Here are recorded trainings with two local views of 48 x 48 beside the two global
+# ones, with as many steps.
 
 # %% tags=["training"]
 for name in ("DINO", "with local views"):
@@ -1013,16 +1028,17 @@ for name in ("DINO", "with local views"):
     print(f"{'':18} IoU  {beside(heads, 'iou')}   pointing {beside(heads, 'pointing')}")
 
 # %% [markdown]
-# With local views the neighbours are better on all three seeds, by .01 to .05, for about 1.4 times the work. For
+# With local views the k-NN accuracy is better on all three seeds, by .01 to .05, for about 1.4 times the work. For
 # retrieval and for the attention nothing can be said: what rises on one seed falls on another. In the paper multi-crop
 # brings five points of k-NN accuracy on ImageNet (67.9 to 72.8 for the small transformer, 300 epochs).
 #
-# The local views here are large, three to seven tenths of the area. A much smaller one can miss the creature altogether,
-# and a student that is asked what the whole shows then has nothing to go by.
+# The local views here are large, three to seven tenths of the area. A much smaller one can miss the creature
+# altogether, and then nothing in it tells the student what the whole picture shows.
 #
 # ### The attention lab
 #
-# Choose a picture, a head and a share, and move through your training, the one without local views. The mask is yours.
+# Choose a picture, a head and a share, and move through your training, the one without local views. Your function makes
+# the mask.
 
 # %% tags=["helper"]
 fresh = []  # the page of an untrained network, once it is asked for
@@ -1045,13 +1061,14 @@ def attention_lab(mask_of, picture, when, head, share):
     weights = pages[min(when, len(pages) - 1), picture]  # (heads, 64)
     weights = weights.mean(dim=0, keepdim=True) if head < 0 else weights[head : head + 1]
     kept = mask_of(weights[None], share)[0, 0]  # (64,)
+    shown_weights, limits = weights.view(8, 8), (0, weights.max().item())
     shown = watched.images[picture : picture + 1]
     true = watched.instance_masks[picture : picture + 1].bool()
     mask = kept.view(8, 8).repeat_interleave(8, 0).repeat_interleave(8, 1)
     iou = (mask & true[0]).sum() / (mask | true[0]).sum()
     return Scene(
         image(outlined(shown, true)[0], title="picture", size=190),
-        image(weights.view(8, 8), title="attention", colours="heat", size=190),
+        image(shown_weights, title="attention", colours="heat", limits=limits, size=190),
         image(outlined(shown, mask[None])[0], title="your mask", size=190),
         caption=f"{int(kept.sum())} of 64 tokens hold {share:.0%} of the attention; IoU {iou:.2f}. "
         + ("An untrained network: run the training cell first." if len(pages) == 1 else ""),
@@ -1073,27 +1090,28 @@ Lab(
 
 
 # %% [markdown]
-# **Question 2 (2 points, about 5 min).** The unit says of the attention: it finds the creature, and a filter made by hand
-# does about as well. Why report the filter at all? In what sense is the attention's result the more remarkable one? And
-# what does the comparison with the untrained network rule out, that a comparison with the disc does not?
+# **Question 2 (2 points, about 5 min).** The unit says that attention finds the creature, and that a filter made by
+# hand does about as well. Why report the filter at all? In what sense is the attention's result the more remarkable
+# one? The comparison with the untrained network rules out one explanation that the comparison with the disc does not.
+# Which?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_baselines", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** Without the filter a reader would think that finding these creatures is hard and that DINO alone can
-# do it. The filter shows how hard the task is for somebody who knows how the pictures were made, so it bounds what the
-# number can mean. It was made with knowledge of the noise (and chosen by looking at masks); the attention had neither
-# labels nor masks and was trained for something else, so that it gets there by itself is the finding. The untrained
-# network has the same architecture, tokens and upsampling: a comparison with it rules out that the architecture alone
-# (its receptive fields, borders, smooth maps) puts attention on creatures. The disc rules out only that places alone do
-# it.
+# **Model answer.** Without the filter a reader would think that finding these creatures is hard and that only DINO can
+# do it. The filter shows how hard the task is for somebody who knows how the pictures were made, so it limits what the
+# number can mean. The filter was made with knowledge of the noise (and chosen by looking at masks). The attention had
+# neither labels nor masks and was trained for something else, so it is remarkable that it finds the creature at all.
+# The untrained network has the same architecture, tokens and upsampling: a comparison with it rules out that the
+# architecture alone (its receptive fields, borders, smooth maps) puts attention on creatures. The disc only rules out
+# that the place in the picture is enough.
 #
-# One point: an honest rival bounds the claim, and knew what the attention did not. One point: untrained rules out the
-# architecture.
+# One point: an honest baseline limits the claim, and it was made with knowledge that the attention did not have. One
+# point: the untrained network rules out the architecture.
 
 # %% [markdown]
 # ## Collapse, live
 #
-# You have seen recorded collapses. Make your own: the same training, shorter, with one guard off at a time. Afterwards
-# the collapse lab above has them under *yours*.
+# You have seen recorded collapses. Now make your own: the same training, shorter, with one guard off at a time.
+# Afterwards the collapse lab above shows them under *yours*.
 
 
 # %% tags=["training"]
@@ -1102,10 +1120,10 @@ without = {name: distil(name, plan.short, **changes) for name, changes in arms.i
 for name, end in {"DINO": SHARP, "no centering": SHARP, "no sharpening": BLUNT}.items():
     _, each, of_mean, distance = signs(dino_loss, albums[name], end)[-1]
     print(
-        f"{name:14} after {int(albums[name]['steps'][-1]):4} steps: an answer {each:.2f}, ", end=""
+        f"{name:14} after {int(albums[name]['steps'][-1]):4} steps: one output {each:.2f}, ", end=""
     )
     print(
-        f"the mean answer {of_mean:.2f}, KL {distance:.2f}   (ln K = {torch.tensor(256.0).log():.2f})"
+        f"the mean output {of_mean:.2f}, KL {distance:.2f}   (ln K = {torch.tensor(256.0).log():.2f})"
     )
 
 # %% tags=["training"]
@@ -1115,17 +1133,17 @@ for name, model in without.items():
     print(f"{name:14} k-NN {right(found):.2f}")
 
 # %% [markdown]
-# The two entropies tell the arms apart, and the kind of collapse: without centering both fall to 0, without sharpening
-# both stay near $\ln K$. Accuracy is no alarm. Here are the recorded arms, three seeds each. Neighbours of a collapsed
-# arm are better than those of an untrained network: a head can answer the same to everything while the encoder below it
-# still tells pictures apart.
+# The two entropies tell the arms apart, and also the kind of collapse: without centering both fall to 0, without
+# sharpening both stay near $\ln K$. Accuracy is no alarm. Here are the recorded arms, three seeds each. The k-NN
+# accuracy of a collapsed arm is better than that of an untrained network: a head can give the same output for
+# everything while the encoder below it still tells pictures apart.
 
 # %% tags=["training"]
 for name in ("untrained", "no centering", "no sharpening", "no guard", "DINO"):
     print(f"{name:14} k-NN {beside(name, 'knn')}", end="   ")
     if name != "untrained":
-        print(f"an answer {beside(name, 'answer')}", end=", ")
-        print(f"the mean answer {beside(name, 'mean answer')}", end="")
+        print(f"one output {beside(name, 'answer')}", end=", ")
+        print(f"the mean output {beside(name, 'mean answer')}", end="")
     print()
 
 # %% [markdown]
@@ -1134,31 +1152,32 @@ for name in ("untrained", "no centering", "no sharpening", "no guard", "DINO"):
 #
 # ## Finding pictures of a kind
 #
-# Features are for finding things. *Retrieval* ranks all other pictures by their cosine to the one that asks, and looks
-# at where those of the same class stand. If relevant pictures are at the ranks $r_1 < r_2 < \dots < r_R$, the *average
-# precision* is the mean of the precisions there,
+# Features are useful for finding things. *Retrieval* takes one picture as the query, ranks all other pictures by their
+# cosine with it, and looks at the ranks of those of the same class. If these relevant pictures have the ranks
+# $r_1 < r_2 < \dots < r_R$, the *average precision* is the mean of the precisions there,
 #
 # $$\text{AP} = \frac{1}{R} \sum_{j=1}^{R} \frac{j}{r_j},$$
 #
-# which is 1 if they all come first. The mean over everybody who asks is the *mean average precision*, mAP. With relevant
+# which is 1 if they all come first. The mean over all queries is the *mean average precision*, mAP. With relevant
 # pictures at ranks 1, 3 and 4: $\frac{1}{3}(\frac{1}{1} + \frac{2}{3} + \frac{3}{4}) = 0.81$.
 
 # %% [markdown]
 # ### 9.8 `mean_average_precision` · 3 points · medium · 15 min
 #
-# Every picture asks once, and must not find itself. Precision at every rank is a cumulative sum divided by the rank.
+# Every picture is the query once, and must not find itself. Precision at every rank is a cumulative sum divided by the
+# rank.
 
 
 # %% nbgrader={"grade": false, "grade_id": "mean_average_precision", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def mean_average_precision(features: Tensor, labels: Tensor) -> float:
     """How well pictures of the same class are found by cosine (the measure of Caron et al. 2021, section 4.2.1).
 
-    features: (N, D), of any length. labels: (N,), int64; every class has two pictures or more. Each picture asks once,
-    and all others are ranked for it, the nearest first. Returns the mean of the N average precisions.
+    features: (N, D), of any length. labels: (N,), int64; every class has two pictures or more. Each picture is the
+    query once, and all others are ranked for it, the nearest first. Returns the mean of the N average precisions.
     """
     ### BEGIN SOLUTION
     unit = F.normalize(features, dim=1)
-    cosines = (unit @ unit.T).fill_diagonal_(-float("inf"))  # the picture that asks comes last
+    cosines = (unit @ unit.T).fill_diagonal_(-float("inf"))  # the query itself comes last
     order = cosines.argsort(dim=1, descending=True)[:, :-1]  # (N, N - 1)
     relevant = (labels[order] == labels[:, None]).to(features.dtype)
     precision = relevant.cumsum(dim=1) / torch.arange(1, len(features), device=features.device)
@@ -1183,8 +1202,8 @@ print(
 )
 
 # %% [markdown]
-# In the first line only the third picture meets a stranger early: its own are at the ranks 1 and 3, so its average
-# precision is $\frac12 (1 + \frac23) = 0.83$, and the mean of five is 0.967.
+# In the first line only the third picture has one of the other class between its own: its own are at the ranks 1 and 3,
+# so its average precision is $\frac12 (1 + \frac23) = 0.83$, and the mean of five is 0.967.
 
 # %% tags=["training"]
 print(f"{'mAP on the test pictures':26}{'yours':10}recorded")
@@ -1192,20 +1211,21 @@ for name, (_, asked) in features.items():
     print(f"{name:26}{mean_average_precision(asked, test_labels):<10.2f}{beside(name, 'mAP')}")
 
 # %% [markdown]
-# The teacher is ahead again, on all three recorded seeds, and the pixels are not: second with the neighbours, they come
-# last here, next to the untrained network and little above chance. mAP looks at the whole list, not only at its
-# beginning. A creature in the same place is near, and all others with the same pattern are anywhere.
+# The teacher is ahead again, on all three recorded seeds, and the pixels are not. With k-NN they were second; here they
+# come last, next to the untrained network and little above chance. mAP looks at the whole list, not only at its
+# beginning. Only a creature in the same place is near, and all others with the same pattern may be anywhere in the
+# list.
 #
 # ## Finding copies
 #
-# A harder question for a search engine: not *the same kind*, but *the same picture*, after somebody has cut it, blurred
-# it or changed its contrast. For this the class token is too general; it was trained to forget such things. The paper
-# puts the patch tokens beside it, pooled to one vector by a *generalised mean*,
+# A search engine may also look for something else: not *the same kind*, but *the same picture*, after somebody has cut
+# it, blurred it or changed its contrast. For this the class token is too general; it was trained to forget such
+# changes. The paper puts the patch tokens beside it, pooled to one vector by a *generalised mean*,
 #
 # $$\text{GeM}_p(x) = \left( \frac{1}{T} \sum_{t=1}^{T} \max(x_t, \epsilon)^p \right)^{1/p},$$
 #
-# for each channel, over the $T$ patches, with $\epsilon = 10^{-6}$. $p = 1$ is the mean, and the larger $p$, the nearer
-# to the maximum: what is strong in one place counts.
+# for each channel, over the $T$ patches, with $\epsilon = 10^{-6}$. $p = 1$ is the mean, and the larger $p$ is, the
+# nearer the result comes to the maximum: what is strong in one place counts.
 
 # %% [markdown]
 # ### 9.9 `copy_features` · 3 points · medium · 10 min
@@ -1234,8 +1254,9 @@ check(copy_features, hidden=True)
 
 
 # %% [markdown]
-# One step follows in the paper, *whitening*: turn and scale the features so that all directions vary alike, as learned
-# on other pictures. Otherwise a few loud channels decide every cosine. scikit-learn's PCA does it.
+# In the paper one step follows, *whitening*: turn and scale the features so that they vary equally in all directions,
+# as learned on other pictures. Otherwise a few channels with large values decide every cosine. scikit-learn's PCA does
+# it.
 
 
 # %% tags=["helper"]
@@ -1269,7 +1290,7 @@ def both_tokens(encoder, images):
 
 
 def found_again(originals, altered):
-    """Share of altered pictures whose nearest original, by cosine, is their own. Both (N, D)."""
+    """Fraction of altered pictures whose nearest original, by cosine, is their own. Both (N, D)."""
     cosines = F.normalize(altered, dim=1) @ F.normalize(originals, dim=1).T
     own = torch.arange(len(cosines), device=cosines.device)
     return (cosines.argmax(dim=1) == own).float().mean().item()
@@ -1277,7 +1298,7 @@ def found_again(originals, altered):
 
 # %% tags=["helper"]
 def copy_table(encoder, features_of, known, images):
-    """Share of changed pictures that are found among the first 500, by kind of change; whitened on `known`."""
+    """Fraction of changed pictures found among the first 500, by change; whitened on `known`."""
     white = whitener(features_of(*both_tokens(encoder, known[:2000])))
     originals = white(features_of(*both_tokens(encoder, images[:500])))
     changed = {
@@ -1307,27 +1328,27 @@ for name, row in {"pixels": flat, **searches}.items():
         print(f"    {kind:16} found {value:.2f}   recorded {beside(name, kind) or 'not'}")
 
 # %% [markdown]
-# The pixels are a surprise only for those who would have left them out. Blur and contrast leave every pixel about where
-# it was, and the noise of a picture is its fingerprint, so a comparison of pixels finds all of these copies. No network
-# is needed for them, and the teacher is worse. Cutting moves all pixels, and cut to six tenths hardly anybody finds the
-# copy.
+# Pixels are an important baseline here. Blur and contrast leave every pixel about where it was, and the noise makes
+# every picture unique, so a comparison of pixels finds all of these copies. No network is needed for them, and the
+# teacher is worse. Cutting moves all pixels, and hardly any method finds the copies that are cut to six tenths.
 #
-# What holds on all three recorded seeds: with the pooled patches beside it the class token finds more of the blurred
-# copies than alone. For the pale ones it does on two seeds, and by one picture on the third. The class token was
-# trained to be the same for two different parts of a picture, so it *should* not know the picture from others of its
-# kind. The patches still do. That is no merit of the training: the untrained network gains, too, and on one seed it
+# What holds on all three recorded seeds: with the pooled patches the class token finds more of the blurred copies than
+# alone. For the copies with less contrast it does so on two seeds, and by one picture on the third. The class token was
+# trained to be the same for two different parts of a picture, so it *should* not tell the picture from others of its
+# kind. The patches still do. This does not come from the training: the untrained network gains, too, and on one seed it
 # then finds more blurred copies than the teacher.
 
 # %% [markdown]
 # ## A longer training, provided
 #
-# Minutes are short. A longer training was done once, on larger pictures in colour, with three heads, and its teacher
-# lies beside this notebook: **provided**, not yours. Each of its pictures runs between two colours of its own, on the
-# creature as around it, so that colour gives nothing away. The encoder brings every channel to mean 0 and spread 1
-# first, and views have some of their channels turned into negatives: otherwise two views would know each other by their
-# paint. (The recipe is the cpu budget of this unit's `training.py`, which lies with the solutions.)
+# A training of minutes is short. A longer one was done once, on larger pictures in colour, with three heads, and its
+# teacher lies beside this notebook: **provided**, not yours. In each picture all greys are replaced by mixtures of two
+# colours, the same two on the creature and around it, so that colour does not give the creature away. The encoder first
+# brings every channel to mean 0 and spread 1, and in the views some channels are turned into negatives: otherwise two
+# views could be matched by their colours. (The recipe is the cpu budget of this unit's `training.py`, which lies with
+# the solutions.)
 #
-# Your functions measure it again. What they find must be what was recorded.
+# Your functions measure it again. They must find the recorded numbers.
 
 
 # %% tags=["training"]
@@ -1369,7 +1390,7 @@ print(
     + "   ".join(f"{name} {provided.numbers[name]:.3f}" for name in ("knn", "iou", "pointing"))
 )
 heads = {f"provided, head {k + 1}": spread_out(looks[:, k], size) for k in range(looks.shape[1])}
-for name, found in (heads | rivals(asked.images.mean(dim=1, keepdim=True))).items():
+for name, found in (heads | baselines(asked.images.mean(dim=1, keepdim=True))).items():
     print(
         "{:36} IoU {:.3f}   pointing {:.3f}".format(
             name, *measures.localised(found, asked.instance_masks)
@@ -1399,22 +1420,23 @@ masks = masks_of_heads(looks[six]).transpose(0, 1)  # (heads, 6, size, size)
 rows = [asked.images[six]] + [asked.images[six] * (0.25 + 0.75 * kept[:, None]) for kept in masks]
 show(
     image(montage(torch.cat(rows), columns=6), size=640),
-    caption="Above: pictures in colour. Below: a row a head, the tokens with three tenths of its attention, by your attention_mask.",
+    caption="Above: pictures in colour. Below: one row per head, with your attention_mask at a share of 0.3.",
     alt="Six coloured pictures with a patterned creature, and below each the parts that three attention heads keep.",
 )
 
 # %% [markdown]
-# Your numbers are the recorded ones, up to a picture or two in a thousand that rounding tips over. What they say:
+# Your numbers are the recorded ones. Rounding may change the result for one or two pictures in a thousand. The numbers
+# say:
 #
-# - In colour, pixels are at chance. With random paint, creatures in the same place are no longer near each other. The
-#   teacher's neighbours are right in more than half of the cases, those of the untrained network in a third.
-# - The heads have taken *roles*. The first looks at the creature, the two others look around it: their largest attention
-#   is on the creature less often than chance would have it. The mean of the heads hides this, so its IoU is lower than
-#   the first head's.
-# - The first head is about level with the centre disc in IoU, and points better than disc and filter. The filter still
-#   has the better IoU.
+# - In colour, pixels are at chance. With random colours, creatures in the same place are no longer near each other. The
+#   teacher's k-NN is right in more than half of the cases, that of the untrained network in a third.
+# - The heads have different *roles*. The first attends to the creature, the two others to what is around it: their
+#   largest weight lies on the creature less often than by chance. The mean of the heads hides this, so its IoU is lower
+#   than the first head's.
+# - The first head has about the IoU of the centre disc, and points better than disc and filter. The filter still has
+#   the better IoU.
 #
-# One run, one seed: that heads take different roles is what happened here, not a law.
+# This is one run with one seed. That heads take different roles is what happened here, not a law.
 #
 # ## At full size
 #
@@ -1432,11 +1454,11 @@ reference = show_reference("gpu")
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_teacher", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** The targets come from the teacher. If it is the student itself, every step of the student moves the
-# targets at once in the same direction: mistakes confirm themselves, and the pair runs away to an answer that is easy to
-# agree on. A lagging teacher is an average over many steps, so a single step cannot bend the targets, and the average is
-# a better network than its members: there is something to learn from it. With a gradient through the teacher, the
-# loss could be lowered by moving the *targets* to the student's answers, on both sides at once; the shortest way to
-# agreement is the same answer to everything, collapse.
+# targets at once in the same direction: mistakes confirm themselves, and both move quickly to an output on which it is
+# easy to agree. A teacher that lags behind is an average over many steps, so a single step hardly changes the targets,
+# and the average is a better network than its members: there is something to learn from it. With a gradient through the
+# teacher, the loss could be lowered by moving the *targets* to the student's outputs, on both sides at once; the
+# shortest way to agreement is the same output for everything, collapse.
 #
 # One point: targets that do not move with every step, or an average that is better. One point: a gradient would move
 # targets towards agreement, which is collapse.
@@ -1444,14 +1466,16 @@ reference = show_reference("gpu")
 # %% [markdown]
 # ## What to take along
 #
-# - A student that answers to one view as a slow copy of itself answers to another can learn without negatives and
-#   without labels.
-# - Two collapses threaten, one against each guard. The loss does not show them; two entropies do.
-# - The teacher gets no gradient: it follows by an average of weights, and its center by an average of logits.
-# - Attention can find objects that nobody named. Whether that is much is for baselines to say: an untrained network, a
+# - A student learns without negatives and without labels if its output for one view has to match the output of a slow
+#   copy of itself for another view.
+# - Two kinds of collapse are possible, and each has its guard. The loss does not show them; two entropies do.
+# - The teacher gets no gradient: its weights are an average of the student's weights, and its center an average of
+#   logits.
+# - Attention can find objects that nobody named. Whether that is much, only baselines can say: an untrained network, a
 #   disc, a filter made by hand.
-# - Retrieval asks for the kind, copy detection for the picture. They want different features.
+# - Retrieval looks for the same kind, copy detection for the same picture. They need different features.
 #
-# **Further reading.** Grill et al., *Bootstrap Your Own Latent* (2020): a teacher that follows, with a predictor instead
-# of centering. Caron et al., *Unsupervised Learning of Visual Features by Contrasting Cluster Assignments* (2020):
-# where multi-crop comes from. The next unit, DINOv2, makes it large.
+# **Further reading.** Grill et al., *Bootstrap Your Own Latent* (2020): a teacher that follows, with a predictor
+# instead of centering. Caron et al., *Unsupervised Learning of Visual Features by Contrasting Cluster Assignments*
+# (2020): where multi-crop comes from. Oquab et al., *DINOv2: Learning Robust Visual Features without Supervision*
+# (2023), make the method large.
