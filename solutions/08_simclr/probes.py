@@ -110,9 +110,7 @@ def boxes(random_resized_crop, draw, rows, columns, **given):
         "upper edges are uniform where there is room": _is_uniform(down, 0, 1),
         "left edges are uniform where there is room": _is_uniform(right, 0, 1),
         "rows and columns are independent": _are_unrelated(down, right),
-        "area and ratio are independent": all(
-            _are_unrelated(area_of, each) for each in proportion
-        ),
+        "area and ratio are independent": all(_are_unrelated(area_of, each) for each in proportion),
         "ratio and place are independent": all(
             _are_unrelated(each, place) for each in proportion for place in (down, right)
         ),
