@@ -581,9 +581,9 @@ for temperature in (0.05, 0.3, 2.0):
 # will meet a method without negatives, where collapse is the great danger.
 #
 # Now play with the temperature. Six pictures have two views each, and the first panel shows all twelve on a circle: the
-# number is the picture, the colour says first or second view. The left matrix holds their cosines. The right one is the
-# softmax of each row, $p_{ik}$: where the value of a negative is bright, the loss pushes. The curve is your loss at
-# every temperature.
+# number is the picture, the colour says first or second view. One matrix holds their cosines. The other is the softmax
+# of each row, $p_{ik}$: where the value of a negative is bright, the loss pushes. The curve is your loss at every
+# temperature.
 
 # %% tags=["helper"]
 angles = torch.tensor([0.0, 25, 80, 150, 215, 290])
