@@ -13,33 +13,35 @@
 # %% [markdown]
 # # Promptable segmentation
 #
-# Point at something. Anything: a cup, its handle, the table with everything on it. You have asked a question that no
-# network of this course can answer so far, since they only answer with names that they were trained on: classifiers do,
-# and so do networks for semantic segmentation. Your finger knows no names.
+# Point at something: a cup, its handle, the table with everything on it. With your finger you have asked a question
+# that no network of this course can answer so far. A network for classification or for semantic segmentation answers
+# only with classes that it was trained on. Your finger names no class.
 #
 # *Segment Anything* (Kirillov et al. 2023) makes pointing the task. The input is a picture and a *prompt*: a click, a
-# few clicks, a box, a rough mask. The output is the mask of **a** thing that the prompt can mean. There are no classes
-# any more, so everything that can be outlined can be learned from, and what comes out works on things that the network
-# has never seen. A click is also an instruction that a person, a detector or a sentence can give. So one network serves
-# for many tasks without further training. You will use yours for three, and for making new labels.
+# few clicks, a box or a rough mask. The output is the mask of **an** object that the prompt can mean. There are no
+# classes any more. So the network can learn from everything that can be outlined, and it also works on things that it
+# has never seen. A prompt can come from a person, and just as well from a detector or another program. So one network
+# serves for many tasks without further training. You will use yours for three, and for making new labels.
 #
-# You build that network, in its three parts, and teach it with a simulated person who clicks where it is wrong. In the
-# middle of the unit you will click yourself.
+# You build that network in its three parts, and you train it with a simulated person who clicks where it is wrong. In
+# the middle of the unit you will click yourself.
 #
 # | you will be able to | where |
 # | --- | --- |
-# | write down a place, and a click, as vectors | 15.1, 15.2 |
-# | let a few tokens and a picture ask each other | 15.3 |
+# | describe a place, and a click, by a vector | 15.1, 15.2 |
+# | let a few tokens and a picture attend to each other | 15.3 |
 # | make masks out of tokens, several at once | 15.4 |
 # | train when a question has more than one right answer | 15.5 to 15.7 |
 # | simulate a person who corrects the network | 15.8 |
-# | cut out everything in a picture with no prompt at all | 15.9, 15.10 |
-# | let the network help with labelling the pictures that it will learn from | 15.11 |
+# | find all objects of a picture with no prompt at all | 15.9, 15.10 |
+# | let the network help to label the pictures that it will learn from | 15.11 |
 #
-# The unit takes about two hours and is worth 30 points. The library has a tested version of everything that you build,
-# in `cvcourse.models`. Where one exercise builds on another, the check lends yours the tested version, so a mistake
-# costs its points once. As an answer the tested version does not count. If an exercise resists, go on: with
-# `focal_loss = models.focal_loss`, say, in a cell of your own below its check, the cells after it run.
+# Plan three hours; the training in the middle is a good place for a break. The unit is worth 30 points.
+#
+# The library has a tested version of everything that you build, in `cvcourse.models`. Where an exercise calls an
+# earlier one, its check uses the tested version of that one, so a mistake costs its points only once. The tested
+# version itself is refused as an answer. If an exercise resists, go on: write `focal_loss = models.focal_loss`, for
+# example, in a cell of your own below its check, and the cells after it run.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -55,7 +57,8 @@ check = Checker("15_sam")
 # %% [markdown]
 # ## What did you mean?
 #
-# Here are the pictures of this unit. Shapes lie on shapes, and some stand in groups of a kind.
+# Here are the pictures of this unit. A *whole* is one patterned shape. A *part* is a smaller shape that lies on a
+# whole. A *group* is two or three wholes of the same kind that stand together.
 
 # %% tags=["helper"]
 torch.set_num_threads(1)  # networks as small as ours are slower on two
@@ -63,7 +66,7 @@ shelf = data.nested_scenes(24, size=96, seed=7)
 
 
 def montage(pictures, columns):
-    """Pictures (N, 3, H, W) side by side with a thin white line between them: (3, rows * (H + 1), columns * (W + 1))."""
+    """Pictures (N, 3, H, W) in one, with white lines: (3, rows * (H + 1), columns * (W + 1))."""
     framed = F.pad(pictures, (0, 1, 0, 1), value=1.0)
     return torch.cat([torch.cat(list(row), dim=2) for row in framed.split(columns)], dim=1)
 
@@ -81,12 +84,12 @@ def meanings(scenes, index, row, column):
 # %% tags=["figure"]
 show(
     image(montage(shelf.images, columns=8), size=690),
-    alt="Twenty-four small pictures of patterned shapes; many carry a smaller shape, some stand in groups of two or three.",
+    alt="Twenty-four small pictures of patterned shapes; many carry a smaller shape, some stand in groups.",
 )
 
 # %% [markdown]
-# Click on a picture's small inner shape. Did you mean that shape, or the one that it lies on, or the group to which that
-# one belongs? All three are right answers, and nobody can tell from the click which one you had in mind.
+# Imagine a click on the small inner shape in one of them. Is the part meant, or the whole that it lies on, or the group
+# that this whole belongs to? All three are right answers, and nobody can tell from the click which one you had in mind.
 
 # %% tags=["figure"]
 pixels = [(n, r, c) for n in range(24) for r in range(6, 96, 9) for c in range(6, 96, 9)]
@@ -104,29 +107,30 @@ show(
 )
 
 # %% [markdown]
-# Two things follow, and they shape the whole method. A network for clicks should give **several masks**, so that each
-# meaning can have its own. And it should say how much it trusts each of them, so that somebody who wants only one can
-# take the best.
+# Two things follow, and they shape the whole method. The network should give **several masks** for one click, so that
+# each meaning can have its own. And it should say how good it expects each mask to be, so that a user who wants only
+# one can take the best.
 #
-# The network has three parts. The *image encoder* turns the picture into a grid of features. It is the largest part,
-# and it knows nothing of your click, so it runs **once for each picture**. The *prompt encoder* turns clicks and boxes
-# into tokens. The *mask decoder* brings both together and gives the masks. The last two are small: they answer while you
+# The network has three parts. The *image encoder* turns the picture into a grid of features. It is the largest part. It
+# does not depend on your click, so it runs **once per picture**. The *prompt encoder* turns clicks and boxes into
+# tokens. The *mask decoder* brings both together and gives the masks. The last two are small: they answer while you
 # wait.
 #
 # ## A place as a vector
 #
-# A click has two numbers, $x$ to the right and $y$ down, in pixels. A network takes poorly to raw coordinates: places
-# one pixel apart have almost the same numbers, and a small network can only change slowly with its inputs. (Tancik et
-# al., *Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains*, 2020.) You met the cure
-# in unit 07. Describe a place by waves:
+# A click has two numbers, $x$ to the right and $y$ down, in pixels. Raw coordinates are a poor input for a network:
+# places one pixel apart have almost the same numbers, and the output of a small network changes only slowly with its
+# inputs (Tancik et al., *Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains*,
+# 2020). You met the remedy in unit 07. Describe a place by waves:
 #
 # $$u = 2 \cdot \frac{(x + \tfrac12,\; y + \tfrac12)}{(W, H)} - 1, \qquad
 # \gamma(x, y) = \big[\sin(2 \pi\, u B),\; \cos(2 \pi\, u B)\big].$$
 #
-# $x$ numbers the pixels, from 0. Pixel 0 reaches from 0 to 1, so its middle lies $\tfrac12$ from the edge of the
-# picture. Dividing by width and height makes $u$ run from $-1$ to $1$ whatever the size of the picture. And the columns
-# of $B$, a matrix $2 \times F$, are random directions, drawn once and never changed: a wave along each. Two places that
-# are close have similar phases on all waves. Two that are far apart agree on none but by chance.
+# $x$ is the index of a pixel, from 0. Pixel 0 reaches from 0 to 1, so its centre lies $\tfrac12$ from the edge of the
+# picture. Dividing by width and height makes $u$ run from $-1$ to $1$, whatever the size of the picture. The columns of
+# $B$, a matrix of size $2 \times F$, are random directions. They are drawn once and never changed, and along each of
+# them runs one wave. Two places that are close have similar phases on all waves. Two places that are far apart agree on
+# a wave only by chance.
 
 # %% [markdown]
 # ### 15.1 `fourier_features` · 2 points · medium · 7 min
@@ -136,10 +140,10 @@ show(
 
 # %% nbgrader={"grade": false, "grade_id": "fourier_features", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def fourier_features(points: Tensor, size: tuple[int, int], frequencies: Tensor) -> Tensor:
-    """Places as sines and cosines along random directions (Kirillov et al. 2023, appendix A; Tancik et al. 2020).
+    """Places as sines and cosines along random directions (Kirillov et al. 2023, appendix A).
 
-    points: (..., 2), x and y in pixels; whole numbers are the middles of pixels, (0, 0) that of the first.
-    size: (height, width) of the picture. frequencies: (2, F), the matrix B, first row for x, second for y.
+    points: (..., 2), x and y in pixels; integers are the centres of pixels, (0, 0) of the first.
+    size: (height, width) of the picture. frequencies: (2, F), the matrix B; row 0 is for x.
     Returns (..., 2 F) in the dtype of frequencies: the F sines, then the F cosines.
     """
     ### BEGIN SOLUTION
@@ -158,15 +162,15 @@ check(fourier_features, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Point at the square below. Each pixel is as bright as its code is similar to that of your pixel, as a cosine. The
-# slider multiplies $B$: small numbers make slow waves.
+# Point at the picture below. Each pixel shows the cosine similarity of its code and the code of your pixel. The slider
+# multiplies $B$: small numbers make slow waves.
 
 # %% tags=["helper"]
 directions = torch.randn(2, 32, generator=Generator().manual_seed(0))
 
 
 def similar_places(code, spread, at):
-    """How alike the codes of all pixels are to that of one, in a picture of 48 x 72 pixels."""
+    """Cosine similarity of the codes of all 48 x 72 pixels with the code of one."""
     y, x = torch.meshgrid(torch.arange(48), torch.arange(72), indexing="ij")
     points = torch.stack([x, y], dim=-1).flatten(0, 1)  # (48 * 72, 2)
     codes = code(points, (48, 72), spread * directions)  # (48 * 72, 64)
@@ -174,8 +178,8 @@ def similar_places(code, spread, at):
     cosines = F.normalize(codes, dim=1) @ F.normalize(codes[asked], dim=0)
     style = {"colours": "signed", "limits": (-1, 1), "points": [at], "size": 460}
     return Scene(
-        image(cosines.view(48, 72), title="cosine with the marked pixel", **style),
-        caption="Bright orange: a code like that of the marked pixel. White: nothing in common.",
+        image(cosines.view(48, 72), title="cosine similarity with the marked pixel", **style),
+        caption="Dark brown: the code of the marked pixel, or nearly. White: nothing in common.",
     )
 
 
@@ -185,21 +189,22 @@ Lab(
     function=fourier_features,
     fallback=models.fourier_features,
     title="Where the code says you are",
-    alt="A map that is orange around the marked pixel and fades to white and blue further away.",
+    alt="A map: dark brown around the marked pixel, white and pale blue further away.",
     spread=Slider(0.1, 2.0, value=1.0, step=0.1, label="length of the directions"),
     at=Pointer(panel=0, start=(20, 30), on="hover"),
 )
 
 # %% [markdown]
-# One bright spot, wherever you point, and elsewhere only pale patches: the directions are random, so the waves meet in
-# step at one place only. With short directions the spot is large, and neighbours cannot be told apart. With long ones
-# it is small, and nearby places have nothing in common.
+# There is one dark spot, wherever you point, and elsewhere only pale patches: the directions are random, so all waves
+# agree at one place only. With short directions the spot is large, and the codes of neighbours are hard to tell apart.
+# With long directions it is small, and nearby places have nothing in common.
 #
 # ## Prompts as tokens
 #
-# A click says *where*, and it says *what*: "this belongs to it" or "this does not". Where is $\gamma$. What is a learned
-# vector, one for each kind of click, and the two are added. A box is two points, its corners, each with a learned vector
-# of its own. So all prompts become rows of one table of tokens:
+# The token of a click has to say *where* the click is, and *of which kind* it is: this pixel belongs to the object, or
+# it does not. Two vectors are added for this: $\gamma$ for the place, and a learned vector for the kind, one per kind.
+# A box is two points, its corners, each with a learned vector of its own. So all prompts become rows of one table of
+# tokens:
 #
 # | label | meaning | token |
 # | --- | --- | --- |
@@ -207,16 +212,16 @@ Lab(
 # | 2, 3 | upper left and lower right corner of a box | $\gamma(x, y)$ + a learned vector for this label |
 # | -1 | no point at all | a learned vector **alone**: no place |
 #
-# The last row looks odd. In a batch, one prompt may have two clicks and the next one five, so the table is filled up
-# with "no point". It serves a second purpose. If there are points and no box, *one* "no point" is put behind them; a box
-# takes this place with its corners.
+# The last row looks odd. In a batch, one prompt may have two clicks and the next one five, so shorter prompts are
+# filled up with "no point". This token has a second use. If there are points and no box, *one* "no point" is put behind
+# the points. If there is a box, the tokens of its two corners come instead.
 #
-# A mask as a prompt, say the answer to the click before, has a shape. It goes through a few convolutions and becomes a
-# map on the grid of the image features, to which it is added. Without a mask a learned vector stands at every place of
-# the grid: "no mask known".
+# A mask can be a prompt, too, for example the output for the click before. A mask is dense: it has a value at every
+# pixel, so it does not become a token. A few convolutions turn it into a map on the grid of the image features, and
+# this map is added to them. Without a mask, one learned vector is added at every place of the grid: "no mask known".
 #
-# Below, the parts and the positions of the grid are written. The learned vectors lie in one table, `label_embed`, whose
-# row 0 belongs to label $-1$, row 1 to label 0, and so on.
+# In the class below, the parts and the positions of the grid are already written. The learned vectors lie in one table,
+# `label_embed`. Its row 0 belongs to label $-1$, row 1 to label 0, and so on.
 
 # %% tags=["helper"]
 NO_POINT, TOP_LEFT, BOTTOM_RIGHT = -1, 2, 3
@@ -226,9 +231,9 @@ TwoWayTransformer, dice_loss, mask_iou = models.TwoWayTransformer, models.dice_l
 # %% [markdown]
 # ### 15.2 `PromptEncoder` · 3 points · medium · 14 min
 #
-# Write `embed_points`, one row of the table after the other, and then `forward`, which calls it for the clicks and for
-# the corners of boxes. A box $(x_0, y_0, x_1, y_1)$ is two points already, pixels in its corners; it only has to be
-# reshaped.
+# Write `embed_points`, which gives each point its token according to the table above. Then write `forward`, which calls
+# it for the clicks and for the corners of boxes. A box $(x_0, y_0, x_1, y_1)$ is two points already, the pixels in its
+# corners; it only has to be reshaped.
 
 
 # %% nbgrader={"grade": false, "grade_id": "PromptEncoder", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -236,9 +241,11 @@ class PromptEncoder(nn.Module):
     """Clicks, boxes and masks as tokens and a map (Kirillov et al. 2023, section 3 and appendix A).
 
     grid: (rows, columns) of the picture's features. image_size: (height, width) in pixels.
-    Parts: frequencies, a buffer (2, embed_dim / 2); label_embed, five learned vectors, row label + 1;
-    mask_downscaling, from (N, 1, 4 rows, 4 columns) to (N, embed_dim, rows, columns); no_mask_embed.
-    Returns tokens and a map; what each method takes and returns is said there.
+    Parts: frequencies, a buffer (2, embed_dim / 2); label_embed, five learned vectors, in row label
+    + 1; mask_downscaling, from (N, 1, 4 rows, 4 columns) to (N, embed_dim, rows, columns);
+    no_mask_embed.
+    Returns tokens and a map; each method says what it takes and returns. Gradients must flow to all
+    parameters.
     """
 
     def __init__(
@@ -261,15 +268,16 @@ class PromptEncoder(nn.Module):
         )  # fmt: skip
 
     def positions(self) -> Tensor:
-        """The places of the grid's cells, in the code of the points: (1, embed_dim, rows, columns)."""
+        """The grid's cells in the code of the points: (1, embed_dim, rows, columns)."""
         y, x = torch.meshgrid(*(torch.arange(side) for side in self.grid), indexing="ij")
         cells = torch.stack([x, y], dim=-1).to(self.frequencies.device)
         return fourier_features(cells, self.grid, self.frequencies).permute(2, 0, 1)[None]
 
     def embed_points(self, points: Tensor, labels: Tensor) -> Tensor:
-        """points (N, points, 2) and labels (N, points) from -1 to 3 to tokens (N, points, embed_dim).
+        """Tokens (N, points, embed_dim) of points (N, points, 2) with labels (N, points), -1 to 3.
 
-        Points are in pixels of the picture. Where the label is -1 the token is that label's vector alone.
+        Points are in pixels of the picture. Where the label is -1, the token is the learned vector
+        of that label alone.
         """
         ### BEGIN SOLUTION
         where = fourier_features(points, self.image_size, self.frequencies)
@@ -286,10 +294,12 @@ class PromptEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Tokens (N, tokens, embed_dim) and a map (N, embed_dim, rows, columns) for N prompts.
 
-        points (N, points, 2) with labels (N, points): 1, 0 or -1. boxes (N, 4): x and y of the upper left corner, then
-        of the lower right one. masks (N, 1, 4 rows, 4 columns): logits of an earlier answer. Each may be None; with
-        none of them N is 1. With masks alone, and with nothing, there are no tokens: (N, 0, embed_dim).
-        Tokens, in this order: the points; one "no point" if there are points and no box; the two corners of a box.
+        points (N, points, 2) with labels (N, points): 1, 0 or -1. boxes (N, 4): x and y of the
+        upper left corner, then of the lower right one. masks (N, 1, 4 rows, 4 columns): logits of
+        an earlier output. Each may be None; with none of them N is 1. With masks alone, or without
+        any prompt, there are no tokens: (N, 0, embed_dim).
+        Tokens, in this order: the points; one "no point" if there are points and no box; the two
+        corners of a box.
         """
         ### BEGIN SOLUTION
         given = [prompt for prompt in (points, boxes, masks) if prompt is not None]
@@ -328,26 +338,26 @@ for name, given in examples.items():
 # %% [markdown]
 # ## Two-way attention
 #
-# Now a handful of tokens and a grid of features have to come together. The tokens: those of the prompt, and some that
-# the decoder brings along, *output tokens*, learned vectors that will hold its answers, as the class token did in the
-# vision transformer. What must happen?
+# Now a handful of tokens and a grid of features have to come together. Some of the tokens are those of the prompt. The
+# others belong to the decoder: *output tokens*, learned vectors that will hold its outputs, as the class token did in
+# the vision transformer. What must happen?
 #
-# The tokens have to look at the picture. That is attention with tokens as queries and the grid as keys and values:
-# *cross-attention*. But the features know nothing of the click, so the picture has to look at the tokens, too, with the
-# grid as queries. A block has four steps, each with its residual sum and its layer norm behind it, and each takes what
-# the step before has left:
+# The tokens have to attend to the picture. That is attention with tokens as queries and the grid as keys and values:
+# *cross-attention*. But the features know nothing of the click, so the picture has to attend to the tokens, too, with
+# the grid as queries. A block has four steps. Each has a residual sum with a layer norm behind it, and each works on
+# the result of the step before:
 #
-# 1. the tokens ask one another (self-attention),
-# 2. the tokens ask the picture,
+# 1. the tokens attend to one another (self-attention),
+# 2. the tokens attend to the picture,
 # 3. each token goes through a small MLP,
-# 4. the picture asks the tokens.
+# 4. the picture attends to the tokens.
 #
-# A layer's outputs would soon forget where they came from. So positions are **added again in every attention**: to the
-# queries and to the keys, *never to the values*. Values are what is handed on; positions are only for finding it. For
-# the grid, positions are $\gamma$ of its cells. For the tokens they are the original tokens themselves, as they went
-# into the first block. In the very first block tokens and their positions are the same thing. There, step 1 adds no
-# positions, and has no residual sum: what it gives *replaces* the tokens. Its layer norm stays, and steps 2 to 4 are as
-# everywhere.
+# After a few layers, features no longer show where they came from. So positions are **added again in every attention**:
+# to the queries and to the keys, *never to the values*. Values are what is passed on; positions only serve to find it.
+# For the grid, positions are $\gamma$ of its cells. For the tokens, positions are the original tokens, as they went
+# into the first block. So in the first block, at step 1, tokens and their positions are the same thing. Therefore this
+# step adds no positions and has no residual sum: its result *replaces* the tokens. Its layer norm stays, and steps 2 to
+# 4 are the same in every block.
 #
 # `CrossAttention(embed_dim, num_heads, downsample)` is the attention of unit 07 with three inputs, `attention(queries,
 # keys, values)`, each (N, length, embed_dim). With `downsample=2` it works in half of the channels, which saves time
@@ -361,10 +371,11 @@ for name, given in examples.items():
 
 # %% nbgrader={"grade": false, "grade_id": "TwoWayBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class TwoWayBlock(nn.Module):
-    """Tokens ask one another, then the picture; then the picture asks the tokens (Kirillov et al. 2023, figure 14).
+    """Tokens and picture attend to each other (Kirillov et al. 2023, figure 14).
 
-    skip_first_positions: this is the first block, see the text. Parts: self_attn, norm1, cross_attn_token_to_image,
-    norm2, mlp, norm3, cross_attn_image_to_token, norm4. Returns tokens and image.
+    skip_first_positions: this is the first block, see the text. Parts: self_attn, norm1,
+    cross_attn_token_to_image, norm2, mlp, norm3, cross_attn_image_to_token, norm4. Returns tokens
+    and image. Gradients must flow to all parameters and to all four inputs.
     """
 
     def __init__(
@@ -391,9 +402,10 @@ class TwoWayBlock(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, token_positions: Tensor, image_positions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """tokens (N, T, embed_dim), image (N, P, embed_dim), and the positions of both, in the same shapes.
+        """tokens (N, T, embed_dim) and image (N, P, embed_dim); positions have the same shapes.
 
-        image_positions may be (1, P, embed_dim). Returns tokens and image, changed, in their shapes.
+        image_positions may be (1, P, embed_dim). Returns tokens and image, changed, in their
+        shapes.
         """
         ### BEGIN SOLUTION
         if self.skip_first_positions:
@@ -421,40 +433,43 @@ check(TwoWayBlock, hidden=True)
 # %% [markdown]
 # ## Masks out of tokens
 #
-# `TwoWayTransformer` chains such blocks, and lets the tokens have a last look at the picture. What comes out? A picture
-# that knows of the click, and tokens that know of the picture. How does a token become a mask?
+# `TwoWayTransformer` chains such blocks, and lets the tokens attend to the picture once more at the end. What comes
+# out? A picture that knows about the click, and tokens that know about the picture. How does a token become a mask?
 #
-# Two transposed convolutions (unit 02) make the picture four times as high and wide, so that each pixel $p$ of the mask
-# has a vector $f_p$. A mask token goes through an MLP of its own and becomes a vector $w$ of the same length. The logit
-# of the pixel is their product:
+# Two transposed convolutions (unit 02) make the map of features four times as high and wide, so that each pixel $p$ of
+# the mask has a vector $f_p$. Each mask token goes through an MLP of its own and becomes a vector $w$ of the same
+# length. The logit of a pixel is the dot product of the two:
 #
 # $$\text{logit}_{m, p} = w_m \cdot f_p .$$
 #
-# That is a linear classifier on pixels, object or not. But its weights were not learned: they are **computed for this
+# That is a linear classifier of pixels: object or not. But its weights were not learned: they are **computed for this
 # click**. (A network that computes weights for another is called a *hypernetwork*.) Several mask tokens give several
-# masks at the price of one dot product a pixel each.
+# masks, and each costs only one dot product per pixel.
 #
-# There are $3 + 1$ mask tokens. The first is for prompts that leave no doubt, several clicks say. The last three share
-# out what a single click can mean. And one more token, the *IoU token*, becomes four numbers through an MLP: for each
-# mask, how good the network thinks that it is.
+# There are $3 + 1$ mask tokens. The first is for prompts that leave no doubt, such as several clicks. The last three
+# are for a single click, so that each of its meanings can have a mask. One more token, the *IoU token*, becomes four
+# numbers through an MLP: the predicted quality of each mask.
 #
-# The rows go into the transformer in this order: the IoU token, the mask tokens, the prompt's tokens. The map of the
-# mask prompt is added to the picture before.
+# The tokens go into the transformer in this order: the IoU token, the mask tokens, the prompt's tokens. Before that,
+# the map of the mask prompt is added to the picture.
 
 # %% [markdown]
 # ### 15.4 `MaskDecoder` · 4 points · hard · 14 min
 #
-# Write `predict_masks`, which gives all masks, and `forward`, which picks. The enlarging is written, in `upscaled`: it
-# takes the picture as the transformer returns it, and adds finer features of the image encoder (`skips`), so that edges
-# come out sharp.
+# Write `predict_masks`, which gives all masks, and `forward`, which selects some of them. The enlarging is already
+# written, in `upscaled`. It takes the picture as the transformer returns it, and adds finer features of the image
+# encoder (`skips`), so that edges come out sharp. The skips are taken from SAM 2 (Ravi et al. 2024); the first SAM has
+# none.
 
 
 # %% nbgrader={"grade": false, "grade_id": "MaskDecoder", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class MaskDecoder(nn.Module):
-    """From a picture's features and a prompt to masks and their predicted IoU (Kirillov et al. 2023, appendix A).
+    """From features and a prompt to masks and predicted IoU (Kirillov et al. 2023, appendix A).
 
-    Parts: transformer, iou_token, mask_tokens (num_masks + 1 rows), output_upscaling, output_hypernetworks_mlps (one
-    for each mask token), iou_prediction_head. Returns masks and their predicted IoU.
+    Parts: transformer, iou_token, mask_tokens (num_masks + 1 rows), output_upscaling,
+    output_hypernetworks_mlps (one for each mask token), iou_prediction_head. Returns masks and
+    their predicted IoU. Gradients must flow to all parameters, and to image, sparse, dense and
+    skips.
     """
 
     def __init__(
@@ -483,7 +498,10 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = MLP(embed_dim, iou_hidden_dim, num_masks + 1)
 
     def upscaled(self, image: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
-        """(N, embed_dim, rows, columns) to (N, embed_dim / 8, 4 rows, 4 columns), with two finer maps added if given."""
+        """(N, embed_dim, rows, columns) to (N, embed_dim / 8, 4 rows, 4 columns).
+
+        Adds two finer maps, if they are given.
+        """
         first, norm, gelu, second, last = self.output_upscaling
         half, full = skips if len(skips) else (0, 0)
         return last(second(gelu(norm(first(image) + half))) + full)
@@ -496,11 +514,12 @@ class MaskDecoder(nn.Module):
         dense: Tensor,
         skips: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """All masks (N, num_masks + 1, 4 rows, 4 columns) as logits, and their predicted IoU (N, num_masks + 1).
+        """Logits (N, num_masks + 1, 4 rows, 4 columns) and predicted IoU (N, num_masks + 1).
 
-        image, positions: (1 or N, embed_dim, rows, columns). sparse (N, tokens, embed_dim) and dense
-        (N, embed_dim, rows, columns): the prompts. self.transformer takes image, positions and tokens, and returns the
-        tokens (N, T, embed_dim) and the image (N, embed_dim, rows, columns).
+        image, positions: (1 or N, embed_dim, rows, columns). sparse (N, tokens, embed_dim) and
+        dense (N, embed_dim, rows, columns): the prompts. self.transformer takes image, positions
+        and tokens, and returns the tokens (N, T, embed_dim) and the image (N, embed_dim, rows,
+        columns).
         """
         ### BEGIN SOLUTION
         # The learned tokens: one for the IoU, then one for each mask.
@@ -524,7 +543,7 @@ class MaskDecoder(nn.Module):
         multimask: bool = True,
         skips: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Masks (N, M, 4 rows, 4 columns) as logits, and predicted IoU (N, M), from the arguments of predict_masks.
+        """Logits (N, M, 4 rows, 4 columns) and predicted IoU (N, M); see predict_masks.
 
         With multimask the last num_masks of them, without it the first alone (M is 1).
         """
@@ -542,13 +561,13 @@ check(MaskDecoder, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Put the parts together. `Sam` holds an image encoder, a prompt encoder and a decoder. `encode` runs once, `predict` for
-# every click. What does each cost?
+# Put the parts together. `Sam` holds an image encoder, a prompt encoder and a decoder. `encode` runs once per picture,
+# `predict` once per prompt. What does each cost?
 
 
 # %% tags=["helper"]
 def build(num_masks=3):
-    """A network for pictures of 32x32 with fresh weights: the library's image encoder, your prompt encoder and decoder."""
+    """A network for pictures of 32x32 with fresh weights; all but the image encoder is yours."""
     torch.manual_seed(0)
     return models.build_sam(
         num_masks=num_masks, prompt_encoder=PromptEncoder, mask_decoder=MaskDecoder
@@ -584,9 +603,9 @@ for part in (untrained.image_encoder, untrained.prompt_encoder, untrained.mask_d
     print(f"{type(part).__name__:14} {sum(p.numel() for p in part.parameters()):>7,} parameters")
 
 # %% [markdown]
-# Here a prompt costs about as much as the picture, since our image encoder is as small as everything here. In the paper
-# it is a very large vision transformer that wants a GPU, while prompt encoder and decoder run in a browser. What is
-# asked has to make sense, too. `predict` says in plain words where it does not.
+# Here a prompt costs about as much as the picture, since our image encoder is small. In the paper the image encoder is
+# a very large vision transformer that needs a GPU, while the prompt encoder and the decoder run in a browser. A prompt
+# has to make sense, too. Where it does not, `predict` says so in plain words.
 
 # %%
 asked = {
@@ -603,17 +622,17 @@ for name, prompt in asked.items():
 # %% [markdown]
 # ## What is a good mask?
 #
-# Each pixel is a small classification, object or not. Cross-entropy would do, were it not for the numbers: a small part
-# covers a few pixels of a picture. All others are easy background, and a thousand easy pixels with a loss of 0.01 each
-# outweigh the few at the rim where everything is decided. The *focal loss* (Lin et al., *Focal Loss for Dense Object
-# Detection*, 2017) turns easy pixels down. With $p_t$ the probability that the network gives to what is **true** at a
-# pixel, and $\alpha_t$ equal to $\alpha$ on the object and $1 - \alpha$ elsewhere:
+# Each pixel is a small classification, object or not. Cross-entropy would do if there were as many pixels of the object
+# as of the background. But a small part covers only a few pixels of a picture. All others are easy background, and a
+# thousand easy pixels with a loss of 0.01 each outweigh the few pixels at the edge of the object, where everything is
+# decided. The *focal loss* (Lin et al., *Focal Loss for Dense Object Detection*, 2017) makes easy pixels count less.
+# Let $p_t$ be the probability that the network gives to what is **true** at a pixel, and let $\alpha_t$ be $\alpha$ on
+# the object and $1 - \alpha$ elsewhere:
 #
 # $$\text{FL} = -\alpha_t\, (1 - p_t)^\gamma \log p_t .$$
 #
-# (This $\gamma$ is a number, and has nothing to do with the code of places.) With $\gamma = 0$ and $\alpha = \tfrac12$
-# this is half the cross-entropy. With $\gamma = 2$, a pixel that is right with $p_t = 0.9$ counts a hundredth of what
-# it did.
+# (This $\gamma$ is a number. It has nothing to do with the code of places.) With $\gamma = 0$ and $\alpha = \tfrac12$
+# this is half the cross-entropy. With $\gamma = 2$, the loss of a pixel with $p_t = 0.9$ is divided by a hundred.
 
 # %% tags=["figure"]
 p_true = torch.linspace(0.01, 0.999, 100)
@@ -623,23 +642,24 @@ for gamma in (0, 1, 2, 5):
 axes = {"x_label": "probability of what is true", "y_label": "loss of a pixel"}
 show(
     curves(lines, y_limits=(0, 3), **axes),
-    alt="Four falling curves of the loss against the probability of the truth; the larger gamma, the sooner they are flat.",
+    alt="Four falling curves of the loss against the probability of the truth; a larger gamma is flat sooner.",
 )
 
 # %% [markdown]
 # ### 15.5 `focal_loss` · 2 points · medium · 6 min
 #
-# Write the mean over each mask's pixels. Compute with logits, as you know it from cross-entropy: the logarithm of a
-# probability that has been rounded to 0 is no number any more. `F.binary_cross_entropy_with_logits(...,
-# reduction="none")` gives $-\log p_t$ for each pixel.
+# Return the mean over each mask's pixels. Compute with logits, as for cross-entropy: a probability that was rounded to
+# 0 has no finite logarithm. `F.binary_cross_entropy_with_logits(..., reduction="none")` gives $-\log p_t$ for each
+# pixel.
 
 
 # %% nbgrader={"grade": false, "grade_id": "focal_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Cross-entropy in which easy pixels count little (Lin et al. 2017, equation 5), the mean over each mask.
+    """Cross-entropy in which easy pixels count little (Lin et al. 2017, equation 5).
 
-    logits: (..., H, W), of any size, 200 say. targets: the same shape, 0 or 1, of any type. alpha: the weight of pixels
-    of the object; the others have 1 - alpha. Returns (...).
+    logits: (..., H, W), of any magnitude, such as 200. targets: the same shape, 0 or 1, of any
+    type. alpha: the weight of pixels of the object; the others have 1 - alpha. Returns (...), the
+    mean over each mask. Gradients must flow to logits.
     """
     ### BEGIN SOLUTION
     targets = targets.to(logits.dtype)
@@ -664,39 +684,42 @@ for gamma in (0, 2):
     print(f"gamma {gamma}: an unsure pixel weighs {ratio:.0f} sure ones")
 
 # %% [markdown]
-# Beside it stands the *Dice loss*, which looks at a mask as a whole: $1 - (2 |p \cdot t| + 1) / (|p| + |t| + 1)$ for
-# the probabilities $p$ and the target $t$, with sums over all pixels. (The ones keep it a number where both are empty.)
-# You may know it from segmentation; here the library lends it as `dice_loss`. SAM adds both, **20 parts focal and one
-# part Dice**.
+# The second loss is the *Dice loss*, which looks at a mask as a whole: $1 - (2 |p \cdot t| + 1) / (|p| + |t| + 1)$ for
+# the probabilities $p$ and the target $t$, with sums over all pixels. (The ones avoid a division of 0 by 0 where both
+# are empty.) The library provides it as `dice_loss`. SAM adds both losses: **20 parts focal and one part Dice**.
 #
 # ## More than one right answer
 #
-# Suppose that the same click is shown to the network twice, once with the part as its target and once with the whole.
-# With one mask to give it can be right once. The loss, taken over both, is least somewhere in the middle: for
-# probabilities between the two, which cut at one half give the one mask or the other, whatever was meant.
+# Suppose that the network sees the same click twice, once with the part as its target and once with the whole. If it
+# gives one mask, this mask can be right only once. The loss over both targets is lowest for an average of the two, and
+# this average is neither of them: where the targets differ, its probabilities lie between 0 and 1. Cut at one half, it
+# gives the same mask for both questions.
 #
-# With three masks there is a way out. Compute the loss of all three, and train **the best one only**:
+# Three masks are a way out. Compute the loss of all three, and train **only the best one**:
 #
 # $$\mathcal{L} = \min_m\, \big(20\, \text{FL}(m) + \text{Dice}(m)\big).$$
 #
-# Whichever mask is nearest to the part is drawn to the part, whichever is nearest to the whole to the whole. The other
-# masks feel nothing, so they are free to mean something else. Nobody tells a mask what to become.
+# The mask that is nearest to the part is pulled towards the part, and the mask that is nearest to the whole is pulled
+# towards the whole. The other masks get no gradient, so they are free to mean something else. Nobody tells a mask what
+# to become.
 #
-# The minimum is over the masks of **one prompt**. Each prompt of a batch has a minimum of its own.
+# The minimum is taken over the masks of **one prompt**. Each prompt of a batch has a minimum of its own.
 
 # %% [markdown]
 # ### 15.6 `best_mask_loss` · 3 points · medium · 7 min
 #
-# Return the least loss of each prompt, and which mask it was. Call your `focal_loss`, and `dice_loss(logits, targets)`,
-# which takes arguments of the same shapes and returns a result of the same shape as `focal_loss`.
+# Return the least loss of each prompt, and the index of the mask that has it. Call your `focal_loss`, and the library's
+# `dice_loss(logits, targets)`. Both take arguments of the same shapes and return results of the same shape.
 
 
 # %% nbgrader={"grade": false, "grade_id": "best_mask_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def best_mask_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """For each prompt the loss of its best mask, and which one that is (Kirillov et al. 2023, section 3 and appendix A).
+    """Each prompt's loss of its best mask, and which that is (Kirillov et al. 2023, section 3).
 
-    logits: (N, M, H, W), M masks for each of N prompts. targets: (N, H, W), the mask that is meant, 0 or 1, of any type.
-    The loss of a mask is 20 focal + dice. Returns losses (N,) and places (N,), int64 from 0 to M - 1.
+    logits: (N, M, H, W), M masks for each of N prompts. targets: (N, H, W), the mask that is meant,
+    0 or 1, of any type.
+    The loss of a mask is 20 focal + dice. Returns losses (N,) and indices (N,), int64, below M.
+    Gradients must flow from the losses to logits.
     """
     ### BEGIN SOLUTION
     truth = targets[:, None].expand_as(logits)  # (N, M, H, W)
@@ -713,9 +736,12 @@ check(best_mask_loss, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# See it happen, in a toy without any network. One click, two right answers: a small disc in half of the cases, a large
-# one in the other half. The logits themselves are what is learned. Once there is one mask, once there are three and the
-# best is trained, and once there are three and their **mean** loss is trained.
+# See it happen in a toy example without any network. One click has two right answers: a small disc in half of the
+# cases, a large disc in the other half. Only the logits themselves are learned, in three experiments:
+#
+# 1. one mask,
+# 2. three masks, of which only the best is trained,
+# 3. three masks, of which the **mean** loss is trained.
 
 # %%
 y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
@@ -746,42 +772,44 @@ toys = {"one mask": learn_toy(1, lambda logits: best_mask_loss(logits, discs)[0]
 toys["three, the best trained"] = learn_toy(3, lambda logits: best_mask_loss(logits, discs)[0])
 toys["three, the mean trained"] = learn_toy(3, mean_loss)
 for name, logits in toys.items():
-    found = mask_iou(logits[:, None] > 0, discs[None] > 0).amax(dim=0)  # its best mask's
+    found = mask_iou(logits[:, None] > 0, discs[None] > 0).amax(dim=0)  # of the best mask for each
     print(f"{name:24} IoU with the small disc {found[0]:.2f}, with the large one {found[1]:.2f}")
 show(
     *(
         image(torch.cat(list(logits.sigmoid()), dim=1), title=name, size=72 * len(logits))
         for name, logits in toys.items()
     ),
-    alt="Masks as learned: one mask is a compromise; trained by the best, masks become the small and the large disc.",
+    alt="Masks as learned: one mask is a compromise; with the best trained, two become the discs.",
 )
 
 # %% [markdown]
-# One mask cannot have both. It keeps the small disc and is half sure of the ring around it: a compromise that fits the
-# large one badly. Three that share the mean loss are three times the same compromise. Three of which the best is trained
-# come apart. One may well be left over: nothing drew it anywhere.
+# One mask cannot fit both discs. It fits the small one and is half sure of the ring around it: a compromise that fits
+# the large disc badly. Three masks that are trained by their mean loss are the same compromise three times. When only
+# the best is trained, the masks specialise: one becomes the small disc, another the large one. The third may be left
+# over, since a mask that is never the best gets no gradient.
 #
 # ## Which one to show?
 #
-# Three masks and no word about which is best would be of little use. So the IoU token learns to foretell the *IoU* of
-# each mask with the target (unit 00): shared pixels divided by the pixels of either. Its loss is the squared difference.
-# The target of this regression is what the mask is worth **when it is used**, so it is computed from the mask cut at
-# logit 0, not from probabilities. And it is a fact about the mask, not a wish: the head has to follow the mask, and the
-# mask must not be bent to please the head. So no gradient may flow back through the target.
+# Three masks are of little use without a word about which is best. So the IoU token learns to predict the *IoU* of each
+# mask with the target (unit 00): the pixels in both, divided by the pixels in at least one of them. Its loss is the
+# squared difference. The target of this regression is the IoU of the mask **as it is used**, so it is computed from the
+# mask cut at logit 0, not from probabilities. The head has to learn to judge the masks, and the masks must not change
+# to make its task easier. So no gradient may flow back through the target.
 
 # %% [markdown]
 # ### 15.7 `iou_targets` · 1 point · easy · 5 min
 #
-# Give the true IoU of **every** mask, also of those that were not the best: the head needs to see bad masks to know
-# one. (`mask_iou(first, second)` is at hand, for truth values (..., H, W) that broadcast.)
+# Give the true IoU of **every** mask, not only of the best one: the head learns what a bad mask is only if it sees
+# some. (`mask_iou(first, second)` is available, for boolean masks (..., H, W) that broadcast.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "iou_targets", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def iou_targets(logits: Tensor, targets: Tensor) -> Tensor:
-    """The IoU that each mask really has, for the head to learn (Kirillov et al. 2023, section 3 and appendix A).
+    """The true IoU of each mask, for the head to learn (Kirillov et al. 2023, section 3).
 
-    logits: (N, M, H, W); a pixel belongs to a mask where its logit is above 0. targets: (N, H, W), 0 or 1, of any type.
-    Returns (N, M) in the dtype of the logits, without gradient; 0 where mask and target are both empty.
+    logits: (N, M, H, W); a pixel belongs to a mask where its logit is above 0. targets: (N, H, W),
+    0 or 1, of any type.
+    Returns (N, M) in the dtype of the logits, without gradient; 0 where both masks are empty.
     """
     ### BEGIN SOLUTION
     masks, truth = logits > 0, targets[:, None] > 0  # (N, M, H, W), (N, 1, H, W)
@@ -807,39 +835,38 @@ print(
 )
 
 # %% [markdown]
-# **Question 1 (2 points, about 5 min).** After training, somebody reports two numbers for one click: the IoU of the *best
-# of three* masks with the target, and the IoU of the mask that the *IoU head chose*. Which of the two can a user have?
-# Why may three masks beat one mask clearly by the first number, and not at all by the second? Name a case in which even
-# a perfect network cannot choose rightly.
+# **Question 1 (2 points, about 5 min).** After training, a report gives two numbers for one click: the IoU of the *best
+# of three* masks with the target, and the IoU of the mask that the *IoU head chose*. Which of the two does a user get?
+# How can three masks be clearly better than one mask by the first number, and no better by the second? Name a case in
+# which even a perfect network cannot choose rightly.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_best_of_three", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** Only the chosen mask is to be had without knowing the answer. The best of three is picked with the
-# help of the target: it is an oracle. It says that a right mask is *among* the three, which helps if a person picks. With
-# three masks the oracle has three chances, so it must be at least as high as any one of them, and with one mask both
-# numbers are the same. Choosing is a task of its own: if the head ranks the masks no better than chance, choosing gives
-# the average of the three, which can be worse than one mask that was trained alone. And if the click lies on a part of a
-# whole, either may be meant. The click does not say which, so no choice can be right each time; the head can only learn
-# which is meant more often.
+# **Model answer.** A user gets the chosen mask. To pick the best of three one needs the target, so the first number is
+# that of an oracle. It says that a right mask is *among* the three, which helps if a person picks. With three masks the
+# oracle has three chances, so it must be at least as high as any one of them, and with one mask both numbers are the
+# same. Choosing is a task of its own: if the head ranks the masks no better than chance, choosing gives the average of
+# the three, which can be worse than one mask that was trained alone. And if the click lies on a part of a whole, either
+# may be meant. The click does not say which, so no choice can be right each time; the head can only learn which is
+# meant more often.
 #
-# One point: the best of three is an oracle and the chosen one is what a user has. One point: choosing needs a good head,
-# and an ambiguous click cannot be resolved.
+# One point: the best of three is an oracle and the chosen one is what a user has. One point: choosing needs a good
+# head, and an ambiguous click cannot be resolved.
 
 # %% [markdown]
 # ## A person who clicks
 #
-# One click is the beginning. A person looks at the answer and clicks where it is wrong: on a forgotten piece, with
-# "belongs to it", or on a piece too much, with "does not". To train for this, simulate the person. Compare the prediction
-# with the target. Where they differ, choose a pixel at random. Its label follows: if the target has this pixel, the click
-# is positive, otherwise negative.
+# One click is the beginning. A person looks at the mask and clicks where it is wrong. Where a piece is missing, the
+# click says "belongs to the object"; where there is a piece too much, it says "does not". To train for this, simulate
+# the person. Compare the prediction with the target. Where they differ, choose a pixel at random. The label follows
+# from the target: if the pixel belongs to it, the click is positive, otherwise negative.
 #
-# The first click needs no rule of its own. Begin with the empty prediction, and every pixel of the object is wrong.
+# The first click needs no rule of its own. Begin with the empty prediction: then every pixel of the object is wrong.
 
 # %% [markdown]
 # ### 15.8 `sample_next_click` · 2 points · medium · 9 min
 #
-# Draw one click for each prompt of a batch, each wrong pixel with the same probability. Sometimes nothing is wrong;
-# there is a label for "no point". `torch.rand(..., generator=generator)` and `argmax` are a short way to a random
-# pixel.
+# Draw one click for each prompt of a batch. All wrong pixels have the same probability. If nothing is wrong, use the
+# label for "no point". `torch.rand(..., generator=generator)` and `argmax` are a short way to a random pixel.
 
 
 # %% nbgrader={"grade": false, "grade_id": "sample_next_click", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -848,10 +875,11 @@ def sample_next_click(
 ) -> tuple[Tensor, Tensor]:
     """A click where the prediction is wrong (Kirillov et al. 2023, appendix A).
 
-    prediction, target: (N, H, W) truth values. generator: of the random numbers, on the device of the masks.
-    Every wrong pixel is equally likely. Returns points (N, 2) float32, x and y in whole pixels, and labels (N,) int64:
-    1 where the object was missed, 0 where the prediction says object and there is none. Where nothing is wrong: the
-    point (0, 0) with the label -1.
+    prediction, target: (N, H, W), boolean. generator: for the random numbers, on the masks' device,
+    or None for torch's own.
+    Every wrong pixel is equally likely. Returns points (N, 2) float32, integers x and y, and labels
+    (N,) int64: 1 where the object was missed, 0 where the prediction says object and there is none.
+    Where nothing is wrong: the point (0, 0) with the label -1.
     """
     ### BEGIN SOLUTION
     wrong = (prediction ^ target).flatten(1)  # (N, H * W)
@@ -889,29 +917,29 @@ show(
         points=marks,
         size=300,
     ),
-    alt="Two discs that overlap; clicks with a plus lie on the part that was missed, those with a minus on the surplus.",
+    alt="Two discs that overlap; clicks with a plus lie on the missed piece, those with a minus on the surplus.",
 )
 
 # %% [markdown]
 # ## Training
 #
-# Everything that is learned can be learned now. A step takes a batch of pictures, encodes them **once**, and draws a
-# few objects of each: a part, a whole or a group, whichever. Each object is asked for in two rounds. Round one is a
-# click, and of three masks the best is trained. (Sometimes it is a box, which leaves less doubt; then the first mask
-# answers.) Round two brings one more click, where the answer was wrong, and as a mask prompt the logits of the answer
-# that the IoU head liked best. In every round the IoU head learns what the masks were worth. `models.ClickLoss` is this
-# conversation, and it calls *your* losses, *your* targets and *your* simulated person.
+# Now everything can be trained. A step takes a batch of pictures, encodes them **once**, and draws a few objects of
+# each: parts, wholes or groups. Each object is asked for in two rounds. In round one the prompt is a click, and the
+# best of three masks is trained. (Sometimes the prompt is a box, which leaves less doubt; then the first mask is
+# trained.) In round two there is one more click, where the mask was wrong. There is also a mask prompt: the logits of
+# the mask with the highest predicted IoU. In each round the IoU head learns the true IoU of the masks.
+# `models.ClickLoss` runs both rounds, and it calls *your* losses, *your* targets and *your* simulated person.
 #
-# One thing is done for a short training. `build_sam` lets the keys between tokens and picture begin with the same
-# projection as the queries. Equal places then have a large dot product, so a click and its cell attend to each other from
-# the first step, and need not find out first that they should.
+# One thing is changed so that a short training is enough. In `build_sam`, the keys of the attention between tokens and
+# picture begin with the same projection as the queries. Equal positions then have a large dot product, so a click and
+# its cell attend to each other from the first step. The network need not learn first that they should.
 #
-# A second network, with one mask for everything and all else equal, would be the rival. Two trainings are long, so here
-# you train one; of the rival you will see recorded runs, as far as there are any. `learn(1)` trains it, if you have the
-# time.
+# Three masks are compared with a second network that has one mask for everything, and is the same in all else. Two
+# trainings take long, so you train only the network with three masks. Of the other you will see recorded runs;
+# `learn(1)` trains it, if you have the time.
 #
-# Start the cell and go on: the next two exercises need no trained network. (Their checks run when the training is
-# done, since cells wait for one another. A training that was stopped goes on where it was.)
+# Start the cell and go on: the next two exercises need no trained network. (Their checks run when the training is done,
+# since cells run one after another. If you stop the training and run the cell again, it goes on where it was.)
 
 # %% tags=["helper"]
 trained = {}  # name -> network, filled by the training
@@ -930,7 +958,7 @@ scenes = data.nested_scenes(plan.pictures, seed=0).to(plan.device)
 
 
 def learn(num_masks):
-    """Train a network with so many masks for an ambiguous click; all else is the same."""
+    """Train a network with `num_masks` masks for an ambiguous click; all else is the same."""
     sam = build(num_masks).to(plan.device)
     yours = dict(
         best_mask_loss=best_mask_loss, iou_targets=iou_targets, sample_next_click=sample_next_click
@@ -957,13 +985,13 @@ trained["three masks"] = learn(3)
 # %% [markdown]
 # ## Everything at once
 #
-# Now take the person away. Lay a grid of points over the picture, click on each, and keep what is good: that gives all
-# objects without any prompt. "Good" has to be decided without a target, by two questions.
+# Now take the person away. Lay a grid of points over the picture, click on each, and keep the good masks: that gives
+# all objects without any prompt. Which masks are good has to be decided without a target, by two questions.
 #
-# The first goes to the network: is the predicted IoU high? The second looks at the mask itself: is it *definite*? Where
-# an edge is clear, logits jump from far below 0 to far above. Where the network hesitates they creep through 0, and a
-# small change of the threshold moves the edge. So cut the mask at two thresholds, a little higher and a little lower,
-# and ask how alike the results are:
+# The first question goes to the network: is the predicted IoU high? The second looks at the mask itself: is it
+# *stable*? Where an edge is clear, logits jump from far below 0 to far above. Where the network is unsure, they change
+# slowly, and a small change of the threshold moves the edge. So cut the mask at two thresholds, one a little higher and
+# one a little lower, and compute how similar the two results are:
 #
 # $$\text{stability} = \operatorname{IoU}(\text{logit} > t + \delta,\;\; \text{logit} > t - \delta).$$
 #
@@ -972,15 +1000,15 @@ trained["three masks"] = learn(3)
 # %% [markdown]
 # ### 15.9 `stability_score` · 1 point · easy · 5 min
 #
-# Write it for masks of any number of leading axes.
+# Write it for masks with any number of leading axes.
 
 
 # %% nbgrader={"grade": false, "grade_id": "stability_score", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0) -> Tensor:
-    """How little a mask changes with the threshold (Kirillov et al. 2023, section 4 and appendix B).
+    """How little a mask changes with the threshold (Kirillov et al. 2023, section 4).
 
-    logits: (..., H, W). threshold, offset: t and delta; both cuts are strict (>). Returns (...) float32, from 0 to 1;
-    0 where both masks are empty.
+    logits: (..., H, W). threshold, offset: t and delta; both cuts are strict (>). Returns (...)
+    float32, from 0 to 1; 0 where both masks are empty.
     """
     ### BEGIN SOLUTION
     inner = (logits > threshold + offset).sum(dim=(-2, -1))
@@ -996,23 +1024,24 @@ check(stability_score, hidden=True)
 ### END HIDDEN TESTS
 
 # %%
-distance = 9 - squared.sqrt()  # from the rim of the large disc, positive inside
+distance = 9 - squared.sqrt()  # from the edge of the large disc, positive inside
 for name, steepness in {"a sharp edge": 5.0, "a vague edge": 0.4}.items():
     print(f"{name}: stability {stability_score(steepness * distance):.2f}")
 
 # %% [markdown]
 # Many points of the grid fall on the same object, so the same mask comes back many times, with small differences.
-# *Non-maximum suppression* keeps one of each kind. Go through the masks from the highest score to the lowest. Keep a
-# mask unless it is too much like one that you have **kept** already. Whatever was dropped drops nobody.
+# *Non-maximum suppression* (NMS) keeps one of each kind. Go through the masks from the highest score to the lowest.
+# Keep a mask unless its IoU with one that you have **kept** already is too high. A suppressed mask suppresses no other.
+# (The paper's code compares the masks' bounding boxes. Here you compare the masks themselves.)
 #
-# The score has to be one thing for all masks, here the predicted IoU. The stability has done its work as a filter; mixed
-# into the ranking it would let a definite but wrong mask push out a better one.
+# All masks must be ranked by the same score, here the predicted IoU. Stability serves only as a filter. Mixed into the
+# ranking, it would let a stable but wrong mask suppress a better one.
 
 # %% [markdown]
 # ### 15.10 `automatic_masks` · 3 points · medium · 12 min
 #
-# Click on every point, filter, remove the doubles. All three masks of each click are candidates: one may be the part,
-# another the whole. `mask_iou` is at hand again.
+# Click on every point, filter the masks, and remove duplicates. All three masks of each click are candidates: one may
+# be the part, another the whole. `mask_iou` is available again.
 
 
 # %% nbgrader={"grade": false, "grade_id": "automatic_masks", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1023,13 +1052,14 @@ def automatic_masks(
     stability_threshold: float = 0.95,
     nms_threshold: float = 0.7,
 ) -> tuple[Tensor, Tensor]:
-    """Everything that can be cut out of a picture (Kirillov et al. 2023, section 4 and appendix B).
+    """Masks of everything in a picture (Kirillov et al. 2023, section 4 and appendix B).
 
-    predict: points (P, 1, 2) and labels (P, 1), P prompts of one click, to logits (P, M, H, W) and predicted IoU (P, M).
-    points: (P, 2). Those of the P M masks stay whose predicted IoU is above iou_threshold, whose stability_score is at
-    least stability_threshold, and whose IoU with every mask kept before them is at most nms_threshold; masks with a
-    higher predicted IoU come first. Returns masks (K, H, W), logits > 0, and their predicted IoU (K,), falling. K may
-    be 0.
+    predict: points (P, 1, 2) and int64 labels (P, 1), P prompts of one click, to logits (P, M, H,
+    W) and predicted IoU (P, M). points: (P, 2). Of the P M masks, those are kept whose predicted
+    IoU is above iou_threshold, whose stability_score is at least stability_threshold, and whose IoU
+    with every mask kept before is at most nms_threshold; masks with a higher predicted IoU come
+    first. Returns boolean masks (K, H, W), logits > 0, and their predicted IoU (K,), highest first.
+    K may be 0.
     """
     ### BEGIN SOLUTION
     labels = torch.ones(len(points), 1, dtype=torch.int64, device=points.device)
@@ -1052,8 +1082,8 @@ check(automatic_masks, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# A test without a network. This "predictor" knows the two discs of above and nothing else, and answers every click with
-# both, a little different each time. Sixty-four clicks give 128 candidates. How many should be left?
+# A test without a network. This "predictor" knows only the two discs from above. It answers every click with both, a
+# little different each time. Sixty-four clicks give 128 candidates. How many should be left?
 
 
 # %%
@@ -1067,32 +1097,33 @@ masks, scores = automatic_masks(two_discs, models.point_grid(8, (24, 24)))
 print(f"{len(masks)} masks left, of {[int(mask.sum()) for mask in masks]} pixels")
 
 # %% [markdown]
-# ## How good are the answers?
+# ## How good are the masks?
 #
-# The measure is the IoU of the answer with the object that the simulated person had in mind, on scenes on which nobody
-# trained or chose anything. After the first click, further clicks fall where the answer is wrong, as in training.
+# The measure is the IoU of the mask with the object that the simulated person had in mind. The test scenes were used
+# neither for training nor to choose any setting. After the first click, further clicks fall where the mask is wrong, as
+# in training.
 #
-# Two rivals need no learning. A *disc* about the click, with the radius that was best on other scenes. And a *flood
-# fill*: all pixels that hang together with the clicked one and have about its colour, with the tolerance that was best
-# on other scenes. If we cannot beat these, the network is worth nothing.
+# Two baselines need no learning. One is a *disc* around the click. The other is a *flood fill*: all pixels that are
+# connected with the clicked one and have about its colour. The radius of the disc and the tolerance for the colour were
+# chosen on other scenes. If we cannot beat these baselines, the network is worth nothing.
 
 # %% tags=["training"]
 import json
 from pathlib import Path
 
 recorded = json.loads(Path("recorded.json").read_text())
-fixed = recorded["rows"]["baselines"]  # the rivals' settings, chosen on other scenes
+fixed = recorded["rows"]["baselines"]  # settings of the baselines, chosen on other scenes
 test = data.nested_scenes(plan.tests, seed=2)
 asked = measures.ask(test, objects=3)
 table = {name: measures.report(sam, test, asked) for name, sam in trained.items()}
 clicked = test.images[asked.rows]  # (prompts, 3, 32, 32)
-rivals = {
+baselines = {
     "flood fill": measures.flood_fill(clicked, asked.points, fixed["tolerance"]),
     "disc": measures.click_disc(asked.points, (32, 32), 32 * fixed["radius"]),
 }
 table |= {
     name: {"click 1": mask_iou(masks, asked.targets).mean().item()}
-    for name, masks in rivals.items()
+    for name, masks in baselines.items()
 }
 
 
@@ -1103,7 +1134,7 @@ def two_digits(values):
 
 
 def print_table(columns, names):
-    """Your numbers, and behind each the recorded ones of three seeds."""
+    """Your numbers, and in brackets the recorded ones of three seeds."""
     print(f"{'yours (recorded)':20}", *(f"{column:>28}" for column in columns))
     for name in names:
         print(f"{name:20}  ", end="")
@@ -1122,65 +1153,70 @@ print("recorded:", recorded["about"])
 print("the provided weights are those of: three masks, longer")
 
 # %% [markdown]
-# How good could anybody be at the first click? Most clicks can mean several things. Somebody who sees every object at
-# the click, and bets on the one with the highest IoU on average, is right as often as luck allows. The mean IoU of such
-# bets is what a network can hope for that has only the click to go by.
+# How good could anybody be at the first click? Most clicks can mean several things. Imagine somebody who sees every
+# object under the click, and chooses the one whose IoU is highest on average over what the click can mean. The mean IoU
+# of these choices serves as an *upper bound* for a network that has only the click to go by.
 
 # %% tags=["training"]
 print(f"clicks with more than one meaning: {asked.ambiguous.float().mean():.0%}")
-print(f"whoever sees everything and bets:  IoU {measures.ceiling(asked):.2f}")
+print(f"upper bound of the IoU after one click: {measures.ceiling(asked):.2f}")
 
 # %% tags=["training"]
 show(
     curves(
         {name: (range(1, 6), [table[name][f"click {n}"] for n in range(1, 6)]) for name in trained}
-        | {name: ([1, 5], [table[name]["click 1"]] * 2) for name in rivals},
+        | {name: ([1, 5], [table[name]["click 1"]] * 2) for name in baselines},
         x_label="clicks",
         y_label="IoU with the object in mind",
         y_limits=(0, 1),
     ),
-    alt="IoU against the number of clicks: a curve for the network, flat lines for flood fill and disc.",
+    alt="IoU by number of clicks: a curve for the network, horizontal lines for both baselines.",
 )
 
 # %% [markdown]
-# Behind your numbers, in brackets, stand those of recorded runs on the same test scenes, one for each seed. The *longer*
-# ones had eight times as many steps, and one seed. No setting was chosen on these scenes. Read the table in two
-# directions.
+# The numbers in brackets are those of recorded runs on the same test scenes, one number per seed. The *longer* runs had
+# eight times as many steps, and one seed. No setting was chosen on these scenes. Read the table in two directions.
 #
-# - *Down the first column.* After one click the network with three masks is above flood fill and disc on every seed, and
-#   far below the ceiling. With more steps it gets nearer.
-# - *Along a row.* Every further column has one more click, on the same objects. A second click says what the first
-#   cannot: where the answer was wrong, and so which of several things was meant. The short trainings gain less by it than
-#   one would hope, .01 or .02, and more by the third. The longer one uses the second click best.
+# - *Down the first column.* After one click the network with three masks is above flood fill and disc on every seed,
+#   and far below the upper bound. With more steps it gets nearer.
+# - *Along a row.* Every further column has one more click on the same objects. A second click says what the first
+#   cannot: where the mask was wrong, and so which of several things was meant. In the recorded short trainings it helps
+#   less than one would hope, by .02 at most, and the third click helps more. The longer training uses the second click
+#   best.
 #
 # ### What three masks are good for
 #
-# Most clicks of this test can mean more than one thing. Look at those alone, after one click. *Best of three* takes the
-# mask that fits the object in mind, and only somebody who knows the answer can take it. *Chosen of three* is what the
-# IoU head picks. With one mask both are the same. *All meanings* is the share of ambiguous clicks for which **every**
-# thing that the click can mean has a mask of its own, with an IoU above 0.7. *A meaning* is the IoU of the chosen mask
-# with the nearest thing that the click can mean, whoever had what in mind.
+# Most clicks of this test are *ambiguous*: they can mean more than one thing. The next table is about the first click.
+#
+# | column | what is measured |
+# | --- | --- |
+# | ambiguous, best | ambiguous clicks: IoU of the best of three masks with the object in mind; only somebody who knows this object can pick that mask |
+# | ambiguous, chosen | ambiguous clicks: IoU of the mask that the IoU head picks with the object in mind |
+# | all meanings | share of ambiguous clicks for which **every** meaning has a mask with an IoU above 0.7 |
+# | a meaning | all clicks: IoU of the mask that the IoU head picks with the nearest meaning, whichever was in mind |
+#
+# With one mask, the first two columns are the same.
 
 # %% tags=["training"]
 print_table(["ambiguous, best", "ambiguous, chosen", "all meanings", "a meaning"], arms)
 
 # %% [markdown]
-# The first two columns answer different questions. With the best of three you learn whether a right mask is *there*;
-# with the chosen one, what a user gets who takes what is offered. For one mask both are the same number, so compare the
-# network with three masks to it twice, once in each column. By the best of three it is ahead on every seed. By the
-# chosen one, after the short training, on two of three: the head has not yet learned to choose. After the longer
-# training choosing pays, with 0.55 against 0.51. The third column is the one that no single mask can win: a click with
-# two meanings needs two masks. The fourth is the fairest to a network that cannot read minds.
+# The first two columns answer different questions. The best of three tells whether a right mask is *there*. The chosen
+# one tells what a user gets. For one mask both are the same number, so compare the two networks once in each column. By
+# the best of three, three masks are ahead on every seed. By the chosen one, they are ahead on two of three seeds after
+# the short training: the head has not yet learned to choose. After the longer training choosing pays, with 0.55 against
+# 0.51. No single mask can do well in the third column: a click with two meanings needs two masks. The fourth column is
+# the fairest, since no network can know which meaning was in mind.
 #
-# Does the network know how good it is? For the three masks of each first click, here is what the IoU head foretold,
-# against what came out.
+# Does the network know how good its masks are? Here is the IoU that the head predicted for the three masks of each
+# first click, against their true IoU.
 
 # %% tags=["training"]
 first = measures.answers_to_clicks(
     trained["three masks"], measures.embed(trained["three masks"], test.images), asked, 1
 )[0]
-true, foretold = first.iou(asked.targets).flatten(), first.guesses.flatten()
-bins = [(foretold >= low / 10) & (foretold < low / 10 + 0.1) for low in range(10)]
+true, predicted = first.iou(asked.targets).flatten(), first.guesses.flatten()
+bins = [(predicted >= low / 10) & (predicted < low / 10 + 0.1) for low in range(10)]
 steps = []
 for low, inside in enumerate(bins):
     if inside.sum() >= 5:
@@ -1197,14 +1233,14 @@ show(
 # %% [markdown]
 # ## Click to segment
 #
-# Now it is your turn. Click on anything. Shift-click where the answer has too much. Drag a box. On the right you see
-# what your first mark can mean, with the IoU that the network foretells for each: press one to take it instead. With
-# "everything" the program clicks for you, on a grid, with your `automatic_masks`.
+# Now it is your turn. Click on anything. Shift-click where the mask covers too much. Drag a box. On the right you see
+# what your first mark can mean, with the predicted IoU of each mask. Press one to take it instead. With "everything"
+# the program clicks for you, on a grid, with your `automatic_masks`.
 #
-# The network has **your** classes, whatever weights are in them. "Yours" are those of your training above. "Provided"
-# ones come with the course, from one training of the same kind, and they fit because your classes have the right parts.
-# The line under the picture says which weights answered. You may also open a picture of your own: write the path of its
-# file into the field, and press enter.
+# The network always consists of **your** classes; only its weights change. The weights "yours" are those of your
+# training above. The weights "provided" come with the course, from a longer training of the same kind. They fit because
+# your classes have the right parts. The line under the picture says which weights are used. You may also open a picture
+# of your own: write the path of its file into the field, and press enter.
 
 # %% tags=["helper"]
 from functools import lru_cache
@@ -1216,13 +1252,13 @@ six = data.nested_scenes(6, 256, seed=11).images
 album = {f"scene {n}": picture for n, picture in enumerate(six, start=1)}
 album |= data.photographs(("coffee", "cat", "coins"), size=(192, 256))
 best_guess = {"the network's choice": None, "1": 0, "2": 1, "3": 2}
-# For automatic masks of a network as small as ours.
+# Low thresholds, for automatic masks of a network as small as ours.
 loose = dict(iou_threshold=0.4, stability_threshold=0.3)
 
 
 # %% tags=["helper"]
 def provided_network(prompt_encoder, mask_decoder):
-    """A network with the weights that came with the course, and what to call them; fresh ones where none came."""
+    """A network with the course's weights, or fresh ones, and words for where they come from."""
     if Path("provided.safetensors").exists():
         sam = models.load_sam("provided.safetensors", prompt_encoder, mask_decoder)
         return sam, "provided with the course"
@@ -1233,7 +1269,7 @@ def provided_network(prompt_encoder, mask_decoder):
 # %% tags=["helper"]
 @lru_cache(maxsize=12)
 def ready(prompt_encoder, mask_decoder, mine, name, path):
-    """A predictor of these two classes that has encoded one picture, the picture, and whose weights they are."""
+    """A predictor of these two classes for one picture, the picture, and whose weights it has."""
     picture = data.open_picture(path, longest=256) if path else album[name].expand(3, -1, -1)
     if mine is None:
         sam, whose = provided_network(prompt_encoder, mask_decoder)
@@ -1246,7 +1282,7 @@ def ready(prompt_encoder, mask_decoder, mine, name, path):
 
 # %% tags=["helper"]
 def candidates_of(picture, reply):
-    """What the first mark can mean: three small pictures, one below the other, with the foretold IoU."""
+    """What the first mark can mean: three small pictures in a column, with predicted IoU."""
     small = data.framed(picture, 88).images[0]
     masks = data.framed((reply.candidates > 0).float(), 88).images[0] > 0.5  # (3, 88, 88)
     pictures, boxes = [], []
@@ -1272,9 +1308,9 @@ def marked(picture, prompt, mask=None, colour=0):
 def segmenting(
     prompt_encoder, mask_decoder, find, picture, file, weights, prompt, mask, everything
 ):
-    """The picture with the answer to the marks, or with everything, and the candidates beside it."""
+    """The picture with the mask for the marks, or with everything, and the candidates beside it."""
     mine = trained.get("three masks") if weights == "yours" else None
-    classes = prompt_encoder.in_use, mask_decoder.in_use  # yours, or the course's if yours failed
+    classes = prompt_encoder.in_use, mask_decoder.in_use  # the library's where yours failed
     try:
         predictor, shown, whose = ready(*classes, mine, picture, file)
         said = "" if mine or weights != "yours" else "Yours are not trained yet. "
@@ -1287,12 +1323,12 @@ def segmenting(
         masks, _ = predictor.everything(find, side=10, **loose)
         order = masks.sum(dim=(1, 2)).argsort(descending=True)  # small ones on top
         whole = image(painted(shown, masks[order]), title="everything", size=384)
-        return Scene(whole, empty, caption=f"{said}{len(masks)} masks from a grid of clicks.")
+        return Scene(whole, caption=f"{said}{len(masks)} masks from a grid of clicks.")
     if not prompt:
         return Scene(marked(shown, prompt), empty, caption=said + "Click on something.")
     reply = predictor.reply(prompt.marks, mask)
     colour = 4 if reply.chosen is None else reply.chosen
-    caption = f"{said}Foretold IoU of the mask shown: {reply.guess:.2f}."
+    caption = f"{said}Predicted IoU of the mask shown: {reply.guess:.2f}."
     return Scene(
         marked(shown, prompt, reply.mask, colour), candidates_of(shown, reply), caption=caption
     )
@@ -1306,11 +1342,11 @@ Lab(
     title="Click to segment",
     alt="A picture with clicks and the mask that answers them, and three smaller masks that the first click can mean.",
     prompt=Prompts(
-        panel=0, start=[("point", 111, 180, 1)], cleared_by=("picture", "file"), label="your marks"
+        panel=0, start=[("point", 40, 80, 1)], cleared_by=("picture", "file"), label="your marks"
     ),
     mask=Choice(best_guess, panel=1, label="what the first mark means"),
     everything=Toggle(label="everything"),
-    picture=Choice(list(album)),
+    picture=Choice(list(album), value="scene 5"),
     file=Field(hint="path of a picture, then enter", label="or a file of yours"),
     weights=Choice(["yours", "provided"], value="yours" if trained else "provided"),
 )
@@ -1318,23 +1354,24 @@ Lab(
 # %% [markdown]
 # Try this:
 #
-# - One click on a small inner shape. Are part, whole and group among the three? Is the one that you meant foretold best?
+# - One click on a small inner shape. Are part, whole and group among the three? Has the one that you meant the highest
+#   predicted IoU?
 # - Then a second click on the same whole, further out. Now there is little doubt left.
-# - A click exactly on an edge, and one on the background. What does the network foretell?
+# - A click exactly on an edge, and one on the background. Which IoU does the network predict?
 # - A box around two shapes that do not belong together. There is no such object. What comes back?
 
 # %% [markdown]
 # ## Other tasks, without further training
 #
-# A network that answers prompts can do whatever can be said in prompts.
+# A network that takes prompts can do every task that can be written as prompts.
 #
 # **Instances by box.** A detector gives boxes, and each box is a prompt. What comes back is instance segmentation. Here
-# the boxes are the true ones, so the number says what the masks are worth, not the detector.
+# the boxes are the true ones, so the number measures the masks and not a detector.
 #
-# **Everything.** With a grid of clicks come masks of all objects. How many of the objects are among them? That is the
-# *recall*, here with an IoU of at least 0.5 and of at least 0.75. For a network as small as ours the paper's thresholds
-# are above nearly everything that it foretells, hence the lower ones in `loose`, chosen on other scenes. The
-# *precision* is the share of the masks that have an IoU of at least 0.5 with some object.
+# **Everything.** A grid of clicks gives masks of all objects. How many of the objects are among them? That is the
+# *recall*, here with an IoU of at least 0.5 and of at least 0.75. A network as small as ours predicts hardly any IoU
+# above the paper's thresholds, so those in `loose` are lower. They were chosen on other scenes. The *precision* is the
+# share of the masks that have an IoU of at least 0.5 with some object.
 
 # %% tags=["training"]
 for name, sam in trained.items():
@@ -1345,17 +1382,17 @@ print_table(["box", "recall at 0.5", "recall at 0.75", "precision at 0.5", "mask
 print(f"IoU of the filled box itself, without any network (recorded): {fixed['filled box']:.2f}")
 
 # %% [markdown]
-# Mind what the box gives away. A box leaves little doubt about what is meant, and the filled box alone has an IoU of
-# 0.58: that is the number to beat. The short trainings do not beat it on any seed. A mask from them is worth less than
-# the box that they were given. The longer one does.
+# A box gives much away: it leaves little doubt about what is meant, and the filled box alone has an IoU of 0.58. That
+# is the number to beat. The short trainings do not beat it on any seed. Their masks are worth less than the boxes that
+# they were given. The longer training beats it.
 #
-# And recall says what was found, not how much rubbish came with it; the precision says that. After the short training
-# the network with one mask finds nothing at all: it has no mask that is both definite and foretold to be good. After
-# the longer one it finds an object in eight, where three masks find five in six.
+# Recall says how much was found, not how many useless masks came with it; precision says that. After the short training
+# the network with one mask finds nothing at all: no mask of it is both stable and predicted to be good. After the
+# longer training it finds one object in eight, where three masks find five in six.
 #
-# **Edges.** An edge is where a mask ends. Take the automatic masks' probabilities and their gradient (unit 01's Sobel
-# filter, or differences), and keep the largest at each pixel. The result knows of things, where the gradient of
-# the picture only knows of brightness: a stripe inside an object is no edge.
+# **Edges.** An edge is where a mask ends. Take the probabilities of the automatic masks and their gradient along the
+# picture (unit 01's Sobel filter, or differences), and keep the largest at each pixel. The result follows objects,
+# where the gradient of the picture follows only brightness: a stripe inside an object is no edge.
 
 
 # %% tags=["helper"]
@@ -1366,7 +1403,7 @@ def slope(values):
 
 
 def edges_from_masks(sam, picture, side=8):
-    """The largest slope of the probabilities of all definite masks: (H, W)."""
+    """The largest slope of the probabilities of all masks that pass the filters: (H, W)."""
     predictor, kept = models.Predictor(sam, picture), []
 
     def finder(predict, points):
@@ -1398,24 +1435,25 @@ rows = [
 show(
     image(montage(torch.cat(rows), columns=4), size=430),
     caption="From the top: pictures, the slope of their brightness, the slope of the masks.",
-    alt="Four pictures; below, edges by brightness that also follow patterns; below, edges from masks that follow objects.",
+    alt="Four pictures; edges by brightness, which also follow patterns; edges from masks, which follow objects.",
 )
 
 # %% [markdown]
-# **A word as a prompt.** Whatever can be turned into a token can be a prompt. A network that puts words and pictures
-# into one space, as that of unit 13, gives tokens for words; with those in place of clicks, "the red star" becomes a
-# mask. That is not built here.
+# **A word as a prompt.** Whatever can be turned into a token can be a prompt. Some networks map words and pictures into
+# one space, and so give tokens for words. With these in place of clicks, "the red star" becomes a mask. That is not
+# built here.
 
 # %% [markdown]
 # ## The data engine
 #
-# Where do a billion masks come from? Nobody can draw them. The paper's second idea is a loop, the *data engine*: a model
-# that helps to label the pictures from which the next model learns. It ran in three stages. First people drew masks with
-# the model's help, and a mask took 34 seconds in the beginning, 14 in the end. Then the model drew what it was sure of,
-# and people added what it had missed. At last the model worked alone, with a grid of points as above.
+# Where do a billion masks come from? Nobody can draw so many. The paper's second idea is a loop, the *data engine*: a
+# model helps to label the pictures from which the next model learns. It ran in three stages. First people drew masks
+# with the model's help. A mask took 34 seconds in the beginning and 14 in the end. Then the model drew the masks that
+# it was sure of, and people added what it had missed. In the last stage the model worked alone, with a grid of points
+# as above.
 #
-# Your next function is one picture's share in a simpler form of the second stage. The model brings its automatic masks
-# with their scores. Those with a high score are taken, and nobody looks at them. A person sees which objects are still
+# Your next function labels one picture, in a simpler form of the second stage. The model brings its automatic masks
+# with their scores. Masks with a high score are taken, and nobody looks at them. A person sees which objects are still
 # without a mask, and draws the largest of them, as many as there is time for.
 
 # %% [markdown]
@@ -1435,11 +1473,13 @@ def data_engine_step(
 ) -> tuple[Tensor, Tensor]:
     """One picture's labels in the semi-automatic stage (Kirillov et al. 2023, section 4).
 
-    masks: (K, H, W) truth values, the model's, with scores (K,). objects: (T, H, W) truth values, what a person sees.
-    The masks with a score of at least `confident` are labels. An object is found if one of these has an IoU of at least
-    `found` with it. Of the objects that are not, the person draws the largest, at most `budget` (0 or more).
-    Returns labels (L, H, W): the model's in their order, then the person's, the largest first; and by_hand (L,) truth
-    values, which of them a person drew. K, T and L may be 0.
+    masks: (K, H, W) boolean, the model's, with scores (K,). objects: (T, H, W) boolean, what a
+    person sees.
+    The masks with a score of at least `confident` are labels. An object is found if one of these
+    has an IoU of at least `found` with it. Of the objects that are not found, the person draws the
+    largest (most pixels), at most `budget` (0 or more). Returns labels (L, H, W): the model's in
+    their order, then the person's, the largest first; and by_hand (L,) boolean, which of them a
+    person drew. K, T and L may be 0.
     """
     ### BEGIN SOLUTION
     kept = masks[scores >= confident]
@@ -1459,9 +1499,9 @@ check(data_engine_step, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Move the sliders. Blue labels are the model's, orange ones were drawn by hand. The curves count how many objects of
-# six scenes have a good label (IoU at least 0.5), against the number of objects that a person may draw in each: with
-# the model's help, and alone. (Before the training has run, the provided network helps.)
+# Move the sliders. The model's labels are blue, those drawn by hand are orange. The curves show the share of the
+# objects of six scenes that have a good label (IoU at least 0.5), against the number of objects that a person may draw
+# in each scene: with the model's help, and alone. (Before the training has run, the provided network helps.)
 
 # %% tags=["helper"]
 engine_scenes, most = data.nested_scenes(6, seed=21), 5
@@ -1469,7 +1509,7 @@ engine_scenes, most = data.nested_scenes(6, seed=21), 5
 
 @lru_cache(maxsize=2)
 def proposals(mine):
-    """Automatic masks, their scores and the true objects of each scene, by the trained or the provided network."""
+    """Each scene's automatic masks by the trained or the provided network, scores, objects."""
     sam = mine or provided_network(models.PromptEncoder, models.MaskDecoder)[0]
     found = [
         models.Predictor(sam, picture).everything(side=8, **loose)
@@ -1479,7 +1519,7 @@ def proposals(mine):
 
 
 def share_labelled(step, confident):
-    """Share of all objects with a good label, for budgets of 0 to `most` objects in each scene."""
+    """Share of all objects with a good label, for 0 to `most` objects drawn in each scene."""
     shares, count = torch.zeros(most + 1), 0
     for masks, scores, objects in proposals(trained.get("three masks")):
         labels, by_hand = step(masks, scores, objects, most, confident)
@@ -1519,21 +1559,27 @@ Lab(
     title="How far does a budget go?",
     alt="A scene with labels by the model in blue and by hand in orange; two curves of the share of objects labelled.",
     budget=Slider(0, 5, value=2, label="objects drawn by hand"),
-    confident=Slider(0.4, 1.0, value=0.6, step=0.05, label="taken unseen from a score of"),
-    scene=Slider(1, 6, value=1),
+    confident=Slider(0.4, 1.0, value=0.6, step=0.05, label="lowest score that is taken"),
+    scene=Slider(1, 6, value=5),
 )
 
 # %% [markdown]
-# Where the curve with the model lies above the other at the same budget, its help is worth that much. But high is not the
-# same as good: go down with the threshold, and look at the blue labels in the picture. Nobody checked them, the curve
-# counts only what is right among them, and the next model will learn from all.
+# Where the curve with the model lies above the other one, the difference is what its help is worth. But a high curve
+# does not mean good labels. Lower the threshold, and look at the blue labels in the picture. Nobody checked them. The
+# curve counts only those that are right, and the next model will learn from all of them.
 #
-# A turn of the engine ends with training: the next network learns from the labels of this one. Whether that
-# network is the better one, no curve of labels can say; it has to be trained and tested. Here is a small turn that was
-# recorded, with three seeds. *Before*: a network learns from 300 scenes in which people drew every object. It labels
-# 1500 other scenes by `data_engine_step`, and in each a person adds one object. Then training goes on, from the same
-# weights and for as many steps again, on four sets: the few scenes alone; these and what the person would have drawn in
-# the others without the network; these and the engine's labels; these and the others with every object drawn.
+# A turn of the engine ends with training: the next network learns from the labels of this one. No curve of labels can
+# say whether the next network is better; it has to be trained and tested. Here is a small turn that was recorded, with
+# three seeds. *Before*: a network learns from 300 scenes in which people drew every object. Then it labels 1500 other
+# scenes by `data_engine_step`, and in each of them a person adds one object. Finally, training goes on from the same
+# weights, for as many steps again, on one of four training sets:
+#
+# | row | training set |
+# | --- | --- |
+# | few scenes again | the 300 scenes alone |
+# | and by hand alone | the 300 scenes, and what the person would have drawn in the others without the network |
+# | and the engine's labels | the 300 scenes, and the others with the engine's labels |
+# | and every object drawn | the 300 scenes, and the others with every object drawn |
 
 # %% tags=["training"]
 turn = recorded["rows"]["data engine"]
@@ -1546,55 +1592,58 @@ for name, values in turn["labels"].items():
     print(f"labels: {name}", two_digits(values))
 
 # %% [markdown]
-# - More scenes are worth something where every object is drawn: after one click, and by the best of three masks, that
-#   network is ahead of all others.
-# - The engine's labels are better than those of the person alone: the best of the three masks is a better one.
-# - And yet the turn did not pay. The network that went on with its few scenes, all of them labelled completely, ends
-#   ahead of the one that had the engine's labels for 1500 more.
+# - More scenes help if every object in them is drawn: after one click, and by the best of three masks, that network is
+#   ahead of all others.
+# - The engine's labels are better than those of the person alone: the best of the three masks fits better.
+# - And yet the turn did not pay. The network that went on with only its few scenes, all of them labelled completely,
+#   ends ahead of the one that also had the engine's labels for 1500 more.
 #
-# All of this holds on every seed. How can labels of which nine in ten are right do harm? Look at what is *not* there. A
-# third of all objects are parts. A person who draws the largest object of a scene never draws one, and the network labels
-# what it is sure of, which leaves most objects out. So the next network learns that a click hardly ever means a part.
-# In the paper the person labelled *everything* that the model had missed, and the engine turned again and again: six
-# times in its first stage and five times in its second, in which the masks of a picture went from 44 to 72.
+# All of this holds on every seed. Nine in ten of the network's labels are right. How can they do harm? Look at what is
+# *not* there. A third of all objects are parts. A person who draws the largest object of a scene never draws a part,
+# and the network labels only what it is sure of, which leaves most objects out. So the next network learns that a click
+# hardly ever means a part. In the paper the person labelled *everything* that the model had missed. And the model was
+# trained again many times: six times in the first stage, and five times in the second, in which the masks per picture
+# rose from 44 to 72.
 
 # %% [markdown]
-# **Question 2 (2 points, about 5 min).** In the last stage of the engine nobody draws, and the network is trained on what
-# the network before it was sure of. Name two kinds of mistakes that such a loop will not repair by itself, and may
-# strengthen. What would you measure, on which pictures, before you believe that a turn has made the labels better?
+# **Question 2 (2 points, about 5 min).** In the last stage of the engine nobody draws. Each network is trained on the
+# labels of which the network before it was sure. Name two kinds of mistakes that such a loop will not repair by itself,
+# and may strengthen. What would you measure, and on which pictures, before you believe that a turn has made the labels
+# better?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_engine", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** What the network never proposes never becomes a label: objects of a kind that it misses (thin, small,
-# hidden, strange) stay missing, and the next network learns from pictures in which they count as background. And what it
-# does wrongly with confidence comes back as truth: shadows cut out as parts of objects, two things of one colour as one,
-# edges always a pixel too wide. The score that selects the labels is the network's own opinion of itself, so it cannot
-# find these. Therefore measure on a fixed set of pictures that people labelled completely, by hand, and that no label of
-# the engine ever enters: recall of the objects (also by size and kind), the IoU of a random sample of the kept labels
-# with masks that people correct, and both against the turn before at equal cost.
+# **Model answer.** What the network never proposes never becomes a label: objects of a kind that it misses (thin,
+# small, hidden, strange) stay missing, and the next network learns from pictures in which they count as background. And
+# confident mistakes come back as ground truth: shadows cut out as parts of objects, two things of one colour as one,
+# edges that are always a pixel too wide. The score that selects the labels is the network's own judgement, so it cannot
+# find these mistakes. Therefore measure on a fixed set of pictures that people labelled completely by hand, and that no
+# label of the engine ever enters. Measure the recall of the objects (also by size and kind), and the IoU of a random
+# sample of the kept labels with masks that people corrected. Compare both with the turn before, at equal cost.
 #
-# One point: two kinds of systematic mistakes (omissions, confident errors). One point: a measurement on pictures labelled
-# by people, apart from the loop.
+# One point: two kinds of systematic mistakes (omissions, confident errors). One point: a measurement on pictures
+# labelled by people, apart from the loop.
 
 # %% [markdown]
 # ## Real photographs
 #
-# The networks above have seen painted shapes on 32x32 pixels. The paper's has seen eleven million photographs, and it
-# was tried on twenty-three collections of pictures of kinds that it had never met. What does *ours* make of a
-# photograph? Here the **provided** network answers one click each, with your classes around its weights.
+# The networks above have seen painted shapes on 32x32 pixels. The paper's network has seen eleven million photographs,
+# and it was tested on twenty-three data sets of kinds that it had never met. What does *ours* make of a photograph?
+# Here your classes with the **provided** weights answer one click per photograph.
 
 # %% tags=["training"]
 provided, whose = provided_network(PromptEncoder, MaskDecoder)
 photos = data.photographs(
     ("coffee", "cat", "coins", "rocket", "astronaut", "flower"), size=(192, 192)
 )
-spots = {"coffee": (80, 110), "cat": (90, 100), "coins": (60, 60), "rocket": (90, 98)}
+spots = {"coffee": (80, 110), "cat": (90, 100), "coins": (80, 40), "rocket": (90, 98)}
 spots["astronaut"] = (60, 90)
 answers = []
 for name, photo in photos.items():
     mark = ("point", *spots.get(name, (96, 96)), 1)
     reply = models.Predictor(provided, photo.expand(3, -1, -1)).reply([mark])
     shown = painted(photo.expand(3, -1, -1), reply.mask > 0, dim=0.4)
-    title = f"{name}: foretold {reply.guess:.2f}"
+    quality = f"predicted IoU {reply.guess:.2f}" if (reply.mask > 0).any() else "an empty mask"
+    title = f"{name}: {quality}"
     answers.append(image(shown, title=title, points=[(*mark[1:3], 2, "+")], size=200))
 show(
     *answers,
@@ -1603,13 +1652,13 @@ show(
 )
 
 # %% [markdown]
-# Look for what holds and what does not. Wherever something stands out from its surroundings in colour, there is a
-# chance: that much is the same in paint and in photographs. Shadows, reflections, fur and fine patterns are not in our
-# scenes, and a photograph shrunk to the size of our pictures has little left of a small thing.
+# Look for what works and what does not. Wherever something stands out from its surroundings in colour, there is a
+# chance: in this, paint and photographs are alike. Shadows, reflections, fur and fine patterns are not in our scenes.
+# And when a photograph is shrunk to the size of our pictures, little is left of a small thing.
 #
-# Six pictures prove nothing, so here are numbers. People outlined what they saw on streets: cars, trees, signs, the sky
-# (CamVid, Brostow, Fauqueur and Cipolla 2009). The provided network was asked for six hundred such regions by a click and
-# by a box, each in a window around it.
+# Six pictures prove nothing, so here are numbers. In the data set CamVid (Brostow, Fauqueur and Cipolla 2009) people
+# outlined what they saw on streets: cars, trees, signs, the sky. The provided network was asked for six hundred such
+# regions by a click and by a box, each in a window around the region.
 
 # %% tags=["training"]
 streets = recorded["rows"]["streets"]
@@ -1621,15 +1670,16 @@ for name, (count, by_click, by_box, filled) in streets["by class"].items():
     )
 
 # %% [markdown]
-# It fails. A disc about the click is twice as good, and the filled box more than three times as good as what the network
-# makes of it. Only the sky comes near: it is even and has a clear edge, as our shapes have. That is the gap between eleven
-# million photographs and a few thousand painted scenes. The idea is the same, the experience is not.
+# It fails. For a click, the disc is twice as good as the network. For a box, the filled box is more than three times as
+# good as the network's mask. Only the sky comes near: it is uniform and has a clear edge, as our shapes have. That is
+# the gap between eleven million photographs and a few thousand painted scenes. The idea is the same, the experience is
+# not.
 #
 # ## At full size
 #
-# The same functions train on scenes of 128x128 pixels, with sixteen objects of each and four rounds of clicks, on a GPU.
-# The recipe is this unit's `training.py`, which lies with the solutions; the gpu budget of this notebook's own training is
-# a smaller one. If its run was recorded, the next cell shows it.
+# The same functions train on a GPU on scenes of 128x128 pixels, with sixteen objects per scene and four rounds of
+# clicks. The recipe is this unit's `training.py`, which lies with the solutions; the gpu budget of this notebook's own
+# training is smaller. If a run of the recipe was recorded, the next cell shows it.
 
 # %% tags=["training"]
 reference = show_reference("gpu")
@@ -1638,16 +1688,17 @@ reference = show_reference("gpu")
 # ## What to take along
 #
 # - A prompt is a question that names no class. A picture is encoded once, and every further question is cheap.
-# - A place is a vector of waves, a click is a place plus a learned vector, a box is two clicks of other kinds.
-# - Tokens and picture ask each other, with positions added again each time, to queries and keys and never to values. A
-#   token becomes a mask by a dot product with every pixel.
-# - One question with several right answers needs several outputs, of which **the best one learns**, for each prompt
-#   alone. Somebody has to choose afterwards: the best of three and the chosen of three are two numbers.
-# - Train with the mistakes that the network makes: the next click goes where it is wrong.
-# - Automatic masks are clicks on a grid, filtered by predicted IoU and stability, without doubles. Masks make labels, and
-#   labels the next network, with all mistakes that nobody looks at.
+# - A place is a vector of waves, a click is a place plus a learned vector, a box is two points with learned vectors of
+#   their own.
+# - Tokens and picture attend to each other. Positions are added again each time, to queries and keys and never to
+#   values. A token becomes a mask by a dot product with every pixel's vector.
+# - A question with several right answers needs several outputs, of which **only the best one learns**, for each prompt
+#   by itself. Afterwards somebody has to choose: the best of three and the chosen of three are two numbers.
+# - Train with the mistakes that the network makes: the next click goes where the mask is wrong.
+# - Automatic masks come from clicks on a grid, filtered by predicted IoU and stability, without duplicates. Masks make
+#   the labels of the next network, with every mistake that nobody looked for.
 #
 # **Further reading.** Ravi et al., *SAM 2: Segment Anything in Images and Videos* (2024), give the network a memory, so
-# that a click in one frame follows its object through the film. Sofiiuk, Petrov and Konushin, *Reviving Iterative
-# Training with Mask Guidance for Interactive Segmentation* (2021), is where the simulated clicks and the mask prompt come
-# from. Lin et al. (2017) for the focal loss, Tancik et al. (2020) for Fourier features.
+# that a click in one frame follows its object through the video. The simulated clicks and the mask prompt come from
+# Sofiiuk, Petrov and Konushin, *Reviving Iterative Training with Mask Guidance for Interactive Segmentation* (2021).
+# Read Lin et al. (2017) for the focal loss, and Tancik et al. (2020) for Fourier features.
