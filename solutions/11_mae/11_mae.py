@@ -16,28 +16,28 @@
 # Cover three quarters of a picture with grey paper. Can you say what is underneath? Often you can, and not because you
 # copy what lies next to the hole. You see that it is a fence, and you know how fences go on.
 #
-# That is a task for a network, and its answers cost nothing: they are under the paper. No label is needed, no second
-# view as in contrastive learning, no negatives. Hide most of the picture, and let the network paint it.
+# That is a task for a network, and the right answers cost nothing: they are under the paper. No labels are needed, no
+# second view as in contrastive learning, and no negatives. Hide most of the picture, and let the network paint it.
 #
 # The method of this unit is the *masked autoencoder*, MAE (He, Chen, Xie, Li, Dollár and Girshick, *Masked Autoencoders
-# Are Scalable Vision Learners*, 2022). It is a vision transformer that is shown a quarter of the patches, and a small
-# second one that paints the rest. You build all of it, with nothing but parts of unit 07, and you measure what it is
-# good for. Some of the answers are not flattering, and you will see those, too.
+# Are Scalable Vision Learners*, 2022). A vision transformer, the encoder, sees a quarter of the patches. A second,
+# smaller transformer, the decoder, paints the rest. You build all of it, with nothing but parts of unit 07, and you
+# measure what it is good for. Some of the results are not flattering, and you will see those, too.
 #
 # | you will be able to | where |
 # | --- | --- |
-# | hide patches at random, and find the way back to their order | 11.1 |
+# | hide patches at random, and restore their order | 11.1 |
 # | encode only what is visible, and say what that saves | 11.2 |
 # | rebuild the picture with mask tokens | 11.3, 11.4 |
-# | say what exactly the network should get right, and where | 11.5, 11.6 |
+# | decide what exactly the network should get right, and where | 11.5, 11.6 |
 # | judge a reconstruction by baselines that need no network | after 11.6 |
 # | fine-tune a pre-trained encoder, and compare it fairly | 11.7 |
 #
-# The unit takes about two hours and is worth 30 points.
+# Plan two and a half hours. The unit is worth 30 points.
 #
-# The library has a tested version of everything that you build here, in `cvcourse.models`. Later units use it, and the
-# widgets fall back on it. An answer may not. If an exercise resists, go on: with `decode = models.decode` in a cell of
-# your own, below the check of 11.4, the training runs.
+# The library has a tested version of everything that you build here, in `cvcourse.models`. The widgets use it where
+# your function fails. As an answer it is refused. If an exercise resists, go on: write `decode = models.decode`, for
+# example, in a cell of your own below the check of 11.4, and the training runs.
 
 # %% tags=["setup"]
 from autograder.check import Checker
@@ -53,11 +53,11 @@ check = Checker("11_mae")
 # %% [markdown]
 # ## A picture with holes
 #
-# For the eye we take pictures that you have never seen: *motifs*. Each has a random pattern of 4 x 4 squares, of 2 x 2
-# pixels each, in two random colours. The pattern is repeated four times along each side, or it is mirrored at every
-# step. There are many thousands of patterns and any number of colours, and one rule: what you see here is there again.
-# Below, the upper row is whole. In the lower row three quarters of the patches of 4 x 4 pixels, four squares each, are
-# hidden.
+# The first pictures are ones that you have never seen: *motifs*. Each has a random pattern of 4 x 4 squares in two
+# random colours, where a square is 2 x 2 pixels. The pattern is repeated four times along each side, or it is mirrored
+# at every step. There are many thousands of patterns and any number of colours, and one rule: what you see here is
+# there again. Below, the upper row is whole. In the lower row three quarters of the patches are hidden. A patch has 4 x
+# 4 pixels, which are four squares.
 
 
 # %% tags=["helper"]
@@ -65,7 +65,7 @@ torch.set_num_threads(1)  # networks as small as ours are slower on two
 
 
 def montage(pictures, columns):
-    """Pictures (N, 3, H, W) side by side with a thin white line between them: (3, rows * (H + 1), columns * (W + 1))."""
+    """Pictures (N, 3, H, W) in one, with white lines: (3, rows * (H + 1), columns * (W + 1))."""
     framed = F.pad(pictures, (0, 1, 0, 1), value=1.0)
     rows = [torch.cat(list(row), dim=2) for row in framed.split(columns)]
     return torch.cat(rows, dim=1)
@@ -89,50 +89,52 @@ show(
 )
 
 # %% [markdown]
-# Your eye looks for the rule, finds a copy of the missing piece, or its mirror image, somewhere else, and carries it
-# over. Look at what would *not* work: painting a patch like its neighbours. The neighbour of a patch is another part of
-# the pattern.
+# Your eye looks for the rule. It finds a copy of the missing piece, or its mirror image, somewhere else, and carries it
+# over. It would *not* work to paint a patch like its neighbours: the neighbour of a patch is another part of the
+# pattern.
 #
 # ## Hiding patches
 #
-# A picture becomes a sequence of $L$ patches, in reading order, as in unit 07. We choose at random which of them stay:
-# anew for every picture of a batch, and with the same *number* in all of them, so that the batch remains one tensor.
+# A picture becomes a sequence of $L$ patches, in reading order, as in unit 07. We choose at random which of them stay
+# visible. The choice is new for every picture of a batch. Only the *number* of visible patches is the same in all
+# pictures, so that the batch remains one tensor.
 #
 # The paper's way is short. Each patch gets a random number, its *noise*. Sort the noise: the patches with the smallest
-# noise stay visible. One list of numbers shuffles the patches, another leads back. Take six patches, and a ratio of one
-# half:
+# noise stay visible. One list of indices shuffles the patches, another restores their order. Take six patches, and a
+# ratio of one half:
 #
 # | patch | 0 | 1 | 2 | 3 | 4 | 5 |
 # | --- | --- | --- | --- | --- | --- | --- |
 # | noise | 0.7 | 0.1 | 0.9 | 0.4 | 0.2 | 0.6 |
 #
 # - `ids_shuffle` lists the patches by their noise: **1, 4, 3, 5, 0, 2**. It answers "which patch stands at place $k$ of
-#   the shuffled order?" Its first half, 1, 4, 3, is `ids_keep`: these are visible, in this order.
+#   the shuffled order?" Its first half, 1, 4, 3, is `ids_keep`: these patches are visible, in this order.
 # - `ids_restore` answers the opposite question, "at which place of the shuffled order does patch $i$ stand?" Patch 0
 #   stands at place 4 (counting from 0), patch 1 at place 0, and so on: **4, 0, 5, 2, 1, 3**.
 # - `mask` has a 1 where a patch was **removed** and a 0 where it is visible, in reading order: 1, 0, 1, 0, 0, 1.
 #
-# The second list is the inverse of the first, as a permutation. There is a neat way to get it. Sort the numbers
-# 1, 4, 3, 5, 0, 2: the smallest, 0, is found at place 4, the next, 1, at place 0, and so on. So
+# As a permutation, the second list is the inverse of the first. There is a neat way to get it. Sort the numbers 1, 4,
+# 3, 5, 0, 2: the smallest, 0, is found at place 4, the next, 1, at place 0, and so on. So
 #
 # $$\text{restore} = \operatorname{argsort}(\text{shuffle}) = \operatorname{argsort}(\operatorname{argsort}(\text{noise})).$$
 
 # %% [markdown]
 # ### 11.1 `random_masking` · 4 points · medium · 15 min
 #
-# Write this choice for a batch. The noise comes from outside, so that a mask can be repeated. At ratio $r$, `int(L * (1
-# - r))` of $L$ patches stay visible: $L (1 - r)$ rounded down, and one fewer where the floating-point product falls a
-#   hair below a whole number. Without a visible patch there is nothing to start from, and without a removed one nothing
-#   to paint. Raise a ValueError in both cases.
+# Write this choice for a batch. The noise is an argument, so that a mask can be repeated. At ratio $r$, `int(L * (1 -
+# r))` of $L$ patches stay visible. That is $L (1 - r)$ rounded down, or one fewer where the floating-point product
+# falls just below an integer. Without a visible patch there is nothing to start from, and without a removed one there
+# is nothing to paint. Raise a ValueError in both cases.
 
 
 # %% nbgrader={"grade": false, "grade_id": "random_masking", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def random_masking(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the visible patches of each picture (He et al. 2022, section 3, "Masking" and "Simple implementation").
+    """Choose the visible patches of each picture (He et al. 2022, section 3, "Masking").
 
-    noise: (N, L), a number for each patch. The int(L * (1 - mask_ratio)) patches with the smallest noise are visible.
-    Returns three tensors: ids_keep (N, visible), the visible patches in the order of their noise; ids_restore (N, L),
-    the place of each patch in the shuffled order; mask (N, L) in the noise's dtype, 1 removed and 0 visible.
+    noise: (N, L), a number for each patch. The int(L * (1 - mask_ratio)) patches with the smallest
+    noise are visible. Returns three tensors: ids_keep (N, visible), the visible patches in the
+    order of their noise; ids_restore (N, L), the place of each patch in the shuffled order; mask
+    (N, L) in the noise's dtype, 1 removed and 0 visible.
     Raises ValueError where no patch would be visible, or none removed.
     """
     ### BEGIN SOLUTION
@@ -154,8 +156,8 @@ check(random_masking, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The example by your function, and a test of the way back: whatever is shuffled with one list must be in order again
-# after the other.
+# Here your function computes the example. Then comes a test: letters that are shuffled with one list must be in order
+# again after the other.
 
 # %%
 noise = torch.tensor([[0.7, 0.1, 0.9, 0.4, 0.2, 0.6]])
@@ -168,9 +170,9 @@ shuffled = [letters[k] for k in noise.argsort(dim=1)[0]]
 print("shuffled   ", shuffled, "  restored", [shuffled[k] for k in ids_restore[0]])
 
 # %% [markdown]
-# The next picture does the same with a photograph of 16 patches. Patches are shuffled, those behind the visible ones
-# are dropped, and the rest is put back. Then switch to the wrong list: `ids_shuffle` once more. It is an easy mistake
-# to make here, and one that shapes do not betray.
+# The next picture does the same with a photograph of 16 patches. The patches are shuffled, all that stand behind the
+# visible ones are dropped, and the visible ones are put back. Then switch to the wrong list: `ids_shuffle` once more.
+# This mistake is easy to make, and the shapes of the tensors do not reveal it.
 
 # %% tags=["helper"]
 photograph = data.photographs("cat", 64)["cat"][None]
@@ -202,7 +204,7 @@ Lab(
     function=random_masking,
     fallback=models.random_masking,
     title="Shuffle, drop, restore",
-    alt="A photograph's sixteen patches shuffled, the last ones replaced by grey, and the visible ones back in their places.",
+    alt="A photograph's 16 patches shuffled, the last ones grey, and the visible ones back in their places.",
     mask_ratio=Slider(0.1, 0.9, value=0.5, step=0.05, label="mask ratio"),
     seed=Slider(0, 40, value=3),
     way_back=Choice(["ids_restore", "ids_shuffle"], value="ids_restore", label="way back"),
@@ -213,17 +215,17 @@ Lab(
 #
 # Here is the idea that makes the method fast. Why should a large network compute anything at places where there is
 # nothing to see? In MAE the hidden patches are not replaced by a grey token. They are **left out**. The encoder is a
-# vision transformer on a shorter sequence, and nothing in a transformer asks for a fixed length.
+# vision transformer on a shorter sequence, and nothing in a transformer needs a fixed length.
 #
-# One thing must not get lost: where a patch comes from. So its position is added while it still stands in its place,
-# and only then are patches dropped. With patches $x_i$, a linear embedding $E$ (it has a bias, too), positions $p_i$,
-# and $k_1, \dots, k_V$ for the numbers in `ids_keep`:
+# One thing must not get lost: where a patch comes from. So its position is added while all patches still stand in their
+# places, and only then are patches dropped. With patches $x_i$, a linear embedding $E$ (it has a bias, too), positions
+# $p_i$, and the indices $k_1, \dots, k_V$ in `ids_keep`:
 #
 # $$z_0 = [\, x_{\text{class}};\; E x_{k_1} + p_{k_1};\; \dots;\; E x_{k_V} + p_{k_V} \,].$$
 #
 # The class token $x_{\text{class}}$ joins last, without a position. Then come the blocks of unit 07, and a last norm.
 #
-# The library's `MAEEncoder` holds the parts, and it is up to you to put them to work:
+# The library's `MAEEncoder` holds the parts, and you put them to work:
 #
 # | part | shape, and what it does |
 # | --- | --- |
@@ -236,16 +238,17 @@ Lab(
 # %% [markdown]
 # ### 11.2 `encode_visible` · 4 points · medium · 15 min
 #
-# Write the encoder's forward pass for the patches that `ids_keep` names.
+# Write the encoder's forward pass for the patches whose indices are in `ids_keep`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "encode_visible", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def encode_visible(encoder: nn.Module, patches: Tensor, ids_keep: Tensor) -> Tensor:
     """Encode the visible patches and nothing else (He et al. 2022, section 3, "MAE encoder").
 
-    encoder: has embed, positions, cls_token, blocks and norm, as the table says. patches: (N, L, patch_dim), all of them,
-    in reading order. ids_keep: (N, visible), whole numbers, for each picture its own.
-    Returns (N, 1 + visible, embed_dim): the class token first, then the visible patches in the order of ids_keep.
+    encoder: has embed, positions, cls_token, blocks and norm, as the table says. patches:
+    (N, L, patch_dim), all of them, in reading order. ids_keep: (N, visible), integers, different
+    for each picture. Returns (N, 1 + visible, embed_dim): the class token first, then the visible
+    patches in the order of ids_keep. Gradients must flow to the encoder's parameters.
     """
     ### BEGIN SOLUTION
     tokens = encoder.embed(patches) + encoder.positions  # (N, L, embed_dim)
@@ -266,8 +269,9 @@ check(encode_visible, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Two claims to test. Nothing that is hidden gets in: paint all hidden patches red, and not a number changes. And
-# the *order* of the visible patches is of no importance to the encoder: it gives the same tokens in the other order.
+# Two claims can be tested. First, nothing that is hidden gets in: paint all hidden patches red, and not a number
+# changes. Second, the *order* of the visible patches does not matter to the encoder: from the reversed order it gives
+# the same tokens in reversed order.
 
 # %%
 torch.manual_seed(0)
@@ -276,7 +280,7 @@ ids_keep, ids_restore, mask = random_masking(torch.rand(6, 64), 0.75)
 patches = models.patchify(six, 4)
 red = torch.where(mask[:, :, None] > 0, torch.tensor([1.0, 0, 0]).repeat(16), patches)
 latent = encode_visible(small, patches, ids_keep)
-print("64 patches, of which the encoder gave", tuple(latent.shape))
+print("64 patches per picture, output of the encoder", tuple(latent.shape))
 print(
     f"hidden patches red: largest difference {(encode_visible(small, red, ids_keep) - latent).abs().max():.1e}"
 )
@@ -286,9 +290,9 @@ print(
 )
 
 # %% [markdown]
-# And the time? A block does two kinds of work. Its linear layers cost the same for every token. Attention costs the
-# square of their number, but with a hundred tokens that is the smaller part. So the time should fall nearly in a line
-# with the number of visible patches. Measure it: pictures of 48 x 48 pixels, 144 patches.
+# And the time? A block does two kinds of work. Its linear layers cost the same for every token. The cost of attention
+# grows with the square of the number of tokens, but with a hundred tokens that is the smaller part. So the time should
+# be nearly proportional to the number of visible patches. Measure it, with pictures of 48 x 48 pixels, 144 patches.
 
 # %% tags=["training"]
 import time
@@ -300,7 +304,7 @@ batch_of_patches, ratios = torch.randn(8, 144, 48), (0.01, 0.25, 0.5, 0.75, 0.9)
 # %% tags=["training"]
 @torch.no_grad()
 def encoding_time(ids_keep):
-    """Milliseconds of the processor a picture, the best of five."""
+    """Milliseconds of processor time per picture, the best of five."""
     seconds = []
     for _ in range(5):
         start = time.process_time()
@@ -317,12 +321,12 @@ times = [encoding_time(choice) for choice in choices]
 # %% tags=["training"]
 for ratio, count, each in zip(ratios, visible, times, strict=True):
     print(
-        f"ratio {ratio:4.2f}: {count:3} visible of 144, {each:5.1f} ms a picture, {each / times[0]:4.2f} of the first"
+        f"ratio {ratio:4.2f}: {count:3} visible of 144, {each:5.1f} ms per picture, {each / times[0]:4.2f} of the first"
     )
-in_a_line = [times[0] * count / visible[0] for count in visible]
+proportional = [times[0] * count / visible[0] for count in visible]
 show(
     curves(
-        {"measured": (visible, times), "in a line": (visible, in_a_line)},
+        {"measured": (visible, times), "proportional": (visible, proportional)},
         x_label="visible patches",
         y_label="ms",
     ),
@@ -333,18 +337,18 @@ show(
 # %% [markdown]
 # (On a busy machine the points jump. Run the cell again.) At a ratio of 0.75 the encoder has about a quarter of the
 # work, and training not much more, as long as the decoder is small. In the paper, training with mask tokens inside the
-# encoder costs 3.3 times as many floating-point operations, and the encoder that skips them is *better* besides, by 14
-# points of linear-probe accuracy (73.5 against 59.6; ViT-L, a transformer of 24 blocks). It would meet them in training
-# and never again afterwards.
+# encoder costs 3.3 times as many floating-point operations. The encoder without them is also *better*, by 14 points of
+# linear-probe accuracy (73.5 against 59.6; ViT-L, a transformer of 24 blocks). Mask tokens in the encoder would be
+# there in training and never again afterwards.
 #
 # ## The decoder paints the rest
 #
-# The decoder gets all places. What the encoder has made of the visible patches returns to its places, and at all other
-# places stands one and the same learned vector, the *mask token*. It says "paint something here".
+# The decoder gets a token for every place. The encoder's outputs for the visible patches return to their places. All
+# other places get one and the same learned vector, the *mask token*. It says "paint something here".
 #
-# First the order. Behind the visible tokens we put as many mask tokens as patches were removed. That is the shuffled
-# order, complete again. Then `ids_restore` tells for each patch at which place it stands. The class token takes no part
-# in this: it has no patch, so it has no number in `ids_restore`.
+# First the order. Behind the visible tokens we put as many mask tokens as patches were removed. Now the shuffled order
+# is complete again. Then `ids_restore` tells for each patch at which place of it the patch's token stands. The class
+# token takes no part in this: it has no patch, so `ids_restore` has no entry for it.
 
 # %% [markdown]
 # ### 11.3 `restore_order` · 3 points · medium · 12 min
@@ -354,11 +358,12 @@ show(
 
 # %% nbgrader={"grade": false, "grade_id": "restore_order", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def restore_order(x: Tensor, mask_token: Tensor, ids_restore: Tensor) -> Tensor:
-    """Add mask tokens and put all tokens in reading order (He et al. 2022, section 3, "Simple implementation").
+    """Add mask tokens and put all tokens in reading order (He et al. 2022, section 3).
 
-    x: (N, 1 + visible, dim), the class token first, then the visible tokens in shuffled order. mask_token: (1, 1, dim).
-    ids_restore: (N, L), the place of each patch in the shuffled order: below `visible` that of a token of x.
-    Returns (N, 1 + L, dim): the class token first, then one token for each patch in reading order.
+    x: (N, 1 + visible, dim), the class token first, then the visible tokens in shuffled order.
+    mask_token: (1, 1, dim). ids_restore: (N, L), the place of each patch in the shuffled order:
+    below `visible` that of a token of x. Returns (N, 1 + L, dim): the class token first, then one
+    token for each patch in reading order. Gradients must flow to x and mask_token.
     """
     ### BEGIN SOLUTION
     cls_token, visible = x[:, :1], x[:, 1:]
@@ -377,8 +382,8 @@ check(restore_order, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# A test with pictures in place of tokens: let the "tokens" be the visible patches themselves and the "mask token" be
-# grey. What comes back must be the picture with holes, patch by patch in its place.
+# A test with pictures in place of tokens: let the "tokens" be the visible patches themselves, and the "mask token"
+# grey. The result must be the picture with holes, with each patch in its place.
 
 # %%
 taken = patches.gather(1, ids_keep[:, :, None].expand(-1, -1, 48))
@@ -390,9 +395,9 @@ print(
 )
 
 # %% [markdown]
-# Mask tokens are all alike, and they do not know where they are. So the decoder adds positions of its own, now to all
-# tokens in reading order. Then it is a transformer like any other. Its last layer maps each token to the numbers of a
-# patch. `MAEDecoder` has these parts:
+# All mask tokens are equal, and nothing in them says where they are. So the decoder adds positions of its own, now to
+# all tokens in reading order. From here on it is a transformer like any other. Its last layer maps each token to the
+# numbers of a patch. `MAEDecoder` has these parts:
 #
 # | part | shape, and what it does |
 # | --- | --- |
@@ -405,17 +410,18 @@ print(
 # %% [markdown]
 # ### 11.4 `decode` · 4 points · medium · 12 min
 #
-# Write the decoder's forward pass: narrower, in order, with positions, through the blocks and the norm, to pixels. The
-# class token goes along and is dropped at the end.
+# Write the decoder's forward pass. Make the tokens narrower, bring them into order, add positions, and go through the
+# blocks and the norm to pixels. The class token goes along and is dropped at the end.
 
 
 # %% nbgrader={"grade": false, "grade_id": "decode", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def decode(decoder: nn.Module, latent: Tensor, ids_restore: Tensor) -> Tensor:
     """Paint every patch from the encoded visible ones (He et al. 2022, section 3, "MAE decoder").
 
-    decoder: has embed, mask_token, positions, blocks, norm and head, as the table says. latent: (N, 1 + visible,
-    embed_dim), the class token first. ids_restore: (N, L).
-    Returns (N, L, patch_dim), for all patches in reading order, the visible ones included.
+    decoder: has embed, mask_token, positions, blocks, norm and head, as the table says. latent:
+    (N, 1 + visible, embed_dim), the class token first. ids_restore: (N, L). Returns
+    (N, L, patch_dim), for all patches in reading order, the visible ones included. Gradients must
+    flow to latent and to the decoder's parameters.
     """
     ### BEGIN SOLUTION
     x = decoder.embed(latent)  # (N, 1 + visible, decoder_dim)
@@ -435,13 +441,13 @@ check(decode, hidden=True)
 
 
 # %% [markdown]
-# Encoder and decoder are not equals. In the paper's ViT-L the encoder has 24 blocks of width 1024, and the decoder 8 of
-# width 512, and after training the decoder is thrown away. Your four functions make the whole network:
+# Encoder and decoder are not equals. In the paper's ViT-L the encoder has 24 blocks of width 1024, and the decoder has
+# 8 of width 512. After training the decoder is thrown away. Your four functions make the whole network:
 
 
 # %% tags=["helper"]
 class MAE(nn.Module):
-    """Pictures (N, C, H, W) -> what is painted (N, L, patch_dim), and mask (N, L); with your functions."""
+    """Pictures (N, C, H, W) -> painted patches (N, L, patch_dim), mask (N, L): your code."""
 
     def __init__(self, encoder, decoder, mask_ratio):
         super().__init__()
@@ -457,9 +463,9 @@ class MAE(nn.Module):
 
 # %% tags=["helper"]
 def make_mae(image_size, patch_size, channels, mask_ratio, decoder_depth=1, base=10.0, seed=0):
-    """An encoder of 4 blocks, 64 wide, and a decoder of width 48, with weights that depend on the seed.
+    """An encoder of 4 blocks, 64 wide, and a decoder of width 48; the seed draws the weights.
 
-    base: of the waves that tell places, small for a small grid; the end of the unit shows what it does.
+    base: of the position embedding, small for a small grid; see the end of the unit.
     """
     torch.manual_seed(seed)
     encoder = models.MAEEncoder(
@@ -484,14 +490,15 @@ print(
 #
 # The target is the picture. Two decisions are left.
 #
-# **Which numbers?** Pixels would do. But a squared error of pixels cares most for what is far from the mean: is a patch
-# bright or dark? That is easy, and fine structure hardly counts. So the paper has a second target: each patch
-# normalised by *its own* mean and standard deviation. Brightness and contrast are gone, structure remains. For a patch
-# with numbers $x_1, \dots, x_n$, mean $m$, and the unbiased variance $s^2 = \frac{1}{n-1} \sum (x_j - m)^2$,
+# **Which numbers?** Pixel values would do. But a squared error of pixel values depends most on what is far from the
+# mean: is a patch bright or dark? That is easy, and fine structure hardly counts. So the paper has a second target:
+# each patch is normalised by *its own* mean and standard deviation. Brightness and contrast are gone, structure
+# remains. For a patch with numbers $x_1, \dots, x_n$, mean $m$, and the unbiased variance $s^2 = \frac{1}{n-1} \sum
+# (x_j - m)^2$,
 #
 # $$\hat{x}_j = \frac{x_j - m}{\sqrt{s^2 + 10^{-6}}}.$$
 #
-# The small constant keeps a flat patch, one whose numbers are all equal, from a division by zero.
+# The small constant avoids a division by zero in a flat patch, one whose numbers are all equal.
 
 # %% [markdown]
 # ### 11.5 `normalize_patches` · 3 points · easy · 6 min
@@ -501,9 +508,9 @@ print(
 
 # %% nbgrader={"grade": false, "grade_id": "normalize_patches", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def normalize_patches(patches: Tensor) -> Tensor:
-    """Bring each patch to mean 0 and variance 1 (He et al. 2022, section 3, "Reconstruction target").
+    """Bring each patch to mean 0 and variance 1 (He et al. 2022, section 3).
 
-    patches: (N, L, patch_dim). The variance is that with n - 1 in the denominator, and 1e-6 is added to it.
+    patches: (N, L, patch_dim). The variance has n - 1 in the denominator, and 1e-6 is added to it.
     Returns (N, L, patch_dim).
     """
     ### BEGIN SOLUTION
@@ -520,8 +527,8 @@ check(normalize_patches, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **Where?** On the removed patches only. The visible ones could be copied, and copying teaches nothing. With $M_{bi} =
-# 1$ where patch $i$ of picture $b$ was removed, predictions $y$ and targets $x$ of $n$ numbers a patch,
+# **Where?** Only on the removed patches. The visible ones could be copied, and copying teaches nothing. Let $M_{bi}$ be
+# 1 where patch $i$ of picture $b$ was removed. With predictions $y$ and targets $x$ of $n$ numbers per patch,
 #
 # $$\mathcal{L} = \frac{1}{\sum_{b,i} M_{bi}} \sum_{b,i} M_{bi} \, \frac{1}{n} \lVert y_{bi} - x_{bi} \rVert^2 .$$
 #
@@ -535,10 +542,11 @@ check(normalize_patches, hidden=True)
 
 # %% nbgrader={"grade": false, "grade_id": "mae_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def mae_loss(predictions: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error over the removed patches of a batch (He et al. 2022, section 3, "Reconstruction target").
+    """Mean squared error over the removed patches of a batch (He et al. 2022, section 3).
 
-    predictions, targets: (N, L, patch_dim). mask: (N, L), 1 removed and 0 visible; pictures may have lost different
-    numbers of patches. Returns a tensor of shape (); gradients flow to predictions.
+    predictions, targets: (N, L, patch_dim). mask: (N, L), 1 removed and 0 visible; the number of
+    removed patches may differ between pictures. Returns a tensor of shape (). Gradients must flow
+    to predictions.
     """
     ### BEGIN SOLUTION
     of_patches = ((predictions - targets) ** 2).mean(dim=-1)  # (N, L)
@@ -553,10 +561,10 @@ check(mae_loss, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# There is an anchor that tests both functions at once. Against normalised patches, a network that always answers 0 has
-# a loss that you can work out: the sum of $\hat{x}_j^2$ is $n - 1$, so the mean is $(n - 1) / n$. A network trained
-# with this target that does not get below this number has learned nothing. (A flat patch breaks the rule: its target is
-# 0. So the test takes noise.)
+# One number tests both functions at once. Take normalised patches as targets, and a network that always gives 0. Its
+# loss can be worked out: the sum of $\hat{x}_j^2$ is $n - 1$, so the mean is $(n - 1) / n$. A network that was trained
+# with this target and does not get below this number has learned nothing. (A flat patch breaks the rule: its target is
+# 0. So the test uses noise.)
 
 # %%
 for patch_dim in (4, 12, 48):
@@ -570,14 +578,15 @@ for patch_dim in (4, 12, 48):
 # %% [markdown]
 # ## What must be beaten
 #
-# A reconstruction looks impressive soon. How good is it? We need rivals that know nothing, and some that know a trick.
+# A reconstruction soon looks impressive. How good is it? We need baselines: two that know only the visible pixels, and
+# one that remembers other pictures.
 #
 # - **Mean fill**: every hidden patch gets the mean colour of the visible pixels.
 # - **Interpolation**: every hidden pixel is a mean of all visible ones, with weights $1 / d^3$ for the distance $d$.
 # - **Retrieval**: look through the *training pictures* for the five that agree best with the visible pixels, and paint
-#   their mean. No network, but a large memory.
+#   their mean. There is no network, but a large memory.
 #
-# Pictures are brought to mean 0 and variance 1 of each channel over the training set. So an error of 1 is that of
+# Pictures are standardised: each channel has mean 0 and variance 1 over the training set. So an error of 1 is that of
 # painting the same mean grey everywhere.
 
 
@@ -591,7 +600,7 @@ def pixel_mask(mask, patch_size, height, width):
 
 # %% tags=["helper"]
 def mean_fill(pictures, hole):
-    """The mean of the visible pixels of each channel, everywhere. hole: (N, 1, H, W), 1 is hidden."""
+    """The mean visible pixel of each channel, everywhere. hole: (N, 1, H, W), 1 is hidden."""
     shown = 1 - hole
     total = (pictures * shown).sum((2, 3), keepdim=True)
     return (total / shown.sum((2, 3), keepdim=True)).expand_as(pictures)
@@ -620,17 +629,17 @@ def retrieval(pictures, hole, memory, k=5):
 # %% tags=["helper"]
 @torch.no_grad()
 def masked_errors(mae, pictures, memory):
-    """Mean squared error on hidden patches, of the network and of its rivals, with one mask for all of them."""
+    """Mean squared error on hidden patches: network and baselines, with the same masks."""
     patch_size = mae.encoder.patch_size
     torch.manual_seed(0)
     painted, mask = mae(pictures)
     hole = pixel_mask(mask, patch_size, *pictures.shape[2:])
-    rivals = {
+    baselines = {
         "mean fill": mean_fill(pictures, hole),
         "interpolation": interpolation(pictures, hole),
     }
-    rivals["retrieval"] = retrieval(pictures, hole, memory)
-    answers = {name: models.patchify(rival, patch_size) for name, rival in rivals.items()} | {
+    baselines["retrieval"] = retrieval(pictures, hole, memory)
+    answers = {name: models.patchify(each, patch_size) for name, each in baselines.items()} | {
         "MAE": painted
     }
     target = models.patchify(pictures, patch_size)
@@ -640,17 +649,17 @@ def masked_errors(mae, pictures, memory):
 # %% [markdown]
 # ## Training
 #
-# Everything is in place. `fit` is the loop of the earlier units. The pictures are their own targets, and chance is
-# drawn inside the network, anew in every step. We train on pixels here, not on normalised patches: we want to look at
-# the result, and from a normalised patch nobody can tell how bright it was, or how strong its contrast. It takes one to
-# two minutes. You may stop it and run the cell again: it goes on where it was.
+# Everything is in place. `fit` is the loop of the earlier units. The pictures are their own targets, and the masks are
+# drawn inside the network, anew in every step. We train on pixel values here, not on normalised patches, because we
+# want to look at the result: a normalised patch does not tell how bright it was, or how strong its contrast. Training
+# takes one to two minutes. You may stop it and run the cell again: it goes on where it was.
 
 # %% tags=["helper"]
 trained = {}  # name -> network, once it is trained
 
 
 def standardised(train, *others):
-    """Pictures with mean 0 and variance 1 of each channel over `train`, and what takes that back."""
+    """Pictures with mean 0 and variance 1 of each channel over `train`, and a way back."""
     mean, std = train.mean((0, 2, 3), keepdim=True), train.std((0, 2, 3), keepdim=True)
 
     def back(each):
@@ -701,8 +710,8 @@ run = pretrain(mae, motifs, plan.motif_steps, "motifs")
 trained["motifs"] = mae.cpu()
 
 # %% [markdown]
-# Before you look: 500 new pictures, on which no setting was chosen, and one mask for all methods. Beside your numbers
-# stand those of three recorded runs.
+# Before you look: these are 500 new pictures, on which no setting was chosen, and all methods get the same masks.
+# Beside your numbers stand those of three recorded runs.
 
 # %% tags=["training"]
 import json
@@ -720,7 +729,7 @@ def shown(*keys):
 
 
 def show_errors(part, found):
-    """A line for each method: your error, and those that were recorded."""
+    """A line for each method: your error, and the recorded ones."""
     print(f"{'error on hidden patches':24} yours   recorded")
     for name, error in found.items():
         print(f"{name:24} {error:5.2f}   {shown(part, 'errors', name)}")
@@ -730,13 +739,13 @@ errors = masked_errors(trained["motifs"], new_motifs.cpu(), motifs.cpu())
 show_errors("motifs", errors)
 
 # %% [markdown]
-# The network beats mean fill and interpolation. Interpolation is even worse than mean fill, which at least gets
-# the colours right on average: what lies next to a hole is another part of the pattern.
+# The network beats mean fill and interpolation. Mean fill at least gets the colours right on average. Interpolation is
+# even worse, since what lies next to a hole is another part of the pattern.
 #
 # It does **not** beat retrieval from eight thousand pictures. No single picture of that memory fits. But the nearest
-# ones share the colours and much of the pattern, and the mean of five evens out where they differ. But that memory
-# holds $8192 \cdot 3072$ numbers, 25 million, and the network 237 thousand, as many as 77 pictures have. How large must
-# a memory be to do as well?
+# ones share the colours and much of the pattern, and the mean of five evens out their differences. This memory holds
+# $8192 \cdot 3072$ numbers, 25 million. The network has 237 thousand, as many as 77 pictures have. How large must a
+# memory be to do as well?
 
 # %% tags=["training"]
 torch.manual_seed(0)  # the same mask again
@@ -759,16 +768,16 @@ show(
         y_label="error on hidden patches",
     ),
     caption="Each step to the right is a memory four times as large. The network's size does not change.",
-    alt="Error of retrieval, falling with the size of the memory, and the error of the network as a level line.",
+    alt="Error of retrieval, falling with the size of the memory; the network's as a horizontal line.",
 )
 
 # %% [markdown]
-# A memory grows with what it has seen. A network is asked to find the *rule*. Is this one on its way? Look at the curve
-# of its loss: is it flat at the end?
+# A memory grows with what it has seen. A network has to find the *rule*. Is this one on its way? Look at the curve of
+# its loss: is it flat at the end?
 #
-# Look at it. The widget masks a new motif as you say, and your functions paint it. With a high ratio you will find
-# patches that *cannot* be known, for no copy of them is visible: there the network paints a mixture. And although it
-# was trained at one ratio, it works at others. How well?
+# Now look at what it paints. The widget masks a new motif as you say, and your functions paint it. With a high ratio
+# you will find patches that *cannot* be known, because no copy of them is visible: there the network paints a mixture.
+# Although it was trained at one ratio, it works at others. How well?
 
 # %% tags=["helper"]
 shelf = data.motifs(60, seed=5).images
@@ -815,7 +824,7 @@ Lab(
     function=(random_masking, encode_visible, decode),
     fallback=(models.random_masking, models.encode_visible, models.decode),
     title="What is painted",
-    alt="A motif, the same with most patches hidden, what the network paints, and a map of the error of each patch.",
+    alt="A motif, the same with most patches hidden, the painted motif, and a map of each patch's error.",
     mask_ratio=Slider(0.05, 0.95, value=0.75, step=0.05, label="mask ratio"),
     seed=Slider(0, 60, value=0, label="draw of the mask"),
     number=Slider(0, 59, value=4, label="picture"),
@@ -823,16 +832,16 @@ Lab(
 
 # %% [markdown]
 # **Question 1 (2 points, about 5 min).** Masked language models hide about 15 % of the words, MAE hides 75 % of the
-# patches. What would a network have to learn to fill in 15 % of the patches of a *photograph*? Use one of the rivals
+# patches. What would a network have to learn to fill in 15 % of the patches of a *photograph*? Use one of the baselines
 # above for your answer. What speaks against 95 %? And why would 75 % of the words be too many?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_ratio", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** Photographs are redundant: with 15 % hidden, nearly every hidden patch has visible neighbours on all
 # sides, and interpolating between them comes close. A network could do the task by continuing edges and colours, and
 # would not need to know what is shown. With 75 % hidden most neighbours are missing, too, so it must use what the
-# picture shows as a whole. At 95 % so little is visible that many completions fit; the best answer to a squared error is
-# then their mean, a blur, and there is little to learn from it. Words carry much more meaning each and hardly repeat
-# one another: with three quarters of them gone, a sentence is no longer determined.
+# picture shows as a whole. At 95 % so little is visible that many completions fit. The best output for a squared error
+# is then their mean, a blur, and there is little to learn from it. Each word carries much more meaning, and words
+# hardly repeat one another: with three quarters of them gone, a sentence is no longer determined.
 #
 # One point: redundancy, with interpolation (or copying of neighbours) as what solves the task at a low ratio. One
 # point: too little information at a very high ratio, or the difference between words and patches.
@@ -840,10 +849,10 @@ Lab(
 # %% [markdown]
 # ## What is it good for? Digits
 #
-# Now labels. We take the smallest real pictures there are: scikit-learn's handwritten digits, 8 x 8 pixels, cut into 16
-# patches of 2 x 2, half of them hidden. They are real, and small enough that everything below runs while you wait.
+# Now labels. We take very small real pictures: scikit-learn's handwritten digits, 8 x 8 pixels. They are cut into 16
+# patches of 2 x 2, and half of these are hidden. With such pictures everything below runs while you wait.
 #
-# First without labels, on all 1297 training pictures. The decoder has two blocks.
+# First we train without labels, on all 1297 training pictures. The decoder has two blocks.
 
 # %% tags=["training"]
 splits = data.digits()
@@ -857,24 +866,24 @@ show_errors("digits", masked_errors(mae, new_digits, digits))
 
 # %% [markdown]
 # Mean fill and interpolation are far behind. **Retrieval is not.** The mean of the five most similar training digits is
-# as good as the network, or better, and this time the memory is not even large: all training digits together have fewer
-# numbers than the network. Digits of one kind look so much alike that a small memory has the answer. On these data one
-# cannot say that the network paints what nothing else could paint.
+# as good as the network, or better. This time the memory is not even large: all training digits together have fewer
+# numbers than the network. Digits of one class look so much alike that a small memory has the answer. On these data one
+# cannot say that the network paints what no other method could paint.
 #
 # ### Fine-tuning
 #
 # What do we want the encoder for? For a task with few labels. There are two ways to use it. *Probing* keeps it frozen
-# and trains a linear layer on its features. *Fine-tuning* trains all of it further. For MAE they differ more than for
-# the methods you have met: with ViT-L the paper reports 73.5 % by probing and 84.9 % by fine-tuning. The features are
-# good material and badly sorted: what a linear layer needs is there, but not laid out in straight lines.
+# and trains a linear layer on its features. *Fine-tuning* trains all of it further. For MAE the two differ more than
+# for the methods that you have met: with ViT-L the paper reports 73.5 % by probing and 84.9 % by fine-tuning. The
+# features hold what a classifier needs, but not in a form in which a linear layer can separate the classes.
 #
 # In fine-tuning all patches are visible. `encoder(pictures)` encodes all of them and returns the mean of the patch
-# tokens, (N, embed_dim), and a linear layer makes ten logits of it.
+# tokens, (N, embed_dim). A linear layer turns this mean into ten logits.
 
 
 # %% tags=["helper"]
 class Classifier(nn.Module):
-    """The encoder on whole pictures, and a linear layer on the mean of its patch tokens: (N, C, H, W) -> logits."""
+    """The encoder, and a linear layer on the mean of its patch tokens: (N, C, H, W) -> logits."""
 
     def __init__(self, encoder, num_classes=10):
         super().__init__()
@@ -890,29 +899,29 @@ names = [name for name, _ in Classifier(make_mae(8, 2, 1, 0.5).encoder).named_pa
 print(f"{len(names)} parameters:", *names[:5], "...", *names[-6:], sep="\n  ")
 
 # %% [markdown]
-# The early layers of a pre-trained encoder see strokes and edges, which every task needs. The last ones are made for
-# painting, and the head is new. So it is usual to let layers learn at different rates: *layer-wise learning rate decay*
-# (Clark et al., *ELECTRA*, 2020). With $D$ blocks there are $D + 2$ layers. The embedding of patches and the class token
-# are layer 0, block $k$ (from 0) is layer $k + 1$, and everything behind the blocks, the last norm and the head, is
-# layer $D + 1$. Layer $\ell$ learns with
+# The early layers of a pre-trained encoder respond to strokes and edges, which every task needs. The last ones were
+# trained for painting, and the head is new. So it is usual to let layers learn at different rates: *layer-wise learning
+# rate decay* (Clark et al., *ELECTRA*, 2020). With $D$ blocks there are $D + 2$ layers. The embedding of patches and
+# the class token are layer 0. Block $k$ (from 0) is layer $k + 1$. Everything behind the blocks, the last norm and the
+# head, is layer $D + 1$. The learning rate of layer $\ell$ is
 #
 # $$\eta_\ell = \eta \cdot \text{decay}^{\,D + 1 - \ell}.$$
 
 # %% [markdown]
 # ### 11.7 `layerwise_learning_rates` · 3 points · medium · 10 min
 #
-# Give each parameter of a `Classifier` its learning rate, by its name. The list above shows how they are called.
+# Give each parameter of a `Classifier` its learning rate, by its name. The list above shows the names.
 
 
 # %% nbgrader={"grade": false, "grade_id": "layerwise_learning_rates", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def layerwise_learning_rates(
     names: Sequence[str], depth: int, learning_rate: float, decay: float
 ) -> dict[str, float]:
-    """A learning rate for each parameter, lower for earlier layers (Clark et al. 2020; He et al. 2022, appendix A.1).
+    """A learning rate for each parameter, lower for earlier layers (He et al. 2022, appendix A.1).
 
-    names: of a Classifier's parameters, as "encoder.embed.bias", "encoder.blocks.11.norm1.weight" or "head.weight".
-    depth: number of blocks. Layer depth + 1 learns with learning_rate, each layer below with `decay` times the rate of
-    the one above it. Returns a dictionary, name -> rate.
+    names: of a Classifier's parameters, as "encoder.embed.bias", "encoder.blocks.11.norm1.weight"
+    or "head.weight". depth: number of blocks. Layer depth + 1 learns with learning_rate, each layer
+    below with `decay` times the rate of the one above it. Returns a dictionary, name -> rate.
     """
     ### BEGIN SOLUTION
     rates = {}
@@ -936,11 +945,12 @@ check(layerwise_learning_rates, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# An optimizer takes its parameters in groups, each with a rate of its own. Then the comparison. One arm starts from the
-# pre-trained encoder, another from random weights (*scratch*). A third one gets the encoder of our *first attempt* at
-# this unit: 300 steps of pre-training in place of 1200, 75 % hidden as in the paper, and positions with the usual base
-# of 10,000. More about it below. All have the same labels, the same number of steps and one learning rate for all
-# layers. The line "MAE, rates that decay" is the first arm's encoder again, with a decay of 0.75.
+# An optimizer takes its parameters in groups, each with a rate of its own. Now for the comparison. One classifier
+# starts from the pre-trained encoder, another from random weights (*scratch*). A third one starts from the encoder of
+# our *first attempt* at this unit: 300 steps of pre-training in place of 1200, 75 % hidden as in the paper, and
+# positions with the usual base of 10,000. There is more about it below. All have the same labels, the same number of
+# steps and one learning rate for all layers. The row "MAE, rates that decay" starts from the pre-trained encoder again,
+# with a decay of 0.75.
 
 
 # %% tags=["training"]
@@ -960,13 +970,13 @@ def layered_adamw(model, learning_rate, decay):
 
 
 def right(predicted):
-    """The share of the test digits that is predicted right."""
+    """The share of the test digits that are predicted right."""
     return (predicted == new_labels.to(predicted.device)).float().mean().item()
 
 
 # %% tags=["training"]
 def fine_tuned(encoder, count, decay=1.0, steps=plan.tune_steps, seed=0):
-    """A classifier on a copy of the encoder, trained on the first `count` labels, and its test accuracy."""
+    """Test accuracy of a copy of the encoder with a head, trained on the first `count` labels."""
     torch.manual_seed(seed)
     model = Classifier(copy.deepcopy(encoder)).to(plan.device)
     fit(
@@ -1023,7 +1033,7 @@ table |= {"MAE, probed": probed(*of_mae), "MAE, nearest neighbour": nearest(*of_
 table |= {"pixels, probed": probed(*pixels), "pixels, nearest neighbour": nearest(*pixels)}
 
 # %% tags=["training"]
-# Another two minutes: recorded runs only.
+# This would take another two minutes, so only recorded runs are shown.
 table["scratch, pre-training's steps too"] = [float("nan")] * 2
 print(f"{'test accuracy':34} {'100 labels':30} 400 labels")
 print(f"{'':34} {'yours  recorded':30} yours  recorded")
@@ -1035,55 +1045,55 @@ for name, row in table.items():
 print("recorded:", recorded.get("about", "nothing"))
 
 # %% [markdown]
-# Your run stands beside recorded ones with seeds 0, 1 and 2; the last line says by which command they were made. No
-# setting was chosen on these 500 test digits: settings come from a trial on another split. Read the table in three steps.
+# Your run stands beside recorded ones with seeds 0, 1 and 2; the last line names the command that made them. No setting
+# was chosen on these 500 test digits: settings come from a trial on another split. Read the table in three steps.
 #
-# - **The comparison that papers show.** Fine-tuned from MAE's encoder against scratch, with the same labels and the
+# - **The comparison that papers show.** Fine-tuning from MAE's encoder against scratch, with the same labels and the
 #   same steps. Pre-training wins on every seed, by .09 on average with 100 labels and by .02 with 400.
-# - **The comparison that is left out sometimes.** Pre-training costs time. The line "scratch, pre-training's steps too"
-#   has as many steps in all. With 100 labels it wins back half of its disadvantage, on average, and with 400 it is
+# - **The comparison that is sometimes left out.** Pre-training costs time. The row "scratch, pre-training's steps too"
+#   has as many steps in all. With 100 labels it makes up half of scratch's disadvantage, on average. With 400 it is
 #   *ahead* of MAE on every seed.
-# - **The comparison without a network.** The nearest neighbour in *pixels* beats every transformer, on every seed. Digits
-#   of 8 x 8 pixels are written so much alike that looking them up is best. MAE is a way to train a transformer with few
-#   labels. That one should train a transformer here does not follow.
+# - **The comparison without a network.** The nearest neighbour in *pixels* beats every transformer, on every seed.
+#   Digits of 8 x 8 pixels are written so much alike that looking them up is best. MAE is a way to train a transformer
+#   with few labels. It does not follow that one should train a transformer here.
 #
-# The nearest neighbours of MAE's features are worse than those of the pixels: frozen features of an autoencoder are not
-# laid out for it. And rates that decay, made for networks of 12 or 24 blocks, make no difference in a network of 4 that
-# would be larger than the one between seeds.
+# The nearest neighbours of MAE's features are worse than those of the pixels: nothing in the loss of an autoencoder
+# asks that similar digits have similar features. Rates that decay were made for networks of 12 or 24 blocks. In this
+# network of 4, they change the accuracy by less than another seed does.
 
 # %% [markdown]
 # **Question 2 (2 points, about 5 min).** A colleague looks at the table and says: "The nearest neighbours of MAE's
 # features are worse than those of the pixels themselves. So pre-training has destroyed information." Does this follow?
-# Which line of the table speaks against it, and what would you answer to the opposite claim, "fine-tuning proves that
+# Which row of the table speaks against it? And what would you answer to the opposite claim, "fine-tuning proves that
 # MAE understands digits"?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_neighbours", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** It does not follow. Neighbours compare lengths and angles in the space of features, and nothing in
-# MAE's loss asks that digits of one kind lie close together there; the decoder is a network and can read any layout.
-# Information can be present and badly laid out. The line of the fine-tuned encoder speaks against it: from the same
-# weights, with the same labels and steps as scratch, one reaches much more, so something useful is in them. The opposite
-# claim goes too far as well. Fine-tuning measures how good a *starting point* the weights are, and part of that may be
-# as plain as well-scaled layers or good attention to positions. Besides, on these data pixels and their neighbours are
-# better than every transformer in the table.
+# MAE's loss asks that digits of one class lie close together there; the decoder is a network and can read any
+# arrangement. Information can be present and badly arranged. The row of the fine-tuned encoder speaks against the
+# claim: it starts from these weights, has the same labels and steps as scratch, and is much better, so something useful
+# is in the weights. The opposite claim goes too far as well. Fine-tuning measures how good a *starting point* the
+# weights are, and part of that may be as plain as well-scaled layers or good attention to positions. Besides, on these
+# data pixels and their neighbours are better than every transformer in the table.
 #
-# One point: layout and information are two things, with the fine-tuned line as evidence. One point: fine-tuning
+# One point: arrangement and information are two things, with the fine-tuned row as evidence. One point: fine-tuning
 # measures a starting point; the pixel baseline, or scratch with more steps, limits the claim.
 
 # %% [markdown]
 # ## Why it failed at first
 #
-# The first attempt at pre-training on digits made things *worse* than scratch, on every seed: the line "MAE, first
-# attempt" of the table. Two things were suspected. Both are easy to meet elsewhere.
+# The first attempt at pre-training on digits made things *worse* than scratch, on every seed: see the row "MAE, first
+# attempt" of the table. Two causes were suspected. Both are easy to meet elsewhere.
 #
-# **Too short.** Watch the loss of the pre-training on digits. In the beginning the network learns the mean picture, each
-# patch with its usual grey. That alone lowers the error a good deal, and the curve gets flat. Only then attention begins
-# to carry something from patch to patch. Who stops on the plateau has an encoder that was pulled towards a useless
-# answer.
+# **Too short.** Watch the loss of the pre-training on digits. In the beginning the network learns the mean picture:
+# each patch gets its usual grey. That alone lowers the error a good deal, and the curve gets flat. Only then does
+# attention begin to carry something from patch to patch. If training stops on this plateau, the encoder has learned
+# nothing that is of use.
 #
-# **Positions that are hard to tell apart.** Sines and cosines of unit 07 have a base, usually 10,000. Frequency $k$ of
-# $K$ is $\text{base}^{-k/K}$, with $K$ a quarter of the width. That was chosen for words in long sentences. On a grid
-# of 4 x 4 two thirds of these waves move by less than 0.1 from one end to the other. Here is the cosine between the
-# positions of all 16 places.
+# **Positions that are hard to tell apart.** The sines and cosines of unit 07 have a base, usually 10,000. Frequency $k$
+# of $K$ is $\text{base}^{-k/K}$, with $K$ a quarter of the width. That base was chosen for words in long sentences. On
+# a grid of 4 x 4 the angles of most of these waves, ten of our sixteen, change by less than 0.1 from one end to the
+# other. Here is the cosine similarity of the positions of all 16 places.
 
 # %% tags=["figure"]
 panels = []
@@ -1098,7 +1108,7 @@ for base in (10_000.0, 10.0):
     )
 show(
     *panels,
-    caption="Cosine between the positions of places 0 to 15. With the large base all places look much alike.",
+    caption="Cosine similarity of the positions of places 0 to 15. With the large base all look alike.",
     alt="Two matrices of cosines: bright everywhere with base 10,000, with a clear diagonal structure with base 10.",
 )
 
@@ -1117,26 +1127,27 @@ for name in ("base 10000", "mask ratio 0.75", "normalised targets"):
     )
 
 # %% [markdown]
-# The same method, on the same digits, is a help or a harm. Which suspect was it? The last lines change one thing at a
-# time in the pre-training that works. With the large base alone, and with the large ratio alone, the encoder stays well
-# above scratch at 100 labels, a little below MAE on average, by less than seeds differ. (The *error* at another ratio
-# is that of another task.) So positions are not what made the first attempt fail. What is left is its length, 300
-# steps, or all three together. Normalised targets, which help in the paper, do not help here: with 100 labels they are
-# worse on every seed. Suspicions about networks are cheap; a run that changes one thing is what tells.
+# The same method, on the same digits, can help or harm. Which suspect was it? The last rows change one thing at a time
+# in the pre-training that works. With the large base alone, and with the large ratio alone, the encoder stays well
+# above scratch at 100 labels. It is a little below MAE on average, by less than seeds differ. (The *error* at another
+# ratio is that of another task.) So positions alone did not make the first attempt fail, and nor did the ratio alone.
+# What is left is its length, 300 steps, or all three together. Normalised targets, which help in the paper, do not help
+# here: with 100 labels they are worse on every seed. It is easy to suspect something in a network; a run that changes
+# one thing gives the answer.
 
 # %% [markdown]
-# **Question 3 (2 points, about 5 min).** A hospital has 100,000 X-ray pictures without labels and 400 with. A vendor
-# shows that a masked autoencoder, pre-trained on the 100,000 and fine-tuned on the 400, beats the same network trained
-# from scratch on the 400 for as many steps. Name two further comparisons that you would want to see before you pay for
-# the pre-training, and say for each what it could reveal.
+# **Question 3 (2 points, about 5 min).** A hospital has 100,000 X-ray pictures without labels and 400 with labels. A
+# vendor shows that a masked autoencoder, pre-trained on the 100,000 and fine-tuned on the 400, beats the same network
+# trained from scratch on the 400 for as many steps. Name two further comparisons that you would want to see before you
+# pay for the pre-training, and say for each what it could reveal.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_fair", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** (1) Scratch with the computing time of the pre-training added: part of the gain may be no more than
 # longer training. (2) A baseline without a transformer, such as nearest neighbours or logistic regression of pixels or
-# of simple features, or a convolutional network: if that is better, the pre-training repairs a weakness of the chosen
-# network. Others that count: an encoder that was pre-trained on something else, such as public photographs, which would
-# save the cost; a pre-training of half the length, which shows whether it is long enough; several seeds, and test
-# pictures of *other* patients that chose nothing.
+# of simple features, or a convolutional network: if that is better, the pre-training only repairs a weakness of the
+# chosen network. Other good answers: an encoder that was pre-trained on something else, such as public photographs,
+# which would save the cost; a pre-training of half the length, which shows whether it is long enough; several seeds,
+# and test pictures of *other* patients on which nothing was chosen.
 #
 # One point each for two sensible comparisons with what they could reveal.
 
@@ -1156,8 +1167,9 @@ reference = show_reference("gpu")
 # %% [markdown]
 # ## What to take along
 #
-# - Hide most of the patches, encode the rest, paint what is missing. The encoder's cost falls with what it does not see.
-# - `ids_shuffle` and `ids_restore` are inverse to one another: argsort of argsort. Positions belong to places, so they
+# - Hide most of the patches, encode the rest, paint what is missing. The more patches are hidden, the less the encoder
+#   costs.
+# - `ids_shuffle` and `ids_restore` are inverse to each other: argsort of argsort. Positions belong to places, so they
 #   are added before patches are dropped, and again when the order is restored.
 # - The loss counts removed patches only. With normalised targets, $(n - 1)/n$ is the loss of knowing nothing.
 # - A reconstruction is judged beside mean fill, interpolation and retrieval. A memory can be better than a network.
@@ -1166,5 +1178,4 @@ reference = show_reference("gpu")
 # - A pre-training that stops on its plateau can be worse than none.
 #
 # **Further reading.** Bao et al., *BEiT* (2021), predict visual words in place of pixels. Xie et al., *SimMIM* (2022),
-# keep mask tokens in the encoder. Assran et al., *I-JEPA* (2023), predict features in place of pixels. The next unit
-# masks films.
+# keep mask tokens in the encoder. Assran et al., *I-JEPA* (2023), predict features in place of pixels.
