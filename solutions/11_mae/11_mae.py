@@ -1130,10 +1130,10 @@ for name in ("base 10000", "mask ratio 0.75", "normalised targets"):
 # The same method, on the same digits, can help or harm. Which suspect was it? The last rows change one thing at a time
 # in the pre-training that works. With the large base alone, and with the large ratio alone, the encoder stays well
 # above scratch at 100 labels. It is a little below MAE on average, by less than seeds differ. (The *error* at another
-# ratio is that of another task.) So positions alone did not make the first attempt fail, and nor did the ratio alone.
-# What is left is its length, 300 steps, or all three together. Normalised targets, which help in the paper, do not help
-# here: with 100 labels they are worse on every seed. It is easy to suspect something in a network; a run that changes
-# one thing gives the answer.
+# ratio is that of another task.) So positions alone did not make the first attempt fail, and neither did the ratio
+# alone. What is left is its length, 300 steps, or all three together. Normalised targets, which help in the paper, do
+# not help here: with 100 labels they are worse on every seed. It is easy to suspect something in a network; a run that
+# changes one thing gives the answer.
 
 # %% [markdown]
 # **Question 3 (2 points, about 5 min).** A hospital has 100,000 X-ray pictures without labels and 400 with labels. A

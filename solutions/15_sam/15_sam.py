@@ -1180,9 +1180,9 @@ show(
 # - *Down the first column.* After one click the network with three masks is above flood fill and disc on every seed,
 #   and far below the upper bound. With more steps it gets nearer.
 # - *Along a row.* Every further column has one more click on the same objects. A second click says what the first
-#   cannot: where the mask was wrong, and so which of several things was meant. In the recorded short trainings it helps
-#   less than one would hope, by .02 at most, and the third click helps more. The longer training uses the second click
-#   best.
+#   cannot: where the mask was wrong, and so which of several things was meant. With three masks, the recorded short
+#   trainings gain less by it than one would hope, .02 at most, and more by the third click. The longer training uses
+#   the second click best.
 #
 # ### What three masks are good for
 #
@@ -1190,10 +1190,10 @@ show(
 #
 # | column | what is measured |
 # | --- | --- |
-# | ambiguous, best | ambiguous clicks: IoU of the best of three masks with the object in mind; only somebody who knows this object can pick that mask |
-# | ambiguous, chosen | ambiguous clicks: IoU of the mask that the IoU head picks with the object in mind |
+# | ambiguous, best | ambiguous clicks: IoU with the object in mind, for the best of three masks; only somebody who knows the object can pick it |
+# | ambiguous, chosen | ambiguous clicks: IoU with the object in mind, for the mask that the IoU head picks |
 # | all meanings | share of ambiguous clicks for which **every** meaning has a mask with an IoU above 0.7 |
-# | a meaning | all clicks: IoU of the mask that the IoU head picks with the nearest meaning, whichever was in mind |
+# | a meaning | all clicks: IoU with the nearest of the click's meanings, for the mask that the IoU head picks |
 #
 # With one mask, the first two columns are the same.
 
