@@ -33,10 +33,8 @@ PLACES = (
     "torch.nn.grad",
     "torch.nn.utils.fusion",
     "torch.Tensor",
-    "torchvision.ops",
-    "torchvision.transforms.functional",
-    "torchvision.transforms.v2.functional",
     "numpy",
+    "numpy.lib.stride_tricks",
     "scipy.ndimage",
     "scipy.signal",
     "skimage.filters",
@@ -46,12 +44,12 @@ PLACES = (
     "kornia.enhance",
     "kornia.filters",
     "kornia.geometry.transform",
-    "timm.layers",
 )
 # family -> what its members are called, in any place, and what is called so and is no member.
 CALLED: dict[str, tuple[str, str]] = {
     "convolution": (
         r"^(\w+_)?(conv|convolv|convolution|correlat|xcorr)\w*$|^(filter2d|filter2d_separable)$"
+        r"|^\w*Conv(Transpose)?\dd\w*$"
         r"|^(sobel\w*|spatial_gradient\w*|laplac\w*|prewitt\w*|scharr\w*|farid\w*|roberts\w*)$",
         r"convert|convex|corrcoef",
     ),
@@ -85,10 +83,6 @@ CALLED: dict[str, tuple[str, str]] = {
     "automatic differentiation": (
         r"^(autograd|backward|grad|grad_and_value|vjp|jvp|jacrev|jacfwd|jacobian|hessian|hvp|vhp)$"
         r"|^\w+_backward\w*$|^conv[123]d_(input|weight)$",
-        r"",
-    ),
-    "box operators": (
-        r"^(\w*nms\w*|box_iou|generalized_box_iou|masks_to_boxes|roi_align|roi_pool)$",
         r"",
     ),
 }
@@ -157,7 +151,7 @@ def operator_names() -> Iterator[str]:
 
     for name in torch._C._dispatch_get_all_op_names():
         space, _, operator = name.partition("::")
-        if space in ("aten", "quantized", "mkldnn", "torchvision"):
+        if space in ("aten", "quantized", "mkldnn"):
             yield operator.partition(".")[0]
 
 

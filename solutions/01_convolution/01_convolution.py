@@ -91,6 +91,8 @@ show(
 # Write this sum for a signal and a kernel. `F.pad(x, (left, right))` adds zeros at the ends of a tensor's last axis.
 # Ready-made convolutions, torch's or another library's, are refused here, in 1.3 to 1.6 and in 1.9: they are what you
 # are building.
+#
+# *Refused here: convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv1d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -250,6 +252,8 @@ print("1000 in the last place, stride 2:", conv1d(signal, torch.ones(3), stride=
 # ### 1.3 `cross_correlate2d` · 2 points · easy · 10 min
 #
 # Write it without padding and with stride 1, with loops over the kernel's positions only.
+#
+# *Refused here: convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "cross_correlate2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -357,6 +361,8 @@ show(
 # Write the full convolution; your `cross_correlate2d` can do most of the work. `tensor.flip(axis)` reverses an
 # axis. `F.pad(x, (left, right, top, bottom))` pads the last two axes; the last axis comes first, which is a
 # frequent source of exchanged heights and widths.
+#
+# *Refused here: convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "convolve2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -420,6 +426,8 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 #
 # Build both kernels and return $g_x$, $g_y$ and $|g|$, without padding. `image.new_tensor([...])` makes a tensor of
 # the picture's own dtype. Ready-made Sobel filters and convolutions are refused.
+#
+# *Refused here: convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "sobel", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -501,6 +509,8 @@ print("every third from the second on:", torch.arange(12)[1::3].tolist())
 #
 # Write the layer. Loop over the kernel's positions only; batch, channels and places are handled by tensors. `stride`,
 # `padding` and `dilation` are integers or (height, width) pairs, and `bias=None` means that there is no bias.
+#
+# *Refused here: convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -841,6 +851,8 @@ show(
 #
 # Write the three gradients for `stride` and `padding` (integers or pairs), with loops over the kernel's positions
 # only. Compute them from the formulas: torch's automatic differentiation and ready-made convolutions are refused.
+#
+# *Refused here: automatic differentiation, convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d_backward", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -234,6 +234,8 @@ print("top right window:\n", cut[0, 0, 0, 1])
 # Return the maxima and their indices. `windows` helps, and so do `F.pad(x, (p, p, p, p), value=...)`, `flatten` and
 # `max(dim=...)`, which returns values and positions together. Ready-made pooling functions, torch's or another
 # library's, are not allowed here.
+#
+# *Refused here: pooling.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "max_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -273,6 +275,8 @@ check(max_pool2d, hidden=True)
 # ### 2.4 `avg_pool2d` · 2 points · medium · 7 min
 #
 # Write both options. Ready-made pooling functions are not allowed here either.
+#
+# *Refused here: pooling.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "avg_pool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -475,6 +479,8 @@ for f in (pool2, max_then_blur):
 #
 # Write it without a convolution. Which axis of `x` does the matrix act on? `torch.einsum` lets you name the axes; a
 # matrix product works as well, once the channels stand in the right place.
+#
+# *Refused here: convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv1x1", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -550,6 +556,8 @@ show(
 #
 # Go through the layers from the input up, and leave the list as it is. Integers and the three formulas are enough.
 # Measuring comes afterwards, so convolutions and gradients are not allowed here.
+#
+# *Refused here: automatic differentiation, convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "receptive_field", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -723,6 +731,8 @@ for n in (1, 4, 16, 64):
 #
 # Every pixel becomes a block. Ready-made interpolation functions and convolutions, transposed or not, are not
 # allowed.
+#
+# *Refused here: resampling, convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_nearest", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -752,6 +762,8 @@ check(upsample_nearest, hidden=True)
 #
 # Quotient and remainder by $W$ turn an index back into row and column; or treat each plane as one long row and let
 # `scatter` place the values. Torch's own unpooling is not allowed.
+#
+# *Refused here: pooling.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "max_unpool2d", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -842,6 +854,8 @@ show(
 # Write both conventions. The new size need not be a multiple of the old one, and may be smaller. Ready-made
 # interpolation functions, `grid_sample` and convolutions are not allowed. A tip: one $m \times n$ matrix of weights
 # for each axis turns the whole into two matrix products.
+#
+# *Refused here: resampling, convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_bilinear", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -897,6 +911,8 @@ check(upsample_bilinear, hidden=True)
 # Paint, cut, add the bias. Ready-made convolutions, transposed or not, are not allowed. One way: for each of the $k
 # \times k$ places in the kernel, one strided slice of the canvas receives the whole input times one matrix of
 # weights.
+#
+# *Refused here: convolution.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv_transpose2d", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -157,6 +157,8 @@ show(
 # them afterwards. PyTorch writes into tensors with methods whose names end in `_`, or with `+=`, and `with
 # torch.no_grad():` keeps a step out of the gradient. Ready-made normalisation, as a function or as a layer, is not
 # allowed.
+#
+# *Refused here: normalisation, the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -264,6 +266,8 @@ for t in range(1, 41):
 # weights, finds the parts by them. With `skip=False` the block leaves the skip out, projection and all, and becomes
 # two plain layers: you will need that for the comparison. Use `nn.Conv2d` and `nn.BatchNorm2d`, which computes what
 # your `batch_norm` computes and keeps the four tensors.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "BasicBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -367,6 +371,8 @@ show(
 # ### 4.3 `Bottleneck` · 3 points · medium · 8 min
 #
 # Write the block. `channels` is the inner width: with `channels=64` the block gives 256 channels.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "Bottleneck", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -437,6 +443,8 @@ print(f"a bottleneck on 256 channels:         {parameters(Bottleneck(256, 64)):9
 #
 # Return `count` blocks in an `nn.Sequential`. `block` is a class, `BasicBlock` or `Bottleneck`: calling it makes a
 # block. A block gives `channels * block.expansion` channels.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "make_stage", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -494,6 +502,8 @@ check(make_stage, hidden=True)
 # width `widths[0]`, `layer2` has `blocks[1]` of width `widths[1]`, and so on. `self.add_module("layer1", stage)` adds
 # a part under a name that you compute, and `self.get_submodule("layer1")` finds it. (A plain Python list would hide
 # the stages from PyTorch: their weights would not be trained.) The weights may stay as PyTorch makes them.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "ResNet", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -725,6 +735,8 @@ Lab(
 # ### 4.6 `cosine_schedule` · 2 points · easy · 5 min
 #
 # Write $\eta$. Without warm-up steps it begins at the peak.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "cosine_schedule", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1136,6 +1148,8 @@ for skip in (False, True):
 # about the convolution stays: kernel size, stride, padding, dilation, groups. `conv.weight` is (out_channels,
 # in_channels / groups, rows, columns). The arguments of `nn.Conv2d` are attributes of `conv` under the same names,
 # and a convolution without bias has `conv.bias` None. Torch's own functions for fusing both layers are not allowed.
+#
+# *Refused here: `fuse_conv_bn_eval`, `fuse_conv_bn_weights`, the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "fold_batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -103,6 +103,8 @@ print(row.reshape(4, 3))
 #
 # Cut a batch of images into patches. Raise a `ValueError` if the patches do not fill the images. A function that
 # dropped the remaining pixels without a word would hide a mistake for a long time.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "patchify", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -150,6 +152,8 @@ show(
 # Now the way back. A network that predicts patches, such as the masked autoencoder of a later unit, needs it to show
 # its predictions. Undo your steps in the opposite order. Be careful: a permutation applied twice does not, in general,
 # give the identity.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "unpatchify", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -211,6 +215,8 @@ show(
 #
 # Write it with `nn.Conv2d`. The convolution's output is $(N, D, \text{rows}, \text{columns})$. What has to happen to it
 # before it is a sequence of tokens?
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "PatchEmbed", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -292,6 +298,8 @@ for name, matrix in (("reordered", reordered), ("as stored", as_stored)):
 #
 # Return one row for each position of the grid, in reading order. Plain loops are welcome; `torch.meshgrid` or
 # broadcasting avoids them.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "sincos_position_embedding", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -426,6 +434,8 @@ for d in (4, 64, 1024):
 # Write the formula for a batch with several heads at once. The first two axes are batch and heads; everything happens
 # in the last two. Return the weights as well, because you will look at them later. The check refuses PyTorch's own
 # functions and layers for attention.
+#
+# *Refused here: attention, the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "attention", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -493,6 +503,8 @@ print(
 # Use your `attention`. Afterwards the outputs of the heads, $(N, h, T, d)$, must become $(N, T, D)$ again before
 # `proj`, which is the paper's $U_\text{msa}$. `nn.MultiheadAttention` and PyTorch's functions for attention are refused
 # here, too.
+#
+# *Refused here: attention, the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "MultiHeadSelfAttention", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -575,6 +587,8 @@ print(F.layer_norm(two_tokens, (4,)))
 #
 # Write equations 2 and 3. Each takes about two lines of code. The norms have the epsilon of the official code,
 # $10^{-6}$; PyTorch's default is ten times as large.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "TransformerBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -648,6 +662,8 @@ with torch.no_grad():
 # numbers, for instance `0.02 * torch.randn(...)`. The optimizer cannot find blocks in a plain Python list; it finds
 # those in an `nn.ModuleList`. With `return_attention=True` the weights of all blocks are returned as well, so that you
 # can look at them.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "VisionTransformer", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1186,6 +1202,8 @@ show_reference("gpu")
 # ### 7.9 `interpolate_position_embedding` · 2 points · medium · 9 min
 #
 # `F.interpolate` resizes tensors $(N, C, H, W)$. Use its mode "bicubic" with `antialias=True`, which is what timm does.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "interpolate_position_embedding", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1271,6 +1289,8 @@ for name, positions in tables.items():
 #
 # The order of the product matters. Which factor acts first on the input, and on which side of the product does it
 # stand?
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "attention_rollout", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -146,6 +146,8 @@ def crop_and_resize(images, top, left, height, width):
 #
 # Draw a box for each picture and call `crop_and_resize`. `torch.rand(..., generator=generator, device=images.device)`
 # gives uniform numbers.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "random_resized_crop", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -247,6 +249,8 @@ for turns in (0, 1 / 6, 1 / 3):
 #
 # Apply the five steps to a batch. A vector with one number per picture has to become `vector[:, None, None, None]`
 # before it is multiplied by (N, 3, H, W). For the matrices, `torch.einsum` names the axes.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "color_distort", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -313,6 +317,8 @@ show(
 #
 # The border is reflected: `F.pad(..., mode="reflect")`. With $\sigma = 0$ a picture stays as it is. `F.conv2d` takes
 # kernels (channels, 1, rows, columns) when each channel is a group.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "gaussian_blur", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -432,6 +438,8 @@ def two_views(augment):
 #
 # Write the head. As you saw in unit 04, a convolution in front of a batch norm needs no bias. The same holds for a
 # linear layer.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "ProjectionHead", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -516,6 +524,8 @@ print(f"{sum(p.numel() for p in head.parameters()):,} in the head")
 # Write the mean of all $2N$ terms. Stack both views into one table of $2N$ rows; then all similarities are one matrix
 # product. `F.cross_entropy` takes logits and, for each row, the index of the right column. The diagonal must be changed
 # first: think of a logit whose exponential is 0.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "nt_xent", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -657,6 +667,8 @@ Lab(
 # ### 8.6 `contrastive_accuracy` · 2 points · easy · 5 min
 #
 # Write it, for all $2N$ views. A view is not its own candidate.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "contrastive_accuracy", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -807,6 +819,8 @@ print(
 #
 # Write the vote. `topk` finds the neighbours. To add the votes of each class, `F.one_hot(labels)` turns labels into
 # rows with a single 1.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "knn_classify", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1172,6 +1186,8 @@ show(
 #
 # Return both numbers. For the uniformity take the pairs $i \ne j$ within each set of views, and average the two sets'
 # *logarithms*. `torch.pdist` gives the distances of all pairs of rows.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "alignment_uniformity", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1247,6 +1263,8 @@ for name, model in {
 #
 # Return the vectors of all processes in their order, with a gradient through the process's own part. Every process must
 # call `gather` exactly once, or the others wait for ever.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "gather_negatives", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -129,6 +129,8 @@ for name, pixels in {"creature": inside, "around it": ~inside}.items():
 #
 # Return the list of all views of a batch. Every view needs its own boxes, so each view is a call of its own. The
 # library's `multi_crop` is refused here; `models.random_resized_crop` is allowed.
+#
+# *Refused here: `multi_crop`.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "multi_crop", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -226,6 +228,8 @@ print(f"{encoder.tokens(views[2])[1].shape[1]} tokens")
 #
 # Write the head. `F.normalize(x, dim=1)` brings rows to length 1. Prototypes are one `nn.Parameter`, drawn from a
 # standard normal distribution; their lengths do not matter.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "DINOHead", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -291,6 +295,8 @@ check(DINOHead, hidden=True)
 #
 # Write the loss. The logits of the student are one tensor (views, N, K), those of the teacher another, (2, N, K). View
 # 0 of both is the same crop, and so is view 1.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "dino_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -384,6 +390,8 @@ print(
 # ### 9.4 `update_center` · 2 points · easy · 5 min
 #
 # Write the update, for a batch whose logits are (2, N, K).
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "update_center", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -438,6 +446,8 @@ for batches in range(31):
 # Move the parameters **in place**: change the tensors of the given network, not copies of them. The running means and
 # variances of the batch norms (`buffers()`) are the teacher's own and stay. `parameters()` of two networks of one
 # architecture come in the same order.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "update_teacher", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -470,6 +480,8 @@ check(update_teacher, hidden=True)
 #
 # The temperature runs in a line from `start` to `end` and is constant after that. With `warmup_steps` 0 it is `end`
 # from the first step on.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "teacher_temperature", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -898,6 +910,8 @@ show(
 #
 # Keep the fewest tokens that hold at least `share` of each head's attention. Sort first. A cumulative sum (`cumsum`)
 # says what the tokens so far hold together, and `scatter` puts values back to where they came from.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "attention_mask", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1166,6 +1180,8 @@ for name in ("untrained", "no centering", "no sharpening", "no guard", "DINO"):
 #
 # Every picture is the query once, and must not find itself. Precision at every rank is a cumulative sum divided by the
 # rank.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "mean_average_precision", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1231,6 +1247,8 @@ for name, (_, asked) in features.items():
 # ### 9.9 `copy_features` · 3 points · medium · 10 min
 #
 # Pool the patches with $p = 4$ and put the class token in front.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "copy_features", "locked": false, "schema_version": 3, "solution": true, "task": false}

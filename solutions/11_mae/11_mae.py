@@ -125,6 +125,8 @@ show(
 # r))` of $L$ patches stay visible. That is $L (1 - r)$ rounded down, or one fewer where the floating-point product
 # falls just below an integer. Without a visible patch there is nothing to start from, and without a removed one there
 # is nothing to paint. Raise a ValueError in both cases.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "random_masking", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -239,6 +241,8 @@ Lab(
 # ### 11.2 `encode_visible` · 4 points · medium · 15 min
 #
 # Write the encoder's forward pass for the patches whose indices are in `ids_keep`.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "encode_visible", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -354,6 +358,8 @@ show(
 # ### 11.3 `restore_order` · 3 points · medium · 12 min
 #
 # Complete the sequence and bring it into reading order.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "restore_order", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -412,6 +418,8 @@ print(
 #
 # Write the decoder's forward pass. Make the tokens narrower, bring them into order, add positions, and go through the
 # blocks and the norm to pixels. The class token goes along and is dropped at the end.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "decode", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -504,6 +512,8 @@ print(
 # ### 11.5 `normalize_patches` · 3 points · easy · 6 min
 #
 # Normalise each patch by itself.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "normalize_patches", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -538,6 +548,8 @@ check(normalize_patches, hidden=True)
 # ### 11.6 `mae_loss` · 3 points · easy · 8 min
 #
 # Write the loss.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "mae_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -911,6 +923,8 @@ print(f"{len(names)} parameters:", *names[:5], "...", *names[-6:], sep="\n  ")
 # ### 11.7 `layerwise_learning_rates` · 3 points · medium · 10 min
 #
 # Give each parameter of a `Classifier` its learning rate, by its name. The list above shows the names.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "layerwise_learning_rates", "locked": false, "schema_version": 3, "solution": true, "task": false}

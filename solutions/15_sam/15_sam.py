@@ -136,6 +136,8 @@ show(
 # ### 15.1 `fourier_features` · 2 points · medium · 7 min
 #
 # Write $\gamma$. Mind the order: points are $(x, y)$, sizes are (height, width), as everywhere in this course.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "fourier_features", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -234,6 +236,8 @@ TwoWayTransformer, dice_loss, mask_iou = models.TwoWayTransformer, models.dice_l
 # Write `embed_points`, which gives each point its token according to the table above. Then write `forward`, which calls
 # it for the clicks and for the corners of boxes. A box $(x_0, y_0, x_1, y_1)$ is two points already, the pixels in its
 # corners; it only has to be reshaped.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "PromptEncoder", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -367,6 +371,8 @@ for name, given in examples.items():
 # ### 15.3 `TwoWayBlock` · 4 points · hard · 14 min
 #
 # The parts are there, in the order in which they are used. Write the four steps.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "TwoWayBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -460,6 +466,8 @@ check(TwoWayBlock, hidden=True)
 # written, in `upscaled`. It takes the picture as the transformer returns it, and adds finer features of the image
 # encoder (`skips`), so that edges come out sharp. The skips are taken from SAM 2 (Ravi et al. 2024); the first SAM has
 # none.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "MaskDecoder", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -651,6 +659,8 @@ show(
 # Return the mean over each mask's pixels. Compute with logits, as for cross-entropy: a probability that was rounded to
 # 0 has no finite logarithm. `F.binary_cross_entropy_with_logits(..., reduction="none")` gives $-\log p_t$ for each
 # pixel.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "focal_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -710,6 +720,8 @@ for gamma in (0, 2):
 #
 # Return the least loss of each prompt, and the index of the mask that has it. Call your `focal_loss`, and the library's
 # `dice_loss(logits, targets)`. Both take arguments of the same shapes and return results of the same shape.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "best_mask_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -801,6 +813,8 @@ show(
 #
 # Give the true IoU of **every** mask, not only of the best one: the head learns what a bad mask is only if it sees
 # some. (`mask_iou(first, second)` is available, for boolean masks (..., H, W) that broadcast.)
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "iou_targets", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -867,6 +881,8 @@ print(
 #
 # Draw one click for each prompt of a batch. All wrong pixels have the same probability. If nothing is wrong, use the
 # label for "no point". `torch.rand(..., generator=generator)` and `argmax` are a short way to a random pixel.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "sample_next_click", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1001,6 +1017,8 @@ trained["three masks"] = learn(3)
 # ### 15.9 `stability_score` · 1 point · easy · 5 min
 #
 # Write it for masks with any number of leading axes.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "stability_score", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1042,6 +1060,8 @@ for name, steepness in {"a sharp edge": 5.0, "a vague edge": 0.4}.items():
 #
 # Click on every point, filter the masks, and remove duplicates. All three masks of each click are candidates: one may
 # be the part, another the whole. `mask_iou` is available again.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "automatic_masks", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1460,6 +1480,8 @@ show(
 # ### 15.11 `data_engine_step` · 1 point · medium · 8 min
 #
 # Return the labels of one picture, the model's first, and which of them a person drew.
+#
+# *Refused here: the course's own version.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "data_engine_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
