@@ -109,14 +109,12 @@ def boxes(random_resized_crop, draw, rows, columns, **given):
         "boxes lie inside the picture": _fit(top, height, rows) and _fit(left, width, columns),
         "upper edges are uniform where there is room": _is_uniform(down, 0, 1),
         "left edges are uniform where there is room": _is_uniform(right, 0, 1),
-        "rows and columns are drawn apart": _are_unrelated(down, right),
-        "area and proportion are drawn apart": all(
-            _are_unrelated(area_of, each) for each in proportion
-        ),
-        "proportion and place are drawn apart": all(
+        "rows and columns are independent": _are_unrelated(down, right),
+        "area and ratio are independent": all(_are_unrelated(area_of, each) for each in proportion),
+        "ratio and place are independent": all(
             _are_unrelated(each, place) for each in proportion for place in (down, right)
         ),
-        "area and place are drawn apart": _are_unrelated(area_of, down)
+        "area and place are independent": _are_unrelated(area_of, down)
         and _are_unrelated(area_of, right),
         "different boxes": len((torch.stack(box, dim=1) * 1e3).round().unique(dim=0)) > 0.9 * MANY,
         "each is cut from its own picture": bool(

@@ -182,7 +182,7 @@ def boxes(multi_crop, draw, rows, columns, num_local, local_size, global_scale, 
         "local views have boxes of their own": _are_apart(
             numbers, itertools.combinations(views[2:], 2)
         ),
-        "local boxes know nothing of global ones": _are_apart(numbers, both_kinds),
+        "local boxes do not depend on global ones": _are_apart(numbers, both_kinds),
     }
 
 
@@ -575,7 +575,7 @@ def no_warmup(teacher_temperature, draw, steps):
 def _attention(draw, count, heads, tokens):
     """(count, heads, tokens): positive weights, all different in a head; heads have several sums.
 
-    They are whole numbers times a power of two, and so are their sums. Every running sum is then
+    They are integers times a power of two, and so are their sums. Every running sum is then
     exact in any order, and where it crosses a share does not depend on the processor.
     """
     ties = torch.arange(1, tokens + 1)  # makes equal parts different

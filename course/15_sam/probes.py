@@ -443,7 +443,7 @@ def an_unsure_mask_and_one_with_a_mistake(best_mask_loss, draw, count, rows, col
     hidden=[dict(count=5, masks=2, rows=5, columns=4), dict(count=2, masks=3, rows=7, columns=3)],
     weight=2,
     rtol=1e-6,
-    why="torch divides whole numbers in float32",
+    why="torch divides integers in float32",
 )
 def true_iou(iou_targets, draw, count, masks, rows, columns):
     logits, targets = _candidates(draw, count, masks, rows, columns)
