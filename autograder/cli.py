@@ -162,7 +162,7 @@ def check(
 def progress(
     folder: Annotated[Path, typer.Argument(help="Where your notebooks are.")] = Path(),
 ) -> None:
-    """Show points by unit and what comes next, over all notebooks of a folder."""
+    """Show points by unit and what comes next."""
     from autograder.progress import progress_of
 
     console().print(progress_of(folder, say=lambda words: print(words, file=sys.stderr)))

@@ -32,7 +32,7 @@ class UnitProgress:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CourseProgress:
     """All units, in order."""
 
     units: tuple[UnitProgress, ...]
@@ -68,7 +68,7 @@ class Progress:
         return Group(table, Text(self.what_comes_next))
 
 
-def progress_of(folder: Path, say: Callable[[str], None] = lambda words: None) -> Progress:
+def progress_of(folder: Path, say: Callable[[str], None] = lambda words: None) -> CourseProgress:
     """Check every notebook of the course in a folder and below. say: hears which one is run.
 
     Raises CourseError where there is no such folder, or no notebook of this course in it.
@@ -80,7 +80,7 @@ def progress_of(folder: Path, say: Callable[[str], None] = lambda words: None) -
     ]
     if not found:
         raise CourseError(f"No notebook of this course is in {folder.resolve().name}/ or below.")
-    return Progress(tuple(found))
+    return CourseProgress(tuple(found))
 
 
 def course_notebooks(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -9,6 +9,7 @@ for them, of every rank. They are found by what the libraries call them, not fro
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -141,7 +142,8 @@ def public_names() -> Iterator[str]:
         owner = importlib.import_module(module)
         owner = getattr(owner, attribute) if attribute else owner
         for name in dir(owner):
-            if not name.startswith("__") and callable(getattr(owner, name, None)):
+            member = getattr(owner, name, None)
+            if not name.startswith("__") and (callable(member) or inspect.ismodule(member)):
                 yield name
 
 

@@ -153,6 +153,7 @@ class Release:
 
     def __init__(self, lesson: Lesson, notebook: NotebookNode):
         self.lesson = lesson
+        self.instructor = Checker(lesson.unit, lesson.folder)  # the hidden cases lie there
         self.cells = {
             grader_id(cell, flag): cell for cell in notebook.cells for flag in ("solution", "grade")
         }
@@ -172,6 +173,12 @@ class Release:
     def try_source(self, name: str, source: str, label: str) -> Verdict:
         """Put `source` into the exercise's cell, run it and its check cell."""
         return self.run_check(name, self._names_with(name, source, label))
+
+    def try_with_hidden(self, name: str, source: str, label: str) -> Verdict:
+        """The same, judged by the hidden cases as well, as an instructor's notebook is."""
+        names = self._names_with(name, source, label)
+        names["check"] = self.instructor
+        return self.run_check(name, names)
 
     def accepts(self, name: str, source: str, label: str) -> bool:
         """Whether the check cell finds all right where `source` is in the exercise's cell.
@@ -347,9 +354,10 @@ def _gate_misconceptions(release: Release, exercise: Exercise, row: ExerciseQual
         )
     for number, item in enumerate(exercise.misconceptions):
         source = item.apply(exercise.solution, f"{release.lesson.unit}/exercises.toml")
-        verdict = _timed(
-            functools.partial(release.try_source, exercise.name, source, f"wrong {number}")
-        )
+        work = functools.partial(release.try_source, exercise.name, source, f"wrong {number}")
+        verdict = _timed(work)
+        if verdict is not None and verdict.is_right:  # what only hidden cases show
+            verdict = release.try_with_hidden(exercise.name, source, f"wrong {number}")
         caught = verdict is None or not verdict.is_right
         named = verdict.diagnosis.name if verdict is not None and verdict.diagnosis else "nothing"
         row.misconceptions_caught += caught
@@ -366,7 +374,7 @@ def _gate_hidden(release: Release, exercise: Exercise, row: ExerciseQuality) -> 
         return
     if not exercise.properties:
         row.problems.append("`properties` does not say what its hidden cases add")
-    cases = release.namespace["check"].key().exercises[exercise.name].cases
+    cases = release.instructor.key().exercises[exercise.name].cases
     released = {index for case in cases if not case.hidden for index in case.wrong}
     hidden = {index for case in cases if case.hidden for index in case.wrong}
     if not hidden - released:

@@ -6,7 +6,6 @@ It never runs learner code.
 from __future__ import annotations
 
 import builtins
-import functools
 import math
 import re
 from collections import Counter
@@ -26,8 +25,8 @@ from autograder.checking.verdict import SPECIAL, CaseVerdict, Fit, Hint, State, 
 IN_WORDS = {
     "array": "numpy array",
     "truth value": "boolean",
+    "a whole number beyond": "an integer beyond",
     "whole number": "integer",
-    "a whole number beyond 64 bits": "an integer beyond 64 bits",
     "nothing (None)": "nothing (None; is a `return` missing?)",
 }
 FITS = (Fit.EXACT, Fit.WHERE_IT_RUNS, Fit.BUT_FOR_DTYPE)
@@ -41,6 +40,9 @@ COST_OF_A_CHANGE = 0.25
 
 FEW = 6
 """So many integers or booleans may be alike by chance, after another mistake."""
+
+LONGEST_INTEGER = 1e12
+"""Numbers without a fraction are written in full up to here."""
 
 UNCHANGED = "what it is given stays as it was"
 NO_GRADIENT = Hint(
@@ -520,10 +522,10 @@ def _number_difference(expected: Value, got: Value, rtol: float, atol: float) ->
     given = got.numbers.double().numpy().reshape(wanted.shape)
     if wanted.size == 0:
         return None
-    right = functools.partial(_number_as_text, kind=expected.numbers.dtype)
+    is_yes_or_no = expected.numbers.dtype == torch.bool or "truth value" in expected.kind
     unexpected = np.isnan(given) & ~np.isnan(wanted)
     if unexpected.any() and given.size == 1:
-        return f"NaN where {right(wanted)} is expected"
+        return f"NaN where {_number_as_text(wanted, is_yes_or_no)} is expected"
     if unexpected.any():
         return (
             f"NaN in {int(unexpected.sum())} of {given.size} places, first at {_place(unexpected)}"
@@ -538,7 +540,7 @@ def _number_difference(expected: Value, got: Value, rtol: float, atol: float) ->
     if gap.max() <= tolerance:
         return None
     worst = np.unravel_index(int(gap.argmax()), gap.shape)
-    number, right_number = _shown_apart(given[worst], wanted[worst], expected.numbers.dtype)
+    number, right_number = _shown_apart(given[worst], wanted[worst], is_yes_or_no)
     if wanted.size == 1:
         return f"{number} where {right_number} is expected"
     wrong = int((gap > tolerance).sum())
@@ -558,19 +560,19 @@ def _place(values: np.ndarray) -> list[int]:
     return [int(index) for index in np.unravel_index(int(values.argmax()), values.shape)]
 
 
-def _number_as_text(value: np.ndarray, kind: torch.dtype) -> str:
+def _number_as_text(value: np.ndarray, is_yes_or_no: bool) -> str:
     """A number as a learner reads it: yes or no for a boolean."""
     number = value.item()
-    if kind == torch.bool:
+    if is_yes_or_no:
         return "yes" if number else "no"
-    if math.isfinite(number) and number == int(number):
+    if abs(number) < LONGEST_INTEGER and number == int(number):
         return str(int(number))
     return f"{number:.6g}"
 
 
-def _shown_apart(first: np.ndarray, second: np.ndarray, kind: torch.dtype) -> tuple[str, str]:
+def _shown_apart(first: np.ndarray, second: np.ndarray, is_yes_or_no: bool) -> tuple[str, str]:
     """Both numbers, with more digits where they would look alike."""
-    shown = _number_as_text(first, kind), _number_as_text(second, kind)
+    shown = _number_as_text(first, is_yes_or_no), _number_as_text(second, is_yes_or_no)
     return shown if shown[0] != shown[1] else (repr(first.item()), repr(second.item()))
 
 

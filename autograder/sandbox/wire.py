@@ -216,7 +216,7 @@ def outcome_of(header: Mapping[str, Any], tensors: Sequence[Tensor]) -> Outcome:
         call=string(header.get("call"), 500),
         shortcuts=tuple(strings(header.get("shortcuts"))),
         printed=string(header.get("printed"), 2000),
-        parts=tuple(strings(header.get("parts"))),
+        parts=tuple(strings(header.get("parts", []))),
     )
 
 

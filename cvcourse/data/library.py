@@ -131,9 +131,7 @@ def _fitted(picture: Tensor, size: int | tuple[int, int]) -> Tensor:
 
     target = tuple(size) if isinstance(size, list | tuple) else (size, size)
     if len(target) != 2 or not all(isinstance(side, int) and side > 0 for side in target):
-        raise ValueError(
-            f"size must be one or two integers of pixels from 1 up, not {size!r}."
-        )
+        raise ValueError(f"size must be one or two integers of pixels from 1 up, not {size!r}.")
     height, width = picture.shape[1:]
     scale = min(height / target[0], width / target[1])
     rows, columns = (max(1, round(side * scale)) for side in target)

@@ -49,9 +49,7 @@ class Table:
         return "  ".join(cells).rstrip()
 
     def _repr_html_(self) -> str:
-        head = "".join(
-            self._cell("th", item, column) for column, item in enumerate(self.headings)
-        )
+        head = "".join(self._cell("th", item, column) for column, item in enumerate(self.headings))
         rows = [
             "".join(self._cell("td", item, column) for column, item in enumerate(row))
             for row in self.rows

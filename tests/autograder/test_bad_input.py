@@ -510,7 +510,7 @@ def test_a_full_disk(mini: Path, course: Path, tiny_disk: Path) -> None:
             "exercises.toml",
             'difficulty = "medium"',
             'difficulty = "medium',
-            ("exercises.toml", "line 25"),
+            ("exercises.toml", "line 32"),
         ),
         (
             "exercises.toml",

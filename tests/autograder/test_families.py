@@ -32,7 +32,9 @@ def test_members_of_every_rank_and_library(family, members):
     assert set(members) <= set(families()[family])
 
 
-@pytest.mark.parametrize("name", ["convert", "softmax", "matmul", "einsum", "sum", "pad", "resize_"])
+@pytest.mark.parametrize(
+    "name", ["convert", "softmax", "matmul", "einsum", "sum", "pad", "resize_"]
+)
 def test_what_is_no_member_is_free(name):
     assert not any(name in members for members in families().values())
 

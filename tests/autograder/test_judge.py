@@ -54,7 +54,11 @@ def exercise(*cases, points=3.0, misconceptions=("first", "second"), probes=None
             "dtype float64 where float32 is expected",
         ),
         (torch.zeros(2), torch.tensor([0.0, math.nan]), "NaN in 1 of 2 places, first at [1]"),
-        (torch.zeros(2), torch.tensor([0.0, math.inf]), "yours is inf and 0 is expected at [1], where they differ most"),
+        (
+            torch.zeros(2),
+            torch.tensor([0.0, math.inf]),
+            "yours is inf and 0 is expected at [1], where they differ most",
+        ),
         (
             torch.tensor([math.inf, 1.0]),
             torch.tensor([2.0, 1.0]),

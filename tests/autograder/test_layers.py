@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "reports": {"reports", "grading", "checking", *GROUND},
 }
 DOORS = {"check": "checking.checker", "probe": "checking.probe", "wheat": "authoring.wheat"}
-COMMANDS = {"cli", "demo", "doctor", "lab", "notebook", "preprocessors", "__init__"}
+COMMANDS = {"cli", "demo", "doctor", "lab", "notebook", "preprocessors", "progress", "__init__"}
 
 
 def imports_of(path):
