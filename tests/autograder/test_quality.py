@@ -107,7 +107,7 @@ def test_a_mistake_made_in_part_is_named_as_such(mini):
     whole = whole.replace('to = "x + self"', 'to = "x + 0.5 * self"')
     path.write_text(whole.replace(added, added + ALSO))
     build_units([], mini)
-    rows, unit = problems(mini)
+    rows, _ = problems(mini)
     assert (rows["Scale"].misconceptions, rows["Scale"].misconceptions_diagnosed) == (4, 4)
     key = read_key(mini / "solutions" / "90_mini" / "key.safetensors")
     names = [item.name for item in key.exercises["Scale"].misconceptions]

@@ -1,4 +1,4 @@
-"""`cvcourse progress` and `cvcourse check --json`: points by unit, what comes next, and verdicts for
+"""`cvcourse progress` and `cvcourse check --json`: points by unit, what comes next, verdicts for
 other programs."""
 
 from __future__ import annotations
