@@ -220,7 +220,7 @@ def flood_fill(images: Tensor, points: Tensor, tolerance: float) -> Tensor:
     alike = distances <= tolerance
     masks = torch.zeros_like(alike)
     for index, same in enumerate(alike):
-        pieces = torch.from_numpy(label(same.numpy())[0])
+        pieces = torch.from_numpy(label(same.cpu().numpy())[0]).to(masks.device)
         masks[index] = pieces == pieces[y[index], x[index]]
     return masks
 

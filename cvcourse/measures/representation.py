@@ -81,8 +81,9 @@ def linear_probe(
         raise ValueError("A probe needs training labels of at least two classes.")
     mean, std = train_features.mean(dim=0), train_features.std(dim=0, correction=0)
     std = torch.where(std > 0, std, 1)  # a constant feature tells nothing and must not become a NaN
-    known = ((train_features - mean) / std).double().cpu().numpy()
-    asked = ((features - mean) / std).double().cpu().numpy()
+    # To the processor first: scikit-learn computes in float64, and Apple's chips have none.
+    known = ((train_features - mean) / std).cpu().double().numpy()
+    asked = ((features - mean) / std).cpu().double().numpy()
     model = LogisticRegression(C=strength, max_iter=MOST_STEPS)
     with warnings.catch_warnings():
         # Raw pixels need more steps than they are worth.

@@ -23,10 +23,11 @@ def mean_average_precision(features: Tensor, labels: Tensor) -> float:
     # -2 is below every cosine: a picture comes last in its own list, and is cut off there.
     cosines = (unit @ unit.T).fill_diagonal_(-2)  # (N, N)
     order = cosines.argsort(dim=1, descending=True, stable=True)[:, :-1]  # (N, N - 1)
-    relevant = (labels[order] == labels[:, None]).to(torch.float64)
+    # Precisions are added up in float64, and on the processor, as Apple's chips have no float64.
+    relevant = (labels[order] == labels[:, None]).cpu().to(torch.float64)  # (N, N - 1)
     wanted = relevant.sum(dim=1)
     if not wanted.any():
         raise ValueError("No class has two pictures: there is nothing to be found.")
-    ranks = torch.arange(1, len(features), device=features.device)
+    ranks = torch.arange(1, len(features))
     found = (relevant.cumsum(dim=1) / ranks * relevant).sum(dim=1)
     return (found / wanted)[wanted > 0].mean().item()

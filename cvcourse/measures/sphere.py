@@ -33,5 +33,6 @@ def uniformity(z: Tensor, t: float = 2.0) -> float:
             "Uniformity is one of pairs: at least two features (N, D) are needed, not"
             f" {tuple(z.shape)}."
         )
-    squared = torch.pdist(F.normalize(z, dim=1)).square()  # of all pairs, (N (N - 1) / 2,)
+    unit = F.normalize(z, dim=1).cpu()  # Apple's chips have no pdist
+    squared = torch.pdist(unit).square()  # of all pairs, (N (N - 1) / 2,)
     return (-t * squared).exp().mean().log().item()
