@@ -31,7 +31,7 @@ HOME = {
     "PHOTOGRAPHS": "library",
     "Framed": "framing",
     "framed": "framing",
-    "open_picture": "framing",
+    "open_picture": "pictures",
     "digits": "library",
     "photographs": "library",
     "CIFAR10": "cifar",

@@ -3,42 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from .errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-LONGEST = 384  # pixels of an opened picture: more than a network for small squares can use
-
-
-def open_picture(path: str | Path, longest: int = LONGEST) -> Tensor:
-    """A picture file as (3, height, width) float32 in [0, 1].
-
-    Its longest side is shrunk to `longest` pixels at most. Turned as its camera says, transparent
-    parts white. Raises DataError, in one sentence, where there is no file, or one that is no
-    picture.
-    """
-    import numpy as np
-    import torch
-    from PIL import Image, ImageOps
-
-    place = Path(path).expanduser()
-    if not place.is_file():
-        raise DataError(
-            f"There is no file {str(path)!r} here; a path counts from the notebook's folder,"
-            f" {Path.cwd()}."
-        )
-    try:
-        with Image.open(place) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGBA")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture.") from error
-    flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    flat.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(flat)).permute(2, 0, 1).float() / 255
 
 
 @dataclass(frozen=True)
