@@ -318,7 +318,6 @@ def test_a_training_stops_resumes_and_ends_there(device, optimizer, tmp_path, mo
 # That nothing is left out, and that the stand-in refuses what it shall
 
 
-SHAPES_ALONE = {"Results", "Run", "TrainingSettings", "ReferenceRun"}
 FILES = {"load_sam", "save_sam", "build_sam"}  # on the processor, as safetensors are
 
 
