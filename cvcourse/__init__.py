@@ -1,3 +1,3 @@
-"""Parts the course notebooks import: data, training, models, measures and widgets."""
+"""Parts the course notebooks import: data, training, models, measures, widgets, schematics."""
 
 __version__ = "0.2.0"

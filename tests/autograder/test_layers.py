@@ -124,7 +124,8 @@ def run(code):
 
 
 @pytest.mark.parametrize(
-    "module", ["cvcourse", "cvcourse.data", "cvcourse.widgets", "cvcourse.training"]
+    "module",
+    ["cvcourse", "cvcourse.data", "cvcourse.schematics", "cvcourse.widgets", "cvcourse.training"],
 )
 def test_importing_the_library_loads_nothing_heavy(module):
     heavy = ["torch", "numpy", "matplotlib", "sklearn", "skimage", "pooch", "anywidget"]
