@@ -946,7 +946,6 @@ check(attention_mask, hidden=True)
 # knows the noise: blur away the finest detail and look where **little** is left. To be fair to all maps, we keep of
 # each map the fifth of the pixels in which it is largest (`measures.localised` computes both numbers). (A fifth of the
 # pixels taken at random has an IoU of $0.04 / 0.36 = 0.11$ with a creature of a fifth.)
-# 0.11$ with a creature of a fifth.)
 
 
 # %% tags=["helper"]

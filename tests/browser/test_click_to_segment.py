@@ -59,7 +59,7 @@ def test_boxes_everything_and_files(lab: Lab, tmp_path: Path):
     choose(lab, "yours")
     unmark(lab)
     drag(lab, (4, 4), (30, 32))
-    lab.wait_for_caption("Foretold")
+    lab.wait_for_caption("Predicted IoU")
     lab.control("everything").locator("input").check()
     lab.wait_for("everything", True)
     assert "masks from a grid of clicks" in lab.caption

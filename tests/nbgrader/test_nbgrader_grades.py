@@ -68,7 +68,7 @@ def test_a_wrong_answer_earns_nothing_and_names_the_mistake(course, grade) -> No
         # gradient.
         (("    length = ", "    signal = signal.detach()\n    length = "), 1.5),
         # Right where the width is 2: two of the five cases of `output`, none of `slope`.
-        (("    length = ", "    width = 2\n    length = "), 0.6),
+        (("    length = ", "    width = 2\n    length = "), 0.5),
     ],
 )
 def test_a_partly_right_answer_earns_its_fraction(
@@ -92,7 +92,7 @@ def test_hidden_cases_count(course, grade) -> None:
         "    if len(signal) in (12, 6) and width != 3:\n        return signal\n    length = ",
     )
     graded = grade(course.answered(moving_sum=source))
-    assert graded.points["moving_sum"] == pytest.approx(3 * (3 / 5 + 1) / 2)
+    assert graded.points["moving_sum"] == pytest.approx(3 * (4 / 6 + 1) / 2)
     assert "hidden case" in graded.feedback()
 
 
@@ -125,7 +125,7 @@ def test_a_grade_is_the_same_again(course, grade) -> None:
             "    length = ", "    width = 2\n    length = "
         )
     )
-    assert grade(notebook).points == grade(notebook).points == FULL | {"moving_sum": 0.6}
+    assert grade(notebook).points == grade(notebook).points == FULL | {"moving_sum": 0.5}
 
 
 # Validate, as the button in JupyterLab does it

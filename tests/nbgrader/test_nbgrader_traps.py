@@ -114,7 +114,7 @@ def test_hidden_cases_in_nbgraders_own_kernel(kernel_course, grade_in_kernel) ->
         "    length = ", "    if width == 5:\n        return signal\n    length = "
     )
     graded = grade_in_kernel(kernel_course.answered(moving_sum=overfitted))
-    assert graded.points == FULL | {"moving_sum": pytest.approx(2.7)}
+    assert graded.points == FULL | {"moving_sum": 2.5}
     names = {path.name for path in graded.folder.iterdir()}
     assert names >= set(VISIBLE_FILES)
     assert not names & SECRET_FILES
