@@ -148,8 +148,10 @@ def check(
 ) -> None:
     """Run every check of a notebook."""
     require_notebook(notebook)
-    from autograder.notebook import check_notebook
+    from autograder.notebook import check_notebook, refuse_where_forbidden
 
+    if as_json:
+        refuse_where_forbidden(notebook)
     report = check_notebook(notebook)
     if as_json:
         print(json.dumps(report.as_data(), indent=1))

@@ -9,6 +9,7 @@ import copy
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 REPORT_FORMAT = 1  # of the JSON that other programs read
 BY_HAND, NOT_RUN = "graded by hand", "not run"
 MOST_NOTES = 6
+RULES = "rules.toml"  # what an instructor allows, in the folder that learners receive
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,24 @@ def check_notebook(path: Path, timeout: float = 60) -> NotebookReport:
         notes.append(died)
     notes += _notes_on_cells(prepared, key)
     return NotebookReport(unit, tuple(rows), round(total, 2), max_total, tuple(notes))
+
+
+def refuse_where_forbidden(path: Path) -> None:
+    """Raise CourseError where an instructor's rules.toml says `assistant = false`: verdicts are
+    then for people. The file lies beside the notebook or in the folder above."""
+    for folder in list(path.resolve().parents)[:2]:
+        rules = folder / RULES
+        try:
+            allowed = tomllib.loads(rules.read_text(encoding="utf-8")).get("assistant", True)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise CourseError(f"{folder.name}/{RULES} cannot be read: {error}.") from None
+        if allowed is False:
+            raise CourseError(
+                f"{folder.name}/{RULES} asks for answers without an assistant: `cvcourse check"
+                f" {path.name}` shows the verdicts in words."
+            )
 
 
 # Reading

@@ -14,16 +14,21 @@ from traitlets import import_item
 from traitlets.config import Config
 
 from autograder.authoring.lesson import Lesson
+from autograder.cells import tags
 from autograder.errors import CourseError
 from autograder.files import write_safely
 from autograder.nbgrader_config import AUTHOR_FILES, configure
+
+FOLDED_TAGS = frozenset({"helper", "widget", "figure"})
+"""What a page is not read for: the prose, the exercises and the pictures stay."""
 
 
 def paired_notebook(lesson: Lesson) -> NotebookNode:
     """The lesson as a notebook.
 
-    It has no outputs and no author's metadata, and its cells' ids follow from their content. Raises
-    CourseError for a cell that is neither code nor markdown.
+    It has no outputs and no author's metadata, and its cells' ids follow from their content. Code
+    that a reader need not see is folded at first, where JupyterLab can. Raises CourseError for a
+    cell that is neither code nor markdown.
     """
     makers = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
     cells = []
@@ -35,6 +40,8 @@ def paired_notebook(lesson: Lesson) -> NotebookNode:
                 " cells."
             )
         data = {name: cell.metadata[name] for name in ("tags", "nbgrader") if name in cell.metadata}
+        if FOLDED_TAGS & tags(cell):
+            data["jupyter"] = {"source_hidden": True}
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
         name = data.get("nbgrader", {}).get("grade_id") or digest
         seen[name] += 1

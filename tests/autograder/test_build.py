@@ -334,3 +334,15 @@ def test_cell_ids_follow_from_the_content(built_mini):
     ids = [cell["id"] for cell in json.loads(path.read_text())["cells"]]
     assert len(set(ids)) == len(ids) == len(lesson.notebook.cells)
     assert {"moving_sum", "check_moving_sum"} <= set(ids)
+
+
+def test_code_that_nobody_need_read_is_folded_at_first(mini):
+    lesson = mini / "solutions" / "90_mini" / "90_mini.py"
+    helper = '# %% tags=["helper"]\ndouble = 2\n\n# %% [markdown]\n# # 90'
+    lesson.write_text(lesson.read_text().replace("# %% [markdown]\n# # 90", helper, 1))
+    build_units([], mini)
+    for place in ("solutions", "course"):
+        notebook = nbformat.read(mini / place / "90_mini" / "90_mini.ipynb", as_version=4)
+        folded = [cell for cell in notebook.cells if "jupyter" in cell.metadata]
+        assert [cell.source for cell in folded] == ["double = 2"]
+        assert folded[0].metadata["jupyter"] == {"source_hidden": True}

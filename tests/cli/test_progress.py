@@ -79,3 +79,19 @@ def test_verdicts_as_json(run, work, mini):
     first = report["exercises"][0]
     assert (first["exercise"], first["state"], first["points"]) == ("moving_sum", "right", 3.0)
     assert [case["state"] for case in first["verdict"]["cases"]] == ["right"] * 4
+
+
+def test_an_instructor_may_keep_verdicts_for_people(run, work):
+    notebook = str(work / UNIT / f"{UNIT}.ipynb")
+    (work / "rules.toml").write_text("assistant = false\n")
+    code, out, err = run("check", notebook, "--json")
+    assert (code, out) == (2, "")
+    assert "rules.toml asks for answers without an assistant" in err
+    (work / "rules.toml").write_text("assistant = true\n")
+    assert json.loads(run("check", notebook, "--json")[1])["unit"] == UNIT
+
+
+def test_rules_that_cannot_be_read_are_named(run, work):
+    (work / UNIT / "rules.toml").write_text("assistant = maybe")
+    code, _, err = run("check", str(work / UNIT / f"{UNIT}.ipynb"), "--json")
+    assert code == 2 and f"{UNIT}/rules.toml cannot be read" in err
