@@ -66,6 +66,11 @@ def plain(value: Any) -> Value:
     What is no tensor, array, number or flat sequence of numbers keeps only its kind.
     """
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            layout = str(value.layout).removeprefix("torch.")
+            return Value(torch.zeros(0), f"a {layout} tensor")
+        if value.device.type == "meta":  # it has no numbers
+            return Value(torch.zeros(value.shape, dtype=value.dtype), "tensor", "meta")
         if value.numel() > MAX_ELEMENTS:
             return Value(torch.zeros(0), f"tensor of {value.numel():,} numbers")
         # .data of a subclass may be anything; a copy made by torch itself is a plain tensor.
@@ -105,7 +110,8 @@ def _from_sequence(value: Sequence[Any]) -> Value:
     parts = [plain(item) for item in value[:1000]]
     kinds = {part.kind for part in parts}
     if len(value) > 1000 or not kinds <= {"whole number", "number", "truth value"}:
-        return Value(torch.zeros(0), f"a {type(value).__name__} of {len(value)}")
+        what = " tensors" if kinds == {"tensor"} else ""
+        return Value(torch.zeros(0), f"a {type(value).__name__} of {len(value)}{what}")
     kind = "number" if "number" in kinds else next(iter(kinds), "number")
     dtype = torch.float64 if kind == "number" else torch.int64
     together = torch.tensor([part.numbers.item() for part in parts], dtype=dtype)

@@ -129,10 +129,7 @@ class Draw:
         where the module lacks a name in `required`.
         """
         if not isinstance(module, nn.Module):
-            got = "nothing (None)" if module is None else type(module).__name__
-            raise MissingPart(
-                f"{got} was returned where a torch.nn.Module was expected; is a `return` missing?"
-            )
+            raise MissingPart(no_module(module))
         pool = self.normal(POOL).numpy()
         module.to(self.dtype)
         named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
@@ -169,6 +166,15 @@ class Draw:
                 " again from the course, or run `cvcourse build` if you wrote the unit."
             )
         return stored[position]
+
+
+def no_module(got: Any) -> str:
+    """What to say of something that stands where a torch.nn.Module is expected."""
+    if got is None:
+        got_none = "nothing (None) was returned where a torch.nn.Module is expected"
+        return f"{got_none}; is a `return` missing?"
+    name = type(got).__name__
+    return f"a {name} where a torch.nn.Module is expected: does the class say `(nn.Module)`?"
 
 
 def from_pool(pool: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
