@@ -51,6 +51,16 @@ NO_GRADIENT = Hint(
     " operation that can be differentiated: was a tensor turned into numpy, a list or a number"
     " (`.item()`), detached, or computed under `torch.no_grad()`?",
 )
+CHANGE_IN_PLACE = Hint(
+    "a change in place of what it is given",
+    "The results are right, and something that was handed in is not as it was before. Which line"
+    " writes into an argument, or calls a method of one that changes it? Work on a copy.",
+)
+OTHER_DTYPE = Hint(
+    "another dtype than is asked for",
+    "The values are right. Where does the result's dtype come from: from the inputs, or from a"
+    " constant, a comparison or a function with a default of its own?",
+)
 # What torch says where a gradient is asked for and there is none, or numpy where there is one.
 NO_GRADIENT_SAID = ("requires grad", "does not require grad", "not have a grad_fn")
 
@@ -299,8 +309,20 @@ def diagnose(
         for index, misconception in enumerate(exercise.misconceptions):
             if _explains(exercise, index, outcomes, verdicts, fit):
                 return misconception, fit if is_telling(exercise, index) else Fit.AMONG_OTHERS
+    return what_any_exercise_may_lack(exercise, outcomes, verdicts)
+
+
+def what_any_exercise_may_lack(
+    exercise: ExerciseKey, outcomes: Sequence[Outcome], verdicts: Sequence[CaseVerdict]
+) -> tuple[Hint | None, Fit | None]:
+    """Mistakes that can be made in every exercise, and need no misconception of its own."""
     if only_gradients_are_cut(exercise, outcomes, verdicts):
         return NO_GRADIENT, Fit.EXACT
+    wrong = [verdict for verdict in verdicts if verdict.state is not State.RIGHT]
+    if not wrong:
+        return CHANGE_IN_PLACE, Fit.EXACT
+    if all(verdict.nearly for verdict in wrong):
+        return OTHER_DTYPE, Fit.EXACT
     return None, None
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from autograder.checking.judge import (
+    CHANGE_IN_PLACE,
     NO_GRADIENT,
+    OTHER_DTYPE,
     UNCHANGED,
     compare,
     earned_shares,
@@ -331,7 +333,7 @@ def test_a_diagnosis_may_leave_the_dtype_aside():
     key = exercise(case(half, {0: 2 * half}), case(half + 1))
     slip = judge(key, [outcome(2 * half.double()), outcome((half + 1).double())])
     assert (slip.diagnosis.name, slip.fit) == ("first", Fit.BUT_FOR_DTYPE)
-    assert judge(key, [outcome(half.double()), outcome((half + 1).double())]).diagnosis is None
+    assert judge(key, [outcome(half.double()), outcome((half + 1).double())]).diagnosis is OTHER_DTYPE
     assert judge(key, [outcome(2 * half), outcome(half + 1)]).fit is Fit.EXACT
 
 
@@ -340,6 +342,7 @@ def test_a_changed_input_is_wrong_even_with_the_right_output():
     assert (verdict.state, verdict.points) == (State.WRONG, 3.0)
     value, change = verdict.cases
     assert value.state is State.RIGHT
+    assert verdict.diagnosis is CHANGE_IN_PLACE
     assert (change.title, change.state) == (UNCHANGED, State.WRONG)
     assert change.message == "it changes `x` in place: work on a copy"
 
@@ -370,6 +373,9 @@ def test_right_values_of_another_dtype_keep_most_of_the_points(expected, got):
     verdict = judge(exercise(case(expected), points=4.0), [outcome(got)])
     assert (verdict.state, verdict.points) == (State.WRONG, 3.0)
     assert verdict.cases[0].message.startswith("the values are right, but output: dtype")
+    assert verdict.diagnosis is OTHER_DTYPE
+    mixed = judge(exercise(case(expected), case(1)), [outcome(got), outcome(2)])
+    assert mixed.diagnosis is None
 
 
 def test_other_values_of_another_dtype_keep_nothing():
