@@ -54,7 +54,7 @@
 from autograder.check import Checker
 import math
 import torch
-from cvcourse import data
+from cvcourse import data, schematics
 from cvcourse.training import budget
 from cvcourse.widgets import Lab, Scene, Slider, curves, image, show
 
@@ -337,6 +337,13 @@ print(
 # longer belong to the object. So the width is $x_{\max} - x_{\min}$ without any "+ 1", an object of a single pixel
 # has width 1, and `image[:, y_min:y_max, x_min:x_max]` cuts it out. Note the order: $x$ comes first in a box, but the
 # row, $y$, comes first in an index.
+
+# %% [markdown]
+# Here is the box (2, 1, 6, 4) on an image of 6 rows and 9 columns. Its maxima name the first column and row outside,
+# and the centre of a pixel lies half a pixel from its edges.
+
+# %% tags=["figure"]
+schematics.pixel_box(box=(2, 1, 6, 4), size=(6, 9))
 
 # %% [markdown]
 # ### 0.3 `boxes_from_masks` · 3 points · medium · 10 min

@@ -38,7 +38,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from cvcourse import data
+from cvcourse import data, schematics
 from cvcourse.widgets import Choice, Lab, Scene, Slider, Toggle, bars, curves, image, show, text
 
 check = Checker("02_building_blocks")
@@ -904,6 +904,13 @@ check(upsample_bilinear, hidden=True)
 # and its input channels on the second. The way back exchanges their roles, so here the weight is $(C_\text{in},
 # C_\text{out}, k, k)$. Dumoulin and Visin, *A guide to convolution arithmetic for deep learning* (2016), draw all the
 # cases.
+
+# %% [markdown]
+# In numbers: an input of 2 x 2 with a kernel of ones, stride 2 and padding 1. Each input number has its own colour, and
+# so has the stamp that it paints. Where stamps overlap, the canvas holds their sum.
+
+# %% tags=["figure"]
+schematics.transposed_convolution(size=2, kernel_size=3, stride=2, padding=1)
 
 # %% [markdown]
 # ### 2.10 `conv_transpose2d` · 3 points · hard · 12 min

@@ -44,7 +44,7 @@ from autograder.check import Checker
 import math
 import torch
 from torch import Tensor, nn
-from cvcourse import data, models
+from cvcourse import data, models, schematics
 from cvcourse.widgets import Choice, Lab, Pointer, Scene, Toggle, curves, image, show
 
 torch.set_num_threads(1)  # layers as small as these are slower on two
@@ -260,6 +260,12 @@ for t in range(1, 41):
 # one addition.
 
 # %% [markdown]
+# Here is the block at a place where the shape changes: 16 channels become 32, and the stride halves the map.
+
+# %% tags=["figure"]
+schematics.residual_block("basic", in_channels=16, channels=32, stride=2, size=32)
+
+# %% [markdown]
 # ### 4.2 `BasicBlock` · 4 points · medium · 12 min
 #
 # Write the block. The parts have names, and the names matter: the check, and anybody who wants to load published
@@ -366,6 +372,12 @@ show(
 #
 # Where is the stride? The paper put it on the first 1x1 convolution, which then never looks at three of four pixels.
 # Here, as in torchvision, the 3x3 convolution takes it.
+
+# %% [markdown]
+# Here is the bottleneck of this example, on maps of 8 x 8. The shape stays, so the skip is the identity.
+
+# %% tags=["figure"]
+schematics.residual_block("bottleneck", in_channels=256, channels=64, size=8)
 
 # %% [markdown]
 # ### 4.3 `Bottleneck` · 3 points · medium · 8 min

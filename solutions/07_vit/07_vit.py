@@ -53,7 +53,7 @@ from autograder.check import Checker
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from cvcourse import data, models
+from cvcourse import data, models, schematics
 from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, Toggle
 from cvcourse.widgets import bars, curves, image, show, text
 
@@ -654,6 +654,13 @@ with torch.no_grad():
 # Read equation 1 once more, for the order: **first** the class token is put in front, **then** the positions are added,
 # to all $1 + N$ tokens. Equation 4: after the last block comes a layer norm, and token 0 is kept. One linear layer,
 # `head`, turns it into logits.
+
+# %% [markdown]
+# Here is all of it, with the sizes of the class's default arguments. On the right is one of the blocks, with its two
+# residual connections.
+
+# %% tags=["figure"]
+schematics.vit(image_size=32, patch_size=4, embed_dim=192, depth=6, num_heads=3)
 
 # %% [markdown]
 # ### 7.8 `VisionTransformer` · 4 points · hard · 15 min

@@ -48,7 +48,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from cvcourse import data, measures, models
+from cvcourse import data, measures, models, schematics
 from cvcourse.widgets import Choice, Lab, Scene, Slider, bars, curves, image, show
 
 check = Checker("08_simclr")
@@ -507,7 +507,15 @@ print(f"{sum(p.numel() for p in head.parameters()):,} in the head")
 # view takes the place of $i$ once, so each pair counts in both directions, and the loss is the mean of all $2N$ terms.
 # The paper calls it NT-Xent, *normalised temperature-scaled cross-entropy*. (The authors' code adds the means of both
 # directions instead of averaging them, so its numbers are twice ours.)
-#
+
+# %% [markdown]
+# Here is the whole method, with the sizes of this unit. In the matrix of similarities for three pictures, every row
+# asks one question, and the orange cell is its answer.
+
+# %% tags=["figure"]
+schematics.simclr(image_size=32, in_dim=64, hidden_dim=128, out_dim=64, pictures=3)
+
+# %% [markdown]
 # What does $\tau$ do? Cosines lie between $-1$ and $1$. Without a temperature the largest possible logit is only 2
 # above the smallest, and the softmax could never be sure of anything. With $\tau = 0.1$ the range is 20. The
 # temperature also decides which views the loss pushes. Write $p_{ik}$ for the softmax of row $i$. Then

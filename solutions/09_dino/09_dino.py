@@ -47,7 +47,7 @@ from autograder.check import Checker
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from cvcourse import data, measures, models
+from cvcourse import data, measures, models, schematics
 from cvcourse.widgets import Choice, Lab, Scene, Slider, Toggle, bars, curves, image, show
 
 check = Checker("09_dino")
@@ -639,7 +639,15 @@ Lab(
 # 3. `dino_loss`, with the center as it is;
 # 4. the gradient moves the student;
 # 5. `update_center` and `update_teacher` move what no gradient moves.
-#
+
+# %% [markdown]
+# Here are the five steps as a picture, with the four local views of 9.1. Solid lines are what is computed, the orange
+# dashed line is the gradient, and the grey dashed lines are what moves without a gradient.
+
+# %% tags=["figure"]
+schematics.dino(image_size=64, local_size=32, num_local=4, num_prototypes=256)
+
+# %% [markdown]
 # `models.SelfDistillation` keeps student, teacher and center in one module and does 2 and 5, with your functions. The
 # rest is `fit`, as always. Brightness and contrast of the views also change a little.
 

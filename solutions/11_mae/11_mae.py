@@ -45,7 +45,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from cvcourse import data, measures, models
+from cvcourse import data, measures, models, schematics
 from cvcourse.widgets import Choice, Lab, Scene, Slider, curves, image, show
 
 check = Checker("11_mae")
@@ -450,7 +450,11 @@ check(decode, hidden=True)
 
 # %% [markdown]
 # Encoder and decoder are not equals. In the paper's ViT-L the encoder has 24 blocks of width 1024, and the decoder has
-# 8 of width 512. After training the decoder is thrown away. Your four functions make the whole network:
+# 8 of width 512. After training the decoder is thrown away. Your four functions make the
+# whole network. Here it is, with the sizes of this unit:
+
+# %% tags=["figure"]
+schematics.mae(image_size=32, patch_size=4, mask_ratio=0.75, embed_dim=64, depth=4, decoder_dim=48)
 
 
 # %% tags=["helper"]

@@ -49,7 +49,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from cvcourse import data, models
+from cvcourse import data, models, schematics
 from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, curves, image, painted, show
 
 check = Checker("15_sam")
@@ -115,7 +115,15 @@ show(
 # does not depend on your click, so it runs **once per picture**. The *prompt encoder* turns clicks and boxes into
 # tokens. The *mask decoder* brings both together and gives the masks. The last two are small: they answer while you
 # wait.
-#
+
+# %% [markdown]
+# Here are the three parts with the sizes of this unit. You need not understand the mask decoder yet: come back to the
+# picture in 15.3 and 15.4, when you write it.
+
+# %% tags=["figure"]
+schematics.sam(image_size=32, embed_dim=64, depth=2, clicks=1)
+
+# %% [markdown]
 # ## A place as a vector
 #
 # A click has two numbers, $x$ to the right and $y$ down, in pixels. Raw coordinates are a poor input for a network:
