@@ -239,6 +239,24 @@ for name, shape in examples.items():
     print(f"{name:36} {shape!s:20} {millions:6.1f} MB as bytes {4 * millions:7.1f} MB as float32")
 
 # %% [markdown]
+# How does such a file become a tensor? `data.open_picture` opens pictures only, and says what it found in any other
+# file. One line reads each of these three files. Only the owner knows what a picture of them should show:
+#
+# ```python
+# # a microscope's stack: each place shows its brightest slice
+# stack = torch.from_numpy(tifffile.imread("cells.tif").astype("float32"))  # (slices, H, W)
+# picture = stack.amax(dim=0) / stack.max()  # (H, W)
+#
+# # a satellite's bands: three of them as red, green and blue
+# bands = torch.from_numpy(tifffile.imread("field.tif").astype("float32"))  # (bands, H, W)
+# picture = bands[[3, 2, 1]] / bands[[3, 2, 1]].max()  # (3, H, W)
+#
+# # one CT slice in Hounsfield units: the window from -160, black, to 240, white
+# units = torch.from_numpy(imageio.v2.imread("slice.dcm", format="DICOM").astype("float32"))  # (H, W)
+# picture = ((units + 160) / 400).clamp(0, 1)  # (H, W)
+# ```
+
+# %% [markdown]
 # ## Four tasks for one picture
 #
 # "Understand this picture" is not a task that one can check. These four tasks can be checked, because each says which
