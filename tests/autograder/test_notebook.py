@@ -169,6 +169,21 @@ def test_costly_cells_and_questions_to_the_reader(write) -> None:
     ]
 
 
+def test_cells_that_wait_for_one_that_was_left_out_are_not_blamed(write) -> None:
+    def add(notebook: NotebookNode) -> None:
+        insert(2, "print(nowhere)")(notebook)
+        insert(2, "print(twice)")(notebook)  # of a cell that waits itself
+        insert(2, "twice = 2 * accuracy")(notebook)
+        insert(2, "accuracy = train()\ndef train_more(): pass", tags=["training"])(notebook)
+        insert(2, "def train(): return 0.9")(notebook)
+
+    report = check_notebook(write(edit=add))
+    assert points(report) == FULL
+    assert report.notes == (
+        "Cell 7 (`print(nowhere)`) does not run: NameError: name 'nowhere' is not defined",
+    )
+
+
 def test_a_timeout(write, solutions) -> None:
     endless = {"moving_sum": "def moving_sum(signal, width=2):\n    while True: pass"}
     # Long enough for the cells below: on a busy machine a kernel takes seconds to say where it was
