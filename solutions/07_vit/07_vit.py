@@ -462,7 +462,6 @@ check(attention, hidden=True)
 # Attention knows no order. Shuffle the keys and values together, and each query still finds the same content. Shuffle
 # the queries as well, and the outputs are shuffled in the same way. In the words of unit 02: attention is *equivariant*
 # to every permutation of its tokens.
-# *equivariant* to every permutation of its tokens.
 
 # %%
 q, k, v = torch.randn(3, 1, 2, 10, 8, generator=generator)  # 2 heads, 10 tokens, head_dim 8
@@ -907,7 +906,6 @@ Lab(
 # But attention reaches every token from the first block on, and the table of positions has to learn which tokens are
 # neighbours. Where assumptions are right, as these are for images, they save data. So the expectation is: **with few
 # images the convolutional network leads, and with more images its lead shrinks.**
-# **with few images the convolutional network leads, and with more images its lead shrinks.**
 #
 # You measure it on real images, scikit-learn's handwritten digits: 8 x 8 pixels, patches of 2, so 16 tokens. There are
 # four training sets, of 50, 150, 450 and all 1297 digits, and 500 digits for testing. A third network stands between
@@ -1163,10 +1161,6 @@ for name, run in runs.items():
 # its stem the transformer keeps up with the CNN from the first hundred steps on. Without it, it is still far behind
 # after 32,000 images. So attention was not the slow part. What took time was to learn useful tokens from raw pixels,
 # each patch by itself.
-# 0.99, and the ViT 0.47, 0.61 and 0.74 (means of three seeds; within each network they differ by at most 0.07). With
-# its stem the transformer keeps up with the CNN from the first hundred steps on. Without it, it is still far behind
-# after 32,000 images. So it was not attention that learned slowly. It was making useful tokens out of raw pixels, each
-# patch by itself.
 #
 # What did the ViT learn about positions? Nobody told it that its tokens lie on a grid. The next cell compares the
 # learned vectors of all pairs of positions and groups the pairs by their distance on the grid.

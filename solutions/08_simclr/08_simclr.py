@@ -309,8 +309,6 @@ show(
 # Every picture has its own $\sigma$, so every picture needs its own kernel, but a convolution has one kernel for all.
 # *Groups* help. Lay the batch out as **one** picture with $N \cdot C$ channels, `(1, N * C, H, W)`, and give each
 # channel its own kernel: a convolution with `groups=N * C`. Channel $n C + c$ belongs to picture $n$.
-# *Groups* help. Lay the batch out as **one** picture with $N \cdot C$ channels, `(1, N * C, H, W)`, and give each
-# channel its own kernel: a convolution with `groups=N * C`. Channel number $n C + c$ belongs to picture $n$.
 
 # %% [markdown]
 # ### 8.3 `gaussian_blur` · 2 points · medium · 10 min
@@ -350,7 +348,6 @@ check(gaussian_blur, hidden=True)
 
 # %% [markdown]
 # Here is your set of changes with sliders. Each row shows one creature and five views of it. Find the settings at which
-# *you* can no longer tell which pictures belong together. A network has to do it beyond that point.
 # *you* can no longer tell which pictures belong together. A network has to do it beyond that point.
 
 # %% tags=["helper"]

@@ -192,7 +192,6 @@ show(
 # Everything that this unit shows about attention comes from this one block: 64 numbers per head that say how much the
 # class token takes from each place. (It also attends to itself. This weight is left out, so the 64 numbers sum to a
 # little less than 1. And its queries begin as zeros, so that at first attention is the same everywhere.)
-# 1. And its queries begin as zeros, so that at first attention is the same everywhere.)
 
 
 # %%
@@ -215,8 +214,6 @@ print(f"{encoder.tokens(views[2])[1].shape[1]} tokens")
 # The head computes the logits. It has two linear layers, each followed by batch norm and GELU. A third linear layer
 # leads to a *bottleneck* of few dimensions. The vector there is brought to length 1, and so is every prototype $w_k$.
 # The logits are their cosines:
-# *bottleneck* of few dimensions. The vector there is brought to length 1, and so is every prototype $w_k$. The logits
-# are their cosines:
 #
 # $$\ell_k = \frac{w_k}{\lVert w_k \rVert} \cdot \frac{b}{\lVert b \rVert}, \qquad b = \text{bottleneck}(x).$$
 #

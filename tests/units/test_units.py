@@ -209,3 +209,17 @@ def test_exercises_have_shapes_and_types(unit):
                     exercise.name,
                     function.name,
                 )
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_no_line_of_prose_stands_twice(unit):
+    """What an edit leaves behind: a long line, or the end of one, that is there again."""
+    for cell in cells_of(unit, "markdown"):
+        lines = [line.strip() for line in cell.source.splitlines() if len(line) > 40]
+        repeated = [line for line in lines if line[:1].isalpha() and lines.count(line) > 1]
+        ends = [
+            line
+            for line, before in zip(lines[1:], lines, strict=False)
+            if not line.startswith("|") and before.endswith(line)
+        ]
+        assert repeated + ends == [], cell.source
