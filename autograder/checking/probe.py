@@ -90,7 +90,7 @@ class Draw:
     def integers(
         self, *shape: int, low: int = 0, high: int = 10, dtype: torch.dtype = torch.int64
     ) -> Tensor:
-        """Whole numbers from low to high - 1."""
+        """Integers from low to high - 1."""
 
         def fresh() -> Tensor:
             return torch.randint(low, high, shape, generator=self._generator).to(dtype)
@@ -106,7 +106,7 @@ class Draw:
         return self._give(fresh, (count,))
 
     def mask(self, *shape: int, share: float = 0.5) -> Tensor:
-        """Truth values, each true with probability `share`."""
+        """Booleans, each true with probability `share`."""
 
         def fresh() -> Tensor:
             return torch.rand(shape, generator=self._generator) < share

@@ -24,7 +24,7 @@ class Framed:
     def points(self, points: Tensor) -> Tensor:
         """Places (..., 2), x and y, from the picture's pixels to the square's.
 
-        Whole numbers are the middles of pixels.
+        Integers are the middles of pixels.
         """
         return (points + 0.5) * self.scale - 0.5
 

@@ -176,9 +176,9 @@ def data_engine_step(
     masks (K, H, W), scores (K,): automatic masks and their predicted IoU. objects (T, H, W): what a
     person sees in the picture. The model's masks whose score is at least `confident` are kept
     unseen. An object is found if one of them has an IoU of at least `found` with it. Of the objects
-    not found, the person draws the largest, at most `budget`. Returns labels (L, H, W) truth
-    values, the model's in their order and then the person's, largest first, and by_hand (L,), which
-    of them a person drew. Without any object nothing is drawn.
+    not found, the person draws the largest, at most `budget`. Returns labels (L, H, W),
+    booleans, the model's in their order and then the person's, largest first, and by_hand (L,),
+    which of them a person drew. Without any object nothing is drawn.
     """
     masks, objects = masks.bool(), objects.bool()
     kept = masks[scores >= confident]

@@ -333,7 +333,9 @@ def test_a_diagnosis_may_leave_the_dtype_aside():
     key = exercise(case(half, {0: 2 * half}), case(half + 1))
     slip = judge(key, [outcome(2 * half.double()), outcome((half + 1).double())])
     assert (slip.diagnosis.name, slip.fit) == ("first", Fit.BUT_FOR_DTYPE)
-    assert judge(key, [outcome(half.double()), outcome((half + 1).double())]).diagnosis is OTHER_DTYPE
+    assert (
+        judge(key, [outcome(half.double()), outcome((half + 1).double())]).diagnosis is OTHER_DTYPE
+    )
     assert judge(key, [outcome(2 * half), outcome(half + 1)]).fit is Fit.EXACT
 
 
