@@ -21,7 +21,7 @@ from autograder.authoring.release import (
     write_notebook,
 )
 from autograder.checking.checker import digest
-from autograder.checking.judge import first_difference
+from autograder.checking.difference import first_difference
 from autograder.checking.key import HIDDEN, VISIBLE, CaseKey, ExerciseKey, Key, KeyProblem
 from autograder.checking.key_files import (
     files_of,

@@ -12,7 +12,7 @@ from typing import Any
 import cvcourse
 from autograder.authoring.lesson import Exercise, Lesson, Misconception, run_cell
 from autograder.checking.checker import digest
-from autograder.checking.judge import first_difference, same_outcome
+from autograder.checking.difference import first_difference, same_outcome
 from autograder.checking.key import AnswerKey, CaseKey, ExerciseKey, Key, ProbeRule, hash_answer
 from autograder.checking.limits import TooSlow, deadline
 from autograder.checking.observe import observe

@@ -9,12 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autograder.checking.diagnosis import CHANGE_IN_PLACE, NO_GRADIENT, OTHER_DTYPE
+from autograder.checking.difference import compare
 from autograder.checking.judge import (
-    CHANGE_IN_PLACE,
-    NO_GRADIENT,
-    OTHER_DTYPE,
     UNCHANGED,
-    compare,
     earned_shares,
     judge,
     judge_answers,

@@ -38,7 +38,7 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy import create_engine, text
 from traitlets.config import Config
 
-from autograder.checking.judge import State
+from autograder.checking.verdict import State
 from autograder.grading.database import Database
 from autograder.grading.errors import GradebookError, SubmissionError
 from autograder.grading.gradebook import GradebookWriter
