@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from autograder.authoring.families import in_words, members_of
-from autograder.cells import NAMESPACE_TAGS, grader_id
+from autograder.cells import CHECK, NAMESPACE_TAGS, grader_id
 from autograder.errors import CourseError
 from autograder.units import ROOT, SOLUTIONS
 
@@ -223,53 +223,58 @@ def read_table(path: Path) -> dict[str, Any]:
 def _collect(lesson: Lesson) -> list[str]:
     """Fill `lesson.exercises`; returns what is wrong."""
     problems: list[str] = []
-    where = f"{lesson.unit}/exercises.toml"
-    cells = lesson.notebook.cells
-    code = [(index, cell) for index, cell in enumerate(cells) if cell.cell_type == "code"]
-    checks = {
-        grader_id(cell, "grade"): index
-        for index, cell in code
-        if grader_id(cell, "grade") and not grader_id(cell, "solution")
-    }
-    headings = {
-        match["name"]: match
-        for cell in cells
-        if cell.cell_type == "markdown"
-        for match in HEADING.finditer(cell.source)
-    }
-    refusals = {
-        name: match["what"]
-        for name, heading in headings.items()
-        if (match := REFUSED.search(heading.string))
-    }
-    for index, cell in code:
-        name = grader_id(cell, "solution")
+    where, unit = f"{lesson.unit}/exercises.toml", lesson.unit
+    checks, headings = _check_cells(lesson), _headings(lesson)
+    for index, cell in enumerate(lesson.notebook.cells):
+        name = grader_id(cell, "solution") if cell.cell_type == "code" else None
         if name is None:
             continue
-        entry = lesson.table.get(name)
-        check = checks.get(f"check_{name}")
+        entry, check = lesson.table.get(name), checks.get(f"{CHECK}{name}")
         if entry is None:
             problems.append(f"{where} has no table [{name}]")
         elif check is None:
-            problems.append(f"{lesson.unit}.py has no check cell check_{name}")
+            problems.append(f"{unit}.py has no check cell {CHECK}{name}")
         else:
-            points = cells[check].metadata["nbgrader"]["points"]
+            points = lesson.notebook.cells[check].metadata["nbgrader"]["points"]
             problems += _problems_of(where, name, entry)
-            problems += _heading_problems(lesson.unit, name, points, entry, headings.get(name))
-            problems += _refusal_problems(lesson.unit, name, entry, refusals.get(name))
+            problems += _heading_problems(unit, name, points, entry, headings.get(name))
+            problems += _refusal_problems(unit, name, entry, headings.get(name))
             lesson.exercises[name] = _exercise(name, index, check, points, cell.source, entry)
+    return problems + _table_problems(where, lesson)
+
+
+def _check_cells(lesson: Lesson) -> dict[str, int]:
+    """The indices of the check cells by name."""
+    found = {}
+    for index, cell in enumerate(lesson.notebook.cells):
+        name = grader_id(cell, "grade")
+        if cell.cell_type == "code" and name and not grader_id(cell, "solution"):
+            found[name] = index
+    return found
+
+
+def _headings(lesson: Lesson) -> dict[str, re.Match[str]]:
+    """The headings of exercises by name, each with the text of its cell."""
+    return {
+        match["name"]: match
+        for cell in lesson.notebook.cells
+        if cell.cell_type == "markdown"
+        for match in HEADING.finditer(cell.source)
+    }
+
+
+def _table_problems(where: str, lesson: Lesson) -> list[str]:
+    """Tables that belong to no exercise, and what [unit] lacks."""
     unused = set(lesson.table) - set(lesson.exercises) - {"unit"}
-    problems += [
-        f"{where} has a table [{name}], but the lesson has no such exercise"
-        for name in sorted(unused)
-    ]
     unit = lesson.table.get("unit", {})
-    problems += [
-        f"{where} lacks {key} in [unit]"
-        for key in ("title", "summary", "minutes")
-        if key not in unit
+    lacking = [key for key in ("title", "summary", "minutes") if key not in unit]
+    return [
+        *(
+            f"{where} has a table [{name}], but the lesson has no such exercise"
+            for name in sorted(unused)
+        ),
+        *(f"{where} lacks {key} in [unit]" for key in lacking),
     ]
-    return problems
 
 
 def _problems_of(where: str, name: str, entry: Mapping[str, Any]) -> list[str]:
@@ -336,7 +341,7 @@ def _heading_problems(
 
 
 def _refusal_problems(
-    unit: str, name: str, entry: Mapping[str, Any], said: str | None
+    unit: str, name: str, entry: Mapping[str, Any], heading: re.Match[str] | None
 ) -> list[str]:
     """Where an exercise's text does not say what its table refuses."""
     try:
@@ -344,7 +349,8 @@ def _refusal_problems(
     except CourseError as error:
         return [f"{unit}/exercises.toml: [{name}]: {error}"]
     meant = in_words(entry.get("forbid", []))
-    if (said or "") == meant:
+    said = REFUSED.search(heading.string) if heading else None
+    if (said["what"] if said else "") == meant:
         return []
     line = f"*Refused here: {meant}.*" if meant else "no line *Refused here: ...*"
     return [f"{unit}.py: below the heading of `{name}` must stand {line}"]
