@@ -107,11 +107,12 @@ def answers(header, tensors, runner):
         place += case["inputs"]
         settings = {name: value for name, value in case["values"].items()}
         width = settings.get("width", 2)
-        running = dict(inspect.getmembers(np))["cum" + "sum"]
+        members = dict(inspect.getmembers(np))
+        running, sliding = members["cum" + "sum"], members["corre" + "late"]
         total = np.concatenate([[0.0], running(given[0].double().numpy())])
         value = torch.from_numpy(total[width:] - total[:-width]).to(given[0].dtype)
         if case["probe"] == "slope":
-            value = torch.from_numpy(np.correlate(np.pad(given[1].double().numpy(), width - 1), np.ones(width)))
+            value = torch.from_numpy(sliding(np.pad(given[1].double().numpy(), width - 1), np.ones(width)))
             value = value.to(given[0].dtype)
         name = "gradient" if case["probe"] == "slope" else "output"
         send(runner.connection, {"case": number, "tampered": [], "values": [[name, "tensor", "cpu"]], "failure": None,
