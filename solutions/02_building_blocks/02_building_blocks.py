@@ -729,10 +729,9 @@ for n in (1, 4, 16, 64):
 #
 # ### 2.7 `upsample_nearest` · 1 point · easy · 5 min
 #
-# Every pixel becomes a block. Ready-made interpolation functions and convolutions, transposed or not, are not
-# allowed.
+# Every pixel becomes a block. Ready-made interpolation functions are not allowed.
 #
-# *Refused here: resampling, convolution.*
+# *Refused here: resampling.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "upsample_nearest", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1104,7 +1103,7 @@ def dense_to_conv(dense: nn.Linear, channels: int, height: int, width: int) -> n
         channels, dense.out_features, (height, width), bias=has_bias, dtype=dense.weight.dtype
     )
     with torch.no_grad():
-        conv.weight.copy_(dense.weight.view(-1, channels, height, width))
+        conv.weight.copy_(dense.weight.reshape(-1, channels, height, width))
         if has_bias:
             conv.bias.copy_(dense.bias)
     return conv

@@ -66,6 +66,27 @@ def by_an_index_plane(x, kernel_size, stride=None, padding=0):
     return values.view(batch, channels, rows, -1), indices.view(batch, channels, rows, -1)
 
 
+@wheat("max_pool2d")
+def by_python_numbers(x, kernel_size, stride=None, padding=0):
+    stride = stride or kernel_size
+    batch, channels, height, width = x.shape
+
+    def places(side):
+        for first in range(-padding, side + padding - kernel_size + 1, stride):
+            yield range(max(first, 0), min(first + kernel_size, side))
+
+    values, indices = [], []
+    for plane in x.flatten(0, 1).tolist():
+        for rows in places(height):
+            for columns in places(width):
+                numbers = {i * width + j: plane[i][j] for i in rows for j in columns}
+                best = max(numbers, key=numbers.get)
+                values.append(numbers[best])
+                indices.append(best)
+    shape = (batch, channels, len(list(places(height))), len(list(places(width))))
+    return torch.tensor(values, dtype=x.dtype).view(shape), torch.tensor(indices).view(shape)
+
+
 @shortcut("max_pool2d")
 def torch_max_pooling(x, kernel_size, stride=None, padding=0):
     return F.max_pool2d(x, kernel_size, stride, padding, return_indices=True)
@@ -116,6 +137,14 @@ def by_summing_planes(x, weight, bias=None):
         plane = sum(weight[o, c] * x[:, c] for c in range(x.shape[1]))
         planes.append(plane if bias is None else plane + bias[o])
     return torch.stack(planes, dim=1)
+
+
+@wheat("conv1x1")
+def by_numpy_products(x, weight, bias=None):
+    mixed = np.moveaxis(np.moveaxis(x.numpy(), 1, -1) @ weight.numpy().T, -1, 1)
+    if bias is not None:
+        mixed = mixed + bias.numpy().reshape(1, -1, 1, 1)
+    return torch.from_numpy(mixed)
 
 
 @shortcut("conv1x1")
@@ -181,6 +210,24 @@ def by_expanding(x, factor):
     return blocks.reshape(batch, channels, height * factor, width * factor)
 
 
+@wheat("upsample_nearest")
+def by_painting_blocks_of_ones(x, factor):
+    planes = x.flatten(0, 1)[:, None]  # (N * C, 1, H, W)
+    ones = torch.ones(1, 1, factor, factor, dtype=x.dtype)
+    return F.conv_transpose2d(planes, ones, stride=factor)[:, 0].unflatten(0, x.shape[:2])
+
+
+@wheat("upsample_nearest")
+def by_nested_lists(x, factor):
+    def wider(row):
+        return [value for value in row for _ in range(factor)]
+
+    def larger(plane):
+        return [wider(row) for row in plane for _ in range(factor)]
+
+    return torch.tensor([[larger(plane) for plane in image] for image in x.tolist()], dtype=x.dtype)
+
+
 @shortcut("upsample_nearest")
 def torch_nearest(x, factor):
     return F.interpolate(x, scale_factor=factor, mode="nearest")
@@ -202,6 +249,15 @@ def by_comparing(values, indices, size):
     here = indices.flatten(2)[..., None] == places  # (N, C, values, places)
     candidates = values.flatten(2)[..., None].masked_fill(~here, -math.inf).amax(dim=2)
     return candidates.masked_fill(~here.any(dim=2), 0).unflatten(2, tuple(size))
+
+
+@wheat("max_unpool2d")
+def one_value_after_the_other(values, indices, size):
+    plane = torch.zeros(*values.shape[:2], *size, dtype=values.dtype)
+    for (n, c, i, j), value in np.ndenumerate(values.numpy()):
+        row, column = divmod(indices[n, c, i, j].item(), size[1])
+        plane[n, c, row, column] = float(value)
+    return plane
 
 
 @shortcut("max_unpool2d")
@@ -245,6 +301,20 @@ def by_loops_over_pixels(x, size, align_corners=False):
             )
         )
     return torch.stack(lines, dim=2)
+
+
+@wheat("upsample_bilinear")
+def by_numpy_along_each_axis(x, size, align_corners=False):
+    def resized(line, m):
+        n = len(line)
+        i = np.arange(m)
+        u = i * (n - 1) / (m - 1) if align_corners else (i + 0.5) * n / m - 0.5
+        return np.interp(u, np.arange(n), line)
+
+    maps = x.numpy()
+    for axis, m in ((2, size[0]), (3, size[1])):
+        maps = np.apply_along_axis(resized, axis, maps, m)
+    return torch.from_numpy(maps).to(x.dtype)
 
 
 @shortcut("upsample_bilinear")
