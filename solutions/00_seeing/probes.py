@@ -7,20 +7,30 @@ from autograder.probe import gradient, probe
 FLOAT32 = ("float32",)
 
 
+def window(tensor, is_slice):
+    """The tensor, or the part of it that leaves out its border rows and columns."""
+    return tensor[..., 1:-1, 1:-1] if is_slice else tensor
+
+
 # to_tensor
 # --------------------------------------------------------------------------------------------------
 
 
 @probe(
     "to_tensor",
-    cases=[dict(height=4, width=6, channels=3), dict(height=5, width=3, channels=7)],
-    hidden=[dict(height=7, width=2, channels=4), dict(height=3, width=8, channels=3)],
+    cases=[dict(height=4, width=6, channels=3), dict(height=5, width=3, channels=3)],
+    hidden=[
+        dict(height=7, width=2, channels=4),
+        dict(height=3, width=8, channels=7),
+        dict(height=4, width=5, channels=1),
+        dict(height=6, width=7, channels=3, is_slice=True),
+    ],
     dtypes=FLOAT32,
     weight=2,
 )
-def channels_last(to_tensor, draw, height, width, channels):
+def channels_last(to_tensor, draw, height, width, channels, is_slice=False):
     picture = draw.integers(height, width, channels, low=0, high=256, dtype=torch.uint8)
-    return {"tensor": to_tensor(picture)}
+    return {"tensor": to_tensor(picture[1:-1, 1:-1] if is_slice else picture)}
 
 
 @probe(
@@ -41,28 +51,32 @@ def grey(to_tensor, draw, height, width):
 @probe(
     "semantic_from_instances",
     cases=[dict(height=4, width=7, objects=3), dict(height=6, width=5, objects=5)],
-    hidden=[dict(height=8, width=3, objects=6), dict(height=5, width=9, objects=2)],
+    hidden=[
+        dict(height=8, width=3, objects=6),
+        dict(height=7, width=9, objects=2, is_slice=True),
+        dict(height=3, width=4, objects=30),
+    ],
     dtypes=FLOAT32,
 )
-def label_map(semantic_from_instances, draw, height, width, objects):
-    instances = draw.integers(height, width, low=0, high=objects + 1)
+def label_map(semantic_from_instances, draw, height, width, objects, is_slice=False):
+    instances = window(draw.integers(height, width, low=0, high=objects + 1), is_slice)
     classes = draw.integers(objects, low=1, high=objects + 3)
     return {"classes of the pixels": semantic_from_instances(instances, classes)}
 
 
 @probe(
     "semantic_from_instances",
-    cases=[dict(height=3, width=5)],
-    hidden=[dict(height=6, width=4)],
+    cases=[dict(height=4, width=6, seen=[0, 1, 2, 3, 4])],
+    hidden=[dict(height=6, width=4, seen=[0, 1, 3, 4])],
     dtypes=FLOAT32,
 )
-def classes_that_are_also_ids(semantic_from_instances, draw, height, width):
-    """Object 1 is of class 3, object 3 of class 4, object 4 of class 1; objects 2 and 5 are hidden
-    behind them."""
-    instances = torch.tensor([0, 1, 3, 4])[draw.integers(height, width, low=0, high=4)]
-    return {
-        "classes of the pixels": semantic_from_instances(instances, torch.tensor([3, 7, 4, 1, 6]))
-    }
+def classes_that_are_also_ids(semantic_from_instances, draw, height, width, seen):
+    """Object 1 is of class 3, object 3 of class 4, object 4 of class 1; objects that are not seen
+    are hidden behind others."""
+    places = draw.permutation(height * width).view(height, width) % len(seen)
+    classes = torch.tensor([3, 7, 4, 1, 6][: 5 if len(seen) < 5 else 4])
+    instances = torch.tensor(seen)[places]
+    return {"classes of the pixels": semantic_from_instances(instances, classes)}
 
 
 # boxes_from_masks
@@ -72,28 +86,35 @@ def classes_that_are_also_ids(semantic_from_instances, draw, height, width):
 @probe(
     "boxes_from_masks",
     cases=[dict(count=3, height=9, width=14), dict(count=4, height=16, width=7)],
-    hidden=[dict(count=5, height=6, width=19), dict(count=2, height=21, width=8)],
+    hidden=[
+        dict(count=5, height=6, width=19, least=1),
+        dict(count=2, height=21, width=8, is_slice=True),
+    ],
     dtypes=FLOAT32,
     weight=2,
 )
-def scattered(boxes_from_masks, draw, count, height, width):
-    masks = draw.mask(count, height, width, share=0.04)
-    rows, columns = draw.integers(count, high=height), draw.integers(count, high=width)
-    masks[torch.arange(count), rows, columns] = True
-    return {"boxes": boxes_from_masks(masks)}
+def scattered(boxes_from_masks, draw, count, height, width, least=2, is_slice=False):
+    """Each mask has at least one pixel in its middle, and more elsewhere."""
+    masks = draw.mask(count, height, width, share=0.06 if least > 1 else 0.01)
+    masks[:, height // 2, width // 2] = True
+    if least > 1:
+        masks[:, height // 2 - 2, width // 2 + 1] = True
+    return {"boxes": boxes_from_masks(window(masks, is_slice))}
 
 
 @probe(
     "boxes_from_masks",
-    cases=[dict(height=7, width=10)],
-    hidden=[dict(height=12, width=5)],
+    cases=[dict(height=7, width=10, side=2)],
+    hidden=[dict(height=12, width=5, side=1)],
     dtypes=FLOAT32,
 )
-def one_hidden_object(boxes_from_masks, draw, height, width):
-    """The second of three masks is empty, and the third is a single pixel."""
-    masks = draw.mask(3, height, width, share=0.15)
+def one_hidden_object(boxes_from_masks, draw, height, width, side):
+    """The second of five masks is empty; the last three are a small square, a row and a column."""
+    masks = draw.mask(5, height, width, share=0.15)
     masks[1:] = False
-    masks[0, 1, 2] = masks[2, 4, 3] = True
+    masks[0, 1, 2] = masks[0, 4, 3] = True
+    masks[2, 4 : 4 + side, 3 : 3 + side] = True
+    masks[3, 5 : 5 + side, 1:4] = masks[4, 2:6, 4 : 4 + side] = True
     return {"boxes": boxes_from_masks(masks)}
 
 
@@ -110,11 +131,15 @@ def boxes(draw, count, room):
 @probe(
     "box_iou",
     cases=[dict(first=3, second=5), dict(first=4, second=2)],
-    hidden=[dict(first=6, second=1), dict(first=2, second=7)],
+    hidden=[
+        dict(first=6, second=1),
+        dict(first=4, second=4, shift=-9),
+        dict(first=1, second=1),
+    ],
     weight=2,
 )
-def crowded(box_iou, draw, first, second):
-    return {"iou": box_iou(boxes(draw, first, 5), boxes(draw, second, 5))}
+def crowded(box_iou, draw, first, second, shift=0):
+    return {"iou": box_iou(boxes(draw, first, 5) + shift, boxes(draw, second, 5) + shift)}
 
 
 @probe("box_iou", cases=[dict(count=2), dict(count=3)], hidden=[dict(count=5), dict(count=4)])
@@ -136,11 +161,12 @@ def apart(box_iou, draw, count):
     "gabor",
     cases=[
         dict(size=9, theta=0.4, wavelength=5.0, sigma=2.5, phase=0.7, aspect=0.6),
-        dict(size=8, theta=2.2, wavelength=4.0, sigma=3.0, phase=-1.1, aspect=1.3),
+        dict(size=7, theta=2.2, wavelength=4.0, sigma=3.0, phase=-1.1, aspect=1.3),
     ],
     hidden=[
-        dict(size=11, theta=1.1, wavelength=6.5, sigma=3.5, phase=2.0, aspect=0.8),
+        dict(size=10, theta=1.1, wavelength=6.5, sigma=3.5, phase=2.0, aspect=0.8),
         dict(size=6, theta=-0.5, wavelength=3.0, sigma=1.5, phase=-0.4, aspect=0.4),
+        dict(size=9, theta=2, wavelength=4, sigma=3, phase=1, aspect=2),
     ],
     dtypes=FLOAT32,
     rtol=2e-4,
@@ -172,13 +198,18 @@ def with_defaults(gabor, draw, size, theta, wavelength, sigma):
     why="gradients in single precision sum over all pixels",
 )
 def slopes(gabor, draw, size):
-    """The slope of a weighted sum of the field with respect to each parameter, which training
+    """The gradient of a weighted sum of the field with respect to each parameter, which training
     needs."""
     theta, wavelength = draw.uniform(grad=True), draw.uniform(low=4, high=6, grad=True)
     sigma, phase = draw.uniform(low=2, high=3, grad=True), draw.uniform(grad=True)
     weights = draw.normal(size, size)
     total = (gabor(size, theta, wavelength, sigma, phase) * weights).sum()
-    names = ("slope in theta", "slope in wavelength", "slope in sigma", "slope in phase")
+    names = (
+        "gradient of theta",
+        "gradient of wavelength",
+        "gradient of sigma",
+        "gradient of phase",
+    )
     return dict(zip(names, gradient(total, [theta, wavelength, sigma, phase]), strict=True))
 
 
@@ -189,11 +220,19 @@ def slopes(gabor, draw, size):
 @probe(
     "simple_cell",
     cases=[dict(shape=(6, 5, 7)), dict(shape=(2, 5, 6, 3))],
-    hidden=[dict(shape=(9, 4, 8)), dict(shape=(3, 5, 6, 4))],
+    hidden=[dict(shape=(2, 2, 3, 4, 8)), dict(shape=(3, 2, 7, 6), is_slice=True)],
 )
-def responses(simple_cell, draw, shape):
-    images, receptive_field = draw.normal(*shape), draw.normal(*shape[-2:])
-    return {"responses": simple_cell(images, receptive_field)}
+def responses(simple_cell, draw, shape, is_slice=False):
+    images = window(draw.normal(*shape), is_slice)
+    return {"responses": simple_cell(images, draw.normal(*images.shape[-2:]))}
+
+
+@probe("simple_cell", cases=[dict(shape=(5, 4, 6))], hidden=[dict(shape=(2, 3, 5, 4))])
+def field_gradient(simple_cell, draw, shape):
+    """What fitting a field needs: some images excite it, and some do not."""
+    images, receptive_field = draw.normal(*shape), draw.normal(*shape[-2:], grad=True)
+    total = (simple_cell(images, receptive_field) * draw.uniform(*shape[:-2])).sum()
+    return {"gradient of field": gradient(total, receptive_field)}
 
 
 @probe("simple_cell", cases=[dict(size=5)], hidden=[dict(size=7)], dtypes=FLOAT32)
@@ -212,11 +251,21 @@ def one_image(simple_cell, draw, size):
 @probe(
     "complex_cell",
     cases=[dict(shape=(6, 5, 7)), dict(shape=(2, 4, 6, 3))],
-    hidden=[dict(shape=(9, 4, 8)), dict(shape=(3, 5, 6, 4))],
+    hidden=[dict(shape=(2, 2, 3, 4, 8)), dict(shape=(3, 2, 7, 6), is_slice=True)],
 )
-def energies(complex_cell, draw, shape):
-    images, even, odd = draw.normal(*shape), draw.normal(*shape[-2:]), draw.normal(*shape[-2:])
+def energies(complex_cell, draw, shape, is_slice=False):
+    images = window(draw.normal(*shape), is_slice)
+    even, odd = draw.normal(*images.shape[-2:]), draw.normal(*images.shape[-2:])
     return {"responses": complex_cell(images, even, odd)}
+
+
+@probe("complex_cell", cases=[dict(shape=(5, 4, 6))], hidden=[dict(shape=(2, 3, 5, 4))])
+def images_gradient(complex_cell, draw, shape):
+    """What a step towards the preferred image needs."""
+    images = draw.normal(*shape, grad=True)
+    even, odd = draw.normal(*shape[-2:]), draw.normal(*shape[-2:])
+    total = (complex_cell(images, even, odd) * draw.uniform(*shape[:-2])).sum()
+    return {"gradient of images": gradient(total, images)}
 
 
 @probe("complex_cell", cases=[dict(size=6)], hidden=[dict(size=4)], dtypes=FLOAT32)
