@@ -3,6 +3,11 @@
 from autograder.probe import gradient, probe
 
 
+def _inner(tensor, is_slice):
+    """The tensor, or the part of it that leaves out the first and last of its last two axes."""
+    return tensor[..., 1:-1, 1:-1] if is_slice else tensor
+
+
 @probe(
     "conv1d",
     cases=[
@@ -18,11 +23,13 @@ from autograder.probe import gradient, probe
         dict(length=7, size=2),
         dict(length=10, size=1, stride=2, padding=1),
         dict(length=6, size=6),
+        dict(length=16, size=3, stride=2, dilation=2, every=2),
+        dict(length=5, size=2, padding=4),
     ],
     weight=3,
 )
-def output(conv1d, draw, length, size, **settings):
-    signal, kernel = draw.normal(length), draw.normal(size)
+def output(conv1d, draw, length, size, every=1, **settings):
+    signal, kernel = draw.normal(length)[::every], draw.normal(size)
     return {"output": conv1d(signal, kernel, **settings)}
 
 
@@ -47,13 +54,14 @@ def by_position(conv1d, draw, length, size):
         dict(size=224, kernel_size=7, stride=2, padding=3),
         dict(size=31, kernel_size=4, stride=4, padding=1, dilation=3),
         dict(size=15, kernel_size=1, stride=2),
+        dict(size=20, kernel_size=3, stride=7),
         dict(size=30, kernel_size=2, stride=5, padding=2, dilation=6),
     ],
     dtypes=("float32",),
     weight=3,
 )
 def positions(output_size, draw, **settings):
-    return {"positions": output_size(**settings)}
+    return _positions(output_size(**settings))
 
 
 @probe(
@@ -63,7 +71,12 @@ def positions(output_size, draw, **settings):
     dtypes=("float32",),
 )
 def positions_in_order(output_size, draw, arguments):
-    return {"positions": output_size(*arguments)}
+    return _positions(output_size(*arguments))
+
+
+def _positions(returned):
+    """The number, and whether it is of the type that the text asks for."""
+    return {"positions": returned, "an `int` of Python": type(returned) is int}
 
 
 @probe(
@@ -78,23 +91,12 @@ def positions_in_order(output_size, draw, arguments):
         dict(image=(9, 4), kernel=(1, 3)),
         dict(image=(8, 10), kernel=(5, 2)),
         dict(image=(4, 3), kernel=(4, 3)),
+        dict(image=(8, 9), kernel=(2, 3), is_slice=True),
     ],
-    weight=3,
 )
-def response(cross_correlate2d, draw, image, kernel):
-    return {"output": cross_correlate2d(draw.normal(*image), draw.normal(*kernel))}
-
-
-@probe(
-    "cross_correlate2d",
-    cases=[dict(image=(5, 7), kernel=(3, 2))],
-    hidden=[dict(image=(6, 4), kernel=(2, 4))],
-)
-def response_gradients(cross_correlate2d, draw, image, kernel):
-    picture, filter_ = draw.normal(*image, grad=True), draw.normal(*kernel, grad=True)
-    output = cross_correlate2d(picture, filter_)
-    image_gradient, kernel_gradient = gradient((output * output).sum(), (picture, filter_))
-    return {"image gradient": image_gradient, "kernel gradient": kernel_gradient}
+def response(cross_correlate2d, draw, image, kernel, is_slice=False):
+    picture = _inner(draw.normal(*image), is_slice)
+    return {"output": cross_correlate2d(picture, draw.normal(*kernel))}
 
 
 @probe(
@@ -103,22 +105,24 @@ def response_gradients(cross_correlate2d, draw, image, kernel):
         dict(image=(5, 6), kernel=(3, 3)),
         dict(image=(6, 4), kernel=(2, 3)),
         dict(image=(4, 7), kernel=(4, 2)),
-        dict(image=(3, 2), kernel=(1, 5)),
+        dict(image=(4, 6), kernel=(1, 5)),
     ],
     hidden=[
         dict(image=(7, 3), kernel=(3, 1)),
         dict(image=(2, 6), kernel=(5, 4)),
         dict(image=(8, 8), kernel=(2, 2)),
+        dict(image=(7, 6), kernel=(2, 3), is_slice=True),
     ],
     weight=3,
 )
-def full(convolve2d, draw, image, kernel):
-    return {"output": convolve2d(draw.normal(*image), draw.normal(*kernel))}
+def full(convolve2d, draw, image, kernel, is_slice=False):
+    picture = _inner(draw.normal(*image), is_slice)
+    return {"output": convolve2d(picture, draw.normal(*kernel))}
 
 
 @probe(
     "convolve2d",
-    cases=[dict(first=(5, 7), second=(2, 3)), dict(first=(3, 4), second=(6, 2))],
+    cases=[dict(first=(5, 7), second=(5, 7)), dict(first=(4, 6), second=(4, 6))],
     hidden=[dict(first=(4, 1), second=(3, 5))],
     law=True,
     atol=1e-5,
@@ -135,10 +139,14 @@ def commutes(convolve2d, draw, first, second):
 @probe(
     "sobel",
     cases=[dict(height=6, width=9), dict(height=8, width=5), dict(height=3, width=4)],
-    hidden=[dict(height=4, width=3), dict(height=10, width=7)],
+    hidden=[
+        dict(height=4, width=3),
+        dict(height=10, width=7),
+        dict(height=9, width=8, is_slice=True),
+    ],
 )
-def gradients(sobel, draw, height, width):
-    gx, gy, magnitude = sobel(draw.normal(height, width))
+def gradients(sobel, draw, height, width, is_slice=False):
+    gx, gy, magnitude = sobel(_inner(draw.normal(height, width), is_slice))
     return {"gx": gx, "gy": gy, "magnitude": magnitude}
 
 
@@ -170,13 +178,14 @@ def gradients(sobel, draw, height, width):
         ),
         dict(images=(1, 1, 3, 4), weight=(1, 1, 3, 4), bias=True),
         dict(images=(4, 5, 6, 7), weight=(3, 5, 1, 1), stride=2),
+        dict(images=(2, 2, 9, 8), weight=(2, 2, 3, 2), bias=True, stride=(1, 2), is_slice=True),
     ],
     weight=4,
 )
-def maps(conv2d, draw, images, weight, bias=False, **settings):
-    pictures, filters = draw.normal(*images), draw.normal(*weight)
+def maps(conv2d, draw, images, weight, bias=False, is_slice=False, **settings):
+    pictures, filters = _inner(draw.normal(*images), is_slice), draw.normal(*weight)
     if bias:
-        settings["bias"] = draw.normal(weight[0])
+        settings["bias"] = draw.normal(weight[0]) - 1  # most of them negative
     return {"output": conv2d(pictures, filters, **settings)}
 
 
@@ -223,10 +232,13 @@ def maps_gradients(conv2d, draw, images, weight, stride, padding):
         dict(kernel=(1, 4), height=3, width=7, stride=2),
         dict(kernel=(4, 2), height=6, width=3),
         dict(kernel=(2, 1), height=6, width=6, stride=4),
+        dict(kernel=(4, 5), height=4, width=6, is_slice=True),
+        dict(kernel=(3, 4), height=3, width=4),
     ],
 )
-def matrix(conv_matrix, draw, kernel, height, width, **settings):
-    return {"matrix": conv_matrix(draw.normal(*kernel), height, width, **settings)}
+def matrix(conv_matrix, draw, kernel, height, width, is_slice=False, **settings):
+    weights = _inner(draw.normal(*kernel), is_slice)
+    return {"matrix": conv_matrix(weights, height, width, **settings)}
 
 
 @probe(
@@ -243,12 +255,13 @@ def matrix(conv_matrix, draw, kernel, height, width, **settings):
         dict(images=(2, 2, 11, 8), weight=(5, 2, 4, 2), stride=(4, 2), padding=(3, 0)),
         dict(images=(1, 1, 3, 4), weight=(1, 1, 3, 4)),
         dict(images=(4, 5, 4, 7), weight=(3, 5, 1, 1), stride=2),
+        dict(images=(2, 3, 8, 9), weight=(3, 3, 3, 2), stride=2, padding=1, is_slice=True),
     ],
     weight=4,
 )
-def backward(conv2d_backward, draw, images, weight, **settings):
-    pictures, filters = draw.normal(*images), draw.normal(*weight)
-    grad_output = draw.normal(images[0], weight[0], *_out(images, weight, **settings))
+def backward(conv2d_backward, draw, images, weight, is_slice=False, **settings):
+    pictures, filters = _inner(draw.normal(*images), is_slice), draw.normal(*weight)
+    grad_output = draw.normal(images[0], weight[0], *_out(pictures.shape, weight, **settings))
     return _named(conv2d_backward(grad_output, pictures, filters, **settings))
 
 

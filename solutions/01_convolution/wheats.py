@@ -77,6 +77,16 @@ def cross_correlate2d_windows(image, kernel):
     return torch.einsum("hwmn,mn->hw", windows, kernel)
 
 
+@wheat("cross_correlate2d")
+def cross_correlate2d_with_plain_weights(image, kernel):
+    rows, columns = (side - taps + 1 for side, taps in zip(image.shape, kernel.shape, strict=True))
+    total = 0
+    for m, weights in enumerate(kernel.tolist()):
+        for n, weight in enumerate(weights):
+            total = total + weight * image[m : m + rows, n : n + columns]
+    return total
+
+
 @shortcut("cross_correlate2d")
 def cross_correlate2d_by_torch(image, kernel):
     return F.conv2d(image[None, None], kernel[None, None])[0, 0]
@@ -112,8 +122,8 @@ def sobel_differences(image):
     return gx, gy, torch.hypot(gx, gy)
 
 
-@shortcut("sobel")
-def sobel_by_torch(image):
+@wheat("sobel")
+def sobel_as_a_layer(image):
     across = image.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     gx, gy = F.conv2d(image[None, None], torch.stack([across, across.T])[:, None])[0]
     return gx, gy, torch.hypot(gx, gy)
