@@ -14,11 +14,13 @@ def _tensors(draw, channels):
     return draw.normal(channels), draw.normal(channels), draw.normal(channels).clone(), running_var
 
 
-def _maps(draw, shape):
+def _maps(draw, shape, is_slice=False):
     """Maps whose channels, and whose images, have means and spreads of their own."""
     scale = draw.uniform(shape[0], shape[1], 1, 1, low=0.5, high=2.0)
     shift = draw.normal(*shape[:2], 1, 1)
-    return draw.normal(*shape) * scale + shift
+    if not is_slice:
+        return draw.normal(*shape) * scale + shift
+    return (draw.normal(*shape[:2], shape[2] + 1, shape[3] + 2) * scale + shift)[..., 1:, 1:-1]
 
 
 @probe(
@@ -33,6 +35,7 @@ def _maps(draw, shape):
         dict(shape=(5, 2, 3, 4), momentum=0.4, eps=0.3),
         dict(shape=(2, 6, 4, 2)),
         dict(shape=(6, 3, 1, 1), momentum=0.7, eps=0.1),
+        dict(shape=(2, 4, 3, 4), momentum=0.6, eps=0.2),
     ],
     weight=3,
     may_change_inputs=True,
@@ -51,12 +54,13 @@ def two_training_steps(batch_norm, draw, shape, **given):
 @probe(
     "batch_norm",
     cases=[dict(shape=(3, 2, 4, 3)), dict(shape=(1, 4, 2, 5), momentum=0.5, eps=0.4)],
-    hidden=[dict(shape=(2, 3, 5, 2), eps=0.3), dict(shape=(4, 1, 3, 3), momentum=0.2)],
+    hidden=[dict(shape=(2, 3, 5, 2), eps=0.3, is_slice=True), dict(shape=(4, 3, 2, 3))],
     weight=2,
 )
-def evaluation(batch_norm, draw, shape, **given):
+def evaluation(batch_norm, draw, shape, is_slice=False, **given):
     weight, bias, running_mean, running_var = _tensors(draw, shape[1])
-    output = batch_norm(_maps(draw, shape), weight, bias, running_mean, running_var, False, **given)
+    x = _maps(draw, shape, is_slice)
+    output = batch_norm(x, weight, bias, running_mean, running_var, False, **given)
     return {"output": output, "running_mean": running_mean, "running_var": running_var}
 
 
@@ -110,15 +114,20 @@ def _evaluated(module, x):
     return module.eval()(x)
 
 
-def _trained(module, x, target):
-    """What one forward pass in training mode gives, leaves in the buffers, and sends back."""
-    output = module.train()(x)
-    by_x, by_weight = gradient((output * target).sum(), (x, module.conv1.weight))
-    found = {"output": output, "gradient of x": by_x, "gradient of conv1.weight": by_weight}
-    return found | {
+def _trained(module, x):
+    """What one forward pass in training mode gives, and leaves in the buffers."""
+    return {
+        "output": module.train()(x),
         "bn1.running_mean": module.bn1.running_mean,
         "bn2.running_var": module.bn2.running_var,
     }
+
+
+def _gradients(output, target, **tensors):
+    """Gradients of a weighted sum of the output, by what each tensor is called."""
+    found = gradient((output * target).sum(), tuple(tensors.values()))
+    names = [f"gradient of {name.replace('_', '.')}" for name in tensors]
+    return dict(zip(names, found, strict=True))
 
 
 def _count(module):
@@ -161,8 +170,26 @@ def basic_block_in_evaluation(BasicBlock, draw, in_channels, channels, **given):
 )
 def basic_block_in_training(BasicBlock, draw, in_channels, channels, **given):
     block = _filled_block(draw, BasicBlock, in_channels, channels, convolutions=2, **given)
-    x, side = draw.normal(2, in_channels, 4, 6, grad=True), 1 if given else 2
-    return _trained(block, x, draw.normal(2, channels, 2 * side, 3 * side))
+    return _trained(block, draw.normal(2, in_channels, 4, 6))
+
+
+@probe(
+    "BasicBlock",
+    cases=[dict(in_channels=3, channels=3), dict(in_channels=2, channels=3, stride=2)],
+    hidden=[dict(in_channels=3, channels=2, stride=2)],
+)
+def basic_block_gradients(BasicBlock, draw, in_channels, channels, stride=1):
+    block = _filled_block(
+        draw, BasicBlock, in_channels, channels, convolutions=2, stride=stride
+    ).train()
+    x, sides = draw.normal(2, in_channels, 4, 6, grad=True), (4 // stride, 6 // stride)
+    return _gradients(
+        block(x),
+        draw.normal(2, channels, *sides),
+        x=x,
+        conv1_weight=block.conv1.weight,
+        bn2_bias=block.bn2.bias,
+    )
 
 
 @probe(
@@ -178,7 +205,7 @@ def basic_block_in_training(BasicBlock, draw, in_channels, channels, **given):
     hidden=[
         dict(in_channels=12, channels=3),
         dict(in_channels=4, channels=1, stride=2),
-        dict(in_channels=5, channels=2, stride=3),
+        dict(in_channels=8, channels=2, stride=3),
         dict(in_channels=4, channels=3),
         dict(in_channels=3, channels=2, stride=2, skip=False),
     ],
@@ -187,8 +214,9 @@ def basic_block_in_training(BasicBlock, draw, in_channels, channels, **given):
 def bottleneck_in_evaluation(Bottleneck, draw, in_channels, channels, **given):
     block = _filled_block(draw, Bottleneck, in_channels, channels, convolutions=3, **given)
     return {
-        "output": _evaluated(block, draw.normal(2, in_channels, 5, 4)),
+        "output": _evaluated(block, draw.normal(1, in_channels, 5, 4)),
         "parameters": _count(block),
+        "expansion": Bottleneck.expansion,
     }
 
 
@@ -200,8 +228,7 @@ def bottleneck_in_evaluation(Bottleneck, draw, in_channels, channels, **given):
 )
 def bottleneck_in_training(Bottleneck, draw, in_channels, channels, **given):
     block = _filled_block(draw, Bottleneck, in_channels, channels, convolutions=3, **given)
-    x, side = draw.normal(2, in_channels, 4, 6, grad=True), 1 if given else 2
-    return _trained(block, x, draw.normal(2, 4 * channels, 2 * side, 3 * side))
+    return _trained(block, draw.normal(2, in_channels, 4, 6))
 
 
 class _Recorder(nn.Module):
@@ -224,12 +251,12 @@ class _Recorder(nn.Module):
         dict(in_channels=2, channels=3, count=3, stride=2),
         dict(in_channels=6, channels=2, count=2, stride=1, skip=False),
         dict(in_channels=3, channels=1, count=4, stride=3),
-        dict(in_channels=3, channels=2, count=1, stride=2),
     ],
     hidden=[
         dict(in_channels=4, channels=2, count=5, stride=2, skip=False),
         dict(in_channels=2, channels=2, count=2, stride=2),
         dict(in_channels=5, channels=1, count=1, stride=1),
+        dict(in_channels=3, channels=2, count=1, stride=2),
     ],
     weight=2,
 )
@@ -332,16 +359,29 @@ def logits(ResNet, draw, blocks, widths, in_channels=3, **given):
 )
 def network_in_training(ResNet, draw, blocks, widths, in_channels=3):
     network = _network(draw, ResNet, blocks, widths, in_channels=in_channels)
-    images = draw.normal(3, in_channels, 6, 4, grad=True)
-    output = network.train()(images)
-    found = {
-        "logits": output,
-        "gradient of images": gradient((output * draw.normal(3, 10)).sum(), images),
-    }
-    return found | {
+    return {
+        "logits": network.train()(draw.normal(3, in_channels, 6, 4)),
         "bn1.running_mean": network.bn1.running_mean,
         "bn1.running_var": network.bn1.running_var,
     }
+
+
+@probe(
+    "ResNet",
+    cases=[dict(blocks=[1, 1], widths=[2, 3])],
+    hidden=[dict(blocks=[1, 1, 1, 1], widths=[2, 2, 2, 3])],
+    weight=0.5,
+)
+def network_gradients(ResNet, draw, blocks, widths):
+    network = _network(draw, ResNet, blocks, widths).train()
+    return _gradients(
+        network(draw.normal(3, 3, 6, 4)),
+        draw.normal(3, 10),
+        conv1_weight=network.conv1.weight,
+        bn1_bias=network.bn1.bias,
+        layer1_0_conv1_weight=network.layer1[0].conv1.weight,
+        fc_weight=network.fc.weight,
+    )
 
 
 @probe("ResNet", cases=[dict()], hidden=[dict(skip=False)], weight=0.5)
@@ -381,16 +421,17 @@ def to_zero(cosine_schedule, draw, total_steps, warmup_steps):
 @probe(
     "cosine_schedule",
     cases=[dict(total_steps=16, warmup_steps=3), dict(total_steps=10, warmup_steps=0)],
-    hidden=[dict(total_steps=23, warmup_steps=6)],
+    hidden=[dict(total_steps=23, warmup_steps=6, between=True)],
     dtypes=("float64", "float64"),
     rtol=1e-6,
     why="a rate that went through a float32 tensor is as good",
 )
-def to_a_last_rate(cosine_schedule, draw, total_steps, warmup_steps):
+def to_a_last_rate(cosine_schedule, draw, total_steps, warmup_steps, between=False):
     peak = draw.uniform(1, low=0.5, high=2.0).item()
     last = draw.uniform(1, low=0.01, high=0.3).item()
-    between = (draw.uniform(8) * total_steps).tolist()
-    steps = [0, warmup_steps, *between, total_steps]
+    steps = list(range(total_steps + 1))
+    if between:
+        steps += (draw.uniform(8) * total_steps).tolist()
     return {
         "rates": tuple(
             float(cosine_schedule(step, total_steps, peak, warmup_steps, last=last))
@@ -440,7 +481,7 @@ def _convolution(returned):
 def folded(fold_batch_norm, draw, **given):
     conv, bn = _pair(draw, **given)
     layer = _convolution(fold_batch_norm(conv, bn))
-    x = draw.normal(2, conv.in_channels, 6, 7)
+    x = draw.normal(1, conv.in_channels, 5, 6)
     return {
         "output": layer(x),
         "trainable": all(parameter.requires_grad for parameter in layer.parameters()),
@@ -453,10 +494,11 @@ def folded(fold_batch_norm, draw, **given):
         dict(in_channels=2, out_channels=3, kernel_size=(2, 2)),
         dict(in_channels=3, out_channels=2, kernel_size=(1, 2), bias=False),
     ],
-    hidden=[dict(in_channels=4, out_channels=3, kernel_size=(2, 1))],
+    hidden=[dict(in_channels=4, out_channels=3, kernel_size=(2, 1), training=True)],
 )
-def the_two_layers_stay(fold_batch_norm, draw, **given):
+def the_two_layers_stay(fold_batch_norm, draw, training=False, **given):
     conv, bn = _pair(draw, **given)
+    bn.train(training)
     layer = _convolution(fold_batch_norm(conv, bn))
     x = draw.normal(1, conv.in_channels, 4, 3)
     unfolded = bn.eval()(conv(x))
