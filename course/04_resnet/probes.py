@@ -484,7 +484,9 @@ def folded(fold_batch_norm, draw, **given):
     x = draw.normal(1, conv.in_channels, 5, 6)
     return {
         "output": layer(x),
-        "trainable": all(parameter.requires_grad for parameter in layer.parameters()),
+        "every parameter can be trained": all(
+            parameter.requires_grad for parameter in layer.parameters()
+        ),
     }
 
 
