@@ -46,6 +46,7 @@ def by_position(conv1d, draw, length, size):
         dict(size=32, kernel_size=3, padding=1),
         dict(size=10, kernel_size=3, stride=2),
         dict(size=11, kernel_size=4, stride=3, padding=2),
+        dict(size=11, kernel_size=4, stride=3),
         dict(size=20, kernel_size=3, dilation=4),
         dict(size=23, kernel_size=5, stride=2, padding=1, dilation=2),
         dict(size=7, kernel_size=7),
