@@ -9,6 +9,19 @@ ENCODER = ("embed.weight", "cls_token", "positions", "norm.weight")
 DECODER = ("embed.weight", "mask_token", "positions", "norm.weight", "head.weight")
 
 
+def norms(score, module, inputs):
+    """The gradient of `score` by the parameters of each part, and by each input, as norms.
+
+    So a key stays small, and a gradient that is cut is 0.
+    """
+    named = dict(module.named_parameters()) | inputs
+    found = dict(zip(named, gradient(score, list(named.values())), strict=True))
+    parts = {}
+    for name, slope in found.items():
+        parts.setdefault(name.split(".")[0], []).append(slope.norm())
+    return {f"gradient of {part}": torch.stack(of_part) for part, of_part in parts.items()}
+
+
 def chosen(draw, batch, tokens, visible):
     """Places of visible tokens (batch, visible) and the way back (batch, tokens), from drawn
     noise."""
@@ -24,7 +37,11 @@ def chosen(draw, batch, tokens, visible):
         dict(batch=1, tokens=10, mask_ratio=0.25),
         dict(batch=4, tokens=7, mask_ratio=0.6),
     ],
-    hidden=[dict(batch=2, tokens=25, mask_ratio=0.75), dict(batch=3, tokens=12, mask_ratio=0.3)],
+    hidden=[
+        dict(batch=1, tokens=25, mask_ratio=0.75),
+        dict(batch=3, tokens=20, mask_ratio=0.9),
+        dict(batch=2, tokens=20, mask_ratio=0.8),
+    ],
     weight=3,
 )
 def masked(random_masking, draw, batch, tokens, mask_ratio):
@@ -35,7 +52,7 @@ def masked(random_masking, draw, batch, tokens, mask_ratio):
 @probe(
     "random_masking",
     cases=[dict(tokens=16, ratios=(0.0, 1.0)), dict(tokens=4, ratios=(0.1, 0.9))],
-    hidden=[dict(tokens=5, ratios=(0.0, 1.0, 0.15, 0.85)), dict(tokens=6, ratios=(-0.5, 1.5, 0.9))],
+    hidden=[dict(tokens=5, ratios=(0.0, 1.0, 0.85)), dict(tokens=10, ratios=(0.95, 0.9))],
     law=True,
 )
 def refused_ratios(random_masking, draw, tokens, ratios):
@@ -69,7 +86,7 @@ ENCODERS = [
     cases=ENCODERS,
     hidden=[
         dict(batch=2, image=(8, 12), patch=2, channels=2, embed_dim=8, depth=2, heads=1, visible=7),
-        dict(batch=4, image=(9, 9), patch=3, channels=1, embed_dim=4, depth=1, heads=2, visible=4),
+        dict(batch=4, image=(9, 9), patch=3, channels=1, embed_dim=4, depth=4, heads=2, visible=1),
     ],
     weight=3,
 )
@@ -79,15 +96,27 @@ def encoded(encode_visible, draw, batch, image, patch, channels, embed_dim, dept
     return {"latent": encode_visible(encoder, patches, ids_keep)}
 
 
-@probe("encode_visible", cases=ENCODERS[:1], hidden=ENCODERS[1:2], dtypes=("float64",))
+@probe("encode_visible", cases=ENCODERS[:1], hidden=ENCODERS[1:2], law=True)
 def nothing_hidden_gets_in(
     encode_visible, draw, batch, image, patch, channels, embed_dim, depth, heads, visible
 ):
-    """The gradient of what comes out with respect to the patches: that of hidden ones is zero."""
     encoder, patches = an_encoder(draw, batch, image, patch, channels, embed_dim, depth, heads)
     ids_keep, _ = chosen(draw, *patches.shape[:2], visible)
-    patches.requires_grad_()
-    return {"gradient": gradient((encode_visible(encoder, patches, ids_keep) ** 2).sum(), patches)}
+    others = 9 + draw.normal(*patches.shape)
+    others.scatter_(1, ids_keep[:, :, None].expand(-1, -1, patches.shape[2]), patches)
+    one = encode_visible(encoder, patches, ids_keep)
+    other = encode_visible(encoder, others, ids_keep)
+    return {"no hidden patch changes the output": torch.allclose(one, other, atol=1e-4)}
+
+
+@probe("encode_visible", cases=ENCODERS[1:2], hidden=ENCODERS[:1], dtypes=("float64",))
+def gradients_of_the_encoder(
+    encode_visible, draw, batch, image, patch, channels, embed_dim, depth, heads, visible
+):
+    encoder, patches = an_encoder(draw, batch, image, patch, channels, embed_dim, depth, heads)
+    ids_keep, _ = chosen(draw, *patches.shape[:2], visible)
+    latent = encode_visible(encoder, patches, ids_keep)
+    return norms((latent * draw.normal(batch, 1 + visible, embed_dim)).sum(), encoder, {})
 
 
 def an_encoder(draw, batch, image, patch, channels, embed_dim, depth, heads):
@@ -100,7 +129,7 @@ def an_encoder(draw, batch, image, patch, channels, embed_dim, depth, heads):
 ORDERS = [
     dict(batch=3, tokens=8, visible=3, dim=4),
     dict(batch=2, tokens=6, visible=5, dim=3),
-    dict(batch=1, tokens=9, visible=1, dim=2),
+    dict(batch=1, tokens=9, visible=3, dim=2),
     dict(batch=4, tokens=5, visible=2, dim=5),
 ]
 
@@ -108,7 +137,7 @@ ORDERS = [
 @probe(
     "restore_order",
     cases=ORDERS,
-    hidden=[dict(batch=2, tokens=12, visible=4, dim=3), dict(batch=3, tokens=7, visible=6, dim=2)],
+    hidden=[dict(batch=1, tokens=12, visible=1, dim=3), dict(batch=3, tokens=7, visible=6, dim=2)],
     weight=3,
 )
 def restored(restore_order, draw, batch, tokens, visible, dim):
@@ -156,12 +185,12 @@ DECODERS = [
             visible=4,
         ),
         dict(
-            batch=4,
+            batch=1,
             grid=(2, 3),
             patch_dim=6,
             embed_dim=8,
-            decoder_dim=4,
-            depth=1,
+            decoder_dim=8,
+            depth=4,
             heads=2,
             visible=1,
         ),
@@ -179,7 +208,7 @@ def decoded(decode, draw, batch, grid, patch_dim, embed_dim, decoder_dim, depth,
 
 
 @probe("decode", cases=DECODERS[:1], hidden=DECODERS[2:], dtypes=("float64",))
-def gradient_of_the_latent(
+def gradients_of_the_decoder(
     decode, draw, batch, grid, patch_dim, embed_dim, decoder_dim, depth, heads, visible
 ):
     decoder = draw.fill(
@@ -188,9 +217,9 @@ def gradient_of_the_latent(
     latent = draw.normal(batch, 1 + visible, embed_dim, grad=True)
     _, ids_restore = chosen(draw, batch, grid[0] * grid[1], visible)
     with provided(decode, restore_order=models.restore_order):
-        scalar = (decode(decoder, latent, ids_restore) ** 2).sum()
-    of_latent, of_mask_token = gradient(scalar, (latent, decoder.mask_token))
-    return {"gradient of latent": of_latent, "gradient of mask_token": of_mask_token}
+        painted = decode(decoder, latent, ids_restore)
+    score = (painted * draw.normal(batch, grid[0] * grid[1], patch_dim)).sum()
+    return norms(score, decoder, {"latent": latent})
 
 
 @probe(
@@ -198,10 +227,10 @@ def gradient_of_the_latent(
     cases=[
         dict(shape=(3, 4, 12)),
         dict(shape=(2, 9, 4)),
-        dict(shape=(1, 2, 27)),
+        dict(shape=(3, 2, 27)),
         dict(shape=(4, 6, 3)),
     ],
-    hidden=[dict(shape=(2, 5, 16)), dict(shape=(5, 3, 48))],
+    hidden=[dict(shape=(1, 5, 16)), dict(shape=(5, 1, 12)), dict(shape=(2, 3, 2))],
     weight=3,
 )
 def normalised(normalize_patches, draw, shape):
@@ -213,7 +242,7 @@ def normalised(normalize_patches, draw, shape):
 
 @probe(
     "normalize_patches",
-    cases=[dict(shape=(2, 3, 12)), dict(shape=(1, 4, 8))],
+    cases=[dict(shape=(2, 3, 12)), dict(shape=(3, 4, 8))],
     hidden=[dict(shape=(3, 2, 27))],
     dtypes=("float64",),
 )
@@ -241,6 +270,18 @@ LOSSES = [
 )
 def loss_of_removed(mae_loss, draw, batch, tokens, patch_dim):
     return {"loss": mae_loss(*drawn_for_the_loss(draw, batch, tokens, patch_dim))}
+
+
+@probe(
+    "mae_loss",
+    cases=[dict(removed=((1, 1, 1), (1, 1, 1)))],
+    hidden=[dict(removed=((0, 0, 0), (0, 1, 0))), dict(removed=((0, 0, 0, 0), (1, 1, 0, 1)))],
+)
+def loss_of_few_or_all(mae_loss, draw, removed):
+    """Every patch removed; then a single one; then none of the first picture's."""
+    mask = torch.tensor(removed, dtype=draw.dtype)
+    predictions, targets = draw.normal(*mask.shape, 4), draw.normal(*mask.shape, 4)
+    return {"loss": mae_loss(predictions, targets, mask)}
 
 
 @probe("mae_loss", cases=LOSSES[:2], hidden=LOSSES[3:], dtypes=("float64",))
@@ -281,6 +322,9 @@ PARTS = (
     "layerwise_learning_rates",
     cases=RATES,
     hidden=[dict(depth=4, low=0.5, high=0.8), dict(depth=24, low=0.7, high=0.9)],
+    weight=2,
+    rtol=1e-6,
+    why="the rates may have been computed in float32",
 )
 def rates(layerwise_learning_rates, draw, depth, low, high):
     learning_rate = draw.uniform(1, low=1e-4, high=1e-2).item()
@@ -299,5 +343,28 @@ def rates(layerwise_learning_rates, draw, depth, low, high):
         "rates of the blocks, as shares": blocks.view(depth, len(PARTS)),
         "rates of the last norm, as shares": norm,
         "rates of the head, as shares": head,
+        "number of rates": len(found),
+    }
+
+
+@probe(
+    "layerwise_learning_rates",
+    cases=[dict(depth=3, kept=("encoder.blocks.2.norm1.bias", "head.bias", "encoder.cls_token"))],
+    hidden=[
+        dict(depth=6, kept=("encoder.blocks.1.norm1.bias", "encoder.embed.bias")),
+        dict(depth=12, kept=("encoder.embed.weight",)),
+        dict(depth=2, kept=("encoder.norm.weight",)),
+    ],
+    rtol=1e-6,
+    why="the rates may have been computed in float32",
+)
+def rates_of_some(layerwise_learning_rates, draw, depth, kept):
+    """Names of some parameters only, in a tuple: the others are frozen."""
+    learning_rate = draw.uniform(1, low=1e-4, high=1e-2).item()
+    decay = draw.uniform(1, low=0.6, high=0.9).item()
+    found = layerwise_learning_rates(tuple(kept), depth, learning_rate, decay)
+    shares = [float(found[name]) / learning_rate for name in kept]
+    return {
+        "rates, as shares": torch.tensor(shares, dtype=draw.dtype),
         "number of rates": len(found),
     }

@@ -164,6 +164,61 @@ class MaskByMask(nn.Module):
         return masks[:, :1], iou[:, :1]
 
 
+@wheat("MaskDecoder")
+class PromptByPrompt(nn.Module):
+    def __init__(self, embed_dim, num_heads, mlp_dim, depth=2, num_masks=3, iou_hidden_dim=64):
+        super().__init__()
+        self.iou_token, self.mask_tokens = (
+            nn.Embedding(1, embed_dim),
+            nn.Embedding(1 + num_masks, embed_dim),
+        )
+        self.iou_prediction_head = MLP(embed_dim, iou_hidden_dim, 1 + num_masks)
+        heads = [MLP(embed_dim, embed_dim, embed_dim // 8) for _ in range(1 + num_masks)]
+        self.output_hypernetworks_mlps = nn.ModuleList(heads)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(embed_dim, embed_dim // 4, 2, 2),
+            LayerNorm2d(embed_dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(embed_dim // 4, embed_dim // 8, 2, 2),
+            nn.GELU(),
+        )
+        self.transformer = TwoWayTransformer(
+            depth,
+            embed_dim,
+            num_heads,
+            mlp_dim,
+            block=TwoWayBlock,  # noqa: F821
+        )
+
+    def upscaled(self, image, skips=()):
+        first, norm, gelu, second, last = self.output_upscaling
+        x = first(image) + skips[0] if len(skips) else first(image)
+        x = second(gelu(norm(x)))
+        return last(x + skips[1] if len(skips) else x)
+
+    def predict_masks(self, image, positions, sparse, dense, skips=()):
+        masks, scores = [], []
+        for n, prompt in enumerate(sparse):
+            one = image[n : n + 1] if len(image) > 1 else image
+            places = positions[n : n + 1] if len(positions) > 1 else positions
+            rows = torch.vstack([self.iou_token.weight, self.mask_tokens.weight, prompt])
+            tokens, picture = self.transformer(one + dense[n : n + 1], places, rows[None])
+            finer = [skip[n : n + 1] if len(skip) > 1 else skip for skip in skips]
+            pixels = self.upscaled(picture, finer)[0]
+            weights = [
+                mlp(tokens[0, 1 + m]) for m, mlp in enumerate(self.output_hypernetworks_mlps)
+            ]
+            masks.append(torch.tensordot(torch.stack(weights), pixels, dims=1))
+            scores.append(self.iou_prediction_head(tokens[0, 0]))
+        return torch.stack(masks), torch.stack(scores)
+
+    def forward(self, image, positions, sparse, dense, multimask=True, skips=()):
+        masks, iou = self.predict_masks(image, positions, sparse, dense, skips)
+        if multimask:
+            return masks[:, 1:], iou[:, 1:]
+        return masks[:, :1], iou[:, :1]
+
+
 @shortcut("MaskDecoder")
 def the_courses_decoder(*arguments):
     return models.MaskDecoder(*arguments)
