@@ -51,7 +51,7 @@ def masked(random_masking, draw, batch, tokens, mask_ratio):
 
 @probe(
     "random_masking",
-    cases=[dict(tokens=16, ratios=(0.0, 1.0)), dict(tokens=4, ratios=(0.1, 0.9))],
+    cases=[dict(tokens=16, ratios=(0.0, 1.0)), dict(tokens=4, ratios=(0.9, 0.8))],
     hidden=[dict(tokens=5, ratios=(0.0, 1.0, 0.85)), dict(tokens=10, ratios=(0.95, 0.9))],
     law=True,
 )

@@ -186,13 +186,13 @@ def a_mask_alone_and_nothing(PromptEncoder, draw, embed_dim, grid, size, count):
 
 @probe(
     "PromptEncoder",
-    cases=[dict(clicks=0, known=False)],
+    cases=[dict(clicks=5, known=False)],
     hidden=[dict(clicks=3, known=True), dict(clicks=1, known=True, boxes=True)],
     rtol=1e-3,
     why="sines of large angles in float32",
 )
 def some_of_the_prompts(PromptEncoder, draw, clicks, known, boxes=False):
-    """Prompts of no length, then clicks or a box that come with a mask."""
+    """Clicks alone, then clicks or a box that come with a mask."""
     grid, size = (2, 2), (6, 10)
     with provided(PromptEncoder, fourier_features=models.fourier_features):
         encoder = _prompt_encoder(PromptEncoder, draw, 4, grid, size)
@@ -714,7 +714,12 @@ def without_a_generator(sample_next_click, draw, rows, columns):
     points, labels = sample_next_click(prediction, ~prediction, **given)
     x, y = points.long().clamp(min=0).unbind(dim=1)
     there = (~prediction)[torch.arange(20), y.clamp(max=rows - 1), x.clamp(max=columns - 1)]
-    return {"labels say what the target has there": bool((labels == there.long()).all())}
+    return {
+        "labels say what the target has there": bool((labels == there.long()).all()),
+        "clicks differ where every pixel is wrong": not torch.equal(
+            points, points[:1].expand(20, 2)
+        ),
+    }
 
 
 # --- stability_score
@@ -782,8 +787,6 @@ def _predictor(places, logits, scores):
     """
 
     def predict(points, labels):
-        if points.ndim != 3:
-            raise ValueError(f"predict takes points with three axes, not {tuple(points.shape)}")
         if points.shape[1:] != (1, 2) or labels.shape != points.shape[:2]:
             given = f"{tuple(points.shape)} and {tuple(labels.shape)}"
             raise ValueError(f"predict takes points (P, 1, 2) and labels (P, 1), not {given}")
