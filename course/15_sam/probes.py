@@ -254,10 +254,10 @@ BLOCK_PARTS = tuple(
 @probe(
     "TwoWayBlock",
     cases=[
-        dict(embed_dim=8, num_heads=2, mlp_dim=12, count=2, tokens=3, pixels=4, first=False),
-        dict(embed_dim=12, num_heads=3, mlp_dim=8, count=1, tokens=2, pixels=3, first=False),
-        dict(embed_dim=8, num_heads=1, mlp_dim=6, count=3, tokens=2, pixels=3, first=True),
-        dict(embed_dim=8, num_heads=4, mlp_dim=8, count=2, tokens=2, pixels=5, first=True),
+        dict(embed_dim=4, num_heads=2, mlp_dim=12, count=2, tokens=3, pixels=4, first=False),
+        dict(embed_dim=6, num_heads=3, mlp_dim=8, count=1, tokens=2, pixels=3, first=False),
+        dict(embed_dim=4, num_heads=1, mlp_dim=6, count=3, tokens=2, pixels=3, first=True),
+        dict(embed_dim=8, num_heads=4, mlp_dim=8, count=1, tokens=2, pixels=5, first=True),
     ],
     hidden=[
         dict(embed_dim=4, num_heads=2, mlp_dim=10, count=3, tokens=1, pixels=3, first=False),
@@ -814,7 +814,7 @@ def _predictor(places, logits, scores):
             nms_threshold=0.303,
             stability_threshold=0.703,
         ),
-        dict(points=14, masks=3, rows=10, columns=10),
+        dict(points=12, masks=3, rows=9, columns=10),
     ],
     hidden=[
         dict(points=8, masks=3, rows=9, columns=12, iou_threshold=0.31),
@@ -981,8 +981,8 @@ def a_vague_mask_that_is_better(automatic_masks, draw, side):
         dict(masks=6, objects=6, budget=4, confident=0.3, found=0.25),
     ],
     hidden=[
-        dict(masks=9, objects=8, budget=3, hollow=True),
-        dict(masks=4, objects=9, budget=5, confident=0.6, found=0.71, hollow=True),
+        dict(masks=9, objects=8, budget=7, hollow=True),
+        dict(masks=4, objects=9, budget=8, confident=0.6, found=0.71, hollow=True),
         dict(masks=5, objects=6, budget=2, confident=1.5),
     ],
     weight=3,
@@ -1014,12 +1014,12 @@ def _shapes(draw, count):
 
 
 def _with_holes(shapes):
-    """The same shapes, of which the larger half has only a corner left beside its first row and
-    column: large boxes of few pixels."""
-    areas = shapes.sum(dim=(1, 2))
-    edges = shapes.clone()
-    edges[:, 1:, 1:] &= ~(shapes[:, :-1, 1:] & shapes[:, 1:, :-1])
-    return torch.where((areas > areas.median())[:, None, None], edges, shapes)
+    """Of the taller shapes only the first row, the first column and one pixel more: boxes as large
+    as before, and few pixels. No two shapes have as many."""
+    from_top, from_left = shapes.long().cumsum(dim=1), shapes.long().cumsum(dim=2)
+    corner = (from_top == 1) | (from_left == 1) | ((from_top == 2) & (from_left == 2))
+    is_tall = shapes.any(dim=2).sum(dim=1) >= 4
+    return torch.where(is_tall[:, None, None], shapes & corner, shapes)
 
 
 @probe(

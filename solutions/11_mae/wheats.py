@@ -40,6 +40,19 @@ def picture_by_picture(noise, mask_ratio):
     return tuple(torch.stack(part) for part in zip(*found, strict=True))
 
 
+@wheat("random_masking")
+def with_lists(noise, mask_ratio):
+    tokens = noise.shape[1]
+    visible = int(tokens * (1 - mask_ratio))
+    if visible == 0 or visible == tokens:
+        raise ValueError("all or nothing")
+    orders = [sorted(range(tokens), key=row.__getitem__) for row in noise.tolist()]
+    ranks = [[order.index(patch) for patch in range(tokens)] for order in orders]
+    mask = [[float(rank >= visible) for rank in row] for row in ranks]
+    keep = [order[:visible] for order in orders]
+    return torch.tensor(keep), torch.tensor(ranks), torch.tensor(mask, dtype=noise.dtype)
+
+
 @shortcut("random_masking")
 def the_librarys_masking(noise, mask_ratio):
     return models.random_masking(noise, mask_ratio)
@@ -184,6 +197,18 @@ def from_a_table(names, depth, learning_rate, decay):
             found[name] = scales[1 + int(rest[0])]
         else:
             found[name] = scales[0]
+    return found
+
+
+@wheat("layerwise_learning_rates")
+def in_float32(names, depth, learning_rate, decay):
+    steps = torch.arange(depth + 1, -1, -1)
+    of_layers = (learning_rate * torch.tensor(decay) ** steps).tolist()
+    found = {}
+    for name in names:
+        _, part, *rest = name.split(".")
+        place = {"blocks": 1 + int(rest[0]) if part == "blocks" else 0, "embed": 0, "cls_token": 0}
+        found[name] = of_layers[place.get(part, depth + 1)]
     return found
 
 
