@@ -102,6 +102,8 @@ def _is_without_gradient(exercise: ExerciseKey, case: CaseKey, outcome: Outcome)
         return False
     if outcome.failure is not None:
         return any(words in outcome.failure.message for words in NO_GRADIENT_SAID)
+    if not any(case.expected.values[name].numbers.any() for name in gradients):
+        return False  # an answer about a gradient, or one that must be zero
     others = {name: value for name, value in case.expected.values.items() if name not in gradients}
     if first_difference(exercise, case, replace(case.expected, values=others), outcome) is not None:
         return False
@@ -120,17 +122,18 @@ def _explains(
     fit: Fit,
 ) -> bool:
     """Whether misconception `index` gives these outcomes, as closely as `fit` asks."""
-    explained_a_mistake = False
+    explained, passed_over = 0, 0
     for case, outcome, verdict in zip(exercise.cases, outcomes, verdicts, strict=True):
         if fit is Fit.WHERE_IT_RUNS and verdict.state is State.ERROR:
+            passed_over += 1
             continue
         if fit is Fit.BUT_FOR_DTYPE:
             outcome = with_dtypes_of(case.expected, outcome)
         if not same_outcome(exercise, case, case.wrong.get(index, case.expected), outcome):
             return False
         is_wrong = verdict.state is not State.RIGHT or is_changed(case, outcome)
-        explained_a_mistake |= is_wrong and index in case.wrong
-    return explained_a_mistake
+        explained += is_wrong and index in case.wrong
+    return explained > 0 and explained >= passed_over
 
 
 def with_dtypes_of(expected: Outcome, outcome: Outcome) -> Outcome:

@@ -78,12 +78,12 @@ def judge_answers(exercise: ExerciseKey, answers: Mapping[str, object]) -> Verdi
     slips: list[int] = []
     share = exercise.points / len(exercise.answers)
     for name, key in exercise.answers.items():
-        state, message, slip = judge_answer(key, answers.get(name))
-        if slip is not None:
-            slips.append(slip)
+        state, message, own_slips = judge_answer(key, answers.get(name))
+        slips += own_slips
         rows.append(CaseVerdict(state, name, message, share if state is State.RIGHT else 0.0))
     overall = _overall(rows)
-    diagnosis = exercise.misconceptions[slips[0]] if slips else None
+    likeliest = Counter(slips).most_common(1)  # the slip that explains most of the numbers
+    diagnosis = exercise.misconceptions[likeliest[0][0]] if likeliest else None
     return Verdict(
         exercise=exercise.name,
         state=overall,
@@ -96,20 +96,20 @@ def judge_answers(exercise: ExerciseKey, answers: Mapping[str, object]) -> Verdi
     )
 
 
-def judge_answer(key: AnswerKey, answer: object) -> tuple[State, str, int | None]:
-    """(state, message, number of the misconception) of one answer."""
+def judge_answer(key: AnswerKey, answer: object) -> tuple[State, str, list[int]]:
+    """(state, message, numbers of the misconceptions that give it) of one answer."""
     if answer is None or answer is Ellipsis:
-        return State.NOT_ATTEMPTED, "no answer yet", None
+        return State.NOT_ATTEMPTED, "no answer yet", []
     value = _number(answer, key.kind)
     if value is None:
         kind = getattr(answer, "type_name", type(answer).__name__)
-        return State.WRONG, f"{with_article(key.kind)} is expected, not {kind}", None
+        return State.WRONG, f"{with_article(key.kind)} is expected, not {kind}", []
     candidates = nearby(value, key.digits)
     digests = {hash_answer(candidate, key.salt, key.digits) for candidate in candidates}
     if key.digest in digests:
-        return State.RIGHT, "", None
+        return State.RIGHT, "", []
     slips = [index for index, digest in key.wrong.items() if digest in digests]
-    return State.WRONG, f"{value!r} is not the answer", slips[0] if slips else None
+    return State.WRONG, f"{value!r} is not the answer", slips
 
 
 def judge_case(exercise: ExerciseKey, case: CaseKey, outcome: Outcome) -> CaseVerdict:

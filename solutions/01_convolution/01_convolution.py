@@ -89,7 +89,7 @@ show(
 # ### 1.1 `conv1d` · 3 points · easy · 10 min
 #
 # Write this sum for a signal and a kernel. `F.pad(x, (left, right))` adds zeros at the ends of a tensor's last axis.
-# Ready-made convolutions, torch's or another library's, are refused here, in 1.3, 1.4, 1.6 and 1.9: they are what you
+# Ready-made convolutions, torch's or another library's, are refused here, in 1.3, 1.4 and 1.6: they are what you
 # are building.
 #
 # *Refused here: convolution.*
@@ -848,9 +848,9 @@ show(
 # ### 1.9 `conv2d_backward` · 5 points · hard · 25 min
 #
 # Write the three gradients for `stride` and `padding` (integers or pairs), with loops over the kernel's positions
-# only. Compute them from the formulas: torch's automatic differentiation and ready-made convolutions are refused.
+# only. Compute them from the formulas: torch's automatic differentiation is refused.
 #
-# *Refused here: automatic differentiation, convolution.*
+# *Refused here: automatic differentiation.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "conv2d_backward", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -1082,7 +1082,7 @@ def automatic_masks(
 ) -> tuple[Tensor, Tensor]:
     """Masks of everything in a picture (Kirillov et al. 2023, section 4 and appendix B).
 
-    predict: points (P, 1, 2) and int64 labels (P, 1), P prompts of one click, to logits (P, M, H,
+    predict: points (P, 1, 2) and integer labels (P, 1), P prompts of one click, to logits (P, M, H,
     W) and predicted IoU (P, M). points: (P, 2). Of the P M masks, those are kept whose predicted
     IoU is above iou_threshold, whose stability_score is at least stability_threshold, and whose IoU
     with every mask kept before is at most nms_threshold; masks with a higher predicted IoU come
