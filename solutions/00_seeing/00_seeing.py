@@ -56,7 +56,7 @@ import math
 import torch
 from cvcourse import data, schematics
 from cvcourse.training import budget
-from cvcourse.widgets import Lab, Scene, Slider, curves, image, show
+from cvcourse.widgets import Lab, Scene, Slider, Table, curves, image, show
 
 check = Checker("00_seeing")
 
@@ -234,9 +234,11 @@ examples = {
     "CT volume of 200 slices": (1, 200, 512, 512),
     "10 s of video, 25 frames per second": (250, 3, 480, 640),
 }
+sizes = []
 for name, shape in examples.items():
     millions = math.prod(shape) / 1e6
-    print(f"{name:36} {shape!s:20} {millions:6.1f} MB as bytes {4 * millions:7.1f} MB as float32")
+    sizes.append([name, shape, f"{millions:.1f}", f"{4 * millions:.1f}"])
+Table(["example", "shape", "MB, bytes", "MB, float32"], sizes)
 
 # %% [markdown]
 # How does such a file become a tensor? `data.open_picture` opens pictures only, and says what it found in any other
@@ -799,8 +801,10 @@ across = axis * math.cos(preferred) + axis[:, None] * math.sin(preferred)
 psi = torch.arange(24) * 2 * math.pi / 24
 gratings = torch.cos(2 * math.pi * across / wavelength - psi[:, None, None])  # (24, 31, 31)
 cells = {"simple": simple_cell(gratings, even), "complex": complex_cell(gratings, even, odd)}
-for name, rates in cells.items():
-    print(f"{name:8} smallest response {rates.min():6.1f}, largest {rates.max():6.1f}")
+Table(
+    ["cell", "smallest response", "largest response"],
+    [[name, f"{rates.min():.1f}", f"{rates.max():.1f}"] for name, rates in cells.items()],
+)
 
 # %% [markdown]
 # Then show a bar, which is not a grating and which leaves the field in the end. Compare how much of its range each
@@ -1064,15 +1068,26 @@ def degrees_off(guess):
 
 with torch.no_grad():
     before, after = (torch.stack([loss_of(guess) for guess in some]) for some in (starts, guesses))
+fits = []
 for k, guess in enumerate(guesses):
-    angles_off = (
-        f"{degrees_off(starts[k]):4.1f}° at the start, {degrees_off(guess):4.1f}° at the end"
-    )
-    print(f"orientation off by {angles_off};  loss {before[k]:.2f}, then {after[k]:.2f}")
+    off_before, off_after = degrees_off(starts[k]), degrees_off(guess)
+    fits.append([f"{off_before:.1f}", f"{off_after:.1f}", f"{before[k]:.2f}", f"{after[k]:.2f}"])
+Table(
+    ["degrees, start", "degrees, end", "loss, start", "loss, end"],
+    fits,
+    caption="Degrees by which the orientation is off, and loss",
+)
+
+# %% tags=["training"]
 best = int(after.argmin())
-for name in ("wavelength", "sigma"):
-    at_start, found = parameters(starts[best])[name], parameters(guesses[best])[name]
-    print(f"{name:10} true {truth[name]:5.2f}   start {at_start:5.2f}   found {found:5.2f}")
+at_start, found = parameters(starts[best]), parameters(guesses[best])
+Table(
+    ["best fit, in pixels", "true", "start", "found"],
+    [
+        [name, f"{truth[name]:.2f}", f"{at_start[name]:.2f}", f"{found[name]:.2f}"]
+        for name in ("wavelength", "sigma")
+    ],
+)
 
 # %% [markdown]
 # The ends fall into two groups. Some starts reach the same small loss and the same orientation. The others are stuck
