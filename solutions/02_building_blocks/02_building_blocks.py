@@ -39,7 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from cvcourse import data, schematics
-from cvcourse.widgets import Choice, Lab, Scene, Slider, Toggle, bars, curves, image, show, text
+from cvcourse.widgets import Choice, Lab, Scene, Slider, Table, Toggle, curves, image, show, text
 
 check = Checker("02_building_blocks")
 
@@ -174,13 +174,18 @@ def overall_mean(x):
 
 
 # %%
-print("                shift   invariance error   equivariance error")
+measured = []
 for f, output_step in ((edges, 1), (overall_mean, 1), (every_second, 2)):
     for pixels in (1, 2):
         step, moved = shift_by(0, pixels), shift_by(0, pixels // output_step)
         invariance = invariance_error(f, scene, step)
         equivariance = equivariance_error(f, scene, step, moved)
-        print(f"{f.__name__:16}{pixels:5}{invariance:19.3f}{equivariance:21.3f}")
+        measured.append([f.__name__, pixels, f"{invariance:.3f}", f"{equivariance:.3f}"])
+Table(
+    ["function", "shift, pixels", "invariance", "equivariance"],
+    measured,
+    caption="Error of invariance and of equivariance; 0 is perfect",
+)
 
 # %% [markdown]
 # The filter is equivariant for both shifts. The mean is invariant (and equivariant too: a single value cannot be
@@ -380,9 +385,11 @@ def pool4(x):
     return max_pool2d(x, 4)[0]
 
 
+measured = []
 for pixels in range(1, 9):
     error = equivariance_error(pool4, scene, shift_by(0, pixels), shift_by(0, pixels // 4))
-    print(f"input moved {pixels}, output moved {pixels // 4}: equivariance error {error:.3f}")
+    measured.append([pixels, pixels // 4, f"{error:.3f}"])
+Table(["input moved", "output moved", "equivariance error"], measured, caption="Shifts in pixels")
 
 # %% [markdown]
 # The error is zero at 4 and at 8, and at no other shift. A network that halves its maps five times commutes with
@@ -709,14 +716,15 @@ Lab(
 # Convolutional Neural Networks*, 2016).
 
 # %%
-pixels = torch.arange(201)
+pixels, measured = torch.arange(201), []
 for n in (1, 4, 16, 64):
     profile = gradient_reaching([(3, 1, 1, 1)] * n, 201, unit=100)
     deviation = (profile * (pixels - 100) ** 2).sum().sqrt()
     size = receptive_field([(3, 1, 1, 1)] * n)[0]
-    print(
-        f"{n:2} layers: size {size:3}, standard deviation {deviation:.2f}, formula {(n * 8 / 12) ** 0.5:.2f}"
-    )
+    measured.append([n, size, f"{deviation:.2f}", f"{(n * 8 / 12) ** 0.5:.2f}"])
+Table(
+    ["layers", "size", "standard deviation", "formula"], measured, caption="Of the field, in pixels"
+)
 
 # %% [markdown]
 # ## Upsampling
@@ -1278,7 +1286,7 @@ def one_by_one(crops):
     return torch.cat([network(crop[None]) for crop in crops])
 
 
-readings = {}
+readings, results = {}, []
 with torch.no_grad():
     fully_convolutional(sheet)  # the first call pays for setting up
     for name, reader, given in (
@@ -1291,14 +1299,14 @@ with torch.no_grad():
         milliseconds = 1000 * (time.perf_counter() - begin)
         readings[name] = logits[0] if logits.ndim == 4 else logits.T.reshape(11, *truth.shape)
         right = readings[name].argmax(0) == truth
-        print(
-            f"{name:22} {milliseconds:7.1f} ms   right {right[truth >= 0].float().mean():.4f}   "
-            f"right where a digit is {right[(truth >= 0) & (truth < 10)].float().mean():.4f}"
-        )
+        everywhere = right[truth >= 0].float().mean()
+        on_digits = right[(truth >= 0) & (truth < 10)].float().mean()
+        results.append([name, f"{milliseconds:.1f} ms", f"{everywhere:.4f}", f"{on_digits:.4f}"])
 always = (truth[truth >= 0] == 10).float().mean()
+results.append(["always 'no digit'", "–", f"{always:.4f}", "0.0000"])
 gap = (readings["crop by crop"] - readings["whole scene, one pass"]).abs().max()
-print(f"always saying 'no digit':           right {always:.4f}   right where a digit is 0.0000")
-print(f"largest difference between the first and the last logits: {gap:.1e}")
+print(f"largest difference between the logits of the first way and of the third: {gap:.1e}")
+Table(["way of reading", "time", "right", "right on digits"], results)
 
 # %% [markdown]
 # All three ways are right equally often, place by place, since they compute the same numbers up to rounding. The
@@ -1349,14 +1357,17 @@ def circular(reader):
 
 
 untrained = scene_reader(crop_network())
-errors = {}
+errors, compared = {}, []
 for pixels in range(9):
     transforms = shift_by(pixels, pixels), shift_by(pixels // total_stride, pixels // total_stride)
     errors[pixels] = equivariance_error(circular(fully_convolutional), sheet, *transforms)
     other = equivariance_error(circular(untrained), sheet, *transforms)
-    print(
-        f"moved by {pixels}: equivariance error {errors[pixels]:.6f}, of an untrained network {other:.6f}"
-    )
+    compared.append([pixels, f"{errors[pixels]:.6f}", f"{other:.6f}"])
+Table(["moved by, pixels", "trained", "untrained"], compared, caption="Equivariance error")
+
+# %% tags=["training"]
+from cvcourse.widgets import bars
+
 show(
     bars(
         {f"moved by {k}": error for k, error in errors.items()},
