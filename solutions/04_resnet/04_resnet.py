@@ -45,7 +45,7 @@ import math
 import torch
 from torch import Tensor, nn
 from cvcourse import data, models, schematics
-from cvcourse.widgets import Choice, Lab, Pointer, Scene, Toggle, curves, image, show
+from cvcourse.widgets import Choice, Lab, Pointer, Scene, Table, Toggle, curves, image, show
 
 torch.set_num_threads(1)  # layers as small as these are slower on two
 check = Checker("04_resnet")
@@ -222,20 +222,17 @@ print(
 # two modes disagree, and a network that is evaluated early looks worse than it is.
 
 # %%
-mean, variance = zeros.clone(), ones.clone()
+mean, variance, found = zeros.clone(), ones.clone(), []
 for t in range(1, 41):
     batch = 3 + 2 * torch.randn(32, 4, 6, 6)  # mean 3, variance 4
     training_output = batch_norm(batch, ones, zeros, mean, variance, training=True)
     if t in (1, 10, 20, 40):
         evaluated = batch_norm(batch, ones, zeros, mean, variance, training=False)
         gap = (evaluated - training_output).abs().mean().item()
-        print(
-            f"after {t:2} batches: mean {mean.mean():.2f} (formula {3 * (1 - 0.9**t):.2f}), ",
-            end="",
-        )
-        print(
-            f"variance {variance.mean():.2f} (formula {4 - 3 * 0.9**t:.2f}), modes differ by {gap:.2f}"
-        )
+        formula = 3 * (1 - 0.9**t), 4 - 3 * 0.9**t
+        numbers = mean.mean(), formula[0], variance.mean(), formula[1], gap
+        found.append([t, *(f"{number:.2f}" for number in numbers)])
+Table(["batches", "mean", "formula", "variance", "formula", "modes differ by"], found)
 
 # %% [markdown]
 # ## A change instead of a replacement
@@ -580,15 +577,19 @@ published = {
     56: (853_018, 6.97),
     110: (1_727_962, 6.43),
 }
+counted = []
 for depth, (count, error) in published.items():
     n = (depth - 2) // 6
     yours = parameters(ResNet((n, n, n)))
-    print(
-        f"ResNet-{depth:<3} yours {yours:9,} parameters, published {count:9,}, test error {error} %"
-    )
+    counted.append([f"ResNet-{depth}", f"{yours:,}", f"{count:,}", f"{error} %"])
 wide = ResNet((2, 2, 2, 2), (64, 128, 256, 512))
 print(
     f"ResNet-18 with this stem: {parameters(wide):,} parameters; torchvision's with the stem replaced: 11,173,962"
+)
+Table(
+    ["net", "parameters", "published", "test error"],
+    counted,
+    caption="Parameters of yours and of the published net, and its test error",
 )
 
 # %% [markdown]
@@ -640,19 +641,24 @@ def gradient_shares(net, examples=16):
 
 
 # %%
-print("share at the first convolution | at the last one, at the start of training")
+found = []
 for norm in (True, False):
     for skip in (False, True):
-        print(f"{'with' if norm else 'no'} batch norm, {'residual' if skip else 'plain'}:", end="")
+        kind = f"{'residual' if skip else 'plain'}, {'with' if norm else 'without'} batch norm"
         for n in (1, 3, 5, 9):
             torch.manual_seed(0)
             net = he_normal(ResNet((n, n, n), WIDTHS, in_channels=1, skip=skip))
             shares = gradient_shares(net if norm else without_norm(net))
-            print(f"   {6 * n + 2}: {10 ** shares[0]:.1e} | {10 ** shares[-1]:.1e}", end="")
-        print()
+            first, last = 10 ** shares[0], 10 ** shares[-1]
+            found.append([kind, 6 * n + 2, f"{first:.1e}", f"{last:.1e}"])
+Table(
+    ["net", "layers", "first", "last"],
+    found,
+    caption="Share at the first and at the last convolution, at the start of training",
+)
 
 # %% [markdown]
-# Read the lines one by one. (Other seeds give other numbers and the same picture.)
+# Read the table kind by kind. (Other seeds give other numbers and the same picture.)
 #
 # - **Plain, with batch norm**: the gradient does not vanish. It *explodes* on its way to the image: at 56 layers the
 #   first convolution's share is one to four thousand times the last one's. A step that suits the last layer is far
@@ -856,13 +862,18 @@ for name in [f"{kind} {depth}" for kind in ("plain", "residual") for depth in pl
     kind, depth = name.split()
     runs[name], ends[name] = train(int(depth), skip=kind == "residual")
     trained[name] = runs[name].model, (images[:64], labels[:64])
+
+# %% tags=["training"]
+results = []
 for name, run in runs.items():
     right = accuracy(run.model, images, labels), accuracy(run.model, test_images, test_labels)
-    print(
-        f"{name:12} your loss {ends[name]:.3f}, right in training {right[0]:.3f}, in test {right[1]:.3f}",
-        end="",
-    )
-    print(f"   recorded losses {recorded[name] if plan.name == 'cpu' else 'none'}")
+    theirs = [f"{loss:.3f}" for loss in recorded[name]] if plan.name == "cpu" else ["–"] * 3
+    results.append([name, f"{ends[name]:.3f}", *theirs, *(f"{share:.3f}" for share in right)])
+Table(
+    ["net", "yours", "seed 0", "seed 1", "seed 2", "training", "test"],
+    results,
+    caption="Training loss, yours and recorded; accuracy of yours in training and in test",
+)
 
 
 # %% tags=["training"]
@@ -1034,16 +1045,16 @@ def surface_and_cut(make, name, place):
 
 
 # %% [markdown]
-# The next cell computes the maps of the trained nets, 225 losses each, and prints how much of a map lies below 1. (A
+# The next cell computes the maps of the trained nets, 225 losses each, and says how much of a map lies below 1. (A
 # net that guesses has 2.3.)
 
 # %% tags=["training"]
+found = []
 for name, (net, sample) in list(trained.items())[: plan.maps]:  # None: all
     surfaces[net] = loss_surface(net, sample)
     losses = surfaces[net][1]
-    print(
-        f"{name:12} in the middle {losses[7, 7]:.2f}, below 1: {(losses < 1).float().mean():.0%} of the map"
-    )
+    found.append([name, f"{losses[7, 7]:.2f}", f"{(losses < 1).float().mean():.0%}"])
+Table(["net", "loss in the middle", "share of the map below 1"], found)
 
 # %% tags=["widget"]
 Lab(
@@ -1088,6 +1099,7 @@ class PreActivation(BasicBlock):
 
 
 # %%
+found = []
 for block in (BasicBlock, PreActivation):
     stack = nn.Sequential(*(block(8, 8) for _ in range(24)))
     for part in stack:
@@ -1095,11 +1107,9 @@ for block in (BasicBlock, PreActivation):
     x = torch.randn(4, 8, 8, 8, requires_grad=True)
     out = stack(x)
     out.sum().backward()
-    print(
-        f"{block.__name__:14} arrives unchanged: {(out == x).float().mean():.2f} of the values, ",
-        end="",
-    )
-    print(f"gets a gradient: {(x.grad != 0).float().mean():.2f}")
+    arrived, reached = (out == x).float().mean(), (x.grad != 0).float().mean()
+    found.append([block.__name__, f"{arrived:.2f}", f"{reached:.2f}"])
+Table(["block", "arrive unchanged", "get a gradient"], found, caption="Share of the values")
 
 # %% [markdown]
 # With pre-activation everything arrives and every value gets its gradient; with the ReLU on the path, the negative
@@ -1130,12 +1140,15 @@ def attention_layers(skip, layers=12):
 
 
 # %%
-for skip in (False, True):
+chosen, found = (1, 3, 6, 12), []
+for name, skip in {"plain": False, "skips": True}.items():
     spread = attention_layers(skip)
-    print(
-        f"{'skips' if skip else 'plain'}: after layer 1, 3, 6, 12:",
-        *(f"{spread[k - 1]:.4f}" for k in (1, 3, 6, 12)),
-    )
+    found.append([name, *(f"{spread[k - 1]:.4f}" for k in chosen)])
+Table(
+    ["layers", *(f"after {k}" for k in chosen)],
+    found,
+    caption="How different the vectors still are, by layers",
+)
 
 # %% [markdown]
 # Without skips the vectors are copies of one another after a handful of layers, and there is nothing left to attend
@@ -1228,11 +1241,11 @@ def milliseconds(net, images, repeats=20):
 with torch.no_grad():
     gap = (before(test_images[:64].cpu()) - after(test_images[:64].cpu())).abs().max().item()
     print(f"largest difference between the logits: {gap:.1e}")
+    compared = []
     for name, net in (("as trained", before), ("folded", after)):
         norms = sum(isinstance(part, nn.BatchNorm2d) for part in net.modules())
-        print(
-            f"{name:11} {norms:2} batch norms, {milliseconds(net, test_images[:64].cpu()):.2f} ms for 64 images"
-        )
+        compared.append([name, norms, f"{milliseconds(net, test_images[:64].cpu()):.2f} ms"])
+Table(["net", "batch norms", "time for 64 images"], compared)
 
 # %% [markdown]
 # The same logits up to rounding, without a single batch norm.
