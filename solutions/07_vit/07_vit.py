@@ -54,7 +54,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from cvcourse import data, models, schematics
-from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, Toggle
+from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, Table, Toggle
 from cvcourse.widgets import bars, curves, image, show, text
 
 check = Checker("07_vit")
@@ -419,14 +419,18 @@ Lab(
 # and almost no gradient flows. The next cell measures the growth and the largest weight, for 64 random tokens.
 
 # %%
-generator = torch.Generator().manual_seed(0)
-print("head_dim   spread of q.k   largest weight: without root   with root")
+generator, measured = torch.Generator().manual_seed(0), []
 for d in (4, 64, 1024):
     q, k = torch.randn(2, 64, d, generator=generator)
     products = q @ k.T  # (64, 64)
     raw = products.softmax(dim=1).amax(dim=1).mean()
     scaled = (products / d**0.5).softmax(dim=1).amax(dim=1).mean()
-    print(f"{d:8}{products.std():16.1f}{raw:31.3f}{scaled:12.3f}")
+    measured.append([d, f"{products.std():.1f}", f"{raw:.3f}", f"{scaled:.3f}"])
+Table(
+    ["head_dim", "spread of q·k", "without root", "with root"],
+    measured,
+    caption="Spread of the dot products, and the largest weight without the root and with it",
+)
 
 # %% [markdown]
 # ### 7.5 `attention` · 3 points · medium · 8 min
@@ -743,10 +747,13 @@ published = {  # embed_dim, depth, num_heads, patch_size, weights in timm
     "B/32": (768, 12, 12, 32, 88_224_232),
     "L/16": (1024, 24, 16, 16, 304_326_632),
 }
+counted = []
 for name, (embed_dim, depth, num_heads, patch_size, known) in published.items():
     with torch.device("meta"):
         network = VisionTransformer(224, patch_size, 3, 1000, embed_dim, depth, num_heads)
-    print(f"ViT-{name:6} {sum(p.numel() for p in network.parameters()):12,}   {known:12,}")
+    yours = sum(parameter.numel() for parameter in network.parameters())
+    counted.append([f"ViT-{name}", f"{yours:,}", f"{known:,}"])
+Table(["network", "weights, yours", "weights, timm's"], counted)
 
 # %% [markdown]
 # Counting is a weak test: a network that leaves out the root in the softmax has the same count. A strong test takes the
@@ -999,36 +1006,43 @@ for size in plan.sizes:
 print("nearest digit: " + ", ".join(f"{share:.3f}" for share in reached["nearest"].values()))
 
 # %% [markdown]
-# One run proves little, since another seed gives other numbers. The lines marked *recorded* are the mean, the smallest
-# and the largest of three seeds. They come from `python docs/measure/inductive_bias.py`, with the settings that the
+# One run proves little, since another seed gives other numbers. The last three columns are recorded: the mean, the
+# smallest and the largest of three seeds. They come from `python docs/measure/inductive_bias.py`, with the settings that the
 # training above has without a GPU.
 
 # %% tags=["training"]
-recorded = {
+recorded = {  # mean, smallest and largest
     "CNN": {
-        50: "0.73 (0.72 to 0.74)",
-        150: "0.93 (0.91 to 0.94)",
-        450: "0.97 (0.97 to 0.98)",
-        1297: "0.99 (0.99 to 0.99)",
+        50: ("0.73", "0.72", "0.74"),
+        150: ("0.93", "0.91", "0.94"),
+        450: ("0.97", "0.97", "0.98"),
+        1297: ("0.99", "0.99", "0.99"),
     },
     "hybrid": {
-        50: "0.65 (0.64 to 0.67)",
-        150: "0.89 (0.87 to 0.90)",
-        450: "0.96 (0.95 to 0.98)",
-        1297: "0.98 (0.98 to 0.98)",
+        50: ("0.65", "0.64", "0.67"),
+        150: ("0.89", "0.87", "0.90"),
+        450: ("0.96", "0.95", "0.98"),
+        1297: ("0.98", "0.98", "0.98"),
     },
     "ViT": {
-        50: "0.50 (0.45 to 0.53)",
-        150: "0.78 (0.74 to 0.81)",
-        450: "0.89 (0.88 to 0.90)",
-        1297: "0.93 (0.93 to 0.94)",
+        50: ("0.50", "0.45", "0.53"),
+        150: ("0.78", "0.74", "0.81"),
+        450: ("0.89", "0.88", "0.90"),
+        1297: ("0.93", "0.93", "0.94"),
     },
 }
-print("test accuracy      " + "".join(f"{size:>22}" for size in plan.sizes))
-for name, shares in reached.items():
-    print(f"{name:8} your run  " + "".join(f"{share:22.3f}" for share in shares.values()))
-    if name in recorded:
-        print(f"{'':8} recorded  " + "".join(f"{recorded[name][size]:>22}" for size in plan.sizes))
+
+# %% tags=["training"]
+results = []
+for size in plan.sizes:
+    for name, shares in reached.items():
+        theirs = recorded.get(name, {}).get(size, ("–", "–", "–"))
+        results.append([size, name, f"{shares[size]:.3f}", *theirs])
+Table(
+    ["digits", "network", "yours", "mean", "smallest", "largest"],
+    results,
+    caption="Test accuracy by the number of training digits: yours, and recorded",
+)
 
 # %% tags=["figure", "training"]
 exponents = torch.tensor(plan.sizes).log10()
@@ -1149,11 +1163,12 @@ show(
     ),
     alt="Test accuracy against the step, and at the end: the CNN and the hybrid rise at once, the ViT slowly.",
 )
+results = []
 for name, run in runs.items():
     weights = sum(parameter.numel() for parameter in run.model.parameters())
-    print(
-        f"{name:7} {weights:6,} weights, {run.seconds:3.0f} s, accuracy {run.numbers['test accuracy']:.3f}"
-    )
+    right = run.numbers["test accuracy"]
+    results.append([name, f"{weights:,}", f"{run.seconds:.0f} s", f"{right:.3f}"])
+Table(["network", "weights", "time of training", "test accuracy"], results)
 
 # %% [markdown]
 # In the recorded runs, after 100, 200 and 500 steps, the CNN reaches 0.67, 0.92 and 0.99, the hybrid 0.73, 0.93 and
