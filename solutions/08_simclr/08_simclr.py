@@ -49,7 +49,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from cvcourse import data, measures, models, schematics
-from cvcourse.widgets import Choice, Lab, Scene, Slider, bars, curves, image, show
+from cvcourse.widgets import Choice, Lab, Scene, Slider, Table, bars, curves, image, show
 
 check = Checker("08_simclr")
 
@@ -237,12 +237,14 @@ def draw_colours(count, generator, strength=1.0):
 
 # %%
 red, grey = torch.tensor([1.0, 0, 0]), torch.tensor([0.5, 0.5, 0.5])
+turned_colours = []
 for turns in (0, 1 / 6, 1 / 3):
     turned = hue_rotation(torch.tensor([turns])) @ torch.stack([red, grey], dim=1)  # (1, 3, 2)
     said = [
         "(" + ", ".join(f"{value:.2f}" for value in colour) + ")" for colour in turned[0].T.tolist()
     ]
-    print(f"{turns:.2f} of a circle: red becomes {said[0]:18} and grey {said[1]}")
+    turned_colours.append([f"{turns:.2f}", *said])
+Table(["part of a circle", "red becomes", "grey becomes"], turned_colours)
 
 # %% [markdown]
 # ### 8.2 `color_distort` · 3 points · medium · 12 min
@@ -569,23 +571,28 @@ equal, onehot = torch.ones(N, 16), torch.eye(N, 16)
 unrelated = torch.randn(2, N, 10_000, generator=Generator().manual_seed(0))
 guess = torch.tensor(2.0 * N - 1).log()
 perfect = (torch.tensor(1 / temperature).exp() + 2 * N - 2).log() - 1 / temperature
-print(f"all equal:           {nt_xent(equal, equal, temperature):.4f}   ln(2N - 1) = {guess:.4f}")
-print(f"unrelated:           {nt_xent(*unrelated, temperature):.4f}   about the same")
-print(f"pairs, right angles: {nt_xent(onehot, onehot, temperature):.4f}   formula {perfect:.4f}")
+
+# %%
+Table(
+    ["vectors", "loss", "on paper"],
+    [
+        ["all equal", f"{nt_xent(equal, equal, temperature):.4f}", f"ln(2N - 1) = {guess:.4f}"],
+        ["unrelated", f"{nt_xent(*unrelated, temperature):.4f}", "about the same"],
+        ["pairs, right angles", f"{nt_xent(onehot, onehot, temperature):.4f}", f"{perfect:.4f}"],
+    ],
+)
 
 # %% [markdown]
 # And the forces? Take one view, its partner at cosine 0.9, and negatives at 0.8, 0.4 and 0. The gradient of the loss
 # with respect to the cosines says how hard each is pulled or pushed.
 
 # %%
-cosines = torch.tensor([0.9, 0.8, 0.4, 0.0], requires_grad=True)  # the partner first
+cosines, forces = torch.tensor([0.9, 0.8, 0.4, 0.0], requires_grad=True), []  # the partner first
 for temperature in (0.05, 0.3, 2.0):
     loss = F.cross_entropy(cosines[None] / temperature, torch.tensor([0]))
     force = -torch.autograd.grad(loss, cosines)[0]
-    print(
-        f"temperature {temperature:<4}: pull {force[0]:+.2f}, pushes",
-        *(f"{each:+.2f}" for each in force[1:]),
-    )
+    forces.append([temperature, *(f"{each:+.2f}" for each in force)])
+Table(["temperature", "pull, 0.9", "push, 0.8", "push, 0.4", "push, 0"], forces)
 
 # %% [markdown]
 # At the low temperature the nearest negative gets all of the push. At the high temperature all negatives get about the
@@ -929,37 +936,59 @@ table["fine-tuned"] = [float("nan"), *(with_labels(count, with_head[0]) for coun
 
 
 # %% tags=["training"]
-def shown(values):
-    """ "0.82 / 0.85 / 0.80" of the recorded seeds."""
-    return " / ".join(f"{value:.2f}" for value in values)
+SEEDS = ["seed 0", "seed 1", "seed 2"]
+MEASURES = {
+    "pairs": "pairs found",
+    "knn": "k-NN",
+    "knn of z": "k-NN of z",
+    "probe 1 %": "probe, 1 %",
+    "probe 5 %": "probe, 5 %",
+}
 
 
-print(
-    f"{'test accuracy':12}",
-    *(f"{title:26}" for title in ("k-NN, all labels", "1 % of the labels", "5 % of the labels")),
-)
-print(f"{'':13}", *(f"{'yours  recorded':26}" for _ in few), "yours  recorded")
-for name, row in table.items():
-    print(f"{name:13}", end=" ")
-    for value, column in zip(row, ("knn", "probe 1 %", "probe 5 %"), strict=True):
+def of_seeds(values):
+    """The recorded numbers as items of a row, one per seed; pixels have no seed, and so one number."""
+    return [f"{value:.2f}" for value in values] + ["–"] * (len(SEEDS) - len(values))
+
+
+def recorded_rows(columns, arms):
+    """A row for each column of the record and each arm: what was measured, where, and each seed."""
+    return [
+        [MEASURES[column], name, *of_seeds(row[column])]
+        for column in columns
+        for name, row in arms.items()
+    ]
+
+
+# %% tags=["training"]
+measured_by = {
+    "knn": "k-NN, all labels",
+    "probe 1 %": "1 % of the labels",
+    "probe 5 %": "5 % of the labels",
+}
+results = []
+for k, (column, measure) in enumerate(measured_by.items()):
+    for name, row in table.items():
         theirs = recorded["rows"][name].get(column)
-        cell = ""
         if theirs:
-            cell = f"{value:.2f}   {shown(theirs)}"
-        print(f"{cell:26}", end=" ")
-    print()
-print("chance is 0.125. Probes,", end=" ")
-print("but for the last two rows, whose networks are trained on these labels.")
+            results.append([measure, name, f"{row[k]:.2f}", *of_seeds(theirs)])
+of_z = recorded["rows"]["SimCLR"]["knn of z"]
+results.append(["k-NN of z, all labels", "SimCLR", "–", *of_seeds(of_z)])
 print("recorded:", recorded["about"])
-print("recorded, k-NN of SimCLR's z in place of h:", shown(recorded["rows"]["SimCLR"]["knn of z"]))
+Table(
+    ["measure", "features", "yours", *SEEDS],
+    results,
+    caption="Test accuracy: yours, and recorded with three seeds. Chance is 0.125.",
+)
 
 # %% [markdown]
-# The table shows your run beside three recorded ones with seeds 0, 1 and 2. They come from the command in the table's
-# last lines and were tested on the same 2000 test pictures. Your run has seed 0: on a similar machine it repeats the
-# first number of the three, on others rounding makes it another run. While this unit was written, choices were made on
-# another thousand pictures. One choice was made after a look at the test pictures, and you should know it. Fine-tuning
-# had 300 steps at first, and at 1 % of the labels it lost on one seed to training from scratch, which had 600. Now both
-# have 600.
+# The table shows your run beside three recorded ones with seeds 0, 1 and 2 (pixels have no seed). They come from the
+# command above the table and were tested on the same 2000 test pictures. With 1 % and 5 % of the labels the numbers are
+# those of probes, but for the rows *supervised* and *fine-tuned*, whose networks are trained on these labels. Your run
+# has seed 0: on a similar machine it repeats the column *seed 0*, on others rounding makes it another run. While this
+# unit was written, choices were made on another thousand pictures. One choice was made after a look at the test
+# pictures, and you should know it. Fine-tuning had 300 steps at first, and at 1 % of the labels it lost on one seed to
+# training from scratch, which had 600. Now both have 600.
 #
 # - Pixels give little, the untrained encoder less. So what SimCLR has learned does not come from the architecture.
 # - Without a label SimCLR finds kinds. For about four pictures in five the neighbours are of the right kind, whatever
@@ -1081,10 +1110,15 @@ for name, model, augment in (
     pairs = contrastive_accuracy(*measures.features(model, views).chunk(2))
     h_train, h_test = (measures.features(model[0], each) for each in (train_images, test_images))
     comparison[name] = pairs, right(knn_classify(h_train, train_labels, h_test))
-    print(
-        f"{name:18} pairs found among 256 pictures: {pairs:.2f}   k-NN: {comparison[name][1]:.2f}"
-    )
-print(f"pixels             k-NN: {table['pixels'][0]:.2f}")
+
+# %% tags=["training"]
+results = [[name, f"{pairs:.2f}", f"{knn:.2f}"] for name, (pairs, knn) in comparison.items()]
+results.append(["pixels", "–", f"{table['pixels'][0]:.2f}"])
+Table(
+    ["views", "pairs found", "k-NN"],
+    results,
+    caption="Share of pairs found among 256 pictures, and k-NN accuracy",
+)
 
 # %% [markdown]
 # Without colour distortion most pairs are found, and the k-NN accuracy is no better than that of the raw pixels. This
@@ -1096,15 +1130,13 @@ print(f"pixels             k-NN: {table['pixels'][0]:.2f}")
 # colours. Here are recorded runs with either change alone, and with both.
 
 # %% tags=["training"]
-print(
-    "recorded, 600 steps   pairs found          k-NN                 probe, 1 %           probe, 5 %"
+changes = ("cut and dyed", "cut only", "dyed only")
+arms = {name.replace("dyed", "recoloured"): recorded["rows"][name] for name in changes}
+Table(
+    ["measure", "views", *SEEDS],
+    recorded_rows(["pairs", "knn", "probe 1 %", "probe 5 %"], arms),
+    caption="Recorded, 600 steps: share of pairs found, and test accuracy",
 )
-for name in ("cut and dyed", "cut only", "dyed only"):
-    row = recorded["rows"][name]
-    print(
-        f"{name.replace('dyed', 'recoloured'):21}",
-        *(f"{shown(row[column]):20}" for column in ("pairs", "knn", "probe 1 %", "probe 5 %")),
-    )
 
 # %% [markdown]
 # Read it with care: it is not quite the paper's result. Cutting alone fails, on all three seeds. *Changing colours*
@@ -1113,8 +1145,8 @@ for name in ("cut and dyed", "cut only", "dyed only"):
 # reason is the data: the creatures already come at all places and sizes, so the pictures themselves teach what cutting
 # should teach. In photographs they do not.
 #
-# Note also the first column. Its lowest numbers belong to a good representation, and its highest to a bad one *and* to
-# a good one. Alone it says nothing.
+# Note also the pairs found. The lowest numbers belong to a good representation, and the highest to a bad one *and* to a
+# good one. Alone they say nothing.
 
 # %% [markdown]
 # **Question 2 (2 points, about 5 min).** Suppose the task were to tell the *colours* of creatures apart, or whether a
@@ -1137,17 +1169,16 @@ for name in ("cut and dyed", "cut only", "dyed only"):
 # ### Temperature, batch size, and the head
 #
 # Here are recorded runs with one setting changed at a time. Each has seen 38,400 pictures, a quarter of what yours saw.
-# The last two rows are of runs as long as yours, with a head and without.
+# The rows with 2400 steps are of runs as long as yours, with a head and without.
 
 # %% tags=["training"]
-print(f"{'recorded':44} pairs found          k-NN                 k-NN of z            probe, 5 %")
 settings = {name: row for name, row in recorded["rows"].items() if row.get("group") == "settings"}
 longer = {f"{name}, 2400 steps": recorded["rows"][name] for name in ("SimCLR", "SimCLR, no head")}
-for name, row in (settings | longer).items():
-    print(
-        f"{name:44}",
-        *(f"{shown(row[column]):20}" for column in ("pairs", "knn", "knn of z", "probe 5 %")),
-    )
+Table(
+    ["measure", "setting", *SEEDS],
+    recorded_rows(["pairs", "knn", "knn of z", "probe 5 %"], settings | longer),
+    caption="Recorded: share of pairs found, and test accuracy",
+)
 
 # %% tags=["training"]
 show(
@@ -1169,9 +1200,8 @@ show(
 #   disagree. With large batches the same pictures give fewer steps: 150 instead of 2400. (The learning rate was raised
 #   with the root of the batch size.)
 # - **Head.** After 600 steps the k-NN accuracy is worse without a head, on all three seeds; probes hardly differ. After
-#   2400 steps, in the last two rows, the seeds disagree. There k-NN is better on $h$ than on $z$, on all three seeds,
-#   but only just. The paper's large gains, from a head and from $h$ in place of $z$, do not show in a network as small
-#   as this one.
+#   2400 steps the seeds disagree. There k-NN is better on $h$ than on $z$, on all three seeds, but only just. The
+#   paper's large gains, from a head and from $h$ in place of $z$, do not show in a network as small as this one.
 
 # %% [markdown]
 # ## On the sphere
@@ -1220,23 +1250,20 @@ check(alignment_uniformity, hidden=True)
 views = two_views(augmentation())(test_images[:256], Generator(plan.device).manual_seed(0))
 torch.manual_seed(0)
 fresh = nn.Sequential(untrained, ProjectionHead(64, 128, 64).to(plan.device))
-print(
-    "views cut and recoloured      z: alignment  uniformity   pairs    h: alignment  uniformity   pairs"
-)
-for name, model in {
-    "untrained": fresh,
-    "SimCLR": with_head,
-    "SimCLR, cut only": other_head,
-}.items():
-    print(f"{name:28}", end="")
-    for part in (model, model[0]):
+encoders = {"untrained": fresh, "SimCLR": with_head, "SimCLR, cut only": other_head}
+
+# %% tags=["training"]
+results = []
+for name, model in encoders.items():
+    for space, part in {"z": model, "h": model[0]}.items():
         pair = measures.features(part, views).chunk(2)
-        print(
-            "{:14.2f} {:11.2f}".format(*alignment_uniformity(*pair)),
-            f"{contrastive_accuracy(*pair):9.2f}",
-            end="   ",
-        )
-    print()
+        found = *alignment_uniformity(*pair), contrastive_accuracy(*pair)
+        results.append([name, space, *(f"{number:.2f}" for number in found)])
+Table(
+    ["network", "vectors", "alignment", "uniformity", "pairs found"],
+    results,
+    caption="On views cut and recoloured. Alignment and uniformity are better when lower.",
+)
 
 # %% [markdown]
 # The untrained network has almost perfect alignment, but this says nothing: all its vectors point nearly the same way.
