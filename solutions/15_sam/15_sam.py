@@ -50,7 +50,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from cvcourse import data, models, schematics
-from cvcourse.widgets import Choice, Lab, Pointer, Scene, Slider, curves, image, painted, show
+from cvcourse.widgets import Lab, Pointer, Scene, Slider, Table, curves, image, painted, show
 
 check = Checker("15_sam")
 
@@ -343,9 +343,11 @@ prompts = PromptEncoder(embed_dim=64, grid=(8, 8), image_size=(32, 32))
 clicks, signs = torch.tensor([[[9.0, 4.0], [20.0, 25.0]]]), torch.tensor([[1, 0]])
 box = torch.tensor([[2.0, 3, 30, 28]])
 examples = {"two clicks": (clicks, signs), "a box": (None, None, box), "both": (clicks, signs, box)}
+encoded = []
 for name, given in examples.items():
     sparse, dense = prompts(*given)
-    print(f"{name:11} {sparse.shape[1]} tokens, map {tuple(dense.shape)}")
+    encoded.append([name, sparse.shape[1], tuple(dense.shape)])
+Table(["prompt", "tokens", "shape of the map"], encoded)
 
 # %% [markdown]
 # ## Two-way attention
@@ -791,9 +793,13 @@ def mean_loss(logits):
 toys = {"one mask": learn_toy(1, lambda logits: best_mask_loss(logits, discs)[0])}
 toys["three, the best trained"] = learn_toy(3, lambda logits: best_mask_loss(logits, discs)[0])
 toys["three, the mean trained"] = learn_toy(3, mean_loss)
+results = []
 for name, logits in toys.items():
     found = mask_iou(logits[:, None] > 0, discs[None] > 0).amax(dim=0)  # of the best mask for each
-    print(f"{name:24} IoU with the small disc {found[0]:.2f}, with the large one {found[1]:.2f}")
+    results.append([name, f"{found[0]:.2f}", f"{found[1]:.2f}"])
+Table(["masks", "small disc", "large disc"], results, caption="IoU of the best mask with each disc")
+
+# %% tags=["figure"]
 show(
     *(
         image(torch.cat(list(logits.sigmoid()), dim=1), title=name, size=72 * len(logits))
@@ -1156,29 +1162,33 @@ table |= {
 
 
 # %% tags=["training"]
-def two_digits(values):
-    """ "0.82 / 0.85 / 0.80"."""
-    return " / ".join(f"{value:.2f}" for value in values)
+SEEDS = ["seed 0", "seed 1", "seed 2"]
 
 
-def print_table(columns, names):
-    """Your numbers, and in brackets the recorded ones of three seeds."""
-    print(f"{'yours (recorded)':20}", *(f"{column:>28}" for column in columns))
-    for name in names:
-        print(f"{name:20}  ", end="")
-        for column in columns:
-            mine = table.get(name, {}).get(column)
-            mine = [] if mine is None else [mine]
-            theirs = recorded["rows"].get(name, {}).get(column, [])
-            in_brackets = "(" + two_digits(theirs) + ")" if theirs else ""
-            print(f"{two_digits(mine):>8} {in_brackets:20}", end="")
-        print()
+def of_seeds(values):
+    """The recorded numbers as items of a row, one per seed; a dash where nothing was recorded."""
+    return [f"{value:.2f}" for value in values] + ["–"] * (len(SEEDS) - len(values))
 
 
+def beside_recorded(columns, names, caption):
+    """A table: your number for each column of the report and each method, beside the recorded ones."""
+    rows = []
+    for measure in columns:
+        for name in names:
+            mine = table.get(name, {}).get(measure)
+            theirs = recorded["rows"].get(name, {}).get(measure, [])
+            if mine is not None or theirs:
+                yours = "–" if mine is None else f"{mine:.2f}"
+                rows.append([measure, name, yours, *of_seeds(theirs)])
+    return Table(["measure", "method", "yours", *SEEDS], rows, caption)
+
+
+# %% tags=["training"]
 arms = ["three masks", "one mask", "three masks, longer", "one mask, longer"]
-print_table(["click 1", "click 2", "click 3", "click 5"], [*arms, "flood fill", "disc"])
 print("recorded:", recorded["about"])
 print("the provided weights are those of: three masks, longer")
+clicks = ["click 1", "click 2", "click 3", "click 5"]
+beside_recorded(clicks, [*arms, "flood fill", "disc"], "IoU with the object in mind")
 
 # %% [markdown]
 # How good could anybody be at the first click? Most clicks can mean several things. Imagine somebody who sees every
@@ -1202,12 +1212,13 @@ show(
 )
 
 # %% [markdown]
-# The numbers in brackets are those of recorded runs on the same test scenes, one number per seed. The *longer* runs had
-# eight times as many steps, and one seed. No setting was chosen on these scenes. Read the table in two directions.
+# The table gives the IoU after one click, two, three and five. Beside your numbers stand those of recorded runs on the
+# same test scenes, with seeds 0, 1 and 2. The *longer* runs had eight times as many steps, and one seed. No setting was
+# chosen on these scenes. Read the table in two ways.
 #
-# - *Down the first column.* After one click the network with three masks is above flood fill and disc on every seed,
-#   and far below the upper bound. With more steps it gets nearer.
-# - *Along a row.* Every further column has one more click on the same objects. A second click says what the first
+# - *The rows of the first click.* After one click the network with three masks is above flood fill and disc on every
+#   seed, and far below the upper bound. With more steps it gets nearer.
+# - *The same network from click to click.* More clicks fall on the same objects. A second click says what the first
 #   cannot: where the mask was wrong, and so which of several things was meant. With three masks, the recorded short
 #   trainings gain less by it than one would hope, .02 at most, and more by the third click. The longer training uses
 #   the second click best.
@@ -1216,25 +1227,26 @@ show(
 #
 # Most clicks of this test are *ambiguous*: they can mean more than one thing. The next table is about the first click.
 #
-# | column | what is measured |
+# | measure | what is measured |
 # | --- | --- |
 # | ambiguous, best | ambiguous clicks: IoU with the object in mind, for the best of three masks; only somebody who knows the object can pick it |
 # | ambiguous, chosen | ambiguous clicks: IoU with the object in mind, for the mask that the IoU head picks |
 # | all meanings | share of ambiguous clicks for which **every** meaning has a mask with an IoU above 0.7 |
 # | a meaning | all clicks: IoU with the nearest of the click's meanings, for the mask that the IoU head picks |
 #
-# With one mask, the first two columns are the same.
+# With one mask, the first two measures are the same.
 
 # %% tags=["training"]
-print_table(["ambiguous, best", "ambiguous, chosen", "all meanings", "a meaning"], arms)
+of_first = ["ambiguous, best", "ambiguous, chosen", "all meanings", "a meaning"]
+beside_recorded(of_first, arms, "The first click: IoU, and for all meanings a share of clicks")
 
 # %% [markdown]
-# The first two columns answer different questions. The best of three tells whether a right mask is *there*. The chosen
-# one tells what a user gets. For one mask both are the same number, so compare the two networks once in each column. By
-# the best of three, three masks are ahead on every seed. By the chosen one, they are ahead on two of three seeds after
-# the short training: the head has not yet learned to choose. After the longer training choosing pays, with 0.55 against
-# 0.51. No single mask can do well in the third column: a click with two meanings needs two masks. The fourth column is
-# the fairest, since no network can know which meaning was in mind.
+# The first two measures answer different questions. The best of three tells whether a right mask is *there*. The chosen
+# one tells what a user gets. For one mask both are the same number, so compare the two networks once by each measure.
+# By the best of three, three masks are ahead on every seed. By the chosen one, they are ahead on two of three seeds
+# after the short training: the head has not yet learned to choose. After the longer training choosing pays, with 0.55
+# against 0.51. No single mask can do well by the third measure: a click with two meanings needs two masks. The fourth
+# measure is the fairest, since no network can know which meaning was in mind.
 #
 # Does the network know how good its masks are? Here is the IoU that the head predicted for the three masks of each
 # first click, against their true IoU.
@@ -1249,7 +1261,6 @@ steps = []
 for low, inside in enumerate(bins):
     if inside.sum() >= 5:
         steps.append((low / 10 + 0.05, true[inside].mean().item()))
-print_table(["correlation", "correlation of the second"], arms)
 means = [x for x, _ in steps], [y for _, y in steps]
 lines = {"mean true IoU": means, "perfect": ([0, 1], [0, 1])}
 axes = {"x_limits": (0, 1), "y_limits": (0, 1)}
@@ -1257,6 +1268,8 @@ show(
     curves(lines, marks=steps, x_label="predicted IoU", y_label="true IoU", **axes),
     alt="True IoU against predicted IoU in ten bins, beside the diagonal on which a perfect prediction would lie.",
 )
+of_iou = ["correlation", "correlation of the second"]
+beside_recorded(of_iou, arms, "Correlation of predicted and true IoU, by click")
 
 # %% [markdown]
 # ## Click to segment
@@ -1274,7 +1287,7 @@ show(
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
-from cvcourse.widgets import Field, Prompts, Toggle
+from cvcourse.widgets import Choice, Field, Prompts, Toggle
 
 six = data.nested_scenes(6, 256, seed=11).images
 album = {f"scene {n}": picture for n, picture in enumerate(six, start=1)}
@@ -1406,8 +1419,9 @@ for name, sam in trained.items():
     table[name] |= measures.automatic_recall(
         sam, test[: plan.tests // 3], finder=automatic_masks, **loose
     )
-print_table(["box", "recall at 0.5", "recall at 0.75", "precision at 0.5", "masks a picture"], arms)
 print(f"IoU of the filled box itself, without any network (recorded): {fixed['filled box']:.2f}")
+found = ["box", "recall at 0.5", "recall at 0.75", "precision at 0.5", "masks a picture"]
+beside_recorded(found, arms, "Box: IoU of the masks. The others: masks from a grid of clicks")
 
 # %% [markdown]
 # A box gives much away: it leaves little doubt about what is meant, and the filled box alone has an IoU of 0.58. That
@@ -1614,12 +1628,23 @@ Lab(
 # %% tags=["training"]
 turn = recorded["rows"]["data engine"]
 columns = ("click 1", "click 3", "best", "recall at 0.5")
-print(f"{'recorded, three seeds':26}", *(f"{column:20}" for column in columns))
-for name, row in turn.items():
-    if "click 1" in row:
-        print(f"{name:26}", *(f"{two_digits(row[column]):20}" for column in columns))
-for name, values in turn["labels"].items():
-    print(f"labels: {name}", two_digits(values))
+networks = {name: row for name, row in turn.items() if "click 1" in row}
+Table(
+    ["measure", "training set", *SEEDS],
+    [
+        [column, name, *of_seeds(row[column])]
+        for column in columns
+        for name, row in networks.items()
+    ],
+    caption="Recorded: IoU by clicks and of the best mask, and recall of masks from a grid",
+)
+
+# %% tags=["training"]
+Table(
+    ["labels", *SEEDS],
+    [[name, *of_seeds(values)] for name, values in turn["labels"].items()],
+    caption="Recorded: the engine's labels, per scene and as shares",
+)
 
 # %% [markdown]
 # - More scenes help if every object in them is drawn: after one click, and by the best of three masks, that network is
@@ -1694,10 +1719,14 @@ show(
 streets = recorded["rows"]["streets"]
 for name in ("flood fill", "disc", "click, chosen", "click, best", "filled box", "box"):
     print(f"{name:14} IoU {streets[name]:.2f}")
-for name, (count, by_click, by_box, filled) in streets["by class"].items():
-    print(
-        f"{name:10} {count:4} regions   click {by_click:.2f}   box {by_box:.2f}   filled box {filled:.2f}"
-    )
+Table(
+    ["class", "regions", "click", "box", "filled box"],
+    [
+        [name, count, *(f"{iou:.2f}" for iou in ious)]
+        for name, (count, *ious) in streets["by class"].items()
+    ],
+    caption="Recorded: mean IoU",
+)
 
 # %% [markdown]
 # It fails. For a click, the disc is twice as good as the network. For a box, the filled box is more than three times as
