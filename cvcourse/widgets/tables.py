@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -9,6 +10,7 @@ STYLE = (
     "border-collapse:collapse;font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);"
     "margin:4px 0"
 )
+UNIT = re.compile(r"\s*(%|ms|s|min)$")
 LINE = "border-bottom:1px solid var(--jp-border-color2,#9995)"
 
 
@@ -66,8 +68,9 @@ class Table:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number, with a sign of per cent or thousands separated, or a dash."""
-    plain = text.replace(",", "").removesuffix("%").strip()
+    """Whether a text is a number, with thousands separated, per cent or a unit of time behind it,
+    or a dash."""
+    plain = UNIT.sub("", text.replace(",", "")).strip()
     if plain in ("", "-", "–"):
         return True
     try:

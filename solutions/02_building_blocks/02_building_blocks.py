@@ -231,7 +231,8 @@ print("top right window:\n", cut[0, 0, 0, 1])
 # In the plane above, the window at the top right holds its maximum, 5, in row 1 and column 2: index
 # $1 \cdot 4 + 2 = 6$. Rows and columns are those of the plane that came in, whatever padding was added on the way.
 #
-# And the padding? Pooling needs a value that can never win. Zero wins wherever a window holds negative numbers only.
+# And the padding? Pooling needs a value that can never win, not even in a tie. Zero wins wherever a window
+# holds negative numbers only.
 
 # %% [markdown]
 # ### 2.3 `max_pool2d` · 4 points · medium · 12 min
@@ -292,7 +293,7 @@ def avg_pool2d(
     padding: int = 0,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """Average pooling over windows of a zero-padded map.
+    """Means over windows of a map that is padded with zeros.
 
     x: (N, C, H, W). kernel_size, stride, padding: as in max_pool2d. count_include_pad: whether padded places count as
     pixels of the window. Returns (N, C, rows, columns).
@@ -561,7 +562,7 @@ show(
 # %% [markdown]
 # ### 2.6 `receptive_field` · 3 points · medium · 10 min
 #
-# Go through the layers from the input up, and leave the list as it is. Integers and the three formulas are enough.
+# Leave the list as it is. Integers and the three formulas are enough; the easiest way goes from the input up.
 # Measuring comes afterwards, so convolutions and gradients are not allowed here.
 #
 # *Refused here: automatic differentiation, convolution.*
@@ -869,8 +870,8 @@ show(
 def upsample_bilinear(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Bilinear interpolation to a new size.
 
-    x: (N, C, H, W). size: (new height, new width), both from 2 up. align_corners: whether the centres of the corner
-    pixels coincide (True) or the outlines of the images (False). Returns (N, C, *size) in x's dtype.
+    x: (N, C, H, W). size: (new height, new width), both from 2 up. align_corners: True where the centres of
+    the corner pixels lie on each other, False where the outer edges of both images do. Returns (N, C, *size) in x's dtype.
     """
     ### BEGIN SOLUTION
     weights = []
@@ -902,8 +903,8 @@ check(upsample_bilinear, hidden=True)
 # The canvas has $(H-1)s + k$ rows. *Padding* undoes the padding of the convolution: it cuts $p$ rows from **each**
 # side. One ambiguity is left. With stride 2, a convolution maps 7 rows and 8 rows to the same number of outputs, so
 # the way back has to be told which it was: *output padding* adds rows at the bottom (and columns at the right) before
-# anything is cut. No copy reaches these rows. But with padding the cut removes them first, and so spares painted rows
-# that it would have removed. In total
+# anything is cut. No copy reaches these rows, so they hold zeros, and the bias is added to them as to all others. With
+# padding, the cut takes these rows before it takes painted ones, so more painted rows are left. In total
 #
 # $$H' = (H-1)\,s + k - 2p + p_\text{out} .$$
 #
@@ -1094,7 +1095,7 @@ Lab(
 #
 # Return an `nn.Conv2d` that computes what the dense layer computes. Keep the dense layer's dtype. The convolution
 # gets weights of its own, so that training one of the two layers later does not change the other. Leave the dense
-# layer as it is. PyTorch lets you write into a parameter inside `with torch.no_grad():`.
+# layer as it is, with all its settings. PyTorch lets you write into a parameter inside `with torch.no_grad():`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "dense_to_conv", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -223,8 +223,8 @@ Lab(
 # | -1 | no point at all | a learned vector **alone**: no place |
 #
 # The last row looks odd. In a batch, one prompt may have two clicks and the next one five, so shorter prompts are
-# filled up with "no point". This token has a second use. If there are points and no box, *one* "no point" is put behind
-# the points. If there is a box, the tokens of its two corners come instead.
+# filled up with "no point". This token has a second use. If points are given and no box, *one more* "no point" is put
+# behind them, whatever the points are. If a box is given, the tokens of its two corners come instead.
 #
 # A mask can be a prompt, too, for example the output for the click before. A mask is dense: it has a value at every
 # pixel, so it does not become a token. A few convolutions turn it into a map on the grid of the image features, and
@@ -256,8 +256,8 @@ class PromptEncoder(nn.Module):
     Parts: frequencies, a buffer (2, embed_dim / 2); label_embed, five learned vectors, in row label
     + 1; mask_downscaling, from (N, 1, 4 rows, 4 columns) to (N, embed_dim, rows, columns);
     no_mask_embed.
-    Returns tokens and a map; each method says what it takes and returns. Gradients must flow to all
-    parameters.
+    Returns tokens and a map in the dtype of the parameters; each method says what it takes and
+    returns. Gradients must flow to all parameters that a prompt uses.
     """
 
     def __init__(
@@ -668,7 +668,7 @@ show(
 #
 # Return the mean over each mask's pixels. Compute with logits, as for cross-entropy: a probability that was rounded to
 # 0 has no finite logarithm. `F.binary_cross_entropy_with_logits(..., reduction="none")` gives $-\log p_t$ for each
-# pixel.
+# pixel; it asks for targets of the logits' dtype.
 #
 # *Refused here: the course's own version.*
 
@@ -729,7 +729,8 @@ for gamma in (0, 2):
 # ### 15.6 `best_mask_loss` · 3 points · medium · 7 min
 #
 # Return the least loss of each prompt, and the index of the mask that has it. Call your `focal_loss`, and the library's
-# `dice_loss(logits, targets)`. Both take arguments of the same shapes and return results of the same shape.
+# `dice_loss(logits, targets)`. Each takes logits and targets of one shape, so the targets have to be repeated for every
+# mask, and each returns one loss per mask.
 #
 # *Refused here: the course's own version.*
 
@@ -907,7 +908,7 @@ def sample_next_click(
 
     prediction, target: (N, H, W), boolean. generator: for the random numbers, on the masks' device,
     or None for torch's own.
-    Every wrong pixel is equally likely. Returns points (N, 2) float32, integers x and y, and labels
+    Every wrong pixel is equally likely, and each prompt has a draw of its own. Returns points (N, 2) float32, integers x and y, and labels
     (N,) int64: 1 where the object was missed, 0 where the prediction says object and there is none.
     Where nothing is wrong: the point (0, 0) with the label -1.
     """
@@ -1089,10 +1090,10 @@ def automatic_masks(
     """Masks of everything in a picture (Kirillov et al. 2023, section 4 and appendix B).
 
     predict: points (P, 1, 2) and integer labels (P, 1), P prompts of one click, to logits (P, M, H,
-    W) and predicted IoU (P, M). points: (P, 2). Of the P M masks, those are kept whose predicted
-    IoU is above iou_threshold, whose stability_score is at least stability_threshold, and whose IoU
-    with every mask kept before is at most nms_threshold; masks with a higher predicted IoU come
-    first. Returns boolean masks (K, H, W), logits > 0, and their predicted IoU (K,), highest first.
+    W) and predicted IoU (P, M). points: (P, 2). Of all P M masks, in the order of falling predicted
+    IoU, a mask is kept if its predicted IoU is above iou_threshold, its stability_score is at least
+    stability_threshold, and its IoU with every mask kept before it is at most nms_threshold.
+    Returns boolean masks (K, H, W), logits > 0, and their predicted IoU (K,), highest first.
     K may be 0.
     """
     ### BEGIN SOLUTION

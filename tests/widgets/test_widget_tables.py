@@ -20,8 +20,8 @@ def test_what_a_table_holds_is_escaped():
 
 
 def test_a_table_reads_as_text():
-    table = Table(["arm", "share"], [["a", "5 %"], ["longer", "10 %"]], caption="Shares")
-    assert repr(table).splitlines() == ["Shares", "arm     share", "a         5 %", "longer   10 %"]
+    table = Table(["arm", "share"], [["a", "5 %"], ["longer", "10 ms"]], caption="Shares")
+    assert repr(table).splitlines() == ["Shares", "arm     share", "a         5 %", "longer  10 ms"]
 
 
 def test_a_row_of_another_length_is_refused():
