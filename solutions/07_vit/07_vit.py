@@ -447,7 +447,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1).
 
     q, k, v: (N, heads, tokens, head_dim). Returns the output, shaped like v, and the weights
-    (N, heads, tokens, tokens): row i holds the weights of query i. Gradients must flow to q, k and v.
+    (N, heads, tokens, tokens): row i holds the weights of query i. Gradients must flow to q, k and v,
+    from both results.
     """
     ### BEGIN SOLUTION
     scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (N, heads, tokens, tokens)

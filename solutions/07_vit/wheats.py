@@ -33,6 +33,19 @@ def by_unfold(images, patch_size):
     return columns.permute(0, 3, 2, 1).flatten(2)
 
 
+@wheat("patchify")
+def by_numpys_reshape(images, patch_size):
+    pixels = images.detach().numpy()
+    count, channels, height, width = pixels.shape
+    if height % patch_size or width % patch_size:
+        raise ValueError("does not fit")
+    split = pixels.reshape(
+        count, channels, height // patch_size, patch_size, width // patch_size, patch_size
+    )
+    ordered = np.ascontiguousarray(split.transpose(0, 2, 4, 3, 5, 1))
+    return torch.from_numpy(ordered.reshape(count, -1, patch_size**2 * channels))
+
+
 @shortcut("patchify")
 def the_librarys_patches(images, patch_size):
     return models.patchify(images, patch_size)
@@ -62,6 +75,21 @@ def by_fold(patches, patch_size, height, width):
     pixels = patches.unflatten(2, (patch_size**2, -1))  # (N, tokens, P * P, C)
     columns = pixels.permute(0, 3, 2, 1).flatten(1, 2)  # (N, C * P * P, tokens)
     return F.fold(columns, (height, width), patch_size, stride=patch_size)
+
+
+@wheat("unpatchify")
+def by_writing_into_an_empty_image(patches, patch_size, height, width):
+    if (height % patch_size, width % patch_size) != (0, 0):
+        raise ValueError("does not fit")
+    image = torch.empty(len(patches), height, width, patches.shape[2] // patch_size**2)
+    image = image.to(patches.dtype)
+    with torch.no_grad():
+        for place in range(patches.shape[1]):
+            row, column = divmod(place, width // patch_size)
+            piece = patches[:, place].reshape(len(patches), patch_size, patch_size, -1)
+            top, left = row * patch_size, column * patch_size
+            image[:, top : top + patch_size, left : left + patch_size] = piece
+    return image.permute(0, 3, 1, 2)
 
 
 @shortcut("unpatchify")
@@ -288,6 +316,14 @@ def axis_by_axis(pos_embed, old_grid, new_grid):
     )
     grid = plane[0].permute(1, 2, 0).reshape(1, new_grid[0] * new_grid[1], -1)
     return torch.hstack((pos_embed[:, 0:1], grid))
+
+
+@wheat("interpolate_position_embedding")
+@torch.no_grad()
+def without_gradients(pos_embed, old_grid, new_grid):
+    plane = pos_embed[:, 1:].unflatten(1, old_grid).movedim(3, 1)
+    plane = F.interpolate(plane, size=new_grid, mode="bicubic", antialias=True)
+    return torch.cat([pos_embed[:, :1], plane.movedim(1, 3).flatten(1, 2)], dim=1)
 
 
 @shortcut("interpolate_position_embedding")
