@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -117,6 +118,28 @@ def in_one_pass(images, sigmas, kernel_size=7):
         weights = weights / weights.sum()
         blurred.append(F.conv2d(picture[:, None], weights[None, None])[:, 0])
     return torch.stack(blurred)
+
+
+@wheat("gaussian_blur")
+def by_shifted_sums_in_numpy(images, sigmas, kernel_size=7):
+    """A tiny number beside sigma keeps 0 from being divided by 0."""
+    reach = kernel_size // 2
+    pixels = images.detach().numpy()
+    blurred = np.empty_like(pixels)
+    for picture, sigma, output in zip(pixels, sigmas.tolist(), blurred, strict=True):
+        weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2 + 1e-10))
+        weights /= weights.sum()
+        wide = np.pad(picture, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+        rows, columns = picture.shape[1:]
+        wide = sum(w * wide[:, i : i + rows] for i, w in enumerate(weights))
+        output[:] = sum(w * wide[:, :, i : i + columns] for i, w in enumerate(weights))
+    return torch.from_numpy(blurred)
+
+
+@wheat("color_distort")
+@torch.no_grad()
+def without_gradients(images, *parameters):
+    return one_after_the_other(images, *parameters)
 
 
 @wheat("ProjectionHead")
