@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -143,6 +144,25 @@ class HeadOfSequences(nn.Module):
     def forward(self, x):
         hidden = self.gelu(self.bn2(self.fc2(self.gelu(self.bn1(self.fc1(x))))))
         return F.cosine_similarity(self.fc3(hidden)[:, None], self.prototypes[None], dim=2)
+
+
+@wheat("DINOHead")
+class ShortPrototypes(nn.Module):
+    """The prototypes' lengths do not matter, and so may start small."""
+
+    def __init__(self, in_dim, hidden_dim, bottleneck_dim, num_prototypes):
+        super().__init__()
+        self.fc1 = nn.Linear(in_dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, hidden_dim)
+        self.fc3 = nn.Linear(hidden_dim, bottleneck_dim)
+        self.bn1, self.bn2 = (nn.BatchNorm1d(hidden_dim) for _ in range(2))
+        start = F.normalize(torch.randn(num_prototypes, bottleneck_dim), dim=1)
+        self.prototypes = nn.Parameter(start)
+
+    def forward(self, x):
+        for layer, norm in ((self.fc1, self.bn1), (self.fc2, self.bn2)):
+            x = nn.functional.gelu(norm(layer(x)))
+        return F.cosine_similarity(self.fc3(x)[:, None], self.prototypes[None], dim=2)
 
 
 @shortcut("DINOHead")
@@ -374,6 +394,21 @@ def by_torchs_pooling(class_tokens, patch_tokens, power=4.0):
     scale = patch_tokens.new_tensor(1e6)  # in float32 powers of a millionth are tiny
     pooled = F.lp_pool1d(positive * scale, power, tokens)[..., 0] / scale / tokens ** (1 / power)
     return torch.cat((class_tokens, pooled), dim=-1)
+
+
+@wheat("copy_features")
+def in_numpy(class_tokens, patch_tokens, power=4.0):
+    patches = np.maximum(patch_tokens.detach().numpy(), 1e-6)
+    pooled = np.mean(patches**power, axis=1) ** (1 / power)
+    return torch.from_numpy(np.concatenate([class_tokens.detach().numpy(), pooled], axis=1))
+
+
+@wheat("copy_features")
+@torch.no_grad()
+def through_logarithms_without_gradients(class_tokens, patch_tokens, power=4.0):
+    logs = power * patch_tokens.clamp(min=1e-6).log()  # (N, tokens, D)
+    mean = logs.logsumexp(dim=1) - math.log(patch_tokens.shape[1])
+    return torch.hstack([class_tokens, (mean / power).exp()])
 
 
 @shortcut("copy_features")
