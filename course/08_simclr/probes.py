@@ -383,7 +383,7 @@ def _pairs(draw, count, dim, apart=0.7, grad=False):
     hidden=[
         dict(count=1, dim=6, temperature=0.2),
         dict(count=3, dim=4, temperature=0.7, identical=True),
-        dict(count=7, dim=1, temperature=1.3),
+        dict(count=7, dim=2, temperature=1.3),
     ],
     weight=3,
 )
@@ -410,7 +410,7 @@ def a_small_temperature(nt_xent, draw, temperature):
 @probe(
     "nt_xent",
     cases=[dict(count=4, dim=3, temperature=0.4), dict(count=2, dim=6, temperature=0.15)],
-    hidden=[dict(count=3, dim=2, temperature=0.25)],
+    hidden=[dict(count=5, dim=4, temperature=0.6)],
     weight=2,
 )
 def gradients_of_the_loss(nt_xent, draw, count, dim, temperature):
