@@ -36,7 +36,11 @@ OTHER_DTYPE = Hint(
 )
 
 # What torch says where a gradient is asked for and there is none, or numpy where there is one.
-NO_GRADIENT_SAID = ("requires grad", "does not require grad", "not have a grad_fn")
+NO_GRADIENT_SAID = (
+    "on Tensor that requires grad",
+    "does not require grad",
+    "not have a grad_fn",
+)
 
 
 def is_changed(case: CaseKey, outcome: Outcome) -> bool:

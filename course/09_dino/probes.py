@@ -622,7 +622,7 @@ def falling(teacher_temperature, draw, warmup_steps):
     }
 
 
-@probe("teacher_temperature", cases=[dict(steps=(0, 1, 5))], hidden=[dict(steps=(0, 2, 30))])
+@probe("teacher_temperature", cases=[dict(steps=(1, 5))], hidden=[dict(steps=(2, 30))])
 def no_warmup(teacher_temperature, draw, steps):
     start = draw.uniform(1, low=0.02, high=0.05).item()
     end = draw.uniform(1, low=0.06, high=0.09).item()

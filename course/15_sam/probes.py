@@ -850,21 +850,6 @@ def of_an_empty_picture(automatic_masks, draw, points):
     return {"masks": found, "predicted IoU": kept}
 
 
-@probe("automatic_masks", cases=[dict(points=3)], hidden=[dict(points=5)], weight=0.5)
-def what_the_network_is_asked(automatic_masks, draw, points):
-    places = draw.uniform(points, 2, high=7)
-    network = _predictor(places, _discs(draw, points, 3, 8, 9), draw.uniform(points, 3))
-    types = set()
-
-    def predict(points, labels):
-        types.add(labels.dtype)
-        return network(points, labels)
-
-    with provided(automatic_masks, **TESTED):
-        automatic_masks(predict, places)
-    return {"labels are integers": not any(kind.is_floating_point for kind in types)}
-
-
 @probe(
     "automatic_masks",
     cases=[dict(count=7)],

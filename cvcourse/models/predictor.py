@@ -92,7 +92,8 @@ class Predictor:
         inside = (grid <= end).all(dim=1)  # those inside the picture
 
         def predict(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            points, labels = points.to(self.device), labels.to(self.device)
+            # The network looks labels up in a table; callers may give any kind of number.
+            points, labels = points.to(self.device), labels.to(self.device, torch.int64)
             logits, scores = self.sam.decode(self.embedding, points, labels)
             return self.frame.masks(logits).cpu(), scores.cpu()
 

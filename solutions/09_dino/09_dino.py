@@ -475,8 +475,8 @@ check(update_teacher, hidden=True)
 # %% [markdown]
 # ### 9.6 `teacher_temperature` · 1 point · easy · 5 min
 #
-# The temperature runs in a line from `start` to `end` and is constant after that. With `warmup_steps` 0 it is `end`
-# from the first step on.
+# The temperature runs in a line from `start` to `end` and is constant after that. With `warmup_steps` 0 there is no
+# warm-up: every step after step 0 has `end`, and what step 0 has is up to you.
 #
 # *Refused here: the course's own version.*
 
@@ -485,7 +485,7 @@ check(update_teacher, hidden=True)
 def teacher_temperature(step: int, warmup_steps: int, start: float, end: float) -> float:
     """The teacher's temperature: in a line from start to end, then constant (Caron et al. 2021, section 3.2).
 
-    step: from 0 up. warmup_steps: 0 or more; at this step, and after it, the temperature is `end`. Returns a number.
+    step: from 0 up. warmup_steps: 0 or more; from this step on the temperature is `end`. Returns a number.
     """
     ### BEGIN SOLUTION
     if step >= warmup_steps:

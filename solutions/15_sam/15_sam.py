@@ -1089,7 +1089,7 @@ def automatic_masks(
 ) -> tuple[Tensor, Tensor]:
     """Masks of everything in a picture (Kirillov et al. 2023, section 4 and appendix B).
 
-    predict: points (P, 1, 2) and integer labels (P, 1), P prompts of one click, to logits (P, M, H,
+    predict: points (P, 1, 2) and labels (P, 1), all 1: P prompts of one click, to logits (P, M, H,
     W) and predicted IoU (P, M). points: (P, 2). Of all P M masks, in the order of falling predicted
     IoU, a mask is kept if its predicted IoU is above iou_threshold, its stability_score is at least
     stability_threshold, and its IoU with every mask kept before it is at most nms_threshold.
