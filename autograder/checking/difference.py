@@ -199,7 +199,8 @@ def _number_difference(expected: Value, got: Value, rtol: float, atol: float) ->
     if gap.max() <= tolerance:
         return None
     worst = np.unravel_index(int(gap.argmax()), gap.shape)
-    number, right_number = _shown_apart(given[worst], wanted[worst], is_yes_or_no)
+    right = wanted[worst] if abs(wanted[worst]) > tolerance else np.zeros(())  # not its rounding
+    number, right_number = _shown_apart(given[worst], right, is_yes_or_no)
     if wanted.size == 1:
         return f"{number} where {right_number} is expected"
     wrong = int((gap > tolerance).sum())

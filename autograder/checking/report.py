@@ -220,7 +220,7 @@ def _hints(hints: Sequence[str]) -> str:
 
 def _shortcut(name: str, line: str) -> str:
     where = f"`{line}`" if line else "it ran, though the source does not name it"
-    return f"This exercise is about writing what `{name}` does; it may not be used here ({where})."
+    return f"`{name}` of a library may not be used here ({where}): this exercise is about writing it."
 
 
 def _ticks(sentence: str) -> str:

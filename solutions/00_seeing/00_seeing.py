@@ -163,9 +163,8 @@ check(to_tensor, hidden=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The right shape alone proves little. `reshape` gives (3, 120, 180) as well, but it keeps the numbers in their old
-# order and cuts this long row into three. So the first plane holds the top third of the picture, with red, green and
-# blue in turns.
+# The right shape alone proves little. `reshape` gives (3, 120, 180) as well, but it reads the numbers as one long row
+# and cuts it into three. So the first plane holds the top third of the picture, with red, green and blue in turn.
 
 # %% tags=["figure"]
 dealt_out = pixels.reshape(3, 120, 180)
@@ -179,7 +178,7 @@ show(
 # With channels first, work on colours is one line: `picture[0]` is the red plane, and `picture * gains[:, None,
 # None]` multiplies each plane by a gain of its own.
 #
-# **Try it.** The saucer is light grey in the red plane and nearly black in the other two; that is all its colour
+# **Try it.** The saucer is medium grey in the red plane and nearly black in the other two; that is all its colour
 # consists of. Now compare the coffee with the rim of the cup: in the blue plane they differ strongly, in the red one
 # hardly. Turn green and blue down to 0, and the coffee merges with its cup. What told the two apart is gone, and no
 # later step can bring it back.
@@ -241,19 +240,20 @@ for name, shape in examples.items():
 Table(["example", "shape", "MB, bytes", "MB, float32"], sizes)
 
 # %% [markdown]
-# How does such a file become a tensor? `data.open_picture` opens pictures only, and says what it found in any other
-# file. One line reads each of these three files. Only the owner knows what a picture of them should show:
+# How does such a file become a tensor? The function `data.open_picture`, which later units use for your own photographs,
+# opens pictures only and says what it found in any other file. Here is how three other kinds of files are read, each in
+# one line (this code is not run here). The second line makes a picture, and what it should show is a choice:
 #
 # ```python
 # # a microscope's stack: each place shows its brightest slice
 # stack = torch.from_numpy(tifffile.imread("cells.tif").astype("float32"))  # (slices, H, W)
 # picture = stack.amax(dim=0) / stack.max()  # (H, W)
 #
-# # a satellite's bands: three of them as red, green and blue
+# # a satellite's bands: those numbered 3, 2 and 1 hold red, green and blue light
 # bands = torch.from_numpy(tifffile.imread("field.tif").astype("float32"))  # (bands, H, W)
 # picture = bands[[3, 2, 1]] / bands[[3, 2, 1]].max()  # (3, H, W)
 #
-# # one CT slice in Hounsfield units: the window from -160, black, to 240, white
+# # a CT slice in Hounsfield units (air -1000, water 0, bone 1000): the window from -160, black, to 240, white
 # units = torch.from_numpy(imageio.v2.imread("slice.dcm", format="DICOM").astype("float32"))  # (H, W)
 # picture = ((units + 160) / 400).clamp(0, 1)  # (H, W)
 # ```

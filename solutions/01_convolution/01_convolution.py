@@ -251,7 +251,8 @@ print("1000 in the last place, stride 2:", conv1d(signal, torch.ones(3), stride=
 #
 # ### 1.3 `cross_correlate2d` · 2 points · easy · 10 min
 #
-# Write it without padding and with stride 1, with loops over the kernel's positions only.
+# Write it without padding and with stride 1. Loop over the kernel's weights $(m, n)$ only, not over the output's
+# numbers.
 #
 # *Refused here: convolution.*
 
@@ -409,9 +410,8 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 # ## 5 A filter made by hand: Sobel
 #
 # An edge is a place where brightness changes. The change from left to right is a difference of neighbours, the kernel
-# row $(-1, 0, 1)$. A difference also responds to noise, so average a little along the edge, across the direction of
-# the difference, with weights $(1, 2, 1)$. By the grouping law, a difference in one direction and an average in the
-# other are together one $3 \times 3$ kernel, the **outer product** of the two: each of its nine weights is a weight
+# row $(-1, 0, 1)$. A difference also responds to noise, so smooth a little along the edge, with a weighted sum: the
+# weights are $(1, 2, 1)$. By the grouping law, a difference in one direction and a weighted sum in the other are together one $3 \times 3$ kernel, the **outer product** of the two: each of its nine weights is a weight
 # of the average times a weight of the difference.
 #
 # Applied as a cross-correlation, the **Sobel filter** $g_x$ is positive where the picture gets brighter to the
@@ -425,7 +425,7 @@ print("grouping, largest difference:", (grouped - other).abs().max().item())
 # ### 1.5 `sobel` · 2 points · easy · 8 min
 #
 # Build both kernels and return $g_x$, $g_y$ and $|g|$, without padding. `image.new_tensor([...])` makes a tensor of
-# the picture's own dtype. A convolution of torch may apply them as well as yours does.
+# the picture's own dtype. You may apply them with your own function or with one of torch's.
 
 
 # %% nbgrader={"grade": false, "grade_id": "sobel", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -489,7 +489,7 @@ def pair(value):
 
 
 # %% [markdown]
-# The trick of section 3 still works. Fix one kernel position $(m, n)$. It meets $\tilde x_{b,c,iS_h + mD_h, jS_w +
+# The trick of section 3 still works. Fix one weight of the kernel, at $(m, n)$. It meets $\tilde x_{b,c,iS_h + mD_h, jS_w +
 # nD_w}$ for all $i$ and $j$: a grid of pixels that begins at row $mD_h$ and takes every $S_h$-th row, $O_h$ of
 # them. Python's slices do exactly this: `start::step` takes every `step`-th element from `start` on. What is left
 # is a sum over channels, for which `torch.einsum` is handy: letters that are missing on the right of the arrow are
@@ -505,7 +505,7 @@ print("every third from the second on:", torch.arange(12)[1::3].tolist())
 # %% [markdown]
 # ### 1.6 `conv2d` · 5 points · hard · 20 min
 #
-# Write the layer. Loop over the kernel's positions only; batch, channels and places are handled by tensors. `stride`,
+# Write the layer. Loop over the kernel's weights only; batch, channels and places are handled by tensors. `stride`,
 # `padding` and `dilation` are integers or (height, width) pairs, and `bias=None` means that there is no bias.
 #
 # *Refused here: convolution.*
@@ -628,7 +628,7 @@ print("moved by 3, stride 1, padding 1: ", moved_difference(3, 3, padding=1))
 # ### What the loops cost
 #
 # Python's own loops are slow, and a layer has seven of them: batch, output channel, row, column, input channel and
-# two for the kernel. A version that loops over the kernel's positions keeps the last two and hands the others to
+# two for the kernel. A version that loops over the kernel's weights keeps the last two and hands the others to
 # tensor operations. Compare both with torch's compiled code, on one small layer and one processor core.
 
 
@@ -682,11 +682,11 @@ show(
 )
 
 # %% [markdown]
-# All three give the same numbers, up to rounding. If your `conv2d` loops over the kernel's positions only, the step
+# All three give the same numbers, up to rounding. If your `conv2d` loops over the kernel's weights only, the step
 # from the first bar to the second is the larger one: what matters most is that no Python loop runs over pixels.
 # This way of writing, whole tensors instead of single numbers, is used in all later units.
 #
-# ## 7 Counting: what sharing weights saves
+# ## 7 Counting: what small windows and shared weights save
 #
 # A convolutional layer has $C'$ filters, each with $C \cdot F_h \cdot F_w$ weights and one bias:
 #
@@ -712,7 +712,7 @@ show(
 # - `first_layer_size`: the height (and width) of the layer's feature maps;
 # - `first_layer_parameters`: the layer's parameters, biases included;
 # - `first_layer_multiply_adds`: its multiply-adds for one picture, biases not counted;
-# - `dense_parameters`: the parameters, biases included, of a dense layer from the same picture to the same maps.
+# - `dense_parameters`: the parameters, biases included, of a dense layer from all input numbers to all output numbers.
 #
 # Hints come from `check.hint("parameter_counts")`.
 
@@ -804,7 +804,7 @@ show(
 )
 
 # %% [markdown]
-# The picture of the matrix shows both savings of section 7. **Locality**: most of each row is white, that is zero.
+# The picture of the matrix shows the two reasons for the savings of section 7. **Locality**: most of each row is white, that is zero.
 # **Sharing**: each row repeats the nine numbers of the row above, moved along. A dense layer would fill the whole
 # rectangle with numbers of its own.
 #
@@ -847,7 +847,7 @@ show(
 #
 # ### 1.9 `conv2d_backward` · 5 points · hard · 25 min
 #
-# Write the three gradients for `stride` and `padding` (integers or pairs), with loops over the kernel's positions
+# Write the three gradients for `stride` and `padding` (integers or pairs), with loops over the kernel's weights
 # only. Compute them from the formulas: torch's automatic differentiation is refused.
 #
 # *Refused here: automatic differentiation.*
@@ -1066,7 +1066,8 @@ show(
 #
 # You wrote convolution four times: as a sum over a window, as a sum of shifted pictures, as a matrix, and
 # backwards. You saw that its output size is a matter of counting, that it commutes only when flipped, that it moves
-# with its input up to stride and border, and that sharing its weights turns 45 billion parameters into 35 thousand.
+# with its input up to stride and border, and that looking at a small window and sharing the weights turns 45 billion
+# parameters into 35 thousand.
 # The next unit puts the operation to use: pooling, receptive fields, and the way back up to a larger picture.
 #
 # **Sources**

@@ -231,8 +231,8 @@ print("top right window:\n", cut[0, 0, 0, 1])
 # In the plane above, the window at the top right holds its maximum, 5, in row 1 and column 2: index
 # $1 \cdot 4 + 2 = 6$. Rows and columns are those of the plane that came in, whatever padding was added on the way.
 #
-# And the padding? Pooling needs a value that can never win, not even in a tie. Zero wins wherever a window
-# holds negative numbers only.
+# And the padding? Pooling needs a value that is smaller than every number of the map. Zero would win wherever a window
+# holds negative numbers only. (The maps hold finite numbers.)
 
 # %% [markdown]
 # ### 2.3 `max_pool2d` · 4 points · medium · 12 min
@@ -456,7 +456,7 @@ for f in (pool2, max_then_blur):
 # %% [markdown]
 # **Question 1 (2 points, about 5 min).** A colleague writes in a report: "We use max pooling, so our network is
 # invariant to shifts." Correct the sentence with the numbers that you have seen. Which statement about shifts holds
-# exactly for a stack of convolutions and poolings? Which holds only approximately, and what makes the approximation
+# exactly for a stack of convolutions and poolings, away from the borders? Which holds only approximately, and what makes the approximation
 # better?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_invariance", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
@@ -562,7 +562,8 @@ show(
 # %% [markdown]
 # ### 2.6 `receptive_field` · 3 points · medium · 10 min
 #
-# Leave the list as it is. Integers and the three formulas are enough; the easiest way goes from the input up.
+# Return size, jump and start for the layers of a list, and do not change the list. Integers and the three formulas are
+# enough; the easiest way goes from the input up.
 # Measuring comes afterwards, so convolutions and gradients are not allowed here.
 #
 # *Refused here: automatic differentiation, convolution.*
@@ -603,7 +604,12 @@ vgg16 = []
 for convolutions in (2, 2, 3, 3, 3):
     vgg16 += [convolution] * convolutions + [pooling]
 alexnet = [
-    (11, 4, 2, 1),
+    (
+        11,
+        4,
+        2,
+        1,
+    ),  # as torchvision has it: 224 x 224 with padding 2 (unit 01 has 227 x 227 without)
     (3, 2, 0, 1),
     (5, 1, 2, 1),
     (3, 2, 0, 1),
@@ -738,7 +744,7 @@ Table(
 #
 # ### 2.7 `upsample_nearest` · 1 point · easy · 5 min
 #
-# Every pixel becomes a block. Ready-made interpolation functions are not allowed.
+# Turn every pixel into a block. Ready-made interpolation functions are not allowed.
 #
 # *Refused here: resampling.*
 
@@ -821,8 +827,8 @@ print(
 #
 # $$u_i = \left(i + \tfrac12\right)\frac{n}{m} - \tfrac12 .$$
 #
-# The other answer, `align_corners=True`, puts the centres of the first and of the last pixels on top of each other
-# and spaces the rest evenly:
+# The other answer, `align_corners=True`, puts the centre of the first new pixel on that of the first old one, and
+# the last on the last, and spaces the rest evenly:
 #
 # $$u_i = i\,\frac{n-1}{m-1} .$$
 #
