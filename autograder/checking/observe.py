@@ -32,7 +32,7 @@ from autograder.checking.shortcuts import OperatorWatch
 
 PRINTED_LIMIT = 2000
 MOST_PARTS = 60  # parameters of a module that are named where one is missing or too many
-_OWN_FOLDER = str(Path(__file__).parent.parent)
+_OWN_FOLDERS = tuple(str(Path(__file__).parents[2] / name) for name in ("autograder", "cvcourse"))
 _LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -318,6 +318,6 @@ def file_of(answer: Any) -> str | None:
 
 
 def _is_learners_file(file: str, probe_file: str) -> bool:
-    if file == probe_file or file.startswith((_OWN_FOLDER, *_LIBRARY_FOLDERS, "<frozen")):
+    if file == probe_file or file.startswith((*_OWN_FOLDERS, *_LIBRARY_FOLDERS, "<frozen")):
         return False
     return not file.startswith(str(Path(sys.base_prefix) / "lib"))

@@ -17,7 +17,7 @@ OPENINGS = {
     Fit.EXACT: "This is exactly what",
     Fit.WHERE_IT_RUNS: "Where it runs, this is exactly what",
     Fit.BUT_FOR_DTYPE: "But for the dtype, this is exactly what",
-    Fit.AMONG_OTHERS: "Among other mistakes, this is what",
+    Fit.AMONG_OTHERS: "This is what",
 }
 # Whose colours a table has, where it is not "wrong": one that waits is nobody's mistake yet.
 KINDS = {
@@ -128,6 +128,8 @@ def explanation(verdict: Verdict) -> list[str]:
     if verdict.diagnosis and verdict.fit:
         opening = OPENINGS[verdict.fit]
         said = f"{opening} {verdict.exercise} gives with {verdict.diagnosis.name}."
+        if verdict.fit is Fit.AMONG_OTHERS:
+            said += " Another mistake could give the same."
         return [said, verdict.diagnosis.hint]
     return []
 
@@ -220,7 +222,9 @@ def _hints(hints: Sequence[str]) -> str:
 
 def _shortcut(name: str, line: str) -> str:
     where = f"`{line}`" if line else "it ran, though the source does not name it"
-    return f"`{name}` of a library may not be used here ({where}): this exercise is about writing it."
+    return (
+        f"`{name}` of a library may not be used here ({where}): this exercise is about writing it."
+    )
 
 
 def _ticks(sentence: str) -> str:

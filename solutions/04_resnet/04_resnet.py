@@ -155,8 +155,8 @@ show(
 #
 # Write both modes. The running statistics are written *into the tensors that come in*: whoever called you looks at
 # them afterwards. PyTorch writes into tensors with methods whose names end in `_`, or with `+=`, and `with
-# torch.no_grad():` keeps a step out of the gradient. Ready-made normalisation, as a function or as a layer, is not
-# allowed.
+# torch.no_grad():` around these lines keeps them out of the gradient. Ready-made normalisation, as a function or as a
+# layer, is not allowed; `mean` and `var` of a tensor are.
 #
 # *Refused here: normalisation, the course's own version.*
 
@@ -267,7 +267,7 @@ schematics.residual_block("basic", in_channels=16, channels=32, stride=2, size=3
 #
 # Write the block. The parts have names, and the names matter: the check, and anybody who wants to load published
 # weights, finds the parts by them. With `skip=False` the block leaves the skip out, projection and all, and becomes
-# two plain layers: you will need that for the comparison. Use `nn.Conv2d` and `nn.BatchNorm2d`, which computes what
+# two plain layers, the last ReLU included: you will need that for the comparison. Use `nn.Conv2d` and `nn.BatchNorm2d`, which computes what
 # your `batch_norm` computes and keeps the four tensors.
 #
 # *Refused here: the course's own version.*
@@ -362,8 +362,8 @@ show(
 #
 # ### The bottleneck
 #
-# At 256 channels a 3x3 convolution holds $9 \cdot 256^2 \approx 590{,}000$ weights, two of them twice that. The
-# *bottleneck* block spends fewer: a 1x1 convolution brings 256 channels down to 64, the 3x3 convolution works on 64,
+# At 256 channels a 3x3 convolution holds $9 \cdot 256^2 \approx 590{,}000$ weights, and two of them hold twice
+# that. The *bottleneck* block spends fewer: a 1x1 convolution brings 256 channels down to 64, the 3x3 convolution works on 64,
 # and another 1x1 convolution brings them up to 256 again, four times the inner width. Each convolution has its batch
 # norm. A ReLU follows the first two norms and the addition.
 #
@@ -439,8 +439,8 @@ print(f"two 3x3 convolutions on 256 channels: {parameters(BasicBlock(256, 256)):
 print(f"a bottleneck on 256 channels:         {parameters(Bottleneck(256, 64)):9,}")
 
 # %% [markdown]
-# These three layers have a seventeenth of the parameters of those two. That is why ResNet-50 has only 25.6 million
-# parameters, where ResNet-34 has 21.8 million.
+# These three layers have a seventeenth of the parameters of those two. That is why ResNet-50, with 16 more layers, has only a
+# few more parameters than ResNet-34: 25.6 million and 21.8 million.
 #
 # ## From blocks to a network
 #
@@ -663,7 +663,7 @@ Table(
 # - **Plain, with batch norm**: the gradient does not vanish. It *explodes* on its way to the image: at 56 layers the
 #   first convolution's share is one to four thousand times the last one's. A step that suits the last layer is far
 #   too long for the first one.
-# - **Residual, with batch norm**: it still grows towards the image, ten- to thirtyfold at 56 layers.
+# - **Residual, with batch norm**: it still grows towards the image, about ten- to thirtyfold at 56 layers.
 # - **Plain, without batch norm**: it vanishes, in all layers alike, from a hundredth at 8 layers to a millionth at
 #   56.
 # - **Residual, without batch norm**: it explodes, in all layers alike. Each block adds its own signal to the stream,
@@ -724,7 +724,7 @@ Lab(
 # %% [markdown]
 # **Question 1 (2 points, about 5 min).** A colleague writes: "Residual connections cure vanishing gradients, and that
 # is why the deep plain networks with batch norm could not be trained." Correct both halves of the sentence with
-# numbers from the cell above, and say in terms of the product formula what a skip changes.
+# numbers from the table above, and say in terms of the product formula what a skip changes.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_gradient", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** With batch norm the plain network's gradient does not vanish. It explodes towards the image: at 56
@@ -898,7 +898,8 @@ show(
 # about where the plain net of 20 does. Be exact about what you saw. The deep plain net trains *far more slowly*;
 # nobody proved that it cannot. With 600 steps in place of 150 it came down to a loss of 1.16 to 1.28 on the three
 # recorded seeds: still learning, and still far behind what 20 layers reach in 150. And the deeper residual net is not
-# better than the shallower one here, it is a little behind: 1297 digits of 8x8 pixels do not need 56 layers. On
+# better than the shallower one here, it is behind in loss and in accuracy: 1297 digits of 8x8 pixels do not need 56
+# layers. On
 # CIFAR-10 depth pays, as the errors printed in 4.5 say.
 #
 # **Question 2 (2 points, about 5 min).** A friend sees that the plain 56-layer net has the worst test accuracy of all
@@ -1169,10 +1170,10 @@ Table(
 # %% [markdown]
 # ### 4.7 `fold_batch_norm` · 3 points · medium · 10 min
 #
-# Return a **new** `nn.Conv2d` with bias; leave both layers as they are, in the mode that they are in. Everything else
-# about the convolution stays: kernel size, stride, padding, dilation, groups. `conv.weight` is (out_channels,
-# in_channels / groups, rows, columns). The arguments of `nn.Conv2d` are attributes of `conv` under the same names,
-# and a convolution without bias has `conv.bias` None. Torch's own functions for fusing both layers are not allowed.
+# Return a **new** `nn.Conv2d` with bias; do not change the two layers, and do not call `eval()` on them. Everything
+# else about the convolution stays: kernel size, stride, padding, dilation, groups. `conv.weight` is (out_channels,
+# in_channels / groups, rows, columns). These arguments of `nn.Conv2d` are attributes of `conv` under the same names;
+# dtype and device are those of `conv.weight`, and a convolution without bias has `conv.bias` None. Torch's own functions for fusing both layers are not allowed.
 #
 # *Refused here: `fuse_conv_bn_eval`, `fuse_conv_bn_weights`, the course's own version.*
 
@@ -1251,8 +1252,8 @@ Table(["net", "batch norms", "time for 64 images"], compared)
 # The same logits up to rounding, without a single batch norm.
 #
 # **Question 3 (2 points, about 5 min).** Someone deploys this network without calling `eval()`, and without folding.
-# Requests come in small batches, sometimes a single image, sometimes a batch of images that are all alike. What goes
-# wrong with the output for one image, and what happens to the network itself while it serves? Why can neither happen
+# Requests come in small batches, sometimes a single image, sometimes a batch of images that are similar, such as all
+# sevens. What goes wrong with the output for one image, and what happens to the network itself while it serves? Why can neither happen
 # to the folded network?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_evaluation", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
@@ -1270,8 +1271,8 @@ Table(["net", "batch norms", "time for 64 images"], compared)
 # %% [markdown]
 # ## At full size
 #
-# `cvcourse train 04_resnet --data cifar10 --budget gpu` trains the same blocks at full size on one GPU, on crops,
-# mirrored and partly covered images. The recipe is aimed at 95 % of CIFAR-10's test images. If a run was recorded, the
+# `cvcourse train 04_resnet --data cifar10 --budget gpu` trains the same blocks at full size on one GPU, on
+# cropped, mirrored and partly covered images. The recipe is aimed at 95 % of CIFAR-10's test images. If a run was recorded, the
 # next cell shows it, with the hardware that it was made on.
 
 # %% tags=["training"]

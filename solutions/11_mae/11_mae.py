@@ -122,8 +122,8 @@ show(
 # ### 11.1 `random_masking` · 4 points · medium · 15 min
 #
 # Write this choice for a batch. The noise is an argument, so that a mask can be repeated. At ratio $r$, `int(L * (1 -
-# r))` of $L$ patches stay visible. That is $L (1 - r)$ rounded down, or one fewer where the floating-point product
-# falls just below an integer. Without a visible patch there is nothing to start from, and without a removed one there
+# r))` of $L$ patches stay visible. That is $L (1 - r)$ rounded down; write it just so, even where rounding in
+# floating point makes it one fewer. Without a visible patch there is nothing to start from, and without a removed one there
 # is nothing to paint. Raise a ValueError in both cases.
 #
 # *Refused here: the course's own version.*
@@ -219,8 +219,8 @@ Lab(
 # nothing to see? In MAE the hidden patches are not replaced by a grey token. They are **left out**. The encoder is a
 # vision transformer on a shorter sequence, and nothing in a transformer needs a fixed length.
 #
-# One thing must not get lost: where a patch comes from. So its position is added while all patches still stand in their
-# places, and only then are patches dropped. With patches $x_i$, a linear embedding $E$ (it has a bias, too), positions
+# One thing must not get lost: where a patch comes from. So each patch gets the position of its own place in the image.
+# The easiest way adds positions while all patches still stand in their places, and drops patches afterwards. With patches $x_i$, a linear embedding $E$ (it has a bias, too), positions
 # $p_i$, and the indices $k_1, \dots, k_V$ in `ids_keep`:
 #
 # $$z_0 = [\, x_{\text{class}};\; E x_{k_1} + p_{k_1};\; \dots;\; E x_{k_V} + p_{k_V} \,].$$
@@ -356,8 +356,8 @@ show(
 # other places get one and the same learned vector, the *mask token*. It says "paint something here".
 #
 # First the order. Behind the visible tokens we put as many mask tokens as patches were removed. Now the shuffled order
-# is complete again. Then `ids_restore` tells for each patch at which place of it the patch's token stands. The class
-# token takes no part in this: it has no patch, so `ids_restore` has no entry for it.
+# is complete again. Then `ids_restore` says for each patch at which place of the shuffled order its token stands. The
+# class token takes no part in this: it has no patch, so `ids_restore` has no entry for it.
 
 # %% [markdown]
 # ### 11.3 `restore_order` · 3 points · medium · 12 min
@@ -372,8 +372,8 @@ def restore_order(x: Tensor, mask_token: Tensor, ids_restore: Tensor) -> Tensor:
     """Add mask tokens and put all tokens in reading order (He et al. 2022, section 3).
 
     x: (N, 1 + visible, dim), the class token first, then the visible tokens in shuffled order.
-    mask_token: (1, 1, dim). ids_restore: (N, L), the place of each patch in the shuffled order:
-    below `visible` that of a token of x. Returns (N, 1 + L, dim): the class token first, then one
+    mask_token: (1, 1, dim). ids_restore: (N, L), the place of each patch in the shuffled order: a
+    place below `visible` is that of a token of x, all others belong to mask tokens. Returns (N, 1 + L, dim): the class token first, then one
     token for each patch in reading order. Gradients must flow to x and mask_token.
     """
     ### BEGIN SOLUTION
@@ -808,7 +808,7 @@ show(
 #
 # Now look at what it paints. The widget masks a new motif as you say, and your functions paint it. With a high ratio
 # you will find patches that *cannot* be known, because no copy of them is visible: there the network paints a mixture.
-# Although it was trained at one ratio, it works at others. How well?
+# Although it was trained at one ratio, it works at others: look how the picture changes.
 
 # %% tags=["helper"]
 shelf = data.motifs(60, seed=5).images
@@ -1097,7 +1097,7 @@ Table(["labels", "method", "yours", *SEEDS], results, caption="Test accuracy")
 # %% [markdown]
 # **Question 2 (2 points, about 5 min).** A colleague looks at the table and says: "The nearest neighbours of MAE's
 # features are worse than those of the pixels themselves. So pre-training has destroyed information." Does this follow?
-# Which row of the table speaks against it? And what would you answer to the opposite claim, "fine-tuning proves that
+# Which comparison in the table speaks against it? And what would you answer to the opposite claim, "fine-tuning proves that
 # MAE understands digits"?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "question_neighbours", "locked": false, "points": 2, "schema_version": 3, "solution": true, "task": false}
@@ -1115,8 +1115,8 @@ Table(["labels", "method", "yours", *SEEDS], results, caption="Test accuracy")
 # %% [markdown]
 # ## Why it failed at first
 #
-# The first attempt at pre-training on digits made things *worse* than scratch, on every seed: see the rows "MAE, first
-# attempt" of the table. Two causes were suspected. Both are easy to meet elsewhere.
+# The first attempt at pre-training on digits gave lower accuracies than scratch on every seed: compare the rows "MAE,
+# first attempt" and "scratch" of the table. Two causes were suspected. Both are easy to meet elsewhere.
 #
 # **Too short.** Watch the loss of the pre-training on digits. In the beginning the network learns the mean picture:
 # each patch gets its usual grey. That alone lowers the error a good deal, and the curve gets flat. Only then does
@@ -1164,7 +1164,7 @@ Table(["measure", "method", *SEEDS], results, caption="Recorded, digits")
 # The same method, on the same digits, can help or harm. Which suspect was it? The rows *MAE, base 10000*, *MAE, mask
 # ratio 0.75* and *MAE, normalised targets* change one thing at a time in the pre-training that works. With the large
 # base alone, and with the large ratio alone, the encoder stays well above scratch at 100 labels. It is a little below
-# MAE on average, by less than seeds differ. (The *error* at another ratio is that of another task.) So positions alone
+# MAE on average, by less than seeds differ. (Errors at different ratios cannot be compared.) So positions alone
 # did not make the first attempt fail, and neither did the ratio alone. What is left is its length, 300 steps, or all
 # three together. Normalised targets, which help in the paper, do not help here: with 100 labels they are worse on every
 # seed. It is easy to suspect something in a network; a run that changes one thing gives the answer.
@@ -1191,7 +1191,7 @@ Table(["measure", "method", *SEEDS], results, caption="Recorded, digits")
 # On CIFAR-10 a tiny vision transformer (patches of 2 x 2, 192 wide, 12 blocks) with 2000 epochs of pre-training reaches
 # 89.8 % after fine-tuning, and 74.1 % from scratch (published by the repository IcarusWizard/MAE). On ImageNet the
 # authors' ViT-L has 84.9 % after 800 epochs of pre-training on pixels and 82.5 % from scratch, and normalised targets
-# bring it to 85.4 %. The recipe for CIFAR-10 is this unit's `training.py`, which lies with the solutions: it
+# bring it to 85.4 %. The recipe for CIFAR-10 is this unit's `training.py`, which an instructor can run: it
 # pre-trains, fine-tunes, and trains from scratch for as many epochs as the fine-tuning. If its run was recorded, the
 # next cell shows it.
 

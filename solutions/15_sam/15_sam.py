@@ -370,7 +370,7 @@ Table(["prompt", "tokens", "shape of the map"], encoded)
 # to the queries and to the keys, *never to the values*. Values are what is passed on; positions only serve to find it.
 # For the grid, positions are $\gamma$ of its cells. For the tokens, positions are the original tokens, as they went
 # into the first block. So in the first block, at step 1, tokens and their positions are the same thing. Therefore this
-# step adds no positions and has no residual sum: its result *replaces* the tokens. Its layer norm stays, and steps 2 to
+# step adds no positions. It also has no residual sum, as in the paper: its result *replaces* the tokens. Its layer norm stays, and steps 2 to
 # 4 are the same in every block.
 #
 # `CrossAttention(embed_dim, num_heads, downsample)` is the attention of unit 07 with three inputs, `attention(queries,
@@ -621,7 +621,7 @@ for part in (untrained.image_encoder, untrained.prompt_encoder, untrained.mask_d
     print(f"{type(part).__name__:14} {sum(p.numel() for p in part.parameters()):>7,} parameters")
 
 # %% [markdown]
-# Here a prompt costs about as much as the picture, since our image encoder is small. In the paper the image encoder is
+# Here a prompt costs even more than the picture, since our image encoder is small. In the paper the image encoder is
 # a very large vision transformer that needs a GPU, while the prompt encoder and the decoder run in a browser. A prompt
 # has to make sense, too. Where it does not, `predict` says so in plain words.
 
@@ -821,7 +821,7 @@ show(
 # mask with the target (unit 00): the pixels in both, divided by the pixels in at least one of them. Its loss is the
 # squared difference. The target of this regression is the IoU of the mask **as it is used**, so it is computed from the
 # mask cut at logit 0, not from probabilities. The head has to learn to judge the masks, and the masks must not change
-# to make its task easier. So no gradient may flow back through the target.
+# to make its task easier. So no gradient may flow back through the target; a cut at 0 passes none by itself.
 
 # %% [markdown]
 # ### 15.7 `iou_targets` · 1 point · easy · 5 min
@@ -885,7 +885,7 @@ print(
 # ## A person who clicks
 #
 # One click is the beginning. A person looks at the mask and clicks where it is wrong. Where a piece is missing, the
-# click says "belongs to the object"; where there is a piece too much, it says "does not". To train for this, simulate
+# click says "belongs to the object"; where there is too much, it says "does not". To train for this, simulate
 # the person. Compare the prediction with the target. Where they differ, choose a pixel at random. The label follows
 # from the target: if the pixel belongs to it, the click is positive, otherwise negative.
 #
@@ -1026,7 +1026,7 @@ trained["three masks"] = learn(3)
 #
 # $$\text{stability} = \operatorname{IoU}(\text{logit} > t + \delta,\;\; \text{logit} > t - \delta).$$
 #
-# The first of these masks lies inside the second. What does that make of the IoU?
+# The first of these masks lies inside the second, so their intersection and their union are these two masks.
 
 # %% [markdown]
 # ### 15.9 `stability_score` · 1 point · easy · 5 min
@@ -1221,8 +1221,8 @@ show(
 #   seed, and far below the upper bound. With more steps it gets nearer.
 # - *The same network from click to click.* More clicks fall on the same objects. A second click says what the first
 #   cannot: where the mask was wrong, and so which of several things was meant. With three masks, the recorded short
-#   trainings gain less by it than one would hope, .02 at most, and more by the third click. The longer training uses
-#   the second click best.
+#   trainings gain less by it than one would hope, .02 at most, and more by the third click. The longer training gains
+#   more. A network with one mask gains most of all by the second click, because its first mask leaves most to mend.
 #
 # ### What three masks are good for
 #
@@ -1396,8 +1396,8 @@ Lab(
 # %% [markdown]
 # Try this:
 #
-# - One click on a small inner shape. Are part, whole and group among the three? Has the one that you meant the highest
-#   predicted IoU?
+# - One click on a small inner shape. Are part, whole and group among the three? Does the one that you
+#   meant have the highest predicted IoU?
 # - Then a second click on the same whole, further out. Now there is little doubt left.
 # - A click exactly on an edge, and one on the background. Which IoU does the network predict?
 # - A box around two shapes that do not belong together. There is no such object. What comes back?
@@ -1708,8 +1708,8 @@ show(
 )
 
 # %% [markdown]
-# Look for what works and what does not. Wherever something stands out from its surroundings in colour, there is a
-# chance: in this, paint and photographs are alike. Shadows, reflections, fur and fine patterns are not in our scenes.
+# Look for what works and what does not. Where something stands out from its surroundings in colour, there is a chance,
+# and no more than that: the flower got an empty mask. Shadows, reflections, fur and fine patterns are not in our scenes.
 # And when a photograph is shrunk to the size of our pictures, little is left of a small thing.
 #
 # Six pictures prove nothing, so here are numbers. In the data set CamVid (Brostow, Fauqueur and Cipolla 2009) people

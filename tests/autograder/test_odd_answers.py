@@ -95,3 +95,14 @@ def test_what_is_no_module_is_named(check, answer, says):
 def test_a_function_with_too_few_arguments_is_told_so(check):
     row = check.verdict("moving_sum", lambda signal: signal).cases[1]
     assert row.state is State.ERROR and "unexpected keyword argument 'width'" in row.message
+
+
+def test_an_error_in_the_library_is_shown_at_the_learners_own_line(check):
+    from cvcourse import data
+
+    def moving_sum(signal, width=2):
+        return data.scenes(-width)
+
+    row = check.verdict("moving_sum", moving_sum).cases[0]
+    assert row.state is State.ERROR
+    assert "`return data.scenes(-width)`" in row.message
