@@ -108,7 +108,7 @@ def test_the_table_of_the_command(write, solutions, capsys, monkeypatch) -> None
     table = re.sub(r" +", " ", capsys.readouterr().out)
     assert "moving_sum right 3 of 3" in table
     assert (
-        "counts wrong 0.5 of 1 This is what counts gives with rows and columns added. Another mistake"
+        "counts wrong 0.5 of 1 This is what counts gives with rows and columns added. Another"
         in table
     )
     assert "question_blur graded by hand 2" in table
