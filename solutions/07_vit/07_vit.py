@@ -19,7 +19,7 @@
 # learn from, the network for sentences catches up. That is the message of Dosovitskiy et al., *An Image is Worth 16x16
 # Words: Transformers for Image Recognition at Scale* (2021).
 #
-# In this unit you build that network, the vision transformer or ViT, out of ten parts. You give it the weights of
+# In this unit you build that network, the vision transformer or ViT, in ten exercises. You give it the weights of
 # another library's model and get that model's outputs. You see where it looks. And you measure what it pays for
 # assuming so little in advance. Four equations of the paper (section 3.1) are the plan:
 #
@@ -203,7 +203,7 @@ show(
 # A patch of 768 numbers becomes a *token*: a vector of `embed_dim` numbers, which the paper calls $D$. The map is
 # linear, one matrix $E$ for all patches, plus a bias: $x_p^i E + b$.
 #
-# Every library writes this map as a convolution. A kernel of $P \times P$ pixels that moves on by $P$ pixels looks at
+# Most libraries write this map as a convolution. A kernel of $P \times P$ pixels that moves on by $P$ pixels looks at
 # each patch exactly once, and each output channel is one column of $E$. So it is the same map under another name, and
 # stored weights have the convolution's shape, $(D, C, P, P)$.
 #
@@ -290,8 +290,8 @@ for name, matrix in (("reordered", reordered), ("as stored", as_stored)):
 #
 # A patch has two coordinates, row $i$ and column $j$. Half of the vector goes to each. We follow the official code of
 # masked autoencoders, in which the **column comes first**: the vector of the patch is $(s(j), s(i))$, and $K = D/4$.
-# Vaswani et al. differ in two ways. A word has only one coordinate, so their $K$ is $D/2$ and the exponent is $2k/D$.
-# And their sines and cosines alternate, where $s$ has all sines before all cosines.
+# Vaswani et al. differ in two ways. A word has only one coordinate, so their $K$ is $D/2$; with it, $-k/K$ is their
+# $-2k/D$. And their sines and cosines alternate, where $s$ has all sines before all cosines.
 
 # %% [markdown]
 # ### 7.4 `sincos_position_embedding` · 3 points · medium · 12 min
@@ -1282,9 +1282,9 @@ for name, positions in tables.items():
     print(f"12 x 12, {name:18}{accuracy(stretched, large, small_labels):.3f}")
 
 # %% [markdown]
-# Resized as a grid, the table still works: in three recorded runs, 0.65 of the enlarged digits are read, by a network
-# that has never seen one. As a line it is 0.13, little more than guessing, although all numbers in both tables come
-# from the same 16 rows. Why not 0.93? The patches have changed, too: two pixels of an enlarged digit show less of a
+# Resized as a grid, the table still works: in three recorded runs, 65 % of the enlarged digits are read, by a network
+# that has never seen one. As a line it is 13 %, little more than guessing, although all numbers in both tables come
+# from the same 16 rows. Why not 93 %? The patches have changed, too: two pixels of an enlarged digit show less of a
 # stroke than two pixels of a small one. In practice one trains for a while at the new size.
 #
 # ## Where does it look?

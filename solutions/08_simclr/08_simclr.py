@@ -23,7 +23,7 @@
 #
 # This is *contrastive learning*, and the method of this unit is SimCLR (Chen, Kornblith, Norouzi and Hinton, *A Simple
 # Framework for Contrastive Learning of Visual Representations*, 2020). You build all of it: the changes, the loss, the
-# measures. Then you train it without a label, on your own machine, in about two minutes, and compare it with what
+# measures. Then you train it without a label, on your own machine, in a few minutes, and compare it with what
 # pixels, an untrained network, and a network with labels can do.
 #
 # | you will be able to | where |
@@ -108,7 +108,7 @@ show(
 #
 # You know the enlarging from unit 02: new pixel $i$ of $H$ lies at
 # $\text{top} + (i + \tfrac12) \cdot \text{height} / H$, and its value is interpolated. The helper does that for all
-# pictures at once, with a box for each. Sides and corners need not be integers.
+# pictures at once, with a box for each. Sides and corners are not rounded to integers.
 
 
 # %% tags=["helper"]
@@ -136,7 +136,7 @@ def crop_and_resize(images, top, left, height, width):
 # - Boxes twice as wide as high should be as likely as boxes twice as high as wide. So the **logarithm** of the ratio is
 #   uniform between the logarithms of the two numbers in `ratio`: with $u$ uniform in $[0, 1)$,
 #   $\log r = \log r_0 + u (\log r_1 - \log r_0)$.
-# - A side longer than the picture's is shortened to the picture's.
+# - A side longer than the picture's is shortened to the picture's, so that area and ratio of such a box change.
 # - The corner is uniform over all places where the box lies inside the picture.
 #
 # Random numbers come from a `Generator`, which is an argument. With the same seed you get the same crops again.
@@ -160,7 +160,7 @@ def random_resized_crop(
     """Cut a random box out of each picture and bring it to the picture's size (Chen et al. 2020, section 2.1).
 
     images: (N, C, H, W). generator: for all random numbers, on the device of the images. scale: smallest and largest
-    area of a box, as fractions of the picture's. ratio: smallest and largest width / height of a box, in pixels.
+    area of a box before shortening, as fractions of the picture's. ratio: the same for width / height, in pixels.
     Every picture has a box of its own, inside the picture. Returns (N, C, H, W).
     """
     ### BEGIN SOLUTION
@@ -315,7 +315,8 @@ show(
 # %% [markdown]
 # ### 8.3 `gaussian_blur` · 2 points · medium · 10 min
 #
-# The border is reflected: `F.pad(..., mode="reflect")`. With $\sigma = 0$ a picture stays as it is. `F.conv2d` takes
+# The border is reflected: `F.pad(..., mode="reflect")`. With $\sigma = 0$ a picture stays as it is: see to it
+# that nothing is divided by 0. `F.conv2d` takes
 # kernels (channels, 1, rows, columns) when each channel is a group.
 #
 # *Refused here: the course's own version.*
@@ -446,7 +447,7 @@ class ProjectionHead(nn.Module):
     """Two linear layers with a batch norm and a ReLU between them (Chen et al. 2020, section 2.1).
 
     Parts: fc1 (without bias), bn, fc2 (with bias). h (N, in_dim) becomes hidden_dim and then out_dim numbers.
-    forward takes (N, in_dim). Returns (N, out_dim) of any length: the loss normalises. Gradients must flow to h and to
+    forward takes (N, in_dim). Returns (N, out_dim), vectors that are not normalised: the loss does that. Gradients must flow to h and to
     all parameters.
     """
 
@@ -539,9 +540,10 @@ schematics.simclr(image_size=32, in_dim=64, hidden_dim=128, out_dim=64, pictures
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """The contrastive loss of N positive pairs (Chen et al. 2020, equation 1 and algorithm 1), averaged over 2N views.
 
-    z1, z2: (N, D), floating point, of any length; row i of both belongs to picture i. temperature: above 0.
-    A vector of zeros has the similarity 0 to everything. Returns a tensor with one number. Gradients must flow to z1 and
-    z2.
+    z1, z2: (N, D), floating point, of any length; row i of both belongs to picture i. temperature: above 0; at 0.01 a
+    logit is up to 100, and its exponential is more than float32 can hold, so no exponential may overflow.
+    A vector of zeros has the similarity 0 to everything. Returns a tensor with one number. Gradients must flow to z1
+    and z2.
     """
     ### BEGIN SOLUTION
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
@@ -984,19 +986,19 @@ Table(
 # %% [markdown]
 # The table shows your run beside three recorded ones with seeds 0, 1 and 2 (pixels have no seed). They come from the
 # command above the table and were tested on the same 2000 test pictures. With 1 % and 5 % of the labels the numbers are
-# those of probes, but for the rows *supervised* and *fine-tuned*, whose networks are trained on these labels. Your run
+# those of probes, except for the rows *supervised* and *fine-tuned*, whose networks are trained on these labels. Your run
 # has seed 0: on a similar machine it repeats the column *seed 0*, on others rounding makes it another run. While this
 # unit was written, choices were made on another thousand pictures. One choice was made after a look at the test
 # pictures, and you should know it. Fine-tuning had 300 steps at first, and at 1 % of the labels it lost on one seed to
 # training from scratch, which had 600. Now both have 600.
 #
-# - Pixels give little, the untrained encoder less. So what SimCLR has learned does not come from the architecture.
+# - Pixels give little, and the untrained encoder no more. So what SimCLR has learned does not come from the architecture.
 # - Without a label SimCLR finds kinds. For about four pictures in five the neighbours are of the right kind, whatever
 #   the colours. Nobody told the network that there are eight kinds. The network that was trained on 1 % of the labels
 #   is right about seven times in ten. (Mind the difference: the bank of k-NN has all labels, but no label went into its
 #   features.)
-# - A linear layer on the frozen encoder does not beat the whole network trained on the same labels, neither on 82 of
-#   them nor on 410: it is ahead on one seed of three.
+# - A linear layer on the frozen encoder beats the whole network trained on the same labels on one seed of three only,
+#   with 82 of them and with 410.
 # - Fine-tuning from SimCLR's weights beats training from scratch with as many steps on the same labels, on all three
 #   seeds, at 1 % and at 5 %. That is what the method is for: first learn from many pictures without labels, then from
 #   the few with labels.
@@ -1121,7 +1123,7 @@ Table(
 )
 
 # %% [markdown]
-# Without colour distortion most pairs are found, and the k-NN accuracy is no better than that of the raw pixels. This
+# Without colour distortion most pairs are found, and the k-NN accuracy is lower than that of the raw pixels. This
 # shows clearly that *solving the task* and *learning something* are two things. The network has done what we asked: it
 # found what the changes leave alone, and that was colour.
 #

@@ -396,7 +396,7 @@ def the_loss(nt_xent, draw, count, dim, temperature, identical=False):
     "nt_xent",
     cases=[dict(temperature=0.05)],
     hidden=[dict(temperature=0.006)],
-    dtypes=("float64",),
+    dtypes=("float32",),
 )
 def a_small_temperature(nt_xent, draw, temperature):
     """Two pictures on a line: a view has its partner on the other side, or two of the others."""

@@ -127,8 +127,8 @@ Table(["pixels", "share of the area", "mean grey", "spread"], found)
 # %% [markdown]
 # ### 9.1 `multi_crop` · 2 points · easy · 8 min
 #
-# Return the list of all views of a batch. Every view needs its own boxes, so each view is a call of its own. The
-# library's `multi_crop` is refused here; `models.random_resized_crop` is allowed.
+# Return the list of all views of a batch. Every view needs its own boxes, so each view is a call of its own.
+# `models.random_resized_crop` is allowed; the library's version of this exercise is not.
 #
 # *Refused here: `multi_crop`.*
 
@@ -235,7 +235,7 @@ class DINOHead(nn.Module):
 
     Parts: linear layers fc1, fc2, fc3 with biases, batch norms bn1, bn2, and the parameter prototypes, of shape
     (num_prototypes, bottleneck_dim). in_dim becomes hidden_dim, hidden_dim, bottleneck_dim and num_prototypes numbers.
-    forward takes (N, in_dim). Returns logits (N, num_prototypes): cosines, between -1 and 1; 0 for a vector of zeros.
+    forward takes (N, in_dim). Returns logits (N, num_prototypes): cosines, between -1 and 1; 0 where the bottleneck is a vector of zeros.
     Gradients must flow to x and to all parameters.
     """
 
@@ -333,7 +333,7 @@ check(dino_loss, hidden=True)
 
 
 # %% [markdown]
-# Three cases can be worked out on paper. Cross-entropy is entropy plus a divergence,
+# Two cases can be worked out on paper, and one gradient. Cross-entropy is entropy plus a divergence,
 # $H(a, b) = H(a) + \operatorname{KL}(a \,\Vert\, b)$. If all logits are equal, both distributions are uniform: the loss
 # is $\ln K$, all of it entropy. If teacher and student put everything on the same prototype, it is 0. And no gradient
 # may reach the teacher.
@@ -476,7 +476,7 @@ check(update_teacher, hidden=True)
 # ### 9.6 `teacher_temperature` · 1 point · easy · 5 min
 #
 # The temperature runs in a line from `start` to `end` and is constant after that. With `warmup_steps` 0 there is no
-# warm-up: every step after step 0 has `end`, and what step 0 has is up to you.
+# warm-up: every step after step 0 has `end`, and for step 0 both `start` and `end` are accepted.
 #
 # *Refused here: the course's own version.*
 
@@ -485,7 +485,8 @@ check(update_teacher, hidden=True)
 def teacher_temperature(step: int, warmup_steps: int, start: float, end: float) -> float:
     """The teacher's temperature: in a line from start to end, then constant (Caron et al. 2021, section 3.2).
 
-    step: from 0 up. warmup_steps: 0 or more; from this step on the temperature is `end`. Returns a number.
+    step: from 0 up. warmup_steps: 0 or more (0 is no warm-up); from this step on the temperature is `end`. Returns a
+    number.
     """
     ### BEGIN SOLUTION
     if step >= warmup_steps:
@@ -1076,8 +1077,9 @@ Table(
 )
 
 # %% [markdown]
-# With local views the k-NN accuracy is better on all three seeds, by .01 to .05, for about 1.4 times the work. For
-# retrieval and for the attention nothing can be said: what rises on one seed falls on another. In the paper multi-crop
+# With local views the k-NN accuracy is better on all three seeds, by .01 to .05, for about 1.4 times the work. The
+# attention points into the creature less often on two seeds; for the other measures, what rises on one seed falls on
+# another. In the paper multi-crop
 # brings five points of k-NN accuracy on ImageNet (67.9 to 72.8 for the small transformer, 300 epochs).
 #
 # The local views here are large, three to seven tenths of the area. A much smaller one can miss the creature
@@ -1139,7 +1141,7 @@ Lab(
 
 # %% [markdown]
 # **Question 2 (2 points, about 5 min).** The unit says that attention finds the creature, and that a filter made by
-# hand does about as well. Why report the filter at all? In what sense is the attention's result the more remarkable
+# hand does better. Why report the filter at all? In what sense is the attention's result the more remarkable
 # one? The comparison with the untrained network rules out one explanation that the comparison with the disc does not.
 # Which?
 
@@ -1185,7 +1187,7 @@ for name, model in without.items():
     print(f"{name:14} k-NN {right(found):.2f}")
 
 # %% [markdown]
-# The two entropies tell the arms apart, and also the kind of collapse: without centering both fall to 0, without
+# The two entropies tell the arms apart, and also the kind of collapse: without centering both fall towards 0, without
 # sharpening both stay near $\ln K$. Accuracy is no alarm. Here are the recorded arms, three seeds each. The k-NN
 # accuracy of a collapsed arm is better than that of an untrained network: a head can give the same output for
 # everything while the encoder below it still tells pictures apart.
@@ -1275,8 +1277,8 @@ Table(["features", "yours", *SEEDS], results, caption="mAP on the test pictures"
 # ## Finding copies
 #
 # A search engine may also look for something else: not *the same kind*, but *the same picture*, after somebody has cut
-# it, blurred it or changed its contrast. For this the class token is too general; it was trained to forget such
-# changes. The paper puts the patch tokens beside it, pooled to one vector by a *generalised mean*,
+# it, blurred it or changed its contrast. For this the class token is too general; it was trained to forget changes
+# like these. The paper puts the patch tokens beside it, pooled to one vector by a *generalised mean*,
 #
 # $$\text{GeM}_p(x) = \left( \frac{1}{T} \sum_{t=1}^{T} \max(x_t, \epsilon)^p \right)^{1/p},$$
 #
@@ -1393,7 +1395,7 @@ Table(
 # %% [markdown]
 # Pixels are an important baseline here. Blur and contrast leave every pixel about where it was, and the noise makes
 # every picture unique, so a comparison of pixels finds all of these copies. No network is needed for them, and the
-# teacher is worse. Cutting moves all pixels, and hardly any method finds the copies that are cut to six tenths.
+# teacher is worse. Cutting moves all pixels, and no method finds more than a few of the copies that are cut to six tenths.
 #
 # What holds on all three recorded seeds: with the pooled patches the class token finds more of the blurred copies than
 # alone. For the copies with less contrast it does so on two seeds, and by one picture on the third. The class token was
@@ -1491,7 +1493,7 @@ show(
 )
 
 # %% [markdown]
-# Your numbers are the recorded ones. Rounding may change the result for one or two pictures in a thousand. The numbers
+# Your numbers are the recorded ones. Rounding may change the result for a few pictures in a thousand. The numbers
 # say:
 #
 # - In colour, pixels are at chance. With random colours, creatures in the same place are no longer near each other. The

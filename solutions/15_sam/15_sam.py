@@ -223,8 +223,9 @@ Lab(
 # | -1 | no point at all | a learned vector **alone**: no place |
 #
 # The last row looks odd. In a batch, one prompt may have two clicks and the next one five, so shorter prompts are
-# filled up with "no point". This token has a second use. If points are given and no box, *one more* "no point" is put
-# behind them, whatever the points are. If a box is given, the tokens of its two corners come instead.
+# padded with "no point". This token has a second use. If points are given and no box, *one more* "no point" is put
+# behind them, even if some of them are "no point" already. If a box is given, no "no point" is added: the tokens of the
+# box's two corners follow the points.
 #
 # A mask can be a prompt, too, for example the output for the click before. A mask is dense: it has a value at every
 # pixel, so it does not become a token. A few convolutions turn it into a map on the grid of the image features, and
@@ -308,8 +309,8 @@ class PromptEncoder(nn.Module):
 
         points (N, points, 2) with labels (N, points): 1, 0 or -1. boxes (N, 4): x and y of the
         upper left corner, then of the lower right one. masks (N, 1, 4 rows, 4 columns): logits of
-        an earlier output. Each may be None; with none of them N is 1. With masks alone, or without
-        any prompt, there are no tokens: (N, 0, embed_dim).
+        an earlier output. Each may be None; N is that of what is given, and 1 if nothing is. With
+        masks alone, or without any prompt, there are no tokens: (N, 0, embed_dim).
         Tokens, in this order: the points; one "no point" if there are points and no box; the two
         corners of a box.
         """
@@ -518,7 +519,8 @@ class MaskDecoder(nn.Module):
     def upscaled(self, image: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
         """(N, embed_dim, rows, columns) to (N, embed_dim / 8, 4 rows, 4 columns).
 
-        Adds two finer maps, if they are given.
+        skips, if given, are added: (1 or N, embed_dim / 4, 2 rows, 2 columns) and
+        (1 or N, embed_dim / 8, 4 rows, 4 columns).
         """
         first, norm, gelu, second, last = self.output_upscaling
         half, full = skips if len(skips) else (0, 0)
@@ -535,9 +537,9 @@ class MaskDecoder(nn.Module):
         """Logits (N, num_masks + 1, 4 rows, 4 columns) and predicted IoU (N, num_masks + 1).
 
         image, positions: (1 or N, embed_dim, rows, columns). sparse (N, tokens, embed_dim) and
-        dense (N, embed_dim, rows, columns): the prompts. self.transformer takes image, positions
-        and tokens, and returns the tokens (N, T, embed_dim) and the image (N, embed_dim, rows,
-        columns).
+        dense (N, embed_dim, rows, columns): the prompts. self.transformer takes an image of N,
+        positions of 1 or N, and tokens, and returns the tokens (N, T, embed_dim) and the image (N,
+        embed_dim, rows, columns).
         """
         ### BEGIN SOLUTION
         # The learned tokens: one for the IoU, then one for each mask.
@@ -958,7 +960,7 @@ show(
 # each: parts, wholes or groups. Each object is asked for in two rounds. In round one the prompt is a click, and the
 # best of three masks is trained. (Sometimes the prompt is a box, which leaves less doubt; then the first mask is
 # trained.) In round two there is one more click, where the mask was wrong. There is also a mask prompt: the logits of
-# the mask with the highest predicted IoU. In each round the IoU head learns the true IoU of the masks.
+# the mask with the highest predicted IoU. Now little doubt is left, and the first mask is trained. In each round the IoU head learns the true IoU of the masks.
 # `models.ClickLoss` runs both rounds, and it calls *your* losses, *your* targets and *your* simulated person.
 #
 # One thing is changed so that a short training is enough. In `build_sam`, the keys of the attention between tokens and
@@ -1064,8 +1066,8 @@ for name, steepness in {"a sharp edge": 5.0, "a vague edge": 0.4}.items():
 # %% [markdown]
 # Many points of the grid fall on the same object, so the same mask comes back many times, with small differences.
 # *Non-maximum suppression* (NMS) keeps one of each kind. Go through the masks from the highest score to the lowest.
-# Keep a mask unless its IoU with one that you have **kept** already is too high. A suppressed mask suppresses no other.
-# (The paper's code compares the masks' bounding boxes. Here you compare the masks themselves.)
+# Keep a mask unless its IoU with one that you have **kept** already is too high, and compare the masks themselves, where
+# the paper's code compares their bounding boxes. A suppressed mask suppresses no other.
 #
 # All masks must be ranked by the same score, here the predicted IoU. Stability serves only as a filter. Mixed into the
 # ranking, it would let a stable but wrong mask suppress a better one.
