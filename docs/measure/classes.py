@@ -114,13 +114,13 @@ class Makers:
             yield self.submission(RIGHT, f"right, style {number}", notebook, self.full())
 
     def misconceptions(self) -> Iterator[MadeSubmission]:
-        """One misconception each, the rest right.
+        """One misconception each, in the first of its spellings; the rest right.
 
         What leans on the mistaken exercise is left out.
         """
         most = max(len(item.misconceptions) for item in self.exercises)
         for index, item in itertools.product(range(most), self.exercises):
-            if index < len(item.misconceptions):
+            if index < len(item.misconceptions) and item.misconceptions[index].is_first:
                 sources = self.cast.solutions | {item.name: self.cast.patched(item, index)}
                 marks = self.full() | {item.name: self.mark_of(item.name, index)}
                 did = f"{item.name} with {item.misconceptions[index].name}"

@@ -401,6 +401,7 @@ def the_loss(nt_xent, draw, count, dim, temperature, identical=False):
 def a_small_temperature(nt_xent, draw, temperature):
     """Two pictures on a line: a view has its partner on the other side, or two of the others."""
     z = draw.normal(1, 4)
+    z = 2 * z / z.norm()  # well above the noise below, whatever was drawn
     z1 = torch.cat([z, -1.5 * z + 0.05 * draw.normal(1, 4)])
     z2 = torch.cat([-0.7 * z + 0.2 * draw.normal(1, 4), 2 * z + 0.3 * draw.normal(1, 4)])
     alone = nt_xent(z1[:1], z2[:1], temperature)

@@ -58,7 +58,7 @@ def test_the_rehearsal_holds_every_misconception_refusal_and_attack(makers: clas
     kinds = Counter(item.kind for item in submissions)
     assert len(submissions) == len({item.student for item in submissions}) == 200
     assert kinds[classes.MISCONCEPTION] == sum(
-        len(item.misconceptions) for item in makers.exercises
+        misconception.is_first for item in makers.exercises for misconception in item.misconceptions
     )
     assert kinds[classes.REFUSED] == len(classes.REFUSALS)
     attacks = (classes.ATTACKS, classes.ATTACKS_THAT_REACH, classes.ATTACKS_IN_EXERCISE)

@@ -422,6 +422,8 @@ def test_the_recorded_accuracies_are_those_of_the_figures():
         if "|" in line
     ]
     assert rows[0] == ["network", *map(str, recorded["CNN"])]
-    assert {name: list(shares.values()) for name, shares in recorded.items()} == {
-        row[0]: row[1:] for row in rows[2:5]
+    as_written = {
+        name: [f"{mean} ({low} to {high})" for mean, low, high in shares.values()]
+        for name, shares in recorded.items()
     }
+    assert as_written == {row[0]: row[1:] for row in rows[2:5]}
