@@ -1,6 +1,6 @@
 """Rehearse a term's day: `python docs/measure/rehearsal.py`.
 
-A class of 200 made-up submissions (right, mistaken, partly done, broken, damaged, refused, hostile)
+A class of 300 made-up submissions (right, mistaken, partly done, broken, damaged, refused, hostile)
 goes through `cvcourse grade`, `cvcourse report`, `nbgrader generate_feedback` and `nbgrader
 export`. Every score and state must be the expected one. Prints a table and what was unexpected;
 ends with 1 where something was. Takes a few minutes.
@@ -36,7 +36,7 @@ from docs.measure.figures import machine, table, write_block  # noqa: E402
 from docs.measure.grading import environment, same  # noqa: E402
 
 UNIT = "01_convolution"
-SUBMISSIONS = 200
+SUBMISSIONS = 300
 SECONDS = "3"  # for a cell or a check; most of the time goes to what never ends
 EXPORTS = {"canvas": "CanvasExport", "moodle": "MoodleExport"}
 

@@ -54,9 +54,9 @@ def test_sixty_honest_submissions_differ_and_are_all_graded_in_full(
 
 
 def test_the_rehearsal_holds_every_misconception_refusal_and_attack(makers: classes.Makers):
-    submissions = classes.rehearsal_class(makers, 200)
+    submissions = classes.rehearsal_class(makers, 300)
     kinds = Counter(item.kind for item in submissions)
-    assert len(submissions) == len({item.student for item in submissions}) == 200
+    assert len(submissions) == len({item.student for item in submissions}) == 300
     assert kinds[classes.MISCONCEPTION] == sum(
         misconception.is_first for item in makers.exercises for misconception in item.misconceptions
     )
