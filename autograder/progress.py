@@ -14,7 +14,8 @@ from autograder.checking.verdict import State
 from autograder.errors import CourseError
 from autograder.notebook import BY_HAND, check_notebook, read_notebook, unit_of
 
-SKIPPED = (".ipynb_checkpoints", ".venv", "node_modules")
+SKIPPED = (".ipynb_checkpoints", ".venv", "node_modules", "solutions", "runs")
+KEPT_ASIDE = "*.mine-*.ipynb"  # copies that a build made: their unit would count twice
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def progress_of(folder: Path, say: Callable[[str], None] = lambda words: None) -
 def course_notebooks(folder: Path) -> Iterator[tuple[str, Path]]:
     """(unit, path) of every notebook that belongs to this course; others are passed over."""
     for path in sorted(folder.rglob("*.ipynb")):
-        if any(part in SKIPPED for part in path.relative_to(folder).parts):
+        is_copy = path.match(KEPT_ASIDE)
+        if is_copy or any(part in SKIPPED for part in path.relative_to(folder).parts):
             continue
         try:
             yield unit_of(read_notebook(path), path), path

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from autograder.checking.libraries import MODELS
 from autograder.checking.verdict import CaseVerdict, Fit, State, Verdict
 
 MIME = "application/vnd.cvcourse.verdict+json"
@@ -222,9 +223,8 @@ def _hints(hints: Sequence[str]) -> str:
 
 def _shortcut(name: str, line: str) -> str:
     where = f"`{line}`" if line else "it ran, though the source does not name it"
-    return (
-        f"`{name}` of a library may not be used here ({where}): this exercise is about writing it."
-    )
+    what = "The course's own version" if name == MODELS else f"A ready-made `{name}`"
+    return f"{what} may not be used here ({where}): the exercise's text says what is refused."
 
 
 def _ticks(sentence: str) -> str:

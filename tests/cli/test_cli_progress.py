@@ -48,6 +48,12 @@ def test_an_untouched_notebook_is_not_run(run, work):
     assert "0 of 3" in out and f"Next: moving_sum in {UNIT}/{UNIT}.ipynb." in out
 
 
+def test_a_copy_that_was_kept_aside_does_not_count(run, work):
+    shutil.copy(work / UNIT / f"{UNIT}.ipynb", work / UNIT / f"{UNIT}.mine-1.ipynb")
+    code, out, _ = run("progress", str(work))
+    assert code == 0 and "mine-1" not in out and "0 of 6" in out
+
+
 def test_other_notebooks_are_passed_over_and_a_broken_key_is_named(run, work):
     other = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
     nbformat.write(other, work / "other.ipynb")
