@@ -7,9 +7,10 @@
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-for version in 4.24.0 4.25.1; do
+for pin in "jsonschema[format-nongpl]==4.24.0" "jsonschema[format-nongpl]==4.25.1"; do
+    version=${pin##*==}
     python3 -m venv "$folder/$version"
-    "$folder/$version/bin/pip" --quiet install "jsonschema[format-nongpl]==$version"
+    "$folder/$version/bin/pip" --quiet install "$pin"
 done
 
 cat > "$folder/seconds.py" <<'PYTHON'
